@@ -1,0 +1,68 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "grouphead/tensor.h"
+
+namespace grouphead {
+
+/// Instruction-set levels, slowest first. `ref` is the plain C++ reference of every kernel.
+enum class Isa : std::uint8_t { ref, sse4, avx2, avx3 };
+
+/// `ref`, `sse4`, `avx2`, `avx3`.
+std::string_view name_of(Isa isa) noexcept;
+/// Errors: ConfigError that lists the known names.
+Isa isa_from_name(std::string_view name);
+/// What this processor and build can run, slowest first; never empty.
+std::span<const Isa> available_isas() noexcept;
+
+struct ContextOptions {
+  int num_threads = 0;       ///< 0: one per core; clamped to oneTBB's limit
+  std::optional<Isa> isa{};  ///< absent: the fastest available
+};
+
+/// Bytes of tensors and workspaces that a Context handed out.
+struct MemoryStats {
+  Index in_use_bytes = 0;
+  Index peak_bytes = 0;      ///< highest in_use_bytes since reset_memory_peak()
+  Index reserved_bytes = 0;  ///< held from the system, in use or kept for reuse
+};
+
+namespace detail {
+class ContextImpl;
+}
+
+/// Execution resources: threads, memory for reuse, and the kernels' instruction-set level.
+///
+/// Threads  one caller at a time; several Contexts live side by side
+/// Errors   ConfigError for a level that this processor or build lacks, or threads < 0
+class Context {
+ public:
+  explicit Context(const ContextOptions& options = {});
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  int num_threads() const noexcept;
+  Isa isa() const noexcept;
+
+  /// Uninitialised elements from this Context's memory, given back when the last Tensor dies.
+  Tensor tensor(const Shape& shape, Dtype dtype = Dtype::f32);
+  Tensor zeros(const Shape& shape, Dtype dtype = Dtype::f32);
+
+  MemoryStats memory() const noexcept;
+  void reset_memory_peak() noexcept;
+  /// Returns memory kept for reuse to the system.
+  void release_unused_memory() noexcept;
+
+  detail::ContextImpl& impl() noexcept { return *impl_; }
+
+ private:
+  std::unique_ptr<detail::ContextImpl> impl_;
+};
+
+}  // namespace grouphead

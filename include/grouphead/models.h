@@ -1,0 +1,139 @@
+#pragma once
+
+#include <optional>
+
+#include "grouphead/layers.h"
+
+namespace grouphead {
+
+/// A pre-norm transformer stack of grouped-query attention blocks with causal self-attention:
+/// L x { LN, GQA, + ; LN, GELU feed-forward, + }, then a last LN.
+struct TransformerConfig {
+  Index hidden_size = 256;  ///< M
+  Index num_heads = 8;      ///< Hq, divides M
+  Index num_kv_heads = 2;   ///< Hkv, divides Hq
+  Index num_layers = 4;     ///< L
+  Index feed_forward = 0;   ///< F; 0: 4 M
+  double dropout = 0;       ///< after attention and feed-forward, in [0, 1)
+  double inter_block_dropout = 0;
+  double norm_epsilon = 1e-5;
+  bool final_norm = true;
+  bool random_norm_gains = false;  ///< LayerNorm gains start at U(-sqrt 3, sqrt 3) instead of 1
+  std::optional<RopeConfig> rope{};
+  Dtype dtype = Dtype::f32;
+};
+
+class TransformerStack;  // src/models/transformer.h
+
+namespace edifice {
+
+enum class OutputMode : std::uint8_t { last_timestep, all, mean_pool };
+
+/// Options of Edifice's `Attention.GQA.build`, names and defaults as there.
+/// Source: Elixir package edifice, commit 73704a4.
+struct GqaOptions {
+  Index embed_dim = 0;      ///< E, required
+  Index hidden_size = 256;  ///< H
+  Index num_heads = 8;      ///< Nq
+  Index num_kv_heads = 2;   ///< Nk
+  Index num_layers = 4;     ///< L
+  std::optional<double>
+      dropout{};  ///< absent: 0.1 in blocks, none between; given: between them too
+  bool rope = false;
+  Index window_size = 60;          ///< declared sequence length, a shape hint only: not a window
+  std::optional<Index> seq_len{};  ///< takes precedence over window_size
+  bool yarn = false;               ///< wins over rope and does not need it
+  double yarn_scale = 8;
+  Index yarn_original_max_position = 2048;
+  OutputMode output_mode = OutputMode::last_timestep;
+  bool final_norm = true;
+
+  // Beyond Edifice, off by default.
+  std::optional<RopeConfig> position{};  ///< any other rotary rule, wins over rope and yarn
+  bool edifice_gains = false;            ///< its initial LayerNorm gains, U(-sqrt 3, sqrt 3)
+  Dtype dtype = Dtype::f32;
+  std::uint64_t seed = 0;  ///< of the initial weights
+};
+
+/// The GQA sequence encoder: x [B, T, E] to [B, H] (`all`: [B, T, H]).
+class Gqa final : public Layer {
+ public:
+  explicit Gqa(const GqaOptions& options);
+  ~Gqa() override;
+  void build(std::span<const Shape> inputs, RandomStream& random) override;
+  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                             std::unique_ptr<Saved>* saved) const override;
+  void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
+                Grads& grads) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+
+  const GqaOptions& options() const noexcept { return options_; }
+  /// Inference.
+  Tensor operator()(Context& ctx, const Tensor& x) const;
+  /// A cache that fits this model.
+  KvCache make_cache(Context& ctx, Index batch, Index capacity) const;
+  /// Every time step of x [B, T, E], the continuation of what the cache holds: [B, T, H].
+  Tensor step(Context& ctx, const Tensor& x, KvCache& cache) const;
+  /// The parameter that Edifice calls `name` (`gqa_block_1_attn_q_proj.kernel`); null if none.
+  Parameter* find(const std::string& name) const;
+
+ private:
+  GqaOptions options_;
+  std::unique_ptr<Dense> input_projection_;  // null when E == H
+  std::unique_ptr<TransformerStack> stack_;
+};
+
+/// A built model. Errors: ConfigError, as section 2 of Edifice's documentation should have them:
+/// sizes below 1, hidden_size not a multiple of num_heads, num_heads not one of num_kv_heads, odd
+/// head size with a rotary rule, dropout outside [0, 1).
+std::unique_ptr<Gqa> build(const GqaOptions& options);
+
+/// The attention sub-layer alone (no norm, dropout, residual). Its weights' layer names are
+/// `<name>_q_proj` and so on through edifice_name().
+std::unique_ptr<GroupQueryAttention> build_gqa_attention(const GqaOptions& options,
+                                                         const std::string& name = "gqa_attn");
+
+/// hidden_size, whatever the output mode.
+Index output_size(const GqaOptions& options) noexcept;
+/// Edifice's approximation: kernels only.
+Index param_count(const GqaOptions& options) noexcept;
+/// All trainable elements.
+Index param_count_exact(const GqaOptions& options) noexcept;
+GqaOptions recommended_defaults() noexcept;
+
+}  // namespace edifice
+
+struct LanguageModelConfig {
+  Index vocab_size = 256;
+  TransformerConfig transformer{.rope = RopeConfig{}};
+  std::uint64_t seed = 0;  ///< of the initial weights
+};
+
+/// Token embedding, TransformerStack, projection to the vocabulary: tokens [B, T] (i32) to logits
+/// [B, T, V] at every position.
+class LanguageModel final : public Layer {
+ public:
+  /// Built at once. Errors: ConfigError.
+  explicit LanguageModel(const LanguageModelConfig& config);
+  ~LanguageModel() override;
+  void build(std::span<const Shape> inputs, RandomStream& random) override;
+  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                             std::unique_ptr<Saved>* saved) const override;
+  void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
+                Grads& grads) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+
+  const LanguageModelConfig& config() const noexcept { return config_; }
+  KvCache make_cache(Context& ctx, Index batch, Index capacity) const;
+  /// Appends tokens [B, T] to the cache; writes the last position's logits [B, V].
+  /// No allocation of ours once warm.
+  void step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const;
+
+ private:
+  LanguageModelConfig config_;
+  std::unique_ptr<Embedding> embedding_;
+  std::unique_ptr<TransformerStack> stack_;
+  std::unique_ptr<Dense> head_;
+};
+
+}  // namespace grouphead

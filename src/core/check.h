@@ -1,0 +1,30 @@
+#pragma once
+
+// Error texts: `[operation] operand: expected ..., got ...`.
+
+#include <string>
+#include <string_view>
+
+#include "grouphead/tensor.h"
+
+namespace grouphead::detail {
+
+[[noreturn]] void throw_shape_error(std::string_view operation, std::string_view operand,
+                                    std::string_view expected, std::string_view got);
+[[noreturn]] void throw_config_error(std::string_view operation, std::string_view option,
+                                     std::string_view expected, std::string_view got);
+
+/// `expected` has -1 for an axis of any size, printed as `*`.
+void require_shape(std::string_view operation, std::string_view operand, const ConstView& view,
+                   std::initializer_list<Index> expected);
+void require_shape(std::string_view operation, std::string_view operand, const Shape& shape,
+                   std::initializer_list<Index> expected);
+void require_dtype(std::string_view operation, std::string_view operand, const ConstView& view,
+                   Dtype expected);
+void require_contiguous(std::string_view operation, std::string_view operand,
+                        const ConstView& view);
+/// Present, contiguous, of this shape and type.
+void require_dense(std::string_view operation, std::string_view operand, const ConstView& view,
+                   std::initializer_list<Index> expected, Dtype dtype);
+
+}  // namespace grouphead::detail

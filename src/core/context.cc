@@ -1,0 +1,140 @@
+#include "grouphead/context.h"
+
+#include <tbb/global_control.h>
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+
+#include "core/check.h"
+#include "core/context_impl.h"
+#include "kernels/level.h"
+
+namespace grouphead {
+namespace {
+
+constexpr std::array<std::string_view, 4> kIsaNames = {"ref", "sse4", "avx2", "avx3"};
+static_assert(std::size(kernels::kLevels) == kIsaNames.size());
+
+std::string available_names() {
+  std::string names;
+  for (const Isa isa : available_isas()) {
+    if (!names.empty()) names += ", ";
+    names += name_of(isa);
+  }
+  return names;
+}
+
+int checked_num_threads(int wanted) {
+  if (wanted < 0) {
+    detail::throw_config_error("context", "num_threads", "0 or more", std::to_string(wanted));
+  }
+  const auto limit = static_cast<int>(
+      tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism));
+  return wanted == 0 ? limit : std::min(wanted, limit);
+}
+
+Isa checked_isa(std::optional<Isa> wanted) {
+  const std::span<const Isa> known = available_isas();
+  if (!wanted) return known.back();
+  if (std::find(known.begin(), known.end(), *wanted) == known.end()) {
+    detail::throw_config_error("context", "isa", "one of " + available_names(), name_of(*wanted));
+  }
+  return *wanted;
+}
+
+}  // namespace
+
+std::string_view name_of(Isa isa) noexcept { return kIsaNames[static_cast<std::size_t>(isa)]; }
+
+Isa isa_from_name(std::string_view name) {
+  const auto found = std::find(kIsaNames.begin(), kIsaNames.end(), name);
+  if (found == kIsaNames.end()) {
+    detail::throw_config_error("context", "isa", "one of " + available_names(), name);
+  }
+  return static_cast<Isa>(found - kIsaNames.begin());
+}
+
+std::span<const Isa> available_isas() noexcept {
+  struct List {
+    std::array<Isa, kIsaNames.size()> isas{};
+    std::size_t count = 0;
+  };
+  static const List list = [] {
+    List found;
+    for (const kernels::Level level : kernels::kLevels) {
+      if (kernels::level_available(level)) found.isas[found.count++] = static_cast<Isa>(level);
+    }
+    return found;
+  }();
+  return {list.isas.data(), list.count};
+}
+
+Context::Context(const ContextOptions& options)
+    : impl_(std::make_unique<detail::ContextImpl>(checked_num_threads(options.num_threads),
+                                                  checked_isa(options.isa))) {}
+
+Context::~Context() = default;
+
+int Context::num_threads() const noexcept { return impl_->num_threads(); }
+Isa Context::isa() const noexcept { return impl_->isa(); }
+
+Tensor Context::tensor(const Shape& shape, Dtype dtype) { return {shape, dtype, impl_->pool()}; }
+
+Tensor Context::zeros(const Shape& shape, Dtype dtype) {
+  Tensor out = tensor(shape, dtype);
+  fill_zero(out);
+  return out;
+}
+
+MemoryStats Context::memory() const noexcept { return impl_->pool().stats(); }
+void Context::reset_memory_peak() noexcept { impl_->pool().reset_peak(); }
+void Context::release_unused_memory() noexcept { impl_->pool().release_unused(); }
+
+namespace detail {
+
+ContextImpl::ContextImpl(int num_threads, Isa isa)
+    : num_threads_(num_threads),
+      isa_(isa),
+      pool_(Pool::create()),
+      scratch_(static_cast<std::size_t>(num_threads)),
+      arena_(num_threads) {}
+
+ContextImpl::~ContextImpl() {
+  scratch_.clear();
+  pool_->release();
+}
+
+void* ContextImpl::scratch(int slot, Index bytes) {
+  Tensor& own = scratch_[static_cast<std::size_t>(slot)];
+  if (own.bytes() < bytes || !own.has_value()) {
+    own = Tensor();  // back to the pool before a larger one is taken
+    own = Tensor({bytes}, Dtype::u8, *pool_);
+  }
+  return own.view().raw();
+}
+
+void ContextImpl::run(Index units, void (*call)(void*, Index, int), void* body) {
+  if (units <= 1 || num_threads_ == 1) {
+    for (Index unit = 0; unit < units; ++unit) call(body, unit, 0);
+    return;
+  }
+  std::atomic<Index> next{0};
+  const auto workers = static_cast<int>(std::min<Index>(num_threads_, units));
+  arena_.execute([&] {
+    tbb::parallel_for(
+        0, workers,
+        [&](int) {
+          const int slot = tbb::this_task_arena::current_thread_index();
+          for (Index unit = next.fetch_add(1, std::memory_order_relaxed); unit < units;
+               unit = next.fetch_add(1, std::memory_order_relaxed)) {
+            call(body, unit, slot);
+          }
+        },
+        tbb::simple_partitioner());
+  });
+}
+
+}  // namespace detail
+}  // namespace grouphead

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <mutex>
+
+#include "grouphead/context.h"
+
+namespace grouphead::detail {
+
+/// Header of a block of elements; the elements follow it. One reference per Tensor.
+struct alignas(64) Storage {
+  std::atomic<int> references{1};
+  Pool* pool = nullptr;     // null: from the heap, back to the heap
+  std::size_t bytes = 0;    // of the whole block, header included
+  Storage* next = nullptr;  // while the block waits in the pool
+
+  void* elements() noexcept { return this + 1; }
+};
+
+/// `bytes` of elements on the heap.
+Storage* allocate_storage(std::size_t bytes);
+void release_storage(Storage* storage) noexcept;
+
+/// Blocks for reuse, by size class (eight classes per power of two, so at most 1/8 is wasted).
+/// Large blocks start at huge-page boundaries. Thread-safe; lives as long as its blocks.
+class Pool {
+ public:
+  static Pool* create() { return new Pool; }
+  void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void release() noexcept;
+
+  Storage* take(std::size_t bytes);
+  void give_back(Storage* storage) noexcept;
+
+  MemoryStats stats() const noexcept;
+  void reset_peak() noexcept;
+  void release_unused() noexcept;
+
+ private:
+  Pool() = default;
+  ~Pool() { release_unused(); }
+
+  static constexpr std::size_t kClasses = 8 * 48;
+
+  mutable std::mutex mutex_;
+  std::array<Storage*, kClasses> free_{};
+  MemoryStats stats_;
+  std::atomic<Index> references_{1};
+};
+
+}  // namespace grouphead::detail

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "grouphead/tensor.h"
+
+namespace grouphead::io {
+
+/// The contents of a .safetensors file: named tensors and a map of strings.
+struct Safetensors {
+  std::map<std::string, std::string> metadata;
+  std::map<std::string, Tensor> tensors;
+
+  /// Errors: IoError that names the missing tensor.
+  const Tensor& at(const std::string& name) const;
+};
+
+/// Reads a whole file. Every size is checked against the file before memory is taken.
+/// Errors: IoError for a file that is missing, truncated or inconsistent.
+Safetensors read_safetensors(const std::filesystem::path& path);
+
+/// Writes beside the target, flushes, renames: the target is the old file or the whole new one.
+/// Errors: IoError; the old file stays.
+void write_safetensors(const std::filesystem::path& path, const Safetensors& contents);
+
+}  // namespace grouphead::io

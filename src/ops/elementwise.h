@@ -1,0 +1,76 @@
+#pragma once
+
+// Everything between the matrix products: each forward next to its backward. f32 through the
+// kernels of the Context's level, f64 through the references. Tensors are contiguous unless said.
+
+#include <vector>
+
+#include "grouphead/context.h"
+#include "grouphead/random.h"
+#include "grouphead/rope.h"
+#include "ops/linear.h"
+
+namespace grouphead::ops {
+
+/// y = gamma (x - mean) rstd + beta over the last axis, rstd = 1 / sqrt(variance + epsilon).
+/// Shapes  x, y [..., M]; gamma, beta [M]; mean, rstd [rows], or absent
+void layer_norm_forward(Context& ctx, ConstView x, ConstView gamma, ConstView beta, double epsilon,
+                        View y, View mean, View rstd);
+/// d_x as told by `write`; d_gamma, d_beta += (either absent: not computed), in fixed row blocks.
+void layer_norm_backward(Context& ctx, ConstView x, ConstView gamma, ConstView mean, ConstView rstd,
+                         ConstView d_y, Write write, View d_x, View d_gamma, View d_beta);
+
+/// y = x (1 + erf(x / sqrt 2)) / 2
+void gelu_forward(Context& ctx, ConstView x, View y);
+/// d_x = d_y (Phi(x) + x phi(x)); d_x may be d_y.
+void gelu_backward(Context& ctx, ConstView x, ConstView d_y, View d_x);
+
+/// y = a + b; y may be a or b.
+void add(Context& ctx, ConstView a, ConstView b, View y);
+
+/// y = x keep / (1 - rate), keep = Philox word of (key, element) >= rate 2^32. Its own backward:
+/// the same call on the gradient. y may be x.
+void dropout(Context& ctx, ConstView x, double rate, RandomKey key, View y);
+
+/// y[row] = table[tokens[row]]. Shapes: tokens [rows] i32, table [V, M], y [rows, M].
+/// Errors  ShapeError for a token outside [0, V)
+void embedding_forward(Context& ctx, ConstView tokens, ConstView table, View y);
+/// d_table[tokens[row]] += d_y[row], rows ascending.
+void embedding_backward(Context& ctx, ConstView tokens, ConstView d_y, View d_table);
+
+/// Cosines and sines of all positions below `positions`, in the element type `dtype`, angles
+/// computed in double: [positions, D/2] each.
+struct RopeTable {
+  Tensor cos;
+  Tensor sin;
+  RopeLayout layout = RopeLayout::half;
+};
+RopeTable make_rope_table(Index positions, Index head_dim, const RopeConfig& config, Dtype dtype);
+
+enum class Direction : std::uint8_t { forward, backward };
+/// Rotates x [B, T, H, D] in place; row t has position first_position + t. `backward` is the
+/// transpose, for gradients.
+void rope(Context& ctx, const RopeTable& table, Index first_position, Direction direction, View x);
+
+/// Mean of -log softmax(logits)[label] over the rows, and lse [rows] for the backward (absent: not
+/// kept). Shapes  logits [rows, V], labels [rows] i32. Errors: ShapeError for a bad label.
+double softmax_cross_entropy_forward(Context& ctx, ConstView logits, ConstView labels, View lse);
+/// d_logits = (softmax(logits) - onehot(label)) * scale; d_logits may be logits.
+void softmax_cross_entropy_backward(Context& ctx, ConstView logits, ConstView labels, ConstView lse,
+                                    double scale, View d_logits);
+
+/// Sum of squares of all elements, summed in fixed blocks, in double.
+double sum_of_squares(Context& ctx, ConstView x);
+/// y = a x; y may be x.
+void scale(Context& ctx, ConstView x, double a, View y);
+
+struct AdamWStep {
+  double learning_rate;  ///< lr, for the decay
+  double alpha;          ///< lr with bias correction
+  double weight_decay, beta_1, beta_2, epsilon;
+  double gradient_scale;  ///< from clipping; 1: none
+};
+/// One AdamW update of w with moments m and v. Source: keras.optimizers.AdamW.
+void adamw(Context& ctx, const AdamWStep& step, ConstView gradient, View w, View m, View v);
+
+}  // namespace grouphead::ops

@@ -1,0 +1,56 @@
+#pragma once
+
+// Matrix products of the projections, forward and backward.
+
+#include <memory>
+
+#include "grouphead/context.h"
+
+namespace grouphead::detail {
+
+/// Reordered copies of one weight matrix, for y = x W and for d_x = d_y W^T. Made at first use
+/// after invalidate(); safe for concurrent readers.
+class PackedWeights {
+ public:
+  PackedWeights();
+  ~PackedWeights();
+  void invalidate() noexcept;
+
+  struct Impl;
+  Impl& impl() noexcept { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace grouphead::detail
+
+namespace grouphead::ops {
+
+using detail::PackedWeights;
+
+/// What follows a product. `gelu` (exact) is for inference: training keeps the pre-activation.
+enum class Epilogue : std::uint8_t { none, gelu };
+/// Whether a result replaces its output or is added to it.
+enum class Write : std::uint8_t { overwrite, add };
+
+/// y = epilogue(x w + bias).
+/// Shapes  x [..., K] contiguous, w [K, N] (or any shape of K * N elements, row-major), bias [N] or
+///         absent, y [..., N] contiguous. f32, or f64 by the reference.
+/// Bits    a row of y depends on its row of x alone, whatever the number of rows and threads
+void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packed, ConstView bias,
+                    Epilogue epilogue, View y);
+
+/// d_x = d_y w^T, or d_x += with Write::add. Shapes and bits as above.
+void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeights& packed,
+                           Write write, View d_x);
+
+/// d_w += x^T d_y; d_bias += column sums of d_y (if present). Either may be absent. Rows are taken
+/// in fixed blocks, ascending, so threads do not change the bits.
+void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w, View d_bias);
+
+/// c = a b (transposed as told): the plain product behind `gemm` problems, b not packed before.
+/// Shapes  a [M, K], b [K, N], c [M, N].
+void gemm(Context& ctx, ConstView a, ConstView b, View c);
+
+}  // namespace grouphead::ops

@@ -1,0 +1,127 @@
+#include "grouphead/tensor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "grouphead/context.h"
+
+namespace grouphead {
+namespace {
+
+TEST(Shape, RefusesNegativeAxesAndOverflow) {
+  EXPECT_THROW(Shape({2, -1}), ShapeError);
+  EXPECT_THROW(Shape({Index{1} << 40, Index{1} << 40}), ShapeError);
+  EXPECT_THROW(Shape({0, Index{1} << 40, Index{1} << 40}), ShapeError);
+  EXPECT_THROW(Shape({1, 1, 1, 1, 1, 1, 1, 1, 1}), ShapeError);
+  EXPECT_EQ(Shape({2, 0, 3}).size(), 0);
+  EXPECT_EQ(Shape({}).size(), 1);
+  EXPECT_EQ(Shape({2, 3}).to_string(), "[2, 3]");
+}
+
+TEST(View, AbsentIsNotEmpty) {
+  EXPECT_FALSE(ConstView().has_value());
+  EXPECT_TRUE(ConstView(static_cast<const float*>(nullptr), {0}).has_value());
+}
+
+TEST(View, SliceAndReshapeKeepTheElements) {
+  Tensor x({2, 3, 4});
+  for (Index i = 0; i < 24; ++i) x.data<float>()[i] = static_cast<float>(i);
+  const ConstView part = x.view().slice(1, 1, 3);
+  EXPECT_EQ(part.shape(), Shape({2, 2, 4}));
+  EXPECT_FALSE(part.is_contiguous());
+  Tensor dense({2, 2, 4});
+  copy(part, dense);
+  EXPECT_EQ(dense.data<float>()[0], 4.0F);
+  EXPECT_EQ(dense.data<float>()[8], 16.0F);
+  fill_zero(x.view().slice(1, 1, 3));
+  EXPECT_EQ(x.data<float>()[3], 3.0F);
+  EXPECT_EQ(x.data<float>()[4], 0.0F);
+  EXPECT_THROW(part.reshaped({16}), ShapeError);
+  EXPECT_THROW(x.view().slice(1, 2, 4), ShapeError);
+  EXPECT_THROW(x.view().reshaped({5, 5}), ShapeError);
+}
+
+TEST(View, TheWrongElementTypeIsRefusedByName) {
+  const Tensor x({2}, Dtype::f64);
+  try {
+    x.data<float>();
+    FAIL() << "no error";
+  } catch (const ShapeError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("expected f32, got f64"));
+  }
+}
+
+TEST(Tensor, CopiesShareAndClonesDoNot) {
+  Tensor a = Tensor::from({2}, {1.0F, 2.0F});
+  Tensor shared = a;
+  const Tensor own = a.clone();
+  shared.data<float>()[0] = 5.0F;
+  EXPECT_EQ(a.data<float>()[0], 5.0F);
+  EXPECT_EQ(own.data<float>()[0], 1.0F);
+  EXPECT_THROW(Tensor::from({3}, {1.0F}), ShapeError);
+}
+
+TEST(Tensor, OutlivesItsContext) {
+  Tensor x;
+  {
+    Context ctx({.num_threads = 1});
+    x = ctx.zeros({100});
+  }
+  EXPECT_EQ(x.data<float>()[99], 0.0F);
+}
+
+TEST(Context, ReusesMemoryAndCountsThePeak) {
+  Context ctx({.num_threads = 1});
+  const void* first = nullptr;
+  {
+    Tensor x = ctx.tensor({1000});
+    first = x.view().raw();
+    EXPECT_GE(ctx.memory().in_use_bytes, 4000);
+    EXPECT_LE(ctx.memory().in_use_bytes, 4000 * 9 / 8 + 128);
+  }
+  EXPECT_EQ(ctx.memory().in_use_bytes, 0);
+  EXPECT_GE(ctx.memory().peak_bytes, 4000);
+  Tensor y = ctx.tensor({1000});
+  EXPECT_EQ(y.view().raw(), first);
+  y = Tensor();
+  ctx.release_unused_memory();
+  EXPECT_EQ(ctx.memory().reserved_bytes, 0);
+}
+
+TEST(Context, RefusesWhatTheProcessorCannotRun) {
+  EXPECT_THROW(Context({.num_threads = -1}), ConfigError);
+  EXPECT_THROW(isa_from_name("avx9"), ConfigError);
+  for (const Isa isa : available_isas()) {
+    Context ctx({.num_threads = 1, .isa = isa});
+    EXPECT_EQ(ctx.isa(), isa);
+    EXPECT_EQ(isa_from_name(name_of(isa)), isa);
+  }
+}
+
+TEST(HalfTypes, EveryF16SurvivesTheRoundTripAndRoundingIsToNearestEven) {
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const F16 half{static_cast<std::uint16_t>(bits)};
+    const float value = to_float(half);
+    if (std::isnan(value)) {
+      EXPECT_TRUE(std::isnan(to_float(to_f16(value))));
+    } else {
+      ASSERT_EQ(to_f16(value).bits, half.bits) << value;
+    }
+  }
+  EXPECT_EQ(to_float(to_f16(65519.0F)), 65504.0F);
+  EXPECT_TRUE(std::isinf(to_float(to_f16(65520.0F))));
+  EXPECT_EQ(to_float(to_f16(1.0F + 0x1p-11F)), 1.0F);
+  EXPECT_EQ(to_float(to_f16(1.0F + 0x3p-11F)), 1.0F + 0x1p-9F);
+  EXPECT_EQ(to_float(to_f16(0x1p-25F)), 0.0F);
+  EXPECT_EQ(to_float(to_f16(0x1.8p-25F)), 0x1p-24F);
+  EXPECT_EQ(to_float(to_bf16(1.0F + 0x1p-8F)), 1.0F);
+  EXPECT_EQ(to_float(to_bf16(1.0F + 0x3p-8F)), 1.0F + 0x1p-6F);
+  EXPECT_TRUE(std::isnan(to_float(to_bf16(std::numeric_limits<float>::quiet_NaN()))));
+}
+
+}  // namespace
+}  // namespace grouphead

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+
+namespace grouphead::tools {
+
+/// Options that every verb takes.
+struct Globals {
+  int threads = 0;  ///< 0: one per core
+  std::uint64_t seed = 0;
+  bool quiet = false;
+};
+
+/// What the chosen verb does once the command line is read; returns the exit code.
+using Action = std::function<int()>;
+
+inline constexpr int kOk = 0;
+inline constexpr int kCheckFailed = 1;
+inline constexpr int kBadInput = 2;
+
+// Each adds one verb to the program and sets `action` when it is chosen.
+void add_info(CLI::App& app, const Globals& globals, Action& action);
+
+/// Adds --threads, --seed and --quiet to a verb, and an example to its help.
+void add_globals(CLI::App& verb, Globals& globals);
+
+}  // namespace grouphead::tools
