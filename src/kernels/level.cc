@@ -1,6 +1,6 @@
 #include "kernels/level.h"
 
-#include <hwy/targets.h>
+#include "kernels/targets.h"
 
 namespace grouphead::kernels {
 
