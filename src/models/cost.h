@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "grouphead/models.h"
+
+namespace grouphead {
+
+/// What a way of sharing key/value heads costs, per token: one row of the cost table.
+struct CacheCost {
+  std::string variant;       ///< "MHA", "GQA", "MQA"
+  Index num_kv_heads = 0;    ///< Hkv
+  Index elements_per_layer;  ///< 2 Hkv D: cached numbers per token and layer
+  Index bytes_per_token;     ///< of all layers
+  double relative_to_mha;    ///< Hkv / Hq
+};
+
+/// MHA (Hkv = Hq), the model itself where it lies between, MQA (Hkv = 1).
+/// Source: Ainslie et al. 2023, arXiv:2305.13245; Edifice's table, with its constants written out.
+std::vector<CacheCost> cache_costs(const TransformerConfig& config);
+
+/// Floating-point operations of one token's forward pass that sees `visible` keys (a multiply-add
+/// counts 2): projections, feed-forward, and attention, which no sharing of heads makes cheaper.
+double forward_flops_per_token(const TransformerConfig& config, double visible) noexcept;
+
+/// The language model's trainable elements by Edifice's formula, which counts the stack's kernels
+/// only: no embedding, head, bias or norm.
+Index stack_param_count_edifice(const TransformerConfig& config) noexcept;
+
+}  // namespace grouphead
