@@ -2,6 +2,7 @@
 
 #include "grouphead/context.h"
 #include "grouphead/error.h"
+#include "grouphead/group_query_attention.h"
 #include "grouphead/kv_cache.h"
 #include "grouphead/layer.h"
 #include "grouphead/layers.h"

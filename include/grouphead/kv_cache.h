@@ -33,8 +33,9 @@ class KvCache {
   /// they do not fit.
   void advance(Index count);
 
-  View keys(Index layer) noexcept;    ///< [B, Hkv, P/16, D, 16]
-  View values(Index layer) noexcept;  ///< [B, Hkv, P, Dp]
+  /// Errors: ShapeError for a layer outside [0, L).
+  View keys(Index layer);    ///< [B, Hkv, P/16, D, 16]
+  View values(Index layer);  ///< [B, Hkv, P, Dp]
 
  private:
   KvCacheConfig config_;

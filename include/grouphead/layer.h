@@ -14,7 +14,7 @@
 namespace grouphead {
 
 /// What flows between layers: numbers, and where they come from padded positions a mask (bool
-/// [B, T], true = real).
+/// [B, T], true = real). Layers that work on each position alone hand the mask on.
 struct Value {
   Tensor tensor{};
   std::optional<Tensor> mask{};
@@ -68,7 +68,7 @@ class Grads {
   /// Keeps one tensor for each trainable parameter.
   Grads(Context& ctx, const ParameterList& parameters);
   /// Absent for a parameter that is not in the list or not trainable.
-  View of(const Parameter& parameter) noexcept;
+  View of(const Parameter& parameter);
   void zero() noexcept;
 
  private:
@@ -90,7 +90,8 @@ struct CallArguments {
   virtual ~CallArguments() = default;
 };
 
-/// How a call is meant: what Keras passes as `training`, and the sources a call may draw on.
+/// How a call is meant: what Keras passes as `training`, and the sources a call may draw on. A
+/// model hands it to its layers without `arguments`.
 struct Mode {
   bool training = false;
   RandomStream* random = nullptr;            ///< needed where dropout acts

@@ -2,11 +2,13 @@
 
 #include <optional>
 
-#include "grouphead/kv_cache.h"
 #include "grouphead/layer.h"
-#include "grouphead/rope.h"
 
 namespace grouphead {
+
+namespace detail {
+class Projection;
+}
 
 enum class Activation : std::uint8_t { linear, gelu };  ///< gelu: exact, by erf
 
@@ -18,11 +20,17 @@ struct DenseConfig {
   Dtype dtype = Dtype::f32;
 };
 
+// Beside forward(), a layer of one input has a typed front, `layer(ctx, x)`: the same computation
+// (forward() calls it) without containers. Without `saved` it allocates nothing once the Context
+// is warm.
+
 /// y = activation(x kernel + bias). Shapes: x [..., M], kernel [M, N], bias [N], y [..., N].
 /// Source: keras.layers.Dense.
 class Dense final : public Layer {
  public:
+  /// Errors: ConfigError for units below 1.
   explicit Dense(const DenseConfig& config);
+  ~Dense() override;
   void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
@@ -30,17 +38,19 @@ class Dense final : public Layer {
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) const override;
 
-  /// Inference into a given output: no allocation once warm.
+  const DenseConfig& config() const noexcept { return config_; }
+  Tensor operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved = nullptr) const;
+  /// Inference into a given output.
   void apply(Context& ctx, ConstView x, View y) const;
 
  private:
   DenseConfig config_;
-  std::unique_ptr<Parameter> kernel_;
-  std::unique_ptr<Parameter> bias_;  // null without use_bias
+  std::unique_ptr<detail::Projection> projection_;  // null before build()
 };
 
 struct LayerNormalizationConfig {
   double epsilon = 1e-3;
+  bool random_gains = false;  ///< gamma starts at U(-sqrt 3, sqrt 3), as in Axon, instead of 1
   std::string name = "layer_normalization";
   Dtype dtype = Dtype::f32;
 };
@@ -49,6 +59,7 @@ struct LayerNormalizationConfig {
 /// Source: keras.layers.LayerNormalization (axis -1).
 class LayerNormalization final : public Layer {
  public:
+  /// Errors: ConfigError for a negative epsilon.
   explicit LayerNormalization(const LayerNormalizationConfig& config);
   void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
@@ -57,7 +68,7 @@ class LayerNormalization final : public Layer {
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) const override;
 
-  void apply(Context& ctx, ConstView x, View y) const;
+  Tensor operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved = nullptr) const;
 
  private:
   LayerNormalizationConfig config_;
@@ -72,10 +83,12 @@ struct EmbeddingConfig {
   Dtype dtype = Dtype::f32;
 };
 
-/// Row lookup: tokens [B, T] (i32) to [B, T, M]. Errors: ShapeError for a token outside [0, V).
+/// Row lookup: tokens [...] (i32) to [..., M]. Errors: ShapeError for a token outside [0, V).
+/// Tokens have no gradient: what is passed for it in backward() stays as it is.
 /// Source: keras.layers.Embedding.
 class Embedding final : public Layer {
  public:
+  /// Errors: ConfigError for sizes below 1.
   explicit Embedding(const EmbeddingConfig& config);
   void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
@@ -84,7 +97,8 @@ class Embedding final : public Layer {
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) const override;
 
-  void apply(Context& ctx, ConstView tokens, View y) const;
+  /// Inference, also of tokens that are no Tensor.
+  Tensor operator()(Context& ctx, ConstView tokens) const;
 
  private:
   EmbeddingConfig config_;
@@ -98,9 +112,11 @@ struct DropoutConfig {
 };
 
 /// Inverted dropout in training, identity otherwise. Numbers are Philox4x32-10 of (seed, draw,
-/// element), so threads do not change them. Source: keras.layers.Dropout.
+/// element), so threads do not change them. Errors: ConfigError in training without Mode::random.
+/// Source: keras.layers.Dropout.
 class Dropout final : public Layer {
  public:
+  /// Errors: ConfigError for a rate outside [0, 1).
   explicit Dropout(const DropoutConfig& config);
   void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
@@ -109,67 +125,12 @@ class Dropout final : public Layer {
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) const override;
 
+  const DropoutConfig& config() const noexcept { return config_; }
+  /// The next draw where dropout acts (training, rate > 0), absent where it is the identity.
+  std::optional<RandomKey> draw(const Mode& mode) const;
+
  private:
   DropoutConfig config_;
-};
-
-/// Names and defaults are Keras's; `rope` is ours and off by default.
-struct GroupQueryAttentionConfig {
-  Index head_dim = 0;             ///< D >= 1; even with rope
-  Index num_query_heads = 0;      ///< Hq >= 1
-  Index num_key_value_heads = 0;  ///< Hkv >= 1, divides Hq
-  bool use_bias = true;
-  std::optional<RopeConfig> rope{};
-  std::string name = "grouped_query_attention";
-  Dtype dtype = Dtype::f32;
-};
-
-/// GroupQueryAttention's arguments that are not tensors.
-struct AttentionArguments : CallArguments {
-  bool use_causal_mask = false;
-  Index causal_offset = 0;  ///< key j is visible to query i iff j <= i + causal_offset; 0 is Keras
-};
-
-/// One call's inputs by name; Keras's positional order is (query, value, key).
-struct AttentionInputs {
-  Tensor query{};               ///< [B, T, M]
-  Tensor value{};               ///< [B, S, Mv]
-  std::optional<Tensor> key{};  ///< [B, S, Mk]; absent: value serves as key
-  bool use_causal_mask = false;
-  Index causal_offset = 0;
-};
-
-/// y = concat_h(softmax(mask(q_h k_{h/G}^T / sqrt(D))) v_{h/G}) W_o + b_o.
-///
-/// Shapes   inputs (query [B, T, M], value [B, S, Mv], optional key [B, S, Mk]); y [B, T, M]
-/// Errors   ConfigError, ShapeError: operand, expected, received
-/// Memory   O(T + S): no T x S buffer, forward or backward
-/// Source   Ainslie et al. 2023, arXiv:2305.13245; keras.layers.GroupQueryAttention 3.15.1
-class GroupQueryAttention final : public Layer {
- public:
-  explicit GroupQueryAttention(const GroupQueryAttentionConfig& config);
-  ~GroupQueryAttention() override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
-  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
-                             std::unique_ptr<Saved>* saved) const override;
-  void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
-                Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
-
-  const GroupQueryAttentionConfig& config() const noexcept { return config_; }
-
-  /// Inference by name.
-  Tensor operator()(Context& ctx, const AttentionInputs& in) const;
-
-  /// Causal self-attention of x [B, T, M] at positions cache.length() .. + T - 1: stores their keys
-  /// and values in layer `layer` of the cache and attends to all stored positions. The caller
-  /// advances the cache once all layers have run. No allocation once warm.
-  void apply_cached(Context& ctx, ConstView x, KvCache& cache, Index layer, View y) const;
-
- private:
-  struct Weights;
-  GroupQueryAttentionConfig config_;
-  std::unique_ptr<Weights> weights_;
 };
 
 }  // namespace grouphead

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "grouphead/group_query_attention.h"
 #include "grouphead/layers.h"
 
 namespace grouphead {
@@ -25,11 +26,14 @@ struct TransformerConfig {
 
 class TransformerStack;  // src/models/transformer.h
 
+/// Edifice's grouped-query attention family by its own rules.
 namespace edifice {
 
 enum class OutputMode : std::uint8_t { last_timestep, all, mean_pool };
 
-/// Options of Edifice's `Attention.GQA.build`, names and defaults as there.
+/// Options of Edifice's `Attention.GQA.build`, names and defaults as there. Its option `input` (a
+/// graph node in place of the default input) has no counterpart: call the model on any tensor, or
+/// as a layer inside another one.
 /// Source: Elixir package edifice, commit 73704a4.
 struct GqaOptions {
   Index embed_dim = 0;      ///< E, required
@@ -37,8 +41,8 @@ struct GqaOptions {
   Index num_heads = 8;      ///< Nq
   Index num_kv_heads = 2;   ///< Nk
   Index num_layers = 4;     ///< L
-  std::optional<double>
-      dropout{};  ///< absent: 0.1 in blocks, none between; given: between them too
+  /// Absent: 0.1 after attention and feed-forward. A given rate acts between the blocks too.
+  std::optional<double> dropout{};
   bool rope = false;
   Index window_size = 60;          ///< declared sequence length, a shape hint only: not a window
   std::optional<Index> seq_len{};  ///< takes precedence over window_size
@@ -49,7 +53,7 @@ struct GqaOptions {
   bool final_norm = true;
 
   // Beyond Edifice, off by default.
-  std::optional<RopeConfig> position{};  ///< any other rotary rule, wins over rope and yarn
+  std::optional<RopeConfig> position{};  ///< any other rotary rule; wins over rope and yarn
   bool edifice_gains = false;            ///< its initial LayerNorm gains, U(-sqrt 3, sqrt 3)
   Dtype dtype = Dtype::f32;
   std::uint64_t seed = 0;  ///< of the initial weights
@@ -74,8 +78,9 @@ class Gqa final : public Layer {
   KvCache make_cache(Context& ctx, Index batch, Index capacity) const;
   /// Every time step of x [B, T, E], the continuation of what the cache holds: [B, T, H].
   Tensor step(Context& ctx, const Tensor& x, KvCache& cache) const;
-  /// The parameter that Edifice calls `name` (`gqa_block_1_attn_q_proj.kernel`); null if none.
-  Parameter* find(const std::string& name) const;
+  /// The parameter that Edifice calls `name` (`gqa_block_1_attn_q_proj.kernel`); null if none. Its
+  /// kernels [in, heads * head size] have our kernels' elements in the same order.
+  Parameter* find(std::string_view name) const;
 
  private:
   GqaOptions options_;
@@ -83,23 +88,29 @@ class Gqa final : public Layer {
   std::unique_ptr<TransformerStack> stack_;
 };
 
-/// A built model. Errors: ConfigError, as section 2 of Edifice's documentation should have them:
-/// sizes below 1, hidden_size not a multiple of num_heads, num_heads not one of num_kv_heads, odd
-/// head size with a rotary rule, dropout outside [0, 1).
+/// A built model. Errors: ConfigError, where Edifice would fail later or misbehave: sizes below 1,
+/// hidden_size not a multiple of num_heads, num_heads not one of num_kv_heads, odd head size with a
+/// rotary rule, dropout outside [0, 1), yarn_scale or yarn_original_max_position below 1.
 std::unique_ptr<Gqa> build(const GqaOptions& options);
 
-/// The attention sub-layer alone (no norm, dropout, residual). Its weights' layer names are
-/// `<name>_q_proj` and so on through edifice_name().
+/// The causal attention sub-layer alone (no norm, dropout, residual), built: x [B, T, E] to
+/// [B, T, H]; embed_dim 0 stands for hidden_size. `name` is the layer's name: Edifice's
+/// `<name>_q_proj.kernel` is edifice_name() of `<name>/query/kernel`.
 std::unique_ptr<GroupQueryAttention> build_gqa_attention(const GqaOptions& options,
                                                          const std::string& name = "gqa_attn");
 
+/// What Edifice calls the parameter at `path`: `gqa_block_1/attn/query/kernel` is
+/// `gqa_block_1_attn_q_proj.kernel`.
+std::string edifice_name(std::string_view path);
+
 /// hidden_size, whatever the output mode.
 Index output_size(const GqaOptions& options) noexcept;
-/// Edifice's approximation: kernels only.
+/// Edifice's approximation: kernels only. As there, embed_dim 0 stands for 287 in both counts.
 Index param_count(const GqaOptions& options) noexcept;
 /// All trainable elements.
 Index param_count_exact(const GqaOptions& options) noexcept;
-GqaOptions recommended_defaults() noexcept;
+/// Edifice's table; it gives dropout = 0.1, so dropout acts between the blocks too.
+GqaOptions recommended_defaults();
 
 }  // namespace edifice
 
@@ -126,7 +137,7 @@ class LanguageModel final : public Layer {
   const LanguageModelConfig& config() const noexcept { return config_; }
   KvCache make_cache(Context& ctx, Index batch, Index capacity) const;
   /// Appends tokens [B, T] to the cache; writes the last position's logits [B, V].
-  /// No allocation of ours once warm.
+  /// No allocation of ours once warm. After an error the cache holds what it held before.
   void step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const;
 
  private:
