@@ -1,0 +1,324 @@
+#include "io/safetensors.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "grouphead/error.h"
+#include "io/file.h"
+
+// Format: https://github.com/huggingface/safetensors#format
+//   u64 N, little-endian; N bytes of JSON; tensor data without holes.
+//   { "__metadata__": {text: text}, name: {"dtype", "shape", "data_offsets": [begin, end]} }
+
+namespace grouphead::io {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "files are little-endian");
+
+using Json = nlohmann::json;
+
+constexpr Index kLargestHeader = 100'000'000;  // the limit of the format's first implementation
+constexpr std::string_view kMetadata = "__metadata__";
+
+struct DtypeName {
+  Dtype dtype;
+  std::string_view name;
+};
+constexpr std::array<DtypeName, 8> kDtypeNames = {{{Dtype::f32, "F32"},
+                                                   {Dtype::f64, "F64"},
+                                                   {Dtype::f16, "F16"},
+                                                   {Dtype::bf16, "BF16"},
+                                                   {Dtype::i32, "I32"},
+                                                   {Dtype::i64, "I64"},
+                                                   {Dtype::u8, "U8"},
+                                                   {Dtype::boolean, "BOOL"}}};
+
+std::string_view file_name_of(Dtype dtype) {
+  for (const DtypeName& known : kDtypeNames) {
+    if (known.dtype == dtype) return known.name;
+  }
+  return {};
+}
+
+[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what) {
+  throw IoError("[safetensors] " + path.string() + ": " + what);
+}
+
+/// What the header says of one tensor.
+struct Entry {
+  std::string name;
+  std::string dtype;
+  std::optional<std::vector<Index>> shape{};
+  std::optional<std::vector<Index>> offsets{};
+};
+
+/// Takes the header's JSON event by event and refuses whatever the format does not have, so that
+/// neither depth nor size beyond the format is ever built.
+class HeaderHandler final : public nlohmann::json_sax<Json> {
+ public:
+  std::map<std::string, std::string> metadata;
+  std::vector<Entry> entries;
+  std::string problem;
+
+  bool null() override { return refuse("null"); }
+  bool boolean(bool) override { return refuse("a boolean"); }
+  bool number_integer(number_integer_t) override { return refuse("a negative number"); }
+  bool number_float(number_float_t, const string_t&) override { return refuse("a fraction"); }
+  bool binary(binary_t&) override { return refuse("binary data"); }
+
+  bool number_unsigned(number_unsigned_t value) override {
+    if (numbers_ == nullptr) return refuse("a number");
+    if (value > static_cast<number_unsigned_t>(std::numeric_limits<Index>::max())) {
+      return refuse("a number beyond 2^63");
+    }
+    if (numbers_->size() == kMaxRank) return refuse("more than 8 numbers");
+    numbers_->push_back(static_cast<Index>(value));
+    return true;
+  }
+
+  bool string(string_t& value) override {
+    if (depth_ == 2 && in_metadata_) {
+      if (!metadata.emplace(field_, value).second) return refuse("a second value");
+      return true;
+    }
+    if (depth_ != 2 || field_ != "dtype") return refuse("a string");
+    if (!entries.back().dtype.empty()) return refuse("a second value");
+    entries.back().dtype = value;
+    return true;
+  }
+
+  bool start_object(std::size_t) override {
+    if (depth_ > 1 || numbers_ != nullptr) return refuse("an object");
+    ++depth_;
+    return true;
+  }
+
+  bool key(string_t& name) override {
+    if (depth_ == 2) {
+      field_ = name;
+      return true;
+    }
+    where_ = name;
+    field_.clear();
+    in_metadata_ = name == kMetadata;
+    if (in_metadata_ ? had_metadata_ : !names_.emplace(name, 0).second) {
+      return refuse("a second value");
+    }
+    if (in_metadata_) {
+      had_metadata_ = true;
+    } else {
+      entries.push_back({.name = name, .dtype = {}});
+    }
+    return true;
+  }
+
+  bool end_object() override {
+    --depth_;
+    return true;
+  }
+
+  bool start_array(std::size_t) override {
+    if (depth_ != 2 || in_metadata_ || numbers_ != nullptr) return refuse("a list");
+    Entry& entry = entries.back();
+    std::optional<std::vector<Index>>* target = field_ == "shape"          ? &entry.shape
+                                                : field_ == "data_offsets" ? &entry.offsets
+                                                                           : nullptr;
+    if (target == nullptr) return refuse("a list");
+    if (target->has_value()) return refuse("a second value");
+    numbers_ = &target->emplace();
+    return true;
+  }
+
+  bool end_array() override {
+    numbers_ = nullptr;
+    return true;
+  }
+
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::detail::exception&) override {
+    problem = "header: not JSON at byte " + std::to_string(position);
+    return false;
+  }
+
+ private:
+  bool refuse(std::string_view what) {
+    problem = "header: ";
+    if (!where_.empty()) problem += where_ + ": ";
+    if (!field_.empty()) problem += field_ + ": ";
+    problem += std::string(what) + " does not belong here";
+    return false;
+  }
+
+  int depth_ = 0;
+  bool in_metadata_ = false;
+  bool had_metadata_ = false;
+  std::string where_;
+  std::string field_;
+  std::map<std::string, int> names_;
+  std::vector<Index>* numbers_ = nullptr;  // the list being read
+};
+
+/// A tensor of the file, all sizes believed.
+struct Range {
+  std::string name;
+  Dtype dtype;
+  Shape shape;
+  Index begin;
+  Index end;
+};
+
+Range checked_range(const std::filesystem::path& path, const Entry& entry, Index data_bytes) {
+  if (entry.dtype.empty() || !entry.shape || !entry.offsets || entry.offsets->size() != 2) {
+    fail(path, entry.name + ": expected dtype, shape and two data_offsets");
+  }
+  const auto known = std::find_if(kDtypeNames.begin(), kDtypeNames.end(),
+                                  [&](const DtypeName& d) { return d.name == entry.dtype; });
+  if (known == kDtypeNames.end()) fail(path, entry.name + ": unknown dtype " + entry.dtype);
+  Shape shape;
+  try {
+    shape = Shape(*entry.shape);
+  } catch (const ShapeError& error) {
+    fail(path, entry.name + ": " + error.what());
+  }
+  const Index begin = (*entry.offsets)[0];
+  const Index end = (*entry.offsets)[1];
+  if (begin > end || end > data_bytes) {
+    fail(path, entry.name + ": expected a range inside " + std::to_string(data_bytes) +
+                   " bytes of data, got " + std::to_string(begin) + " .. " + std::to_string(end));
+  }
+  const Index expected = shape.size() * size_of(known->dtype);
+  if (end - begin != expected) {
+    fail(path, entry.name + ": expected " + std::to_string(expected) + " bytes for " +
+                   std::string(known->name) + " " + shape.to_string() + ", got " +
+                   std::to_string(end - begin));
+  }
+  return {entry.name, known->dtype, shape, begin, end};
+}
+
+/// In the order of the data, without overlap or hole. Errors: IoError.
+std::vector<Range> checked_ranges(const std::filesystem::path& path,
+                                  const std::vector<Entry>& entries, Index data_bytes) {
+  std::vector<Range> ranges;
+  ranges.reserve(entries.size());
+  for (const Entry& entry : entries) ranges.push_back(checked_range(path, entry, data_bytes));
+  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) {
+    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+  });
+  Index position = 0;
+  for (const Range& range : ranges) {
+    if (range.begin != position) {
+      fail(path, range.name + ": expected data at byte " + std::to_string(position) + ", got " +
+                     std::to_string(range.begin) + " (overlap or hole)");
+    }
+    position = range.end;
+  }
+  if (position != data_bytes) {
+    fail(path, "expected " + std::to_string(position) + " bytes of data, got " +
+                   std::to_string(data_bytes));
+  }
+  return ranges;
+}
+
+void read_exactly(InputFile& file, const std::filesystem::path& path, void* to, Index bytes) {
+  if (file.read(to, bytes) != bytes) fail(path, "ends too early");
+}
+
+Tensor read_tensor(InputFile& file, const std::filesystem::path& path, const Range& range) {
+  Tensor tensor(range.shape, range.dtype);
+  read_exactly(file, path, tensor.view().raw(), tensor.bytes());
+  if (range.dtype == Dtype::boolean) {
+    const auto* bytes = static_cast<const unsigned char*>(tensor.view().raw());
+    if (std::any_of(bytes, bytes + tensor.size(), [](unsigned char b) { return b > 1; })) {
+      fail(path, range.name + ": expected bytes 0 and 1 in BOOL");
+    }
+  }
+  return tensor;
+}
+
+/// The JSON of the header, with spaces up to a multiple of 8 bytes.
+std::string header_text(const std::filesystem::path& path,
+                        const std::vector<std::pair<std::string, Tensor>>& tensors,
+                        const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header[std::string(kMetadata)] = metadata;
+  Index position = 0;
+  for (const auto& [name, tensor] : tensors) {
+    if (name == kMetadata) fail(path, name + ": not a tensor's name");
+    if (!tensor.has_value()) fail(path, name + ": no tensor there");
+    const Index end = position + tensor.bytes();
+    header[name] = {
+        {"dtype", file_name_of(tensor.dtype())},
+        {"shape", std::vector<Index>(tensor.shape().begin(), tensor.shape().end())},
+        {"data_offsets", {position, end}},
+    };
+    position = end;
+  }
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const nlohmann::json::exception&) {
+    fail(path, "names and metadata must be UTF-8");
+  }
+  text.append((8 - text.size() % 8) % 8, ' ');
+  return text;
+}
+
+}  // namespace
+
+const Tensor& Safetensors::at(const std::string& name) const {
+  const auto found = tensors.find(name);
+  if (found == tensors.end()) throw IoError("[safetensors] " + name + ": no such tensor");
+  return found->second;
+}
+
+Safetensors read_safetensors(const std::filesystem::path& path) {
+  InputFile file(path);
+  if (!file.is_regular()) fail(path, "not a regular file");
+  std::uint64_t header_bytes = 0;
+  if (file.size() < 8) fail(path, "expected at least 8 bytes, got " + std::to_string(file.size()));
+  read_exactly(file, path, &header_bytes, 8);
+  const auto limit = static_cast<std::uint64_t>(std::min(file.size() - 8, kLargestHeader));
+  if (header_bytes > limit) {
+    fail(path, "expected a header of at most " + std::to_string(limit) + " bytes, got " +
+                   std::to_string(header_bytes));
+  }
+  std::string text(static_cast<std::size_t>(header_bytes), '\0');
+  read_exactly(file, path, text.data(), static_cast<Index>(header_bytes));
+
+  HeaderHandler header;
+  if (!Json::sax_parse(text, &header)) fail(path, header.problem);
+  const Index data_bytes = file.size() - 8 - static_cast<Index>(header_bytes);
+  Safetensors contents;
+  for (const Range& range : checked_ranges(path, header.entries, data_bytes)) {
+    contents.tensors.emplace(range.name, read_tensor(file, path, range));
+  }
+  contents.metadata = std::move(header.metadata);
+  return contents;
+}
+
+void write_safetensors(const std::filesystem::path& path, const Safetensors& contents) {
+  // Widest elements first keeps every tensor aligned for readers that map the file.
+  std::vector<std::pair<std::string, Tensor>> tensors(contents.tensors.begin(),
+                                                      contents.tensors.end());
+  std::stable_sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
+    return size_of(a.second.dtype()) > size_of(b.second.dtype());
+  });
+  const std::string header = header_text(path, tensors, contents.metadata);
+  const std::uint64_t header_bytes = header.size();
+  write_file(path, [&](const Append& append) {
+    append({reinterpret_cast<const char*>(&header_bytes), 8});
+    append(header);
+    for (const auto& [name, tensor] : tensors) {
+      append({static_cast<const char*>(tensor.view().raw()),
+              static_cast<std::size_t>(tensor.bytes())});
+    }
+  });
+}
+
+}  // namespace grouphead::io
