@@ -1,0 +1,58 @@
+#include "check/isa.h"
+
+#include <algorithm>
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include "core/check.h"
+
+namespace grouphead::check {
+namespace {
+
+dnnl::cpu_isa onednn_isa(Isa isa) noexcept {
+  switch (isa) {
+    case Isa::ref:
+    case Isa::sse4:
+      return dnnl::cpu_isa::sse41;
+    case Isa::avx2:
+      return dnnl::cpu_isa::avx2;
+    case Isa::avx3:
+      break;
+  }
+  return dnnl::cpu_isa::avx512_core;
+}
+
+}  // namespace
+
+std::string_view onednn_cap(Isa isa) noexcept {
+  switch (isa) {
+    case Isa::ref:
+    case Isa::sse4:
+      return "SSE41";
+    case Isa::avx2:
+      return "AVX2";
+    case Isa::avx3:
+      break;
+  }
+  return "AVX512_CORE";
+}
+
+void cap_onednn(Isa isa) {
+  const dnnl::status status = dnnl::set_max_cpu_isa(onednn_isa(isa));
+  if (status != dnnl::status::success && onednn_level() != std::max(isa, Isa::sse4)) {
+    detail::throw_config_error("onednn", "isa", "one level per process", name_of(isa));
+  }
+}
+
+Isa onednn_level() {
+  // Bits of the C enumeration: each level contains those of the levels below it.
+  const auto bits = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto contains = [bits](Isa isa) {
+    const auto wanted = static_cast<unsigned>(onednn_isa(isa));
+    return (bits & wanted) == wanted;
+  };
+  if (contains(Isa::avx3)) return Isa::avx3;
+  if (contains(Isa::avx2)) return Isa::avx2;
+  return Isa::sse4;
+}
+
+}  // namespace grouphead::check

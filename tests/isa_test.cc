@@ -1,0 +1,75 @@
+// The level that is asked for is the level that runs.
+
+#include "check/isa.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "core/context_impl.h"
+#include "kernels/limits.h"
+#include "support.h"
+
+namespace grouphead {
+namespace {
+
+using testing_support::isas_under_test;
+
+std::string target_of(Isa isa) {
+  return kernels::limit_kernels(static_cast<kernels::Level>(isa)).target;
+}
+
+TEST(Isa, EachLevelRunsTheKernelsCompiledForIt) {
+  for (const Isa isa : isas_under_test()) {
+    Context ctx({.num_threads = 1, .isa = isa});
+    const std::string target = target_of(ctx.impl().isa());
+    switch (isa) {
+      case Isa::ref:
+        EXPECT_EQ(target, "plain");
+        break;
+      case Isa::sse4:
+        EXPECT_EQ(target, "SSE4");
+        break;
+      case Isa::avx2:
+        EXPECT_EQ(target, "AVX2");
+        break;
+      case Isa::avx3:
+        EXPECT_EQ(target, "AVX3");
+        break;
+    }
+  }
+}
+
+TEST(Isa, OneDnnStaysAtTheForcedLevel) {
+  const char* forced = std::getenv("GROUPHEAD_TEST_ISA");
+  if (forced == nullptr) {
+    // Nothing forced: oneDNN has all that the processor offers, and so have we.
+    EXPECT_EQ(check::onednn_level(), std::max(available_isas().back(), Isa::sse4));
+    EXPECT_EQ(isas_under_test().size(), available_isas().size());
+    return;
+  }
+  const Isa isa = isa_from_name(forced);
+  ASSERT_EQ(isas_under_test(), std::vector<Isa>{isa});
+  EXPECT_EQ(check::onednn_level(), std::max(isa, Isa::sse4))
+      << "run with ONEDNN_MAX_CPU_ISA=" << check::onednn_cap(isa);
+}
+
+TEST(Limits, ReadsEveryElementAtEveryLevel) {
+  std::vector<float> numbers(1037);
+  float total = 0;
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    numbers[i] = static_cast<float>(i % 7);  // whole numbers: any order gives the same sum
+    total += numbers[i];
+  }
+  for (const Isa isa : isas_under_test()) {
+    const auto& limits = kernels::limit_kernels(static_cast<kernels::Level>(isa));
+    EXPECT_EQ(limits.read_sum(numbers.data(), static_cast<std::int64_t>(numbers.size())), total);
+    // Every chain ends at 2e-3, and a lap has 16 operations for each.
+    EXPECT_NEAR(limits.multiply_add(100) / static_cast<float>(limits.flops_per_lap), 1.25e-4F,
+                1e-6F);
+  }
+}
+
+}  // namespace
+}  // namespace grouphead
