@@ -214,6 +214,7 @@ class Tensor {
   View view() noexcept { return view_; }
   ConstView view() const noexcept { return view_; }
   operator View() noexcept { return view_; }             // NOLINT(google-explicit-constructor)
+  operator ConstView() noexcept { return view_; }        // NOLINT(google-explicit-constructor)
   operator ConstView() const noexcept { return view_; }  // NOLINT(google-explicit-constructor)
   template <class T>
   T* data() {
