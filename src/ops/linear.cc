@@ -1,0 +1,245 @@
+#include "ops/linear.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "core/context_impl.h"
+#include "kernels/gemm_reference.h"
+
+namespace grouphead::detail {
+
+struct PackedWeights::Impl {};
+
+PackedWeights::PackedWeights() : impl_(std::make_unique<Impl>()) {}
+PackedWeights::~PackedWeights() = default;
+void PackedWeights::invalidate() noexcept {}
+
+}  // namespace grouphead::detail
+
+namespace grouphead::ops {
+namespace {
+
+using kernels::Matrix;
+
+/// Rows of x and d_y that one sum of a weight gradient covers before it is added.
+constexpr Index kRowBlock = 512;
+/// Output tile of one unit of the reference.
+constexpr Index kTileRows = 32;
+constexpr Index kTileColumns = 256;
+/// Multiply-adds below which waking threads costs more than it gains.
+constexpr Index kSmallWork = Index{1} << 15;
+
+struct Sizes {
+  Index rows = 0;     // product of the leading axes
+  Index depth = 0;    // K
+  Index columns = 0;  // N
+};
+
+Index rows_of(const ConstView& view) {
+  Index rows = 1;
+  for (int axis = 0; axis + 1 < view.rank(); ++axis) rows *= view.dim(axis);
+  return rows;
+}
+
+/// A present, dense operand [..., columns] of the operation's element type.
+void require_rows(std::string_view operation, std::string_view operand, const ConstView& view,
+                  Dtype dtype) {
+  if (!view.has_value() || view.rank() == 0) {
+    detail::throw_shape_error(operation, operand, "[..., *]",
+                              view.has_value() ? view.shape().to_string() : "nothing");
+  }
+  detail::require_dtype(operation, operand, view, dtype);
+  detail::require_contiguous(operation, operand, view);
+}
+
+void require_float(std::string_view operation, std::string_view operand, const ConstView& view) {
+  if (view.has_value() && view.dtype() != Dtype::f32 && view.dtype() != Dtype::f64) {
+    detail::throw_shape_error(operation, operand, "f32 or f64", name_of(view.dtype()));
+  }
+}
+
+/// Names of the operands of one product, for messages: x [..., K], y [..., N], w of K * N elements.
+struct Names {
+  std::string_view operation, x, y, w;
+};
+
+Sizes check_product(const Names& names, const ConstView& x, const ConstView& w,
+                    const ConstView& y) {
+  require_float(names.operation, names.x, x);
+  require_rows(names.operation, names.x, x, x.dtype());
+  require_rows(names.operation, names.y, y, x.dtype());
+  const Sizes sizes{rows_of(x), x.shape().back(), y.shape().back()};
+  if (rows_of(y) != sizes.rows) {
+    detail::throw_shape_error(names.operation, names.y, std::to_string(sizes.rows) + " rows",
+                              y.shape().to_string());
+  }
+  if (!w.has_value() || w.size() != sizes.depth * sizes.columns) {
+    detail::throw_shape_error(
+        names.operation, names.w,
+        "[" + std::to_string(sizes.depth) + ", " + std::to_string(sizes.columns) + "]",
+        w.has_value() ? w.shape().to_string() : "nothing");
+  }
+  detail::require_dtype(names.operation, names.w, w, x.dtype());
+  detail::require_contiguous(names.operation, names.w, w);
+  return sizes;
+}
+
+template <class F>
+Matrix<F> row_major(F* data, Index columns) {
+  return {data, columns, 1};
+}
+
+/// body(row, rows, column, columns, slot) for every tile of an output. Tiles own their elements.
+template <class Body>
+void for_each_tile(Context& ctx, Index rows, Index columns, Index depth, Body&& body) {
+  if (rows == 0 || columns == 0) return;
+  const bool small = rows * columns * std::max<Index>(depth, 1) <= kSmallWork;
+  const Index tile_rows = small ? rows : kTileRows;
+  const Index tile_columns = small ? columns : kTileColumns;
+  const Index across = (columns + tile_columns - 1) / tile_columns;
+  const Index down = (rows + tile_rows - 1) / tile_rows;
+  ctx.impl().parallel_for(across * down, [&](Index unit, int) {
+    const Index row = unit / across * tile_rows;
+    const Index column = unit % across * tile_columns;
+    body(row, std::min(tile_rows, rows - row), column, std::min(tile_columns, columns - column));
+  });
+}
+
+template <class F>
+void forward_reference(Context& ctx, const Sizes& sizes, const F* x, const F* w, const F* bias,
+                       Epilogue epilogue, F* y) {
+  const Matrix<const F> a = row_major(x, sizes.depth);
+  const Matrix<const F> b = row_major(w, sizes.columns);
+  const Matrix<F> c = row_major(y, sizes.columns);
+  for_each_tile(ctx, sizes.rows, sizes.columns, sizes.depth,
+                [&](Index row, Index rows, Index column, Index columns) {
+                  const Matrix<F> out = c.block(row, column);
+                  kernels::gemm_reference(rows, columns, sizes.depth, a.block(row, 0),
+                                          b.block(0, column), false, out);
+                  kernels::finish_rows_reference(rows, columns,
+                                                 bias == nullptr ? nullptr : bias + column,
+                                                 epilogue == Epilogue::gelu, out);
+                });
+}
+
+template <class F>
+void backward_input_reference(Context& ctx, const Sizes& sizes, const F* d_y, const F* w,
+                              Write write, F* d_x) {
+  const Matrix<const F> a = row_major(d_y, sizes.columns);
+  const Matrix<const F> b = row_major(w, sizes.columns).transposed();
+  const Matrix<F> c = row_major(d_x, sizes.depth);
+  for_each_tile(ctx, sizes.rows, sizes.depth, sizes.columns,
+                [&](Index row, Index rows, Index column, Index columns) {
+                  kernels::gemm_reference(rows, columns, sizes.columns, a.block(row, 0),
+                                          b.block(0, column), write == Write::add,
+                                          c.block(row, column));
+                });
+}
+
+template <class F>
+void backward_weights_reference(Context& ctx, const Sizes& sizes, const F* x, const F* d_y,
+                                F* d_w) {
+  const Matrix<const F> a = row_major(x, sizes.depth).transposed();
+  const Matrix<const F> b = row_major(d_y, sizes.columns);
+  const Matrix<F> c = row_major(d_w, sizes.columns);
+  for_each_tile(ctx, sizes.depth, sizes.columns, sizes.rows,
+                [&](Index row, Index rows, Index column, Index columns) {
+                  for (Index first = 0; first < sizes.rows; first += kRowBlock) {
+                    kernels::gemm_reference(rows, columns, std::min(kRowBlock, sizes.rows - first),
+                                            a.block(row, first), b.block(first, column), true,
+                                            c.block(row, column));
+                  }
+                });
+}
+
+template <class F>
+void backward_bias_reference(Context& ctx, const Sizes& sizes, const F* d_y, F* d_bias) {
+  const Matrix<const F> a = row_major(d_y, sizes.columns);
+  for_each_tile(ctx, 1, sizes.columns, sizes.rows, [&](Index, Index, Index column, Index columns) {
+    for (Index first = 0; first < sizes.rows; first += kRowBlock) {
+      kernels::add_column_sums_reference(std::min(kRowBlock, sizes.rows - first), columns,
+                                         a.block(first, column), d_bias + column);
+    }
+  });
+}
+
+/// body(F{}) with F the element type.
+template <class Body>
+void with_type(Dtype dtype, Body&& body) {
+  if (dtype == Dtype::f32) {
+    body(float{});
+  } else {
+    body(double{});
+  }
+}
+
+}  // namespace
+
+void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights&, ConstView bias,
+                    Epilogue epilogue, View y) {
+  constexpr Names kNames{"linear", "x", "y", "w"};
+  const Sizes sizes = check_product(kNames, x, w, y);
+  if (bias.has_value()) {
+    if (bias.size() != sizes.columns) {
+      detail::throw_shape_error(kNames.operation, "bias", "[" + std::to_string(sizes.columns) + "]",
+                                bias.shape().to_string());
+    }
+    detail::require_dtype(kNames.operation, "bias", bias, x.dtype());
+    detail::require_contiguous(kNames.operation, "bias", bias);
+  }
+  with_type(x.dtype(), [&](auto type) {
+    using F = decltype(type);
+    forward_reference(ctx, sizes, x.data<F>(), w.data<F>(),
+                      bias.has_value() ? bias.data<F>() : nullptr, epilogue, y.data<F>());
+  });
+}
+
+void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeights&, Write write,
+                           View d_x) {
+  const Sizes sizes = check_product({"linear_backward", "d_x", "d_y", "w"}, d_x, w, d_y);
+  with_type(d_y.dtype(), [&](auto type) {
+    using F = decltype(type);
+    backward_input_reference(ctx, sizes, d_y.data<F>(), w.data<F>(), write, d_x.data<F>());
+  });
+}
+
+void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w, View d_bias) {
+  constexpr std::string_view kOperation = "linear_backward";
+  require_float(kOperation, "x", x);
+  require_rows(kOperation, "x", x, x.dtype());
+  require_rows(kOperation, "d_y", d_y, x.dtype());
+  const Sizes sizes{rows_of(x), x.shape().back(), d_y.shape().back()};
+  if (d_w.has_value()) check_product({kOperation, "x", "d_y", "d_w"}, x, d_w, d_y);
+  if (d_bias.has_value()) {
+    if (d_bias.size() != sizes.columns) {
+      detail::throw_shape_error(kOperation, "d_bias", "[" + std::to_string(sizes.columns) + "]",
+                                d_bias.shape().to_string());
+    }
+    detail::require_dtype(kOperation, "d_bias", d_bias, x.dtype());
+    detail::require_contiguous(kOperation, "d_bias", d_bias);
+  }
+  with_type(x.dtype(), [&](auto type) {
+    using F = decltype(type);
+    if (d_w.has_value()) {
+      backward_weights_reference(ctx, sizes, x.data<F>(), d_y.data<F>(), d_w.data<F>());
+    }
+    if (d_bias.has_value()) {
+      backward_bias_reference(ctx, sizes, d_y.data<F>(), d_bias.data<F>());
+    }
+  });
+}
+
+void gemm(Context& ctx, ConstView a, ConstView b, View c) {
+  detail::require_shape("gemm", "a", a, {-1, -1});
+  require_float("gemm", "a", a);
+  detail::require_contiguous("gemm", "a", a);
+  detail::require_dense("gemm", "b", b, {a.dim(1), -1}, a.dtype());
+  detail::require_dense("gemm", "c", c, {a.dim(0), b.dim(1)}, a.dtype());
+  with_type(a.dtype(), [&](auto type) {
+    using F = decltype(type);
+    forward_reference<F>(ctx, {a.dim(0), a.dim(1), b.dim(1)}, a.data<F>(), b.data<F>(), nullptr,
+                         Epilogue::none, c.data<F>());
+  });
+}
+
+}  // namespace grouphead::ops

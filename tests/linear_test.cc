@@ -1,0 +1,435 @@
+#include "ops/linear.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <tbb/global_control.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace grouphead {
+namespace {
+
+using ops::Epilogue;
+using ops::Write;
+
+/// One problem: M rows, K inputs, N outputs.
+struct Size {
+  Index m, k, n;
+};
+
+std::string key(const Size& s, Isa isa) {
+  return "gemm m" + std::to_string(s.m) + " k" + std::to_string(s.k) + " n" + std::to_string(s.n) +
+         " isa=" + std::string(name_of(isa));
+}
+
+template <class F>
+Tensor random_tensor(const Shape& shape, unsigned seed) {
+  std::mt19937 engine(seed);
+  std::uniform_real_distribution<F> uniform(F{-1}, F{1});
+  Tensor out(shape, kDtypeOf<F>);
+  for (Index i = 0; i < out.size(); ++i) out.data<F>()[i] = uniform(engine);
+  return out;
+}
+
+double value_at(const Tensor& t, Index i) {
+  return t.dtype() == Dtype::f32 ? static_cast<double>(t.data<float>()[i]) : t.data<double>()[i];
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.bytes() == b.bytes() &&
+         std::memcmp(a.view().raw(), b.view().raw(), static_cast<std::size_t>(a.bytes())) == 0;
+}
+
+/// A product in double, and the sum of the terms' magnitudes, to which errors are relative.
+struct Oracle {
+  std::vector<double> value, magnitude;
+};
+
+/// c = start + a b with strides, by plain loops. `start` may be absent or one row (a bias).
+struct Strided {
+  const Tensor* tensor;
+  Index row, column;
+};
+Oracle product(Index rows, Index columns, Index depth, const Strided& a, const Strided& b) {
+  Oracle out;
+  out.value.resize(static_cast<std::size_t>(rows * columns));
+  out.magnitude.resize(out.value.size());
+  for (Index r = 0; r < rows; ++r) {
+    for (Index c = 0; c < columns; ++c) {
+      double sum = 0;
+      double magnitude = 0;
+      for (Index d = 0; d < depth; ++d) {
+        const double term = value_at(*a.tensor, r * a.row + d * a.column) *
+                            value_at(*b.tensor, d * b.row + c * b.column);
+        sum += term;
+        magnitude += std::abs(term);
+      }
+      const auto at = static_cast<std::size_t>(r * columns + c);
+      out.value[at] = sum;
+      out.magnitude[at] = magnitude;
+    }
+  }
+  return out;
+}
+
+void add_start(Oracle& oracle, const Tensor& start) {
+  for (std::size_t i = 0; i < oracle.value.size(); ++i) {
+    const double value = value_at(start, static_cast<Index>(i) % start.size());
+    oracle.value[i] += value;
+    oracle.magnitude[i] += std::abs(value);
+  }
+}
+
+double epsilon_of(Dtype dtype) {
+  return dtype == Dtype::f32 ? static_cast<double>(std::numeric_limits<float>::epsilon())
+                             : std::numeric_limits<double>::epsilon();
+}
+
+/// Any order of `depth` fused or separate multiply-adds and two more additions is within
+/// (depth + 3) * u * sum |terms| (Higham, Accuracy and Stability, section 3.1), u = epsilon / 2;
+/// the factor (1 + ...) covers the second order. Double oracles of double results err as much
+/// again.
+void expect_close(const Tensor& got, const Oracle& want, Index depth, const std::string& what) {
+  ASSERT_EQ(got.size(), static_cast<Index>(want.value.size())) << what;
+  const double unit = static_cast<double>(depth + 3) * epsilon_of(got.dtype());
+  double worst = 0;
+  Index worst_at = 0;
+  for (Index i = 0; i < got.size(); ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    const double bound = unit * want.magnitude[at] + std::numeric_limits<float>::denorm_min();
+    const double ratio = std::abs(value_at(got, i) - want.value[at]) / bound;
+    if (!(ratio <= worst)) {
+      worst = ratio;
+      worst_at = i;
+    }
+  }
+  EXPECT_LE(worst, 1.0) << what << " element " << worst_at << ": got " << value_at(got, worst_at)
+                        << ", want " << want.value[static_cast<std::size_t>(worst_at)];
+}
+
+template <class F>
+void check_all_products(Context& ctx, const Size& s) {
+  const std::string what = key(s, ctx.isa()) + " " + std::string(name_of(kDtypeOf<F>));
+  const Tensor x = random_tensor<F>({s.m, s.k}, 1);
+  const Tensor w = random_tensor<F>({s.k, s.n}, 2);
+  const Tensor bias = random_tensor<F>({s.n}, 3);
+  const Tensor d_y = random_tensor<F>({s.m, s.n}, 4);
+  ops::PackedWeights packed;
+
+  Oracle y_want = product(s.m, s.n, s.k, {&x, s.k, 1}, {&w, s.n, 1});
+  Tensor y({s.m, s.n}, kDtypeOf<F>);
+  ops::linear_forward(ctx, x, w, packed, {}, Epilogue::none, y);
+  expect_close(y, y_want, s.k, what + " forward");
+  Tensor c({s.m, s.n}, kDtypeOf<F>);
+  ops::gemm(ctx, x, w, c);
+  expect_close(c, y_want, s.k, what + " gemm");
+  add_start(y_want, bias);
+  ops::linear_forward(ctx, x, w, packed, bias, Epilogue::none, y);
+  expect_close(y, y_want, s.k, what + " forward with bias");
+
+  Oracle d_x_want = product(s.m, s.k, s.n, {&d_y, s.n, 1}, {&w, 1, s.n});
+  Tensor d_x({s.m, s.k}, kDtypeOf<F>);
+  ops::linear_backward_input(ctx, d_y, w, packed, Write::overwrite, d_x);
+  expect_close(d_x, d_x_want, s.n, what + " d_x");
+  const Tensor d_x_start = random_tensor<F>({s.m, s.k}, 5);
+  add_start(d_x_want, d_x_start);
+  copy(d_x_start, d_x);
+  ops::linear_backward_input(ctx, d_y, w, packed, Write::add, d_x);
+  expect_close(d_x, d_x_want, s.n, what + " d_x added");
+
+  Oracle d_w_want = product(s.k, s.n, s.m, {&x, 1, s.k}, {&d_y, s.n, 1});
+  Tensor d_w = random_tensor<F>({s.k, s.n}, 6);
+  add_start(d_w_want, d_w);
+  Tensor ones({s.m}, kDtypeOf<F>);
+  for (Index i = 0; i < s.m; ++i) ones.data<F>()[i] = F{1};
+  Oracle d_bias_want = product(1, s.n, s.m, {&ones, 0, 1}, {&d_y, s.n, 1});
+  Tensor d_bias = random_tensor<F>({s.n}, 7);
+  add_start(d_bias_want, d_bias);
+  ops::linear_backward_weights(ctx, x, d_y, d_w, d_bias);
+  expect_close(d_w, d_w_want, s.m, what + " d_w");
+  expect_close(d_bias, d_bias_want, s.m, what + " d_bias");
+}
+
+std::vector<Size> all_sizes() {
+  std::vector<Size> sizes;
+  for (const Index m : {1, 2, 7, 15, 16, 17, 64}) {
+    for (const Index k : {1, 2, 7, 16, 17, 64}) {
+      for (const Index n : {1, 2, 15, 16, 17, 64}) sizes.push_back({m, k, n});
+    }
+  }
+  for (const Size& s :
+       {Size{0, 5, 7}, Size{3, 5, 0}, Size{1, 256, 300}, Size{1, 300, 256}, Size{100, 256, 300},
+        Size{300, 100, 256}, Size{256, 300, 100}, Size{1024, 64, 100}, Size{100, 1024, 64},
+        Size{1, 64, 1024}, Size{8, 1024, 100}, Size{1100, 17, 33}, Size{300, 256, 256}}) {
+    sizes.push_back(s);
+  }
+  return sizes;
+}
+
+TEST(Linear, AllProductsMatchPlainLoopsInDouble) {
+  for (const Isa isa : available_isas()) {
+    Context ctx({.num_threads = 2, .isa = isa});
+    for (const Size& s : all_sizes()) check_all_products<float>(ctx, s);
+  }
+}
+
+TEST(Linear, DoublesMatchPlainLoops) {
+  Context ctx({.num_threads = 2});
+  for (const Size& s : all_sizes()) check_all_products<double>(ctx, s);
+}
+
+TEST(Linear, EmptyDepthGivesTheBias) {
+  for (const Isa isa : available_isas()) {
+    Context ctx({.num_threads = 1, .isa = isa});
+    const Tensor x({2, 0});
+    const Tensor w({0, 3});
+    const Tensor bias = Tensor::from({3}, {1.0F, 2.0F, 3.0F});
+    Tensor y({2, 3});
+    ops::PackedWeights packed;
+    ops::linear_forward(ctx, x, w, packed, bias, Epilogue::none, y);
+    EXPECT_TRUE(same_bits(y, Tensor::from({2, 3}, {1.0F, 2.0F, 3.0F, 1.0F, 2.0F, 3.0F})));
+  }
+}
+
+/// |gelu'| < 1.13; an erf within 1.5e-7 (Abramowitz and Stegun 7.1.26, what vector libraries use)
+/// moves x (1 + erf) / 2 by at most |x| 0.75e-7, and four more roundings follow.
+template <class F>
+void check_gelu(Context& ctx, const Size& s) {
+  const Tensor x = random_tensor<F>({s.m, s.k}, 1);
+  const Tensor w = random_tensor<F>({s.k, s.n}, 2);
+  const Tensor bias = random_tensor<F>({s.n}, 3);
+  Oracle want = product(s.m, s.n, s.k, {&x, s.k, 1}, {&w, s.n, 1});
+  add_start(want, bias);
+  Tensor y({s.m, s.n}, kDtypeOf<F>);
+  ops::PackedWeights packed;
+  ops::linear_forward(ctx, x, w, packed, bias, Epilogue::gelu, y);
+  const double epsilon = epsilon_of(kDtypeOf<F>);
+  const double erf_error = kDtypeOf<F> == Dtype::f32 ? 0.75e-7 : 0;
+  double worst = 0;
+  for (Index i = 0; i < y.size(); ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    const double v = want.value[at];
+    const double bound = 1.13 * static_cast<double>(s.k + 3) * epsilon * want.magnitude[at] +
+                         std::abs(v) * (erf_error + 4 * epsilon);
+    const double error = std::abs(value_at(y, i) - v * (1 + std::erf(v / std::sqrt(2.0))) / 2);
+    worst = std::max(worst, error / bound);
+  }
+  EXPECT_LE(worst, 1.0) << key(s, ctx.isa());
+}
+
+TEST(Linear, GeluFollowsTheBias) {
+  for (const Isa isa : available_isas()) {
+    Context ctx({.num_threads = 2, .isa = isa});
+    for (const Size& s : {Size{1, 16, 64}, Size{7, 5, 17}, Size{300, 64, 256}, Size{1, 1, 1}}) {
+      check_gelu<float>(ctx, s);
+      check_gelu<double>(ctx, s);
+    }
+  }
+}
+
+/// Everything one problem computes, one tensor after the other.
+std::vector<Tensor> run_all(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias,
+                            const Tensor& d_y) {
+  ops::PackedWeights packed;
+  std::vector<Tensor> out;
+  for (const Epilogue epilogue : {Epilogue::none, Epilogue::gelu}) {
+    out.emplace_back(d_y.shape());
+    ops::linear_forward(ctx, x, w, packed, bias, epilogue, out.back());
+  }
+  out.emplace_back(x.shape());
+  ops::linear_backward_input(ctx, d_y, w, packed, Write::overwrite, out.back());
+  out.push_back(out.back().clone());
+  ops::linear_backward_input(ctx, d_y, w, packed, Write::add, out.back());
+  out.push_back(Tensor::zeros(w.shape()));
+  out.push_back(Tensor::zeros(bias.shape()));
+  ops::linear_backward_weights(ctx, x, d_y, out[4], out[5]);
+  out.emplace_back(d_y.shape());
+  ops::gemm(ctx, x, w, out.back());
+  return out;
+}
+
+TEST(Linear, BitsDoNotDependOnThreads) {
+  const tbb::global_control eight(tbb::global_control::max_allowed_parallelism, 8);
+  for (const Isa isa : available_isas()) {
+    for (const Size& s : {Size{1, 256, 1024}, Size{9, 64, 300}, Size{1100, 100, 256},
+                          Size{515, 256, 64}, Size{2, 1024, 1024}}) {
+      const Tensor x = random_tensor<float>({s.m, s.k}, 1);
+      const Tensor w = random_tensor<float>({s.k, s.n}, 2);
+      const Tensor bias = random_tensor<float>({s.n}, 3);
+      const Tensor d_y = random_tensor<float>({s.m, s.n}, 4);
+      Context one({.num_threads = 1, .isa = isa});
+      const std::vector<Tensor> want = run_all(one, x, w, bias, d_y);
+      for (const int threads : {2, 5}) {
+        Context ctx({.num_threads = threads, .isa = isa});
+        ASSERT_EQ(ctx.num_threads(), threads);
+        const std::vector<Tensor> got = run_all(ctx, x, w, bias, d_y);
+        for (std::size_t i = 0; i < want.size(); ++i) {
+          EXPECT_TRUE(same_bits(got[i], want[i])) << key(s, isa) << " result " << i;
+        }
+      }
+    }
+  }
+}
+
+/// Rows [begin, end) of a matrix of random numbers, by view.
+ConstView rows(const Tensor& t, Index begin, Index end) { return t.view().slice(0, begin, end); }
+
+TEST(Linear, ARowDependsOnItsRowAlone) {
+  const Index m = 600;
+  for (const Isa isa : available_isas()) {
+    Context ctx({.num_threads = 2, .isa = isa});
+    for (const Size& s : {Size{m, 64, 64}, Size{m, 256, 256}, Size{m, 100, 300}, Size{m, 17, 33},
+                          Size{m, 1024, 256}, Size{m, 256, 1024}, Size{m, 1, 1}, Size{m, 3, 200},
+                          Size{m, 200, 3}, Size{m, 300, 1000}, Size{m, 48, 16}}) {
+      const Tensor x = random_tensor<float>({m, s.k}, 1);
+      const Tensor w = random_tensor<float>({s.k, s.n}, 2);
+      const Tensor bias = random_tensor<float>({s.n}, 3);
+      const Tensor d_y = random_tensor<float>({m, s.n}, 4);
+      ops::PackedWeights packed;
+      Tensor y({m, s.n});
+      Tensor gelu({m, s.n});
+      Tensor d_x({m, s.k});
+      ops::linear_forward(ctx, x, w, packed, bias, Epilogue::none, y);
+      ops::linear_forward(ctx, x, w, packed, {}, Epilogue::gelu, gelu);
+      ops::linear_backward_input(ctx, d_y, w, packed, Write::overwrite, d_x);
+      for (const Index part : {1, 2, 3, 7, 16, 37, 64, 256, 511}) {
+        Tensor y_part({part, s.n});
+        Tensor gelu_part({part, s.n});
+        Tensor d_x_part({part, s.k});
+        for (const Index first : {Index{0}, Index{5}, m - part}) {
+          const ConstView xs = rows(x, first, first + part);
+          ops::linear_forward(ctx, xs, w, packed, bias, Epilogue::none, y_part);
+          ops::linear_forward(ctx, xs, w, packed, {}, Epilogue::gelu, gelu_part);
+          ops::linear_backward_input(ctx, rows(d_y, first, first + part), w, packed,
+                                     Write::overwrite, d_x_part);
+          const auto same = [&](const Tensor& whole, const Tensor& piece) {
+            return std::memcmp(rows(whole, first, first + part).raw(), piece.view().raw(),
+                               static_cast<std::size_t>(piece.bytes())) == 0;
+          };
+          EXPECT_TRUE(same(y, y_part)) << key(s, isa) << " y of " << part << " rows";
+          EXPECT_TRUE(same(gelu, gelu_part)) << key(s, isa) << " gelu of " << part << " rows";
+          EXPECT_TRUE(same(d_x, d_x_part)) << key(s, isa) << " d_x of " << part << " rows";
+        }
+      }
+    }
+  }
+}
+
+TEST(Linear, WeightGradientsOfBlocksAddUp) {
+  const Index m = 3 * 512 + 100;
+  for (const Isa isa : available_isas()) {
+    Context ctx({.num_threads = 2, .isa = isa});
+    const Tensor x = random_tensor<float>({m, 48}, 1);
+    const Tensor d_y = random_tensor<float>({m, 80}, 2);
+    Tensor d_w = random_tensor<float>({48, 80}, 3);
+    Tensor d_bias = random_tensor<float>({80}, 4);
+    const Tensor d_w_start = d_w.clone();
+    const Tensor d_bias_start = d_bias.clone();
+    ops::linear_backward_weights(ctx, x, d_y, d_w, d_bias);
+    for (const Index split : {512, 1024, 1536}) {
+      Tensor d_w_parts = d_w_start.clone();
+      Tensor d_bias_parts = d_bias_start.clone();
+      ops::linear_backward_weights(ctx, rows(x, 0, split), rows(d_y, 0, split), d_w_parts,
+                                   d_bias_parts);
+      ops::linear_backward_weights(ctx, rows(x, split, m), rows(d_y, split, m), d_w_parts,
+                                   d_bias_parts);
+      EXPECT_TRUE(same_bits(d_w_parts, d_w)) << name_of(isa) << " split at " << split;
+      EXPECT_TRUE(same_bits(d_bias_parts, d_bias)) << name_of(isa) << " split at " << split;
+    }
+  }
+}
+
+TEST(Linear, EitherWeightGradientMayBeAbsent) {
+  Context ctx({.num_threads = 1});
+  const Tensor x = random_tensor<float>({9, 4}, 1);
+  const Tensor d_y = random_tensor<float>({9, 6}, 2);
+  Tensor d_w = Tensor::zeros({4, 6});
+  Tensor d_bias = Tensor::zeros({6});
+  ops::linear_backward_weights(ctx, x, d_y, d_w, d_bias);
+  Tensor d_w_alone = Tensor::zeros({4, 6});
+  Tensor d_bias_alone = Tensor::zeros({6});
+  ops::linear_backward_weights(ctx, x, d_y, d_w_alone, {});
+  ops::linear_backward_weights(ctx, x, d_y, {}, d_bias_alone);
+  EXPECT_TRUE(same_bits(d_w, d_w_alone));
+  EXPECT_TRUE(same_bits(d_bias, d_bias_alone));
+}
+
+TEST(Linear, ChangedWeightsAreUsedAfterInvalidation) {
+  for (const Isa isa : available_isas()) {
+    Context ctx({.num_threads = 2, .isa = isa});
+    const Tensor x = random_tensor<float>({5, 32}, 1);
+    const Tensor d_y = random_tensor<float>({5, 48}, 2);
+    Tensor w = random_tensor<float>({32, 48}, 3);
+    Tensor y({5, 48});
+    Tensor d_x({5, 32});
+    ops::PackedWeights packed;
+    ops::linear_forward(ctx, x, w, packed, {}, Epilogue::none, y);
+    ops::linear_backward_input(ctx, d_y, w, packed, Write::overwrite, d_x);
+    for (Index i = 0; i < w.size(); ++i) w.data<float>()[i] *= 2;
+    packed.invalidate();
+    Tensor y_twice({5, 48});
+    Tensor d_x_twice({5, 32});
+    ops::linear_forward(ctx, x, w, packed, {}, Epilogue::none, y_twice);
+    ops::linear_backward_input(ctx, d_y, w, packed, Write::overwrite, d_x_twice);
+    for (Index i = 0; i < y.size(); ++i) {
+      ASSERT_EQ(y_twice.data<float>()[i], 2 * y.data<float>()[i]) << name_of(isa);
+    }
+    for (Index i = 0; i < d_x.size(); ++i) {
+      ASSERT_EQ(d_x_twice.data<float>()[i], 2 * d_x.data<float>()[i]) << name_of(isa);
+    }
+  }
+}
+
+template <class Call>
+std::string error_of(Call&& call) {
+  try {
+    call();
+  } catch (const ShapeError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Linear, RefusesOperandsThatDoNotFit) {
+  Context ctx({.num_threads = 1});
+  ops::PackedWeights packed;
+  const Tensor x({2, 3});
+  const Tensor w({3, 4});
+  const Tensor w64({3, 4}, Dtype::f64);
+  const Tensor bias({4});
+  const Tensor wide({2, 6});
+  const Tensor halves({2, 3}, Dtype::bf16);
+  Tensor y({2, 4});
+  Tensor y3({3, 4});
+  Tensor d_w({3, 4});
+  const auto forward = [&](ConstView xs, ConstView ws, ConstView b, View out) {
+    return error_of([&] { ops::linear_forward(ctx, xs, ws, packed, b, Epilogue::none, out); });
+  };
+  EXPECT_EQ(forward(x, w, bias, y), "no error");
+  EXPECT_EQ(forward(x, w, Tensor({3}), y), "[linear] bias: expected [4], got [3]");
+  EXPECT_EQ(forward(x, Tensor({4, 4}), bias, y), "[linear] w: expected [3, 4], got [4, 4]");
+  EXPECT_EQ(forward(x, w64, bias, y), "[linear] w: expected f32, got f64");
+  EXPECT_EQ(forward(x, w, bias, y3), "[linear] y: expected 2 rows, got [3, 4]");
+  EXPECT_EQ(forward(wide.view().slice(1, 0, 3), w, bias, y),
+            "[linear] x: expected contiguous elements, got a strided view");
+  EXPECT_EQ(forward(halves, w, bias, y), "[linear] x: expected f32 or f64, got bf16");
+  EXPECT_EQ(forward(x, {}, bias, y), "[linear] w: expected [3, 4], got nothing");
+  EXPECT_EQ(forward({}, w, bias, y), "[linear] x: expected [..., *], got nothing");
+  EXPECT_EQ(error_of([&] { ops::linear_backward_input(ctx, y3, w, packed, Write::add, View()); }),
+            "[linear_backward] d_x: expected [..., *], got nothing");
+  EXPECT_EQ(error_of([&] { ops::linear_backward_weights(ctx, x, y3, d_w, {}); }),
+            "[linear_backward] d_y: expected 2 rows, got [3, 4]");
+  EXPECT_EQ(error_of([&] { ops::linear_backward_weights(ctx, x, y, {}, d_w); }),
+            "[linear_backward] d_bias: expected [4], got [3, 4]");
+  EXPECT_EQ(error_of([&] { ops::gemm(ctx, x, y3, y); }), "no error");
+  EXPECT_EQ(error_of([&] { ops::gemm(ctx, x, y, y); }), "[gemm] b: expected [3, *], got [2, 4]");
+}
+
+}  // namespace
+}  // namespace grouphead
