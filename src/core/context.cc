@@ -120,6 +120,8 @@ void ContextImpl::run(Index units, void (*call)(void*, Index, int), void* body) 
     for (Index unit = 0; unit < units; ++unit) call(body, unit, 0);
     return;
   }
+  // The counter also publishes: what the caller wrote before is seen by each unit, and what the
+  // units wrote by the caller.
   std::atomic<Index> next{0};
   const auto workers = static_cast<int>(std::min<Index>(num_threads_, units));
   arena_.execute([&] {
@@ -127,13 +129,13 @@ void ContextImpl::run(Index units, void (*call)(void*, Index, int), void* body) 
         0, workers,
         [&](int) {
           const int slot = tbb::this_task_arena::current_thread_index();
-          for (Index unit = next.fetch_add(1, std::memory_order_relaxed); unit < units;
-               unit = next.fetch_add(1, std::memory_order_relaxed)) {
+          for (Index unit = next.fetch_add(1); unit < units; unit = next.fetch_add(1)) {
             call(body, unit, slot);
           }
         },
         tbb::simple_partitioner());
   });
+  next.load();
 }
 
 }  // namespace detail

@@ -72,7 +72,7 @@ class Frame {
           "<text x='{}' y='{:.1f}' text-anchor='end'>{:.4g}</text>\n",
           kLeft, y(v), kWidth - kRight, y(v), kLeft - 8, y(v) + 4, rounded(v, y_.tick));
     }
-    for (double v = x_.low; v <= x_.high + x_.tick / 2; v += x_.tick) {
+    for (double v = x_.low; v <= x_.high; v += x_.tick) {
       svg += fmt::format(
           "<line x1='{:.1f}' y1='{}' x2='{:.1f}' y2='{}' class='grid'/>"
           "<text x='{:.1f}' y='{}' text-anchor='middle'>{}</text>\n",
@@ -128,7 +128,9 @@ std::string line_chart(const ChartText& text, const std::vector<Curve>& curves) 
     for (const double v : curve.x) x_range.include(v);
     for (const double v : curve.y) y_range.include(v);
   }
-  const Frame frame(round_axis(x_range), round_axis(y_range));
+  Axis x_axis = round_axis(x_range);
+  if (x_range.low < x_range.high) x_axis.high = x_range.high;
+  const Frame frame(x_axis, round_axis(y_range));
   std::string svg = fmt::format(
       "<svg viewBox='0 0 {} {}' role='img' aria-label='{}'>\n"
       "<text x='{}' y='22' class='title'>{}</text>\n{}",

@@ -1,0 +1,98 @@
+// The rooms of the house: which may include which.
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <string>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kSource = GROUPHEAD_SOURCE_DIR;
+
+// For each room, the rooms whose headers it may include besides its own and the public ones.
+const std::map<std::string, std::set<std::string>> kMayInclude = {
+    {"kernels", {}},
+    {"core", {"kernels"}},  // level.h alone: which levels the processor can run
+    {"ops", {"kernels", "core"}},
+    {"nn", {"core", "ops"}},
+    {"models", {"core", "ops", "nn"}},
+    {"train", {"core", "ops", "nn", "models"}},
+    {"io", {"core"}},
+    {"saved", {"core", "ops", "nn", "models", "train", "io"}},
+    {"check", {"kernels", "core", "ops", "nn", "models", "train", "io", "saved"}},
+    {"report", {"models"}},
+};
+
+std::set<std::string> quoted_includes(const fs::path& file) {
+  static const std::regex kInclude("^\\s*#\\s*include\\s+\"([^\"]+)\"");
+  std::set<std::string> found;
+  std::ifstream in(file);
+  std::smatch match;
+  for (std::string line; std::getline(in, line);) {
+    if (std::regex_search(line, match, kInclude)) found.insert(match[1]);
+  }
+  return found;
+}
+
+TEST(Rooms, IncludeOnlyWhatTheyMay) {
+  int files = 0;
+  for (const auto& room : fs::directory_iterator(kSource / "src")) {
+    const std::string name = room.path().filename();
+    ASSERT_TRUE(kMayInclude.contains(name)) << "a room that the house does not know: " << name;
+    for (const auto& file : fs::recursive_directory_iterator(room)) {
+      if (!file.is_regular_file()) continue;
+      ++files;
+      for (const std::string& include : quoted_includes(file.path())) {
+        const std::string from = include.substr(0, include.find('/'));
+        EXPECT_TRUE(from == name || from == "grouphead" || kMayInclude.at(name).contains(from))
+            << file.path() << " includes " << include;
+      }
+    }
+  }
+  EXPECT_GT(files, 20);
+}
+
+TEST(Rooms, CoreKnowsOfKernelsTheLevelsAlone) {
+  for (const auto& file : fs::directory_iterator(kSource / "src/core")) {
+    for (const std::string& include : quoted_includes(file.path())) {
+      EXPECT_TRUE(!include.starts_with("kernels/") || include == "kernels/level.h") << include;
+    }
+  }
+}
+
+TEST(PublicHeaders, IncludeOnlyPublicHeadersAndStd) {
+  static const std::regex kAngled("^\\s*#\\s*include\\s+<([^>]+)>");
+  for (const auto& file : fs::directory_iterator(kSource / "include/grouphead")) {
+    for (const std::string& include : quoted_includes(file.path())) {
+      EXPECT_TRUE(include.starts_with("grouphead/")) << file.path() << " includes " << include;
+    }
+    std::ifstream in(file.path());
+    std::smatch match;
+    for (std::string line; std::getline(in, line);) {
+      if (!std::regex_search(line, match, kAngled)) continue;
+      EXPECT_EQ(match[1].str().find('/'), std::string::npos) << file.path() << ": " << line;
+      EXPECT_EQ(match[1].str().find(".h"), std::string::npos) << file.path() << ": " << line;
+    }
+  }
+}
+
+TEST(Files, StayShort) {
+  for (const char* folder : {"src", "include", "tools", "tests"}) {
+    for (const auto& file : fs::recursive_directory_iterator(kSource / folder)) {
+      const std::string extension = file.path().extension();
+      if (extension != ".cc" && extension != ".h") continue;
+      std::ifstream in(file.path());
+      int lines = 0;
+      for (std::string line; std::getline(in, line);) ++lines;
+      EXPECT_LT(lines, 500) << file.path();
+    }
+  }
+}
+
+}  // namespace
