@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "grouphead/tensor.h"
+
 namespace grouphead {
 
 /// Where one random draw happens: a counter-based generator is a pure function of this key and the
@@ -31,5 +33,8 @@ struct PhiloxBlock {
   std::uint32_t words[4];
 };
 PhiloxBlock philox4x32(RandomKey key, std::uint64_t block) noexcept;
+
+/// Standard normal numbers by Box and Muller's rule from Philox words.
+Tensor random_normal(const Shape& shape, std::uint64_t seed);
 
 }  // namespace grouphead
