@@ -1,0 +1,12 @@
+#include "grouphead/random.h"
+
+#include "kernels/philox.h"
+
+namespace grouphead {
+
+PhiloxBlock philox4x32(RandomKey key, std::uint64_t block) noexcept {
+  const kernels::PhiloxWords c = kernels::philox(key.seed, key.draw, block);
+  return {{c.words[0], c.words[1], c.words[2], c.words[3]}};
+}
+
+}  // namespace grouphead

@@ -1,0 +1,66 @@
+#include <cmath>
+
+#include "ops/elementwise_common.h"
+
+namespace grouphead::ops {
+namespace {
+
+// Angles are formed in double and each table entry is rounded once: f32 angles would lose about
+// position * frequency * 6e-8.
+template <class F>
+void fill_table(const std::vector<double>& frequencies, double magnitude, Index positions, F* cos,
+                F* sin) {
+  for (Index position = 0; position < positions; ++position) {
+    for (const double frequency : frequencies) {
+      const double angle = static_cast<double>(position) * frequency;
+      *cos++ = static_cast<F>(magnitude * std::cos(angle));
+      *sin++ = static_cast<F>(magnitude * std::sin(angle));
+    }
+  }
+}
+
+}  // namespace
+
+RopeTable make_rope_table(Index positions, Index head_dim, const RopeConfig& config, Dtype dtype) {
+  const std::vector<double> frequencies = rope_frequencies(head_dim, config);
+  const Shape shape = {positions, head_dim / 2};
+  RopeTable table{Tensor(shape, dtype), Tensor(shape, dtype), config.layout};
+  with_float_type("rope_table", "dtype", table.cos, [&](auto zero) {
+    using F = decltype(zero);
+    fill_table(frequencies, rope_magnitude(config), positions, table.cos.data<F>(),
+               table.sin.data<F>());
+  });
+  return table;
+}
+
+void rope(Context& ctx, const RopeTable& table, Index first_position, Direction direction, View x) {
+  detail::require_shape("rope", "x", x, {-1, -1, -1, 2 * table.cos.dim(1)});
+  const Index batch = x.dim(0);
+  const Index length = x.dim(1);
+  const Index heads = x.dim(2);
+  const Index pairs = table.cos.dim(1);
+  if (first_position < 0 || first_position > table.cos.dim(0) - length) {
+    detail::throw_shape_error("rope", "x", "positions below " + std::to_string(table.cos.dim(0)),
+                              std::to_string(first_position) + " + " + std::to_string(length));
+  }
+  if (x.stride(3) != 1) detail::throw_shape_error("rope", "x", "a contiguous last axis", "strides");
+  with_float_type("rope", "x", x, [&](auto zero) {
+    using F = decltype(zero);
+    detail::require_dtype("rope", "table", table.cos, kDtypeOf<F>);
+    const auto& kernels = elementwise_kernels<F>(ctx);
+    const auto turn =
+        table.layout == RopeLayout::half ? kernels.rope_half : kernels.rope_interleaved;
+    const F sign = direction == Direction::forward ? F{1} : F{-1};
+    for_row_blocks(ctx, {batch * length, heads * 2 * pairs}, [&](Index begin, Index end) {
+      for (Index row = begin; row < end; ++row) {
+        const Index b = row / length;
+        const Index t = row % length;
+        const Index entry = (first_position + t) * pairs;
+        turn(table.cos.data<F>() + entry, table.sin.data<F>() + entry, sign, pairs, heads,
+             x.stride(2), x.data<F>() + b * x.stride(0) + t * x.stride(1));
+      }
+    });
+  });
+}
+
+}  // namespace grouphead::ops

@@ -1,0 +1,49 @@
+#include "grouphead/random.h"
+
+#include <Random123/philox.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#undef philox4x32  // Random123 has a macro of this name
+
+namespace grouphead {
+namespace {
+
+using testing::ElementsAre;
+
+TEST(Philox, GivesThePublishedAnswers) {
+  // Source: Random123, tests/kat_vectors, philox4x32 with 10 rounds.
+  EXPECT_THAT(philox4x32({0, 0}, 0).words,
+              ElementsAre(0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8));
+  constexpr std::uint64_t kOnes = ~std::uint64_t{0};
+  EXPECT_THAT(philox4x32({kOnes, kOnes}, kOnes).words,
+              ElementsAre(0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd));
+  EXPECT_THAT(philox4x32({0x299f31d0a4093822, 0x0370734413198a2e}, 0x85a308d3243f6a88).words,
+              ElementsAre(0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1));
+}
+
+TEST(Philox, AgreesWithRandom123) {
+  r123::Philox4x32 philox;
+  RandomKey key{1, 2};
+  for (std::uint64_t block = 1; block != 0; block <<= 1) {
+    key = {key.seed * 6364136223846793005U + block, key.draw * 2862933555777941757U + 3037000493U};
+    const auto low = [](std::uint64_t x) { return static_cast<std::uint32_t>(x); };
+    const r123::Philox4x32::ctr_type counter = {
+        {low(block), low(block >> 32), low(key.draw), low(key.draw >> 32)}};
+    const r123::Philox4x32::key_type philox_key = {{low(key.seed), low(key.seed >> 32)}};
+    const auto want = philox(counter, philox_key);
+    EXPECT_THAT(philox4x32(key, block).words, ElementsAre(want[0], want[1], want[2], want[3]));
+  }
+}
+
+TEST(RandomStream, NamesEachDrawOnceAndResumes) {
+  RandomStream stream(7);
+  EXPECT_EQ(stream.next().draw, 0U);
+  EXPECT_EQ(stream.next().draw, 1U);
+  RandomStream resumed(stream.seed(), stream.next_draw());
+  EXPECT_EQ(resumed.next().draw, 2U);
+  EXPECT_EQ(resumed.next().seed, 7U);
+}
+
+}  // namespace
+}  // namespace grouphead
