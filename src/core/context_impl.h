@@ -2,6 +2,7 @@
 
 #include <tbb/task_arena.h>
 
+#include <type_traits>
 #include <vector>
 
 #include "core/pool.h"
@@ -26,8 +27,9 @@ class ContextImpl {
   /// Units start in ascending order. Blocks until all are done.
   template <class Body>
   void parallel_for(Index units, Body&& body) {
+    using Called = std::remove_reference_t<Body>;
     run(
-        units, [](void* b, Index unit, int slot) { (*static_cast<Body*>(b))(unit, slot); },
+        units, [](void* b, Index unit, int slot) { (*static_cast<Called*>(b))(unit, slot); },
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 

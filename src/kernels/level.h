@@ -4,6 +4,9 @@
 
 namespace grouphead::kernels {
 
+/// Sizes and positions; the same type as grouphead::Index.
+using Index = std::int64_t;
+
 /// Instruction-set levels that kernels are compiled for, slowest first; the same order as Isa.
 enum class Level : std::uint8_t { ref, sse4, avx2, avx3 };
 

@@ -1,0 +1,40 @@
+#pragma once
+
+// What attention should give, computed in double by loops that share nothing with the kernels.
+
+#include "grouphead/tensor.h"
+#include "ops/attention.h"
+
+namespace grouphead::check {
+
+/// A result in double and, for each element, how far rounding may carry a computed one: within
+/// unit roundoff u, to first order, |computed - value| <= u * rounding. It follows from the number
+/// of additions behind each sum and the magnitude of its terms, whatever their order.
+struct OracleResult {
+  Tensor value{};     // f64
+  Tensor rounding{};  // f64, the same shape
+};
+
+/// One bound per element for a result of this type. A double result is compared with an oracle
+/// that rounds as well: twice the bound.
+Tensor bounds_of(const OracleResult& result, Dtype dtype);
+
+struct AttentionForwardOracle {
+  OracleResult out{};  // [B, T, Hq, Dv]
+  OracleResult lse{};  // [B, Hq, T]
+};
+struct AttentionBackwardOracle {
+  OracleResult d_q{}, d_k{}, d_v{};
+};
+
+/// ops::attention_forward of f32 or f64 operands, any strides.
+/// Memory  O(S) beside the results
+AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstView v,
+                                                const ops::AttentionOptions& options);
+
+/// Its gradients for the upstream gradient d_out.
+AttentionBackwardOracle attention_backward_oracle(ConstView q, ConstView k, ConstView v,
+                                                  ConstView d_out,
+                                                  const ops::AttentionOptions& options);
+
+}  // namespace grouphead::check

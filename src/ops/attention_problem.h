@@ -1,0 +1,94 @@
+#pragma once
+
+// What the attention operations share: the checks, and the way from views to a kernel's problem.
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <string_view>
+#include <thread>
+
+#include "core/context_impl.h"
+#include "kernels/attention.h"
+#include "ops/attention.h"
+
+namespace grouphead::ops {
+
+/// Refuses operands whose shapes, types or strides do not fit each other. `Hkv` and the element
+/// type are those of k.
+void check_queries(std::string_view operation, std::string_view operand, ConstView q,
+                   Index num_key_value_heads);
+void check_heads(std::string_view operation, std::string_view operand, ConstView x, Index b,
+                 Index t, Index h, Index d, Dtype dtype);
+
+template <class F>
+kernels::Heads<const F> heads_of(ConstView x) {
+  return {x.data<F>(), x.stride(0), x.stride(1), x.stride(2)};
+}
+template <class F>
+kernels::Heads<F> mutable_heads_of(View x) {
+  return {x.data<F>(), x.stride(0), x.stride(1), x.stride(2)};
+}
+
+template <class F>
+const kernels::AttentionKernels<F>& kernels_of(Context& ctx) noexcept {
+  return kernels::attention_kernels<F>(static_cast<kernels::Level>(ctx.isa()));
+}
+
+template <class F>
+void set_options(const AttentionOptions& options, kernels::AttentionProblem<F>& p) {
+  p.scale =
+      static_cast<F>(options.scale != 0 ? options.scale : 1 / std::sqrt(static_cast<double>(p.D)));
+  p.causal = options.causal;
+  // Beyond these the mask does not change, and t + offset cannot overflow.
+  p.causal_offset = std::clamp(options.causal_offset, -p.T, p.S);
+}
+
+/// Multiply-adds of the two products of the forward, counted 2, without the mask.
+template <class F>
+double forward_flops(const kernels::AttentionProblem<F>& p) noexcept {
+  return 2.0 * static_cast<double>(p.B * p.Hkv * p.rows()) * static_cast<double>(p.S) *
+         static_cast<double>(p.D + p.Dv);
+}
+
+/// Takes every thread's scratch before the units start: then nothing fails inside them, and no
+/// unit waits for one that died.
+template <class F>
+void reserve_scratch(Context& ctx, Index count) {
+  for (int slot = 0; slot < ctx.num_threads(); ++slot) ctx.impl().scratch<F>(slot, count);
+}
+
+/// body(unit, slot) for all units; on the calling thread alone if `flops` are too few to pay for
+/// waking the others (some microseconds).
+template <class Body>
+void for_units(Context& ctx, Index units, double flops, Body&& body) {
+  constexpr double kFewFlops = 5e5;
+  if (flops < kFewFlops) {
+    for (Index unit = 0; unit < units; ++unit) body(unit, 0);
+  } else {
+    ctx.impl().parallel_for(units, body);
+  }
+}
+
+/// Counters by which units of one parallel_for wait for earlier ones. Units start in ascending
+/// order, so a unit that waits only for lower ones never waits for one that has not started.
+class Progress {
+ public:
+  Progress(Context& ctx, Index count)
+      : counters_(ctx.zeros({count}, Dtype::i64)), data_(counters_.data<Index>()) {}
+
+  /// Counts one more; the new value.
+  Index add(Index counter) noexcept {
+    return 1 + std::atomic_ref<Index>(data_[counter]).fetch_add(1, std::memory_order_acq_rel);
+  }
+  void wait_for(Index counter, Index value) noexcept {
+    std::atomic_ref<Index> reached(data_[counter]);
+    while (reached.load(std::memory_order_acquire) < value) std::this_thread::yield();
+  }
+
+ private:
+  Tensor counters_;
+  Index* data_;
+};
+
+}  // namespace grouphead::ops

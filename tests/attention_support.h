@@ -1,0 +1,115 @@
+#pragma once
+
+// Problems, operands and runs shared by the tests of attention.
+
+#include <string>
+
+#include "check/oracle.h"
+#include "grouphead/random.h"
+#include "ops/attention.h"
+#include "support.h"
+
+namespace grouphead::testing_support {
+
+struct AttentionCase {
+  Index B = 1, T = 1, S = 1, Hq = 1, Hkv = 1, D = 1, Dv = 1;
+  bool causal = false;
+  Index causal_offset = 0;
+
+  ops::AttentionOptions options() const {
+    return {.causal = causal, .causal_offset = causal_offset};
+  }
+  std::string key(const std::string& operation, Dtype dtype, Isa isa) const {
+    std::string text = operation + " " + std::string(name_of(dtype));
+    const auto word = [&](const char* name, Index value) {
+      text += std::string(" ") + name + std::to_string(value);
+    };
+    word("b", B), word("t", T), word("s", S), word("hq", Hq), word("hkv", Hkv), word("d", D);
+    word("dv", Dv);
+    if (causal) text += " causal", word("offset=", causal_offset);
+    return text + " isa=" + std::string(name_of(isa));
+  }
+};
+
+/// Numbers in (-1, 1) that depend on the seed and the place alone.
+inline Tensor uniform(const Shape& shape, Dtype dtype, std::uint64_t seed) {
+  Tensor x(shape, dtype);
+  std::uint64_t state = seed * 0x9e3779b97f4a7c15U + 1;
+  for (Index i = 0; i < x.size(); ++i) {
+    state = state * 6364136223846793005U + 1442695040888963407U;
+    const double value = static_cast<double>(state >> 11) * 0x1p-52 - 1;
+    if (dtype == Dtype::f32) {
+      x.data<float>()[i] = static_cast<float>(value);
+    } else {
+      x.data<double>()[i] = value;
+    }
+  }
+  return x;
+}
+
+struct AttentionInputs {
+  Tensor q, k, v, d_out;
+};
+
+/// Queries are wide enough for probabilities far from uniform.
+inline AttentionInputs make_inputs(const AttentionCase& c, Dtype dtype, std::uint64_t seed = 1) {
+  AttentionInputs in{uniform({c.B, c.T, c.Hq, c.D}, dtype, seed),
+                     uniform({c.B, c.S, c.Hkv, c.D}, dtype, seed + 1),
+                     uniform({c.B, c.S, c.Hkv, c.Dv}, dtype, seed + 2),
+                     uniform({c.B, c.T, c.Hq, c.Dv}, dtype, seed + 3)};
+  for (Index i = 0; i < in.q.size(); ++i) {
+    if (dtype == Dtype::f32) {
+      in.q.data<float>()[i] *= 4;
+    } else {
+      in.q.data<double>()[i] *= 4;
+    }
+  }
+  return in;
+}
+
+struct AttentionResults {
+  Tensor out, lse, d_q, d_k, d_v;
+};
+
+inline void run_forward(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
+                        AttentionResults& r) {
+  const Dtype dtype = in.q.dtype();
+  r.out = Tensor({c.B, c.T, c.Hq, c.Dv}, dtype);
+  r.lse = Tensor({c.B, c.Hq, c.T}, dtype);
+  ops::attention_forward(ctx, in.q, in.k, in.v, c.options(), r.out, r.lse);
+}
+
+inline void run_backward(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
+                         AttentionResults& r) {
+  const Dtype dtype = in.q.dtype();
+  r.d_q = Tensor(in.q.shape(), dtype);
+  r.d_k = Tensor(in.k.shape(), dtype);
+  r.d_v = Tensor(in.v.shape(), dtype);
+  ops::attention_backward(ctx, in.q, in.k, in.v, r.out, r.lse, in.d_out, c.options(), r.d_q, r.d_k,
+                          r.d_v);
+}
+
+/// The same bytes in both.
+inline bool same_bits(const Tensor& a, const Tensor& b) {
+  const auto* x = static_cast<const char*>(a.view().raw());
+  return a.shape() == b.shape() && a.dtype() == b.dtype() &&
+         std::equal(x, x + a.bytes(), static_cast<const char*>(b.view().raw()));
+}
+
+/// Many lengths around lanes and tiles, group sizes, head dims and causal offsets; each value of
+/// the lists meets several of the others.
+inline std::vector<AttentionCase> attention_cases() {
+  return {
+      {1, 1, 1, 1, 1, 1, 1, false, 0},       {2, 1, 15, 3, 1, 5, 1, false, 0},
+      {1, 15, 16, 8, 1, 40, 64, false, 0},   {1, 16, 17, 3, 3, 64, 72, true, 0},
+      {2, 17, 15, 8, 8, 72, 5, true, -2},    {1, 17, 96, 3, 1, 80, 40, true, 79},
+      {1, 96, 97, 1, 1, 128, 128, true, 1},  {1, 97, 96, 6, 2, 64, 64, true, 0},
+      {1, 33, 256, 8, 1, 64, 64, true, 223}, {1, 257, 257, 1, 1, 64, 64, true, 0},
+      {1, 300, 300, 3, 1, 5, 128, true, 0},  {1, 97, 257, 3, 1, 128, 80, false, 0},
+      {1, 256, 17, 3, 3, 1, 64, true, -100}, {1, 300, 97, 1, 1, 40, 1, true, -203},
+      {2, 16, 300, 8, 1, 72, 72, true, 100}, {1, 5, 7, 8, 2, 3, 3, true, -10},
+      {1, 7, 5, 2, 2, 65, 17, true, 20},
+  };
+}
+
+}  // namespace grouphead::testing_support
