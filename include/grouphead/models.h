@@ -83,6 +83,8 @@ class Gqa final : public Layer {
   Parameter* find(std::string_view name) const;
 
  private:
+  Tensor run(Context& ctx, const Tensor& x, const Mode& mode, std::unique_ptr<Saved>* saved) const;
+
   GqaOptions options_;
   std::unique_ptr<Dense> input_projection_;  // null when E == H
   std::unique_ptr<TransformerStack> stack_;
@@ -106,9 +108,10 @@ std::string edifice_name(std::string_view path);
 /// hidden_size, whatever the output mode.
 Index output_size(const GqaOptions& options) noexcept;
 /// Edifice's approximation: kernels only. As there, embed_dim 0 stands for 287 in both counts.
-Index param_count(const GqaOptions& options) noexcept;
+/// Errors: ConfigError, as build().
+Index param_count(const GqaOptions& options);
 /// All trainable elements.
-Index param_count_exact(const GqaOptions& options) noexcept;
+Index param_count_exact(const GqaOptions& options);
 /// Edifice's table; it gives dropout = 0.1, so dropout acts between the blocks too.
 GqaOptions recommended_defaults();
 

@@ -1,0 +1,237 @@
+#include "models/transformer.h"
+#include "nn/layer_checks.h"
+#include "ops/elementwise.h"
+#include "ops/pooling.h"
+
+namespace grouphead::edifice {
+namespace {
+
+constexpr std::string_view kLayer = "edifice_gqa";
+constexpr Index kCountedEmbedDim = 287;  // Edifice's default where it only counts
+constexpr double kDefaultDropout = 0.1;
+constexpr double kNormEpsilon = 1e-5;
+
+struct GqaSaved final : Saved {
+  std::unique_ptr<Saved> input_projection;
+  std::unique_ptr<Saved> stack;
+  Shape sequence;  // [B, T, H]
+};
+
+std::optional<RopeConfig> position_rule(const GqaOptions& options) {
+  if (options.position) return options.position;
+  if (options.yarn) {
+    return RopeConfig::edifice_yarn(options.yarn_scale, options.yarn_original_max_position);
+  }
+  if (options.rope) return RopeConfig{};
+  return {};
+}
+
+TransformerConfig stack_config(const GqaOptions& options) {
+  return {.hidden_size = options.hidden_size,
+          .num_heads = options.num_heads,
+          .num_kv_heads = options.num_kv_heads,
+          .num_layers = options.num_layers,
+          .dropout = options.dropout.value_or(kDefaultDropout),
+          .inter_block_dropout = options.dropout.value_or(0.0),
+          .norm_epsilon = kNormEpsilon,
+          .final_norm = options.final_norm,
+          .random_norm_gains = options.edifice_gains,
+          .rope = position_rule(options),
+          .dtype = options.dtype};
+}
+
+void check_options(const GqaOptions& options) {
+  nn::require_float(kLayer, options.dtype);
+  check_transformer_config(kLayer, stack_config(options));
+  nn::require_positive(kLayer, "window_size", options.window_size);
+  nn::require_positive(kLayer, "seq_len", options.seq_len.value_or(1));
+  nn::require_positive(kLayer, "yarn_original_max_position", options.yarn_original_max_position);
+  if (!(options.yarn_scale >= 1)) {
+    detail::throw_config_error(kLayer, "yarn_scale", "1 or more",
+                               std::to_string(options.yarn_scale));
+  }
+}
+
+GqaOptions checked(const GqaOptions& options) {
+  nn::require_positive(kLayer, "embed_dim", options.embed_dim);
+  check_options(options);
+  return options;
+}
+
+Index counted_embed_dim(const GqaOptions& options) {
+  return options.embed_dim > 0 ? options.embed_dim : kCountedEmbedDim;
+}
+
+}  // namespace
+
+Gqa::Gqa(const GqaOptions& options)
+    : Layer("edifice_gqa", options.dtype),
+      options_(checked(options)),
+      stack_(std::make_unique<TransformerStack>(stack_config(options))) {
+  if (options.embed_dim != options.hidden_size) {
+    input_projection_ = std::make_unique<Dense>(DenseConfig{
+        .units = options.hidden_size, .name = "input_projection", .dtype = options.dtype});
+  }
+}
+
+Gqa::~Gqa() = default;
+
+void Gqa::build(std::span<const Shape> inputs, RandomStream& random) {
+  nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
+  detail::require_shape(kLayer, "input", inputs[0], {-1, -1, options_.embed_dim});
+  if (input_projection_) input_projection_->build(inputs, random);
+  const Shape hidden = nn::with_last_axis(inputs[0], options_.hidden_size);
+  stack_->build(std::span(&hidden, 1), random);
+}
+
+Tensor Gqa::run(Context& ctx, const Tensor& x, const Mode& mode,
+                std::unique_ptr<Saved>* saved) const {
+  detail::require_dense(kLayer, "input", x, {-1, -1, options_.embed_dim}, dtype());
+  std::unique_ptr<GqaSaved> keep;
+  if (saved != nullptr) keep = std::make_unique<GqaSaved>();
+  Tensor h = x;
+  if (input_projection_) h = (*input_projection_)(ctx, x, keep ? &keep->input_projection : nullptr);
+  const Shape sequence = h.shape();
+  const bool is_last = options_.output_mode == OutputMode::last_timestep;
+  h = stack_->run(ctx, h,
+                  {.mode = mode,
+                   .positions = is_last ? Positions::last : Positions::all,
+                   .saved = keep ? &keep->stack : nullptr});
+  if (keep) {
+    keep->sequence = sequence;
+    *saved = std::move(keep);
+  }
+  const Shape pooled{sequence[0], options_.hidden_size};
+  if (is_last) return h.reshaped(pooled);
+  if (options_.output_mode == OutputMode::all) return h;
+  Tensor y = ctx.tensor(pooled, dtype());
+  ops::mean_over_time_forward(ctx, h, y);
+  return y;
+}
+
+Tensor Gqa::operator()(Context& ctx, const Tensor& x) const { return run(ctx, x, {}, nullptr); }
+
+std::vector<Value> Gqa::forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                                std::unique_ptr<Saved>* saved) const {
+  nn::require_count(kLayer, "number of inputs", in.size(), 1, 1);
+  nn::require_no_mask(kLayer, "input", in[0]);
+  return {Value{run(ctx, in[0].tensor, mode, saved), {}}};
+}
+
+void Gqa::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
+                   std::span<View> d_in, Grads& grads) const {
+  auto& kept = nn::saved_as<GqaSaved>(kLayer, saved);
+  nn::require_count(kLayer, "number of output gradients", d_out.size(), 1, 1);
+  nn::require_count(kLayer, "number of input gradients", d_in.size(), 1, 1);
+  if (!d_out[0].has_value()) return;
+  Tensor d;
+  if (options_.output_mode == OutputMode::mean_pool) {
+    d = ctx.tensor(kept.sequence, dtype());
+    ops::mean_over_time_backward(ctx, d_out[0], d);
+  } else {
+    d = nn::copied(ctx, d_out[0]);
+    if (d.rank() == 2) d = d.reshaped({d.dim(0), 1, d.dim(1)});
+  }
+  d = stack_->run_backward(ctx, *kept.stack, std::move(d), grads);
+  if (input_projection_) {
+    const ConstView d_hidden = d;
+    input_projection_->backward(ctx, *kept.input_projection, std::span(&d_hidden, 1), d_in, grads);
+  } else if (d_in[0].has_value()) {
+    ops::add(ctx, d_in[0], d, d_in[0]);
+  }
+}
+
+void Gqa::append_parameters(const std::string& prefix, ParameterList& out) const {
+  if (input_projection_) input_projection_->append_parameters(prefix + "input_projection/", out);
+  stack_->append_parameters(prefix, out);
+}
+
+KvCache Gqa::make_cache(Context& ctx, Index batch, Index capacity) const {
+  return {ctx, cache_config(stack_config(options_), batch, capacity)};
+}
+
+Tensor Gqa::step(Context& ctx, const Tensor& x, KvCache& cache) const {
+  detail::require_dense(kLayer, "input", x, {-1, -1, options_.embed_dim}, dtype());
+  return stack_->run(ctx, input_projection_ ? (*input_projection_)(ctx, x) : x, {.cache = &cache});
+}
+
+Parameter* Gqa::find(std::string_view name) const {
+  for (const NamedParameter& entry : parameters()) {
+    if (edifice_name(entry.path) == name) return entry.parameter;
+  }
+  return nullptr;
+}
+
+std::unique_ptr<Gqa> build(const GqaOptions& options) {
+  auto model = std::make_unique<Gqa>(options);
+  RandomStream random(options.seed);
+  const Shape x{1, options.seq_len.value_or(options.window_size), options.embed_dim};
+  model->build(std::span(&x, 1), random);
+  return model;
+}
+
+std::unique_ptr<GroupQueryAttention> build_gqa_attention(const GqaOptions& options,
+                                                         const std::string& name) {
+  check_options(options);
+  auto layer = std::make_unique<GroupQueryAttention>(
+      GroupQueryAttentionConfig{.head_dim = options.hidden_size / options.num_heads,
+                                .num_query_heads = options.num_heads,
+                                .num_key_value_heads = options.num_kv_heads,
+                                .rope = position_rule(options),
+                                .causal = true,
+                                .output_dim = options.hidden_size,
+                                .name = name,
+                                .dtype = options.dtype});
+  RandomStream random(options.seed);
+  const Shape x{1, 1, options.embed_dim > 0 ? options.embed_dim : options.hidden_size};
+  layer->build(std::span(&x, 1), random);
+  return layer;
+}
+
+std::string edifice_name(std::string_view path) {
+  static constexpr std::pair<std::string_view, std::string_view> kProjections[] = {
+      {"query", "q_proj"},
+      {"key", "k_proj"},
+      {"value", "v_proj"},
+      {"attention_output", "out_proj"}};
+  std::string name;
+  while (true) {
+    const std::size_t slash = path.find('/');
+    std::string_view part = path.substr(0, slash);
+    if (slash == std::string_view::npos) return name.append(name.empty() ? "" : ".").append(part);
+    for (const auto& [ours, theirs] : kProjections) {
+      if (part == ours) part = theirs;
+    }
+    name.append(name.empty() ? "" : "_").append(part);
+    path.remove_prefix(slash + 1);
+  }
+}
+
+Index output_size(const GqaOptions& options) noexcept { return options.hidden_size; }
+
+Index param_count(const GqaOptions& options) {
+  check_options(options);
+  const Index e = counted_embed_dim(options);
+  const Index h = options.hidden_size;
+  const Index head_dim = h / options.num_heads;
+  const Index q = options.num_heads * head_dim;
+  const Index kv = options.num_kv_heads * head_dim;
+  const Index block = h * q + 2 * h * kv + q * h + 8 * h * h;
+  return (e != h ? e * h : 0) + options.num_layers * block;
+}
+
+Index param_count_exact(const GqaOptions& options) {
+  check_options(options);
+  const Index h = options.hidden_size;
+  const Index head_dim = h / options.num_heads;
+  const Index q = options.num_heads * head_dim;
+  const Index kv = options.num_kv_heads * head_dim;
+  const Index norms = 4 * h;
+  const Index biases = q + 2 * kv + h + 5 * h;  // q, k, v, out; up and down
+  return param_count(options) + (counted_embed_dim(options) != h ? h : 0) +
+         options.num_layers * (biases + norms) + (options.final_norm ? 2 * h : 0);
+}
+
+GqaOptions recommended_defaults() { return {.dropout = kDefaultDropout}; }
+
+}  // namespace grouphead::edifice

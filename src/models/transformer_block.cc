@@ -1,0 +1,149 @@
+#include "models/transformer_block.h"
+
+#include "ops/elementwise.h"
+
+namespace grouphead {
+namespace {
+
+Index feed_forward_width(const TransformerConfig& config) {
+  return config.feed_forward > 0 ? config.feed_forward : 4 * config.hidden_size;
+}
+
+GroupQueryAttentionConfig attention_config(const TransformerConfig& config) {
+  return {.head_dim = config.hidden_size / config.num_heads,
+          .num_query_heads = config.num_heads,
+          .num_key_value_heads = config.num_kv_heads,
+          .rope = config.rope,
+          .causal = true,
+          .name = "attn",
+          .dtype = config.dtype};
+}
+
+LayerNormalizationConfig norm_config(const TransformerConfig& config, const char* name) {
+  return {.epsilon = config.norm_epsilon,
+          .random_gains = config.random_norm_gains,
+          .name = name,
+          .dtype = config.dtype};
+}
+
+// x <- dropout(x), where it acts.
+std::optional<RandomKey> drop(Context& ctx, const Dropout& dropout, const Mode& mode, Tensor& x) {
+  const std::optional<RandomKey> key = dropout.draw(mode);
+  if (key) ops::dropout(ctx, x, dropout.config().rate, *key, x);
+  return key;
+}
+
+// The gradient for dropout's input: `d` itself where dropout was the identity.
+Tensor dropped(Context& ctx, const Dropout& dropout, const std::optional<RandomKey>& key,
+               const Tensor& d) {
+  if (!key) return d;
+  Tensor out = ctx.tensor(d.shape(), d.dtype());
+  ops::dropout(ctx, d, dropout.config().rate, *key, out);
+  return out;
+}
+
+// Adds to `d_x` the gradient of a layer of one input and one output, and frees what it kept.
+void add_gradient(Context& ctx, const Layer& layer, std::unique_ptr<Saved>& saved, ConstView d_y,
+                  View d_x, Grads& grads) {
+  layer.backward(ctx, *saved, std::span(&d_y, 1), std::span(&d_x, 1), grads);
+  saved.reset();
+}
+
+}  // namespace
+
+TransformerBlock::TransformerBlock(const TransformerConfig& config, const std::string& name)
+    : name_(name),
+      width_(config.hidden_size),
+      attn_norm_(norm_config(config, "attn_norm")),
+      attn_(attention_config(config)),
+      ffn_norm_(norm_config(config, "ffn_norm")),
+      ffn_up_({.units = feed_forward_width(config),
+               .activation = Activation::gelu,
+               .name = "ffn_up",
+               .dtype = config.dtype}),
+      ffn_down_({.units = config.hidden_size, .name = "ffn_down", .dtype = config.dtype}),
+      dropout_({.rate = config.dropout, .dtype = config.dtype}) {}
+
+void TransformerBlock::build(RandomStream& random) {
+  const Shape x{1, 1, width_};
+  const Shape hidden{1, 1, ffn_up_.config().units};
+  attn_norm_.build(std::span(&x, 1), random);
+  attn_.build(std::span(&x, 1), random);
+  ffn_norm_.build(std::span(&x, 1), random);
+  ffn_up_.build(std::span(&x, 1), random);
+  ffn_down_.build(std::span(&hidden, 1), random);
+}
+
+void TransformerBlock::append_parameters(const std::string& prefix, ParameterList& out) const {
+  for (const Layer* layer :
+       {static_cast<const Layer*>(&attn_norm_), static_cast<const Layer*>(&attn_),
+        static_cast<const Layer*>(&ffn_norm_), static_cast<const Layer*>(&ffn_up_),
+        static_cast<const Layer*>(&ffn_down_)}) {
+    layer->append_parameters(prefix + name_ + "/" + layer->name() + "/", out);
+  }
+}
+
+// [B, T, M] -> [B, 1, M]
+Tensor TransformerBlock::last_position(Context& ctx, const Tensor& x) const {
+  const Index length = x.dim(1);
+  if (length == 1) return x;
+  Tensor last = ctx.tensor({x.dim(0), 1, width_}, x.dtype());
+  copy(x.view().slice(1, length - 1, length), last);
+  return last;
+}
+
+Tensor TransformerBlock::run(Context& ctx, const Tensor& x, const StackCall& call, Index layer,
+                             BlockSaved* saved) const {
+  BlockSaved unused;
+  BlockSaved& keep = saved != nullptr ? *saved : unused;
+  const auto kept = [saved](std::unique_ptr<Saved>& one) {
+    return saved != nullptr ? &one : nullptr;
+  };
+  keep.length = x.dim(1);
+
+  Tensor n = attn_norm_(ctx, x, kept(keep.attn_norm));
+  Tensor y = call.cache != nullptr ? attn_.apply_cached(ctx, n, *call.cache, layer)
+                                   : attn_(ctx, {.query = n, .value = n}, kept(keep.attn));
+  Tensor residual = x;
+  if (call.positions == Positions::last) {
+    y = last_position(ctx, y);
+    residual = last_position(ctx, x);
+  }
+  keep.attn_dropout = drop(ctx, dropout_, call.mode, y);
+  ops::add(ctx, residual, y, y);
+
+  n = ffn_norm_(ctx, y, kept(keep.ffn_norm));
+  n = ffn_up_(ctx, n, kept(keep.ffn_up));
+  Tensor out = ffn_down_(ctx, n, kept(keep.ffn_down));
+  keep.ffn_dropout = drop(ctx, dropout_, call.mode, out);
+  ops::add(ctx, y, out, out);
+  return out;
+}
+
+// Each step quotes its forward line; d starts as the gradient of `out`.
+void TransformerBlock::backward(Context& ctx, BlockSaved& saved, Tensor& d, Grads& grads) const {
+  {  // out = y + dropout(down(gelu(up(LN(y))))): d becomes that of y
+    Tensor d_up = ctx.zeros({d.dim(0), d.dim(1), ffn_up_.config().units}, d.dtype());
+    add_gradient(ctx, ffn_down_, saved.ffn_down, dropped(ctx, dropout_, saved.ffn_dropout, d), d_up,
+                 grads);
+    Tensor d_n = ctx.zeros(d.shape(), d.dtype());
+    add_gradient(ctx, ffn_up_, saved.ffn_up, d_up, d_n, grads);
+    add_gradient(ctx, ffn_norm_, saved.ffn_norm, d_n, d, grads);
+  }
+  // y = x + dropout(GQA(LN(x))), of the last position only where the others were not wanted
+  Tensor d_attn = dropped(ctx, dropout_, saved.attn_dropout, d);
+  if (d.dim(1) != saved.length) {
+    const auto spread = [&](const Tensor& last) {
+      Tensor all = ctx.zeros({last.dim(0), saved.length, width_}, last.dtype());
+      copy(last, all.view().slice(1, saved.length - 1, saved.length));
+      return all;
+    };
+    d_attn = spread(d_attn);
+    d = spread(d);
+  }
+  Tensor d_n = ctx.zeros(d.shape(), d.dtype());
+  add_gradient(ctx, attn_, saved.attn, d_attn, d_n, grads);
+  add_gradient(ctx, attn_norm_, saved.attn_norm, d_n, d, grads);
+}
+
+}  // namespace grouphead

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "models/transformer.h"
+
+namespace grouphead {
+
+/// What a block keeps for its backward pass.
+struct BlockSaved {
+  std::unique_ptr<Saved> attn_norm, attn, ffn_norm, ffn_up, ffn_down;
+  std::optional<RandomKey> attn_dropout, ffn_dropout;  // absent: it was the identity
+  Index length = 0;                                    // T
+};
+
+/// y = x + dropout(GQA(LN(x))); out = y + dropout(down(gelu(up(LN(y))))).
+class TransformerBlock {
+ public:
+  TransformerBlock(const TransformerConfig& config, const std::string& name);
+  void build(RandomStream& random);
+  void append_parameters(const std::string& prefix, ParameterList& out) const;
+  const GroupQueryAttention& attention() const noexcept { return attn_; }
+  void share_rope_tables(const TransformerBlock& other) { attn_.share_rope_tables(other.attn_); }
+
+  /// `layer` is the block's place in call.cache; `saved` may be null. The result shares no elements
+  /// with anything kept.
+  Tensor run(Context& ctx, const Tensor& x, const StackCall& call, Index layer,
+             BlockSaved* saved) const;
+  /// Turns the gradient of the result into that of x [B, T, M].
+  void backward(Context& ctx, BlockSaved& saved, Tensor& d, Grads& grads) const;
+
+ private:
+  Tensor last_position(Context& ctx, const Tensor& x) const;
+
+  std::string name_;
+  Index width_;  // M
+  LayerNormalization attn_norm_;
+  GroupQueryAttention attn_;
+  LayerNormalization ffn_norm_;
+  Dense ffn_up_;
+  Dense ffn_down_;
+  Dropout dropout_;
+};
+
+}  // namespace grouphead

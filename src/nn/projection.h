@@ -1,0 +1,38 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "grouphead/layer.h"
+#include "ops/linear.h"
+
+namespace grouphead::detail {
+
+/// y = x kernel + bias, the part that Dense and the four projections of attention share: a kernel
+/// whose leading axes are contracted, K elements in all, and whose other axes, N elements, stand in
+/// y; the bias has the latter. Kernels start Glorot-uniform with fans K and N (Keras reads them off
+/// the einsum), biases at zero.
+class Projection {
+ public:
+  Projection(const Shape& kernel, int contracted_axes, bool use_bias, Dtype dtype,
+             RandomStream& random);
+
+  Index num_inputs() const noexcept { return num_inputs_; }    ///< K
+  Index num_outputs() const noexcept { return num_outputs_; }  ///< N
+
+  /// Shapes  x: rows * K elements, y: rows * N elements, any axes, contiguous
+  void forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View y) const;
+  /// Adds to the parameters' gradients, and to d_x unless it is absent.
+  void backward(Context& ctx, ConstView x, ConstView d_y, View d_x, Grads& grads) const;
+
+  /// `<prefix>kernel` and `<prefix>bias`.
+  void append_parameters(const std::string& prefix, ParameterList& out) const;
+
+ private:
+  Index num_inputs_ = 1;
+  Index num_outputs_ = 1;
+  std::unique_ptr<Parameter> kernel_;
+  std::unique_ptr<Parameter> bias_;  // null without use_bias
+};
+
+}  // namespace grouphead::detail
