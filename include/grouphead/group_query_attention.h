@@ -77,7 +77,8 @@ class GroupQueryAttention final : public Layer {
  private:
   struct Weights;
   struct Heads;
-  Heads project(Context& ctx, const AttentionInputs& in, Index first_position) const;
+  Heads project(Context& ctx, const AttentionInputs& in, Index first_position,
+                Index capacity) const;
 
   GroupQueryAttentionConfig config_;
   std::shared_ptr<detail::RopeTables> rope_tables_;  // null without rope

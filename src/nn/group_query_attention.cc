@@ -108,9 +108,11 @@ void GroupQueryAttention::build(std::span<const Shape> inputs, RandomStream& ran
                              Projection({hq, d, width}, 2, bias, dtype(), random)});
 }
 
-// q, k, v of the inputs, rotated from `first_position` on.
+// q, k, v of the inputs, rotated from `first_position` on by tables that hold `capacity` positions:
+// a cache's steps then never wait for a table to grow.
 GroupQueryAttention::Heads GroupQueryAttention::project(Context& ctx, const AttentionInputs& in,
-                                                        Index first_position) const {
+                                                        Index first_position,
+                                                        Index capacity) const {
   nn::require_built(kLayer, weights_ != nullptr);
   const Weights& w = *weights_;
   const Tensor& key = in.key.has_value() ? in.key : in.value;
@@ -129,8 +131,8 @@ GroupQueryAttention::Heads GroupQueryAttention::project(Context& ctx, const Atte
   w.key.forward(ctx, key, ops::Epilogue::none, heads.k);
   w.value.forward(ctx, in.value, ops::Epilogue::none, heads.v);
   if (rope_tables_) {
-    const Index last = first_position + std::max(in.query.dim(1), length);
-    const ops::RopeTable table = rope_tables_->covering(last);
+    const Index end = first_position + std::max(in.query.dim(1), length);
+    const ops::RopeTable table = rope_tables_->covering(std::max(end, capacity));
     ops::rope(ctx, table, first_position, ops::Direction::forward, heads.q);
     ops::rope(ctx, table, first_position, ops::Direction::forward, heads.k);
   }
@@ -139,7 +141,7 @@ GroupQueryAttention::Heads GroupQueryAttention::project(Context& ctx, const Atte
 
 Tensor GroupQueryAttention::operator()(Context& ctx, const AttentionInputs& in,
                                        std::unique_ptr<Saved>* saved) const {
-  Heads heads = project(ctx, in, 0);
+  Heads heads = project(ctx, in, 0, 0);
   const ops::AttentionOptions options{.causal = config_.causal || in.use_causal_mask,
                                       .causal_offset = in.causal_offset};
   Tensor out = ctx.tensor(heads.q.shape(), dtype());
@@ -181,7 +183,7 @@ Tensor GroupQueryAttention::apply_cached(Context& ctx, const Tensor& x, KvCache&
         "at most " + std::to_string(cache.capacity() - at) + " positions, which the cache has left",
         std::to_string(x.dim(1)));
   }
-  const Heads heads = project(ctx, {.query = x, .value = x}, at);
+  const Heads heads = project(ctx, {.query = x, .value = x}, at, cache.capacity());
   const ops::CacheSlice slice{cache.keys(layer), cache.values(layer)};
   ops::cache_store(ctx, heads.k, heads.v, slice, at);
   Tensor out = ctx.tensor(heads.q.shape(), dtype());
