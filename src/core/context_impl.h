@@ -2,6 +2,7 @@
 
 #include <tbb/task_arena.h>
 
+#include <memory>
 #include <type_traits>
 #include <vector>
 
@@ -9,6 +10,11 @@
 #include "grouphead/context.h"
 
 namespace grouphead::detail {
+
+/// What a room above keeps with a Context, such as compiled products; core only owns it.
+struct Attachment {
+  virtual ~Attachment() = default;
+};
 
 /// What a Context holds. Work is cut by shape into units that own their outputs; threads draw units
 /// from one counter, so a slow core delays nobody and results do not depend on who ran what.
@@ -22,6 +28,8 @@ class ContextImpl {
   int num_threads() const noexcept { return num_threads_; }
   Isa isa() const noexcept { return isa_; }
   Pool& pool() noexcept { return *pool_; }
+  /// Of the matrix products; empty until their first use.
+  std::unique_ptr<Attachment>& attachment() noexcept { return attachment_; }
 
   /// body(unit, slot) for every unit in [0, units); slot < num_threads() names the running thread.
   /// Units start in ascending order. Blocks until all are done.
@@ -48,6 +56,7 @@ class ContextImpl {
   Isa isa_;
   Pool* pool_;
   std::vector<Tensor> scratch_;  // one per slot
+  std::unique_ptr<Attachment> attachment_;
   tbb::task_arena arena_;
 };
 

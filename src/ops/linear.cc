@@ -5,14 +5,14 @@
 #include "core/check.h"
 #include "core/context_impl.h"
 #include "kernels/gemm_reference.h"
+#include "ops/onednn.h"
+#include "ops/packed_weights.h"
 
 namespace grouphead::detail {
 
-struct PackedWeights::Impl {};
-
 PackedWeights::PackedWeights() : impl_(std::make_unique<Impl>()) {}
 PackedWeights::~PackedWeights() = default;
-void PackedWeights::invalidate() noexcept {}
+void PackedWeights::invalidate() noexcept { impl_->invalidate(); }
 
 }  // namespace grouphead::detail
 
@@ -163,6 +163,12 @@ void backward_bias_reference(Context& ctx, const Sizes& sizes, const F* d_y, F* 
   });
 }
 
+/// Empty products stay with the reference: nothing, or the bias.
+bool runs_on_onednn(const Context& ctx, Dtype dtype, const Sizes& sizes) {
+  return dtype == Dtype::f32 && sizes.rows > 0 && sizes.depth > 0 && sizes.columns > 0 &&
+         onednn::usable(ctx);
+}
+
 /// body(F{}) with F the element type.
 template <class Body>
 void with_type(Dtype dtype, Body&& body) {
@@ -175,7 +181,7 @@ void with_type(Dtype dtype, Body&& body) {
 
 }  // namespace
 
-void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights&, ConstView bias,
+void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packed, ConstView bias,
                     Epilogue epilogue, View y) {
   constexpr Names kNames{"linear", "x", "y", "w"};
   const Sizes sizes = check_product(kNames, x, w, y);
@@ -187,6 +193,14 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights&, Cons
     detail::require_dtype(kNames.operation, "bias", bias, x.dtype());
     detail::require_contiguous(kNames.operation, "bias", bias);
   }
+  if (runs_on_onednn(ctx, x.dtype(), sizes)) {
+    const float* const first = bias.has_value() ? bias.data<float>() : nullptr;
+    onednn::multiply(ctx, sizes.rows, x.data<float>(),
+                     {w.data<float>(), sizes.depth, sizes.columns, sizes.columns, 1, &packed,
+                      detail::Pass::forward},
+                     {first, epilogue, Write::overwrite}, y.data<float>());
+    return;
+  }
   with_type(x.dtype(), [&](auto type) {
     using F = decltype(type);
     forward_reference(ctx, sizes, x.data<F>(), w.data<F>(),
@@ -194,9 +208,16 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights&, Cons
   });
 }
 
-void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeights&, Write write,
-                           View d_x) {
+void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeights& packed,
+                           Write write, View d_x) {
   const Sizes sizes = check_product({"linear_backward", "d_x", "d_y", "w"}, d_x, w, d_y);
+  if (runs_on_onednn(ctx, d_y.dtype(), sizes)) {
+    onednn::multiply(ctx, sizes.rows, d_y.data<float>(),
+                     {w.data<float>(), sizes.columns, sizes.depth, 1, sizes.columns, &packed,
+                      detail::Pass::backward},
+                     {nullptr, Epilogue::none, write}, d_x.data<float>());
+    return;
+  }
   with_type(d_y.dtype(), [&](auto type) {
     using F = decltype(type);
     backward_input_reference(ctx, sizes, d_y.data<F>(), w.data<F>(), write, d_x.data<F>());
@@ -218,9 +239,14 @@ void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w,
     detail::require_dtype(kOperation, "d_bias", d_bias, x.dtype());
     detail::require_contiguous(kOperation, "d_bias", d_bias);
   }
+  const bool on_onednn = runs_on_onednn(ctx, x.dtype(), sizes);
+  if (d_w.has_value() && on_onednn) {
+    onednn::add_weight_gradient(ctx, sizes.rows, sizes.depth, sizes.columns, kRowBlock,
+                                x.data<float>(), d_y.data<float>(), d_w.data<float>());
+  }
   with_type(x.dtype(), [&](auto type) {
     using F = decltype(type);
-    if (d_w.has_value()) {
+    if (d_w.has_value() && !on_onednn) {
       backward_weights_reference(ctx, sizes, x.data<F>(), d_y.data<F>(), d_w.data<F>());
     }
     if (d_bias.has_value()) {
@@ -235,10 +261,18 @@ void gemm(Context& ctx, ConstView a, ConstView b, View c) {
   detail::require_contiguous("gemm", "a", a);
   detail::require_dense("gemm", "b", b, {a.dim(1), -1}, a.dtype());
   detail::require_dense("gemm", "c", c, {a.dim(0), b.dim(1)}, a.dtype());
+  const Sizes sizes{a.dim(0), a.dim(1), b.dim(1)};
+  if (runs_on_onednn(ctx, a.dtype(), sizes)) {
+    onednn::multiply(ctx, sizes.rows, a.data<float>(),
+                     {b.data<float>(), sizes.depth, sizes.columns, sizes.columns, 1, nullptr,
+                      detail::Pass::forward},
+                     {nullptr, Epilogue::none, Write::overwrite}, c.data<float>());
+    return;
+  }
   with_type(a.dtype(), [&](auto type) {
     using F = decltype(type);
-    forward_reference<F>(ctx, {a.dim(0), a.dim(1), b.dim(1)}, a.data<F>(), b.data<F>(), nullptr,
-                         Epilogue::none, c.data<F>());
+    forward_reference<F>(ctx, sizes, a.data<F>(), b.data<F>(), nullptr, Epilogue::none,
+                         c.data<F>());
   });
 }
 

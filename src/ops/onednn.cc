@@ -1,0 +1,524 @@
+#include "ops/onednn.h"
+
+#include <algorithm>
+#include <array>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <unordered_map>
+#include <vector>
+
+#include "core/context_impl.h"
+
+#if DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_OMP
+// Of the OpenMP runtime that oneDNN runs on. Declared here because a compiler's own omp.h may be
+// missing or belong to another runtime.
+extern "C" int omp_get_max_threads();
+extern "C" void omp_set_num_threads(int count);
+#endif
+
+namespace grouphead::ops::onednn {
+namespace {
+
+using dnnl::memory;
+
+constexpr std::size_t kForm = static_cast<std::size_t>(Isa::avx3);  // of PackedWeights
+constexpr Index kFloatBytes = sizeof(float);
+/// Rows for which the form of the weights is asked; any other number then takes the same form.
+constexpr Index kFormRows = 64;
+/// Columns that one unit of packing covers.
+constexpr Index kPackColumns = 256;
+/// Few rows are cut by columns: strips of about this many bytes of weights.
+constexpr Index kFewRows = 64;
+constexpr Index kStripBytes = Index{1} << 19;
+/// Columns of one block of oneDNN's form; strips are multiples of it.
+constexpr Index kFormColumns = 64;
+/// Bytes of packed d_y that the tiles of a weight gradient share at a time.
+constexpr Index kSharedBytes = Index{1} << 23;
+/// Distinct products kept by a Context; making one costs 3 to 100 us.
+constexpr std::size_t kMaxProducts = 2048;
+
+constexpr Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
+constexpr Index ceil_div(Index value, Index unit) { return (value + unit - 1) / unit; }
+
+/// One OpenMP thread for oneDNN on this thread, while it makes and while it runs a primitive (the
+/// number is part of what it compiles); the host's own number afterwards.
+#if DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_OMP
+class SequentialOpenMp {
+ public:
+  SequentialOpenMp() noexcept : host_threads_(omp_get_max_threads()) {
+    if (host_threads_ != 1) omp_set_num_threads(1);
+  }
+  ~SequentialOpenMp() {
+    if (host_threads_ != 1) omp_set_num_threads(host_threads_);
+  }
+  SequentialOpenMp(const SequentialOpenMp&) = delete;
+  SequentialOpenMp& operator=(const SequentialOpenMp&) = delete;
+
+ private:
+  int host_threads_;
+};
+#else
+class [[maybe_unused]] SequentialOpenMp {};
+#endif
+
+/// The CPU as oneDNN sees it: without state, so one serves the process. Never freed, because
+/// Contexts with static storage may outlive any other order.
+const dnnl::engine& cpu() {
+  static const auto* const engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
+  return *engine;
+}
+
+memory::desc strided(Index rows, Index columns, Index row_stride, Index column_stride) {
+  return {{rows, columns}, memory::data_type::f32, memory::dims{row_stride, column_stride}};
+}
+memory::desc dense(Index rows, Index columns) { return strided(rows, columns, columns, 1); }
+memory::desc any_form(Index rows, Index columns) {
+  return {{rows, columns}, memory::data_type::f32, memory::format_tag::any};
+}
+Index bytes_of(const memory::desc& desc) { return static_cast<Index>(desc.get_size()); }
+
+/// oneDNN reads through non-const handles.
+void* handle(const void* data) { return const_cast<void*>(data); }
+
+struct ProductKey {
+  Index rows, depth, columns;
+  bool bias, gelu, add, packed;
+  bool operator==(const ProductKey&) const = default;
+};
+
+struct ReorderKey {
+  Index rows, columns, row_stride, column_stride;
+  Index whole;  // columns of the packed matrix that this is a part of; 0: to dense, transposed
+  Index first;  // first column of the part, 0 for any that is not the last
+  bool operator==(const ReorderKey&) const = default;
+};
+
+struct Hash {
+  static std::size_t mix(std::size_t seed, Index value) {
+    return (seed ^ static_cast<std::size_t>(value)) * 0x9E3779B97F4A7C15U;
+  }
+  std::size_t operator()(const ProductKey& k) const {
+    const int flags = (k.bias ? 1 : 0) + (k.gelu ? 2 : 0) + (k.add ? 4 : 0) + (k.packed ? 8 : 0);
+    const std::size_t h = mix(mix(mix(mix(0, k.rows), k.depth), k.columns), flags);
+    return h ^ (h >> 32);
+  }
+  std::size_t operator()(const ReorderKey& k) const {
+    std::size_t h = mix(mix(mix(0, k.rows), k.columns), k.row_stride);
+    h = mix(mix(mix(h, k.column_stride), k.whole), k.first);
+    return h ^ (h >> 32);
+  }
+};
+
+/// A primitive and, for each thread, its arguments, made once.
+template <std::size_t kArguments>
+class Compiled {
+ public:
+  Compiled(dnnl::primitive primitive, const std::array<int, kArguments>& names,
+           const std::array<memory::desc, kArguments>& descs, int num_threads)
+      : primitive_(std::move(primitive)), slots_(static_cast<std::size_t>(num_threads)) {
+    for (Slot& slot : slots_) {
+      for (std::size_t i = 0; i < kArguments; ++i) {
+        slot.memories[i] = memory(descs[i], cpu(), DNNL_MEMORY_NONE);
+        slot.arguments[i] = {names[i], slot.memories[i].get()};
+      }
+    }
+  }
+
+  void run(int slot, const dnnl::stream& stream, const std::array<void*, kArguments>& data) const {
+    const Slot& own = slots_[static_cast<std::size_t>(slot)];
+    int count = 0;
+    std::array<dnnl_exec_arg_t, kArguments> arguments;
+    for (std::size_t i = 0; i < kArguments; ++i) {
+      if (data[i] == nullptr) continue;
+      dnnl::error::wrap_c_api(dnnl_memory_set_data_handle(own.arguments[i].memory, data[i]),
+                              "could not set an operand");
+      arguments[static_cast<std::size_t>(count++)] = own.arguments[i];
+    }
+    const SequentialOpenMp sequential;
+    dnnl::error::wrap_c_api(
+        dnnl_primitive_execute(primitive_.get(), stream.get(), count, arguments.data()),
+        "could not run a primitive");
+  }
+
+ private:
+  struct Slot {
+    std::array<memory, kArguments> memories;
+    std::array<dnnl_exec_arg_t, kArguments> arguments;
+  };
+  dnnl::primitive primitive_;
+  std::vector<Slot> slots_;
+};
+
+struct Product {
+  Compiled<5> compiled;  // x, w, bias, y, scratch
+  Index scratch_bytes;
+};
+using Reorder = Compiled<2>;
+
+/// The packed form of weights [depth, columns].
+struct Form {
+  memory::desc whole;
+  Index strip;  // columns of one strip for few rows; `columns`: not cut
+  Index strip_bytes;
+  Index pack_columns;  // columns of one unit of packing
+  Index pack_bytes;
+};
+
+dnnl::matmul::primitive_desc describe(const ProductKey& key, const memory::desc& w) {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  dnnl::post_ops post;
+  if (key.add) post.append_sum(1.0F);
+  const memory::desc x = dense(key.rows, key.depth);
+  const memory::desc y = dense(key.rows, key.columns);
+  const memory::desc bias = key.bias ? dense(1, key.columns) : memory::desc();
+#if DNNL_VERSION_MAJOR >= 3
+  if (key.gelu) post.append_eltwise(dnnl::algorithm::eltwise_gelu_erf, 0.0F, 0.0F);
+  attributes.set_post_ops(post);
+  if (!key.bias) return {cpu(), x, w, y, attributes};
+  return {cpu(), x, w, bias, y, attributes};
+#else
+  if (key.gelu) post.append_eltwise(1.0F, dnnl::algorithm::eltwise_gelu_erf, 0.0F, 0.0F);
+  attributes.set_post_ops(post);
+  if (!key.bias) return {dnnl::matmul::desc(x, w, y), attributes, cpu()};
+  return {dnnl::matmul::desc(x, w, bias, y), attributes, cpu()};
+#endif
+}
+
+memory::desc preferred_form(Index depth, Index columns) {
+  const ProductKey key{kFormRows, depth, columns, false, false, false, true};
+  return describe(key, any_form(depth, columns)).weights_desc();
+}
+
+/// Everything compiled for one Context, kept with it.
+class Library final : public detail::Attachment {
+ public:
+  explicit Library(int num_threads) : num_threads_(num_threads), stream_(cpu()) {}
+
+  static Library& of(Context& ctx) {
+    std::unique_ptr<detail::Attachment>& attachment = ctx.impl().attachment();
+    if (attachment == nullptr) attachment = std::make_unique<Library>(ctx.num_threads());
+    return static_cast<Library&>(*attachment);
+  }
+
+  const dnnl::stream& stream() const { return stream_; }
+
+  /// Makes room before a call looks up what it needs, so that nothing it holds is dropped.
+  void trim() {
+    if (products_.size() + forms_.size() + reorders_.size() < kMaxProducts) return;
+    products_.clear();
+    forms_.clear();
+    reorders_.clear();
+  }
+
+  const Form& form(Index depth, Index columns) {
+    const ReorderKey key{depth, columns, 0, 0, 0, 0};
+    const auto found = forms_.find(key);
+    if (found != forms_.end()) return found->second;
+    const SequentialOpenMp sequential;
+    Form form{preferred_form(depth, columns), columns, 0, columns, 0};
+    cut_into_strips(depth, columns, form);
+    return forms_.emplace(key, std::move(form)).first->second;
+  }
+
+  /// `form_columns` are those of the whole packed matrix, of which the product may take a strip.
+  const Product& product(const ProductKey& key) {
+    const auto found = products_.find(key);
+    if (found != products_.end()) return found->second;
+    const SequentialOpenMp sequential;
+    const memory::desc w =
+        key.packed ? form(key.depth, key.columns).whole : dense(key.depth, key.columns);
+    const auto desc = describe(key, w);
+    const memory::desc scratch = desc.scratchpad_desc();
+    Product made{
+        {dnnl::matmul(desc),
+         {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD},
+         {desc.src_desc(), w, desc.bias_desc(), desc.dst_desc(), scratch},
+         num_threads_},
+        bytes_of(scratch)};
+    return products_.emplace(key, std::move(made)).first->second;
+  }
+
+  /// From a strided matrix into part of a packed one (key.whole > 0) or into a dense one.
+  const Reorder& reorder(const ReorderKey& key) {
+    const auto found = reorders_.find(key);
+    if (found != reorders_.end()) return found->second;
+    const SequentialOpenMp sequential;
+    const memory::desc from = strided(key.rows, key.columns, key.row_stride, key.column_stride);
+    const memory::desc to = key.whole > 0
+                                ? form(key.rows, key.whole)
+                                      .whole.submemory_desc({key.rows, key.columns}, {0, key.first})
+                                : dense(key.rows, key.columns);
+    const dnnl::reorder::primitive_desc desc(cpu(), from, cpu(), to);
+    Reorder made(dnnl::reorder(desc), {DNNL_ARG_FROM, DNNL_ARG_TO}, {from, to}, num_threads_);
+    return reorders_.emplace(key, std::move(made)).first->second;
+  }
+
+ private:
+  /// Strips are possible where the form lays blocks of columns one after the other, which the
+  /// sizes tell.
+  static void cut_into_strips(Index depth, Index columns, Form& form) {
+    const Index whole_bytes = bytes_of(form.whole);
+    const Index strip =
+        round_up(std::max(kStripBytes / kFloatBytes / depth, Index{1}), kFormColumns);
+    if (strip * 2 <= columns) {
+      const Index last = columns % strip;
+      const Index strip_bytes = bytes_of(preferred_form(depth, strip));
+      const Index last_bytes = last == 0 ? 0 : bytes_of(preferred_form(depth, last));
+      if (columns / strip * strip_bytes + last_bytes == whole_bytes) {
+        form.strip = strip;
+        form.strip_bytes = strip_bytes;
+      }
+    }
+    if (kPackColumns < columns) {
+      const memory::desc part = form.whole.submemory_desc({depth, kPackColumns}, {0, 0});
+      if (bytes_of(part) * round_up(columns, kFormColumns) == whole_bytes * kPackColumns) {
+        form.pack_columns = kPackColumns;
+        form.pack_bytes = bytes_of(part);
+      }
+    }
+  }
+
+  int num_threads_;
+  dnnl::stream stream_;
+  std::unordered_map<ProductKey, Product, Hash> products_;
+  std::unordered_map<ReorderKey, Reorder, Hash> reorders_;
+  std::unordered_map<ReorderKey, Form, Hash> forms_;
+};
+
+std::byte* offset(const void* data, Index bytes) {
+  return static_cast<std::byte*>(handle(data)) + bytes;
+}
+
+/// Packs matrices of one size and layout, a unit at a time.
+class Packer {
+ public:
+  Packer(Library& library, Index depth, Index columns, Index row_stride, Index column_stride)
+      : library_(library),
+        form_(library.form(depth, columns)),
+        columns_(columns),
+        column_stride_(column_stride),
+        units_(ceil_div(columns, form_.pack_columns)),
+        last_first_((units_ - 1) * form_.pack_columns),
+        last_(library.reorder(
+            {depth, columns - last_first_, row_stride, column_stride, columns, last_first_})),
+        part_(units_ == 1 ? last_
+                          : library.reorder({depth, form_.pack_columns, row_stride, column_stride,
+                                             columns, 0})) {}
+
+  Index units() const { return units_; }
+  Index bytes() const { return bytes_of(form_.whole); }
+
+  void run(Index unit, int slot, const float* from, void* to) const {
+    const float* const first = from + unit * form_.pack_columns * column_stride_;
+    if (unit + 1 == units_) {  // its place is part of the reorder, with the padding behind it
+      last_.run(slot, library_.stream(), {handle(first), to});
+    } else {
+      part_.run(slot, library_.stream(), {handle(first), offset(to, unit * form_.pack_bytes)});
+    }
+  }
+
+ private:
+  Library& library_;
+  const Form& form_;
+  Index columns_, column_stride_, units_, last_first_;
+  const Reorder& last_;
+  const Reorder& part_;
+};
+
+void pack(Context& ctx, Library& library, const Weights& w, void* to) {
+  const Packer packer(library, w.depth, w.columns, w.row_stride, w.column_stride);
+  ctx.impl().parallel_for(packer.units(),
+                          [&](Index unit, int slot) { packer.run(unit, slot, w.data, to); });
+}
+
+/// Rows of one unit: large blocks reuse the weights, and several units per thread balance.
+Index row_block_of(Index rows) { return rows >= 2048 ? 256 : rows >= 512 ? 128 : kFewRows; }
+
+ProductKey key_of(Index rows, Index depth, Index columns, const Finish& finish, bool packed) {
+  return {rows,
+          depth,
+          columns,
+          finish.bias != nullptr,
+          finish.epilogue == Epilogue::gelu,
+          finish.write == Write::add,
+          packed};
+}
+
+/// Unit = a block of rows, all columns.
+void multiply_rows(Context& ctx, Library& library, Index rows, const float* x, const Weights& w,
+                   const void* weights, bool packed, const Finish& finish, float* y) {
+  const Index block = std::min(row_block_of(rows), rows);
+  const Index units = ceil_div(rows, block);
+  const Index last_rows = rows - (units - 1) * block;
+  const Product& last = library.product(key_of(last_rows, w.depth, w.columns, finish, packed));
+  const Product& full = last_rows == block
+                            ? last
+                            : library.product(key_of(block, w.depth, w.columns, finish, packed));
+  ctx.impl().parallel_for(units, [&](Index unit, int slot) {
+    const Product& product = unit + 1 == units ? last : full;
+    const Index row = unit * block;
+    product.compiled.run(slot, library.stream(),
+                         {handle(x + row * w.depth), handle(weights), handle(finish.bias),
+                          y + row * w.columns, ctx.impl().scratch(slot, product.scratch_bytes)});
+  });
+}
+
+void copy_rows(Index rows, Index columns, const float* from, Index from_stride, float* to,
+               Index to_stride) {
+  for (Index r = 0; r < rows; ++r) {
+    std::copy_n(from + r * from_stride, columns, to + r * to_stride);
+  }
+}
+
+/// Unit = a strip of columns, all rows. oneDNN's fast products write dense results only, so more
+/// than one row goes through scratch.
+void multiply_strips(Context& ctx, Library& library, Index rows, const float* x, const Weights& w,
+                     const void* weights, const Form& form, const Finish& finish, float* y) {
+  const Index units = ceil_div(w.columns, form.strip);
+  const Index last_columns = w.columns - (units - 1) * form.strip;
+  const Product& last = library.product(key_of(rows, w.depth, last_columns, finish, true));
+  const Product& full = library.product(key_of(rows, w.depth, form.strip, finish, true));
+  ctx.impl().parallel_for(units, [&](Index unit, int slot) {
+    const bool is_last = unit + 1 == units;
+    const Product& product = is_last ? last : full;
+    const Index columns = is_last ? last_columns : form.strip;
+    const Index column = unit * form.strip;
+    const Index tile_bytes = round_up(rows * columns * kFloatBytes, 64);
+    void* const scratch = ctx.impl().scratch(slot, tile_bytes + product.scratch_bytes);
+    float* const to = y + column;
+    float* const tile = rows == 1 ? to : static_cast<float*>(scratch);
+    if (rows > 1 && finish.write == Write::add) {
+      copy_rows(rows, columns, to, w.columns, tile, columns);
+    }
+    product.compiled.run(slot, library.stream(),
+                         {handle(x), offset(weights, unit * form.strip_bytes),
+                          handle(finish.bias == nullptr ? nullptr : finish.bias + column), tile,
+                          offset(scratch, tile_bytes)});
+    if (rows > 1) copy_rows(rows, columns, tile, columns, to, w.columns);
+  });
+}
+
+/// Every error of oneDNN leaves as one of ours.
+template <class Body>
+void translate(Body&& body) {
+  try {
+    body();
+  } catch (const dnnl::error& error) {
+    throw Error(std::string("[linear] oneDNN: expected success, got status ") +
+                std::to_string(static_cast<int>(error.status)) + ": " + error.what());
+  }
+}
+
+}  // namespace
+
+bool usable(const Context& ctx) noexcept {
+  static const bool kCpuHasForm = [] {
+    const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+    return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & wanted) == wanted;
+  }();
+  return kCpuHasForm && ctx.isa() == Isa::avx3;
+}
+
+void multiply(Context& ctx, Index rows, const float* x, const Weights& w, const Finish& finish,
+              float* y) {
+  translate([&] {
+    Library& library = Library::of(ctx);
+    library.trim();
+    if (w.packed == nullptr && rows < kFewRows) {  // packing would cost more than it gains
+      multiply_rows(ctx, library, rows, x, w, w.data, false, finish, y);
+      return;
+    }
+    const Form& form = library.form(w.depth, w.columns);
+    const Index bytes = bytes_of(form.whole);
+    Tensor own;
+    const void* weights = nullptr;
+    if (w.packed != nullptr) {
+      weights =
+          w.packed->impl().get(w.pass, kForm, bytes, [&](void* to) { pack(ctx, library, w, to); });
+    } else {
+      own = ctx.tensor({bytes}, Dtype::u8);
+      weights = own.view().raw();
+      pack(ctx, library, w, own.view().raw());
+    }
+    if (rows <= kFewRows && form.strip < w.columns) {
+      multiply_strips(ctx, library, rows, x, w, weights, form, finish, y);
+    } else {
+      multiply_rows(ctx, library, rows, x, w, weights, true, finish, y);
+    }
+  });
+}
+
+namespace {
+
+/// d_w += x^T d_y for some row blocks, whose d_y is packed first and then shared by all tiles of
+/// d_w. A tile is some rows of d_w; its part of x is transposed into scratch (oneDNN's own
+/// transposition inside a product is slower, and refuses a tile of a wider matrix).
+struct WeightGradient {
+  Context& ctx;
+  Library& library;
+  Index depth, columns;
+  float* d_w;
+
+  static constexpr Finish kAdd{nullptr, Epilogue::none, Write::add};
+
+  Index tile() const { return std::clamp(round_up(depth / 8, 16), Index{16}, Index{128}); }
+
+  /// `blocks` blocks of `rows` rows each.
+  void add(Index blocks, Index rows, const float* x, const float* d_y, void* packed) const {
+    const Packer packer(library, rows, columns, columns, 1);
+    const Index parts = packer.units();
+    ctx.impl().parallel_for(blocks * parts, [&](Index unit, int slot) {
+      const Index block = unit / parts;
+      packer.run(unit % parts, slot, d_y + block * rows * columns,
+                 offset(packed, block * packer.bytes()));
+    });
+    const Index units = ceil_div(depth, tile());
+    const Index last_depth = depth - (units - 1) * tile();
+    const Product& last = library.product(key_of(last_depth, rows, columns, kAdd, true));
+    const Product& full =
+        units == 1 ? last : library.product(key_of(tile(), rows, columns, kAdd, true));
+    const Reorder& last_turn = library.reorder({last_depth, rows, 1, depth, 0, 0});
+    const Reorder& full_turn =
+        units == 1 ? last_turn : library.reorder({tile(), rows, 1, depth, 0, 0});
+    ctx.impl().parallel_for(units, [&](Index unit, int slot) {
+      const bool is_last = unit + 1 == units;
+      const Product& product = is_last ? last : full;
+      const Index first = unit * tile();
+      const Index turned_bytes = round_up(tile() * rows * kFloatBytes, 64);
+      void* const turned = ctx.impl().scratch(slot, turned_bytes + product.scratch_bytes);
+      for (Index block = 0; block < blocks; ++block) {
+        (is_last ? last_turn : full_turn)
+            .run(slot, library.stream(), {handle(x + block * rows * depth + first), turned});
+        product.compiled.run(slot, library.stream(),
+                             {turned, offset(packed, block * packer.bytes()), nullptr,
+                              d_w + first * columns, offset(turned, turned_bytes)});
+      }
+    });
+  }
+};
+
+}  // namespace
+
+void add_weight_gradient(Context& ctx, Index rows, Index depth, Index columns, Index row_block,
+                         const float* x, const float* d_y, float* d_w) {
+  translate([&] {
+    Library& library = Library::of(ctx);
+    library.trim();
+    const WeightGradient gradient{ctx, library, depth, columns, d_w};
+    const Index block_rows = std::min(rows, row_block);
+    const Index block_bytes = bytes_of(library.form(block_rows, columns).whole);
+    const Index group =
+        std::clamp(kSharedBytes / block_bytes, Index{1}, ceil_div(rows, block_rows));
+    const Tensor shared = ctx.tensor({group * block_bytes}, Dtype::u8);
+    void* const packed = handle(shared.view().raw());
+    Index row = 0;
+    while (row + block_rows <= rows) {
+      const Index blocks = std::min(group, (rows - row) / block_rows);
+      gradient.add(blocks, block_rows, x + row * depth, d_y + row * columns, packed);
+      row += blocks * block_rows;
+    }
+    if (row < rows) gradient.add(1, rows - row, x + row * depth, d_y + row * columns, packed);
+  });
+}
+
+}  // namespace grouphead::ops::onednn

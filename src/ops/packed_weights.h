@@ -1,0 +1,54 @@
+#pragma once
+
+// What a PackedWeights holds; seen by the products only.
+
+#include <array>
+#include <atomic>
+#include <mutex>
+
+#include "ops/linear.h"
+
+namespace grouphead::detail {
+
+/// Which product a copy is for.
+enum class Pass : std::uint8_t { forward, backward };
+
+struct PackedWeights::Impl {
+  /// The copy for `pass` in the form numbered `form`, of `bytes` bytes, made by make(pointer) when
+  /// there is none. Concurrent callers wait for the first; afterwards the cost is one load.
+  template <class Make>
+  const void* get(Pass pass, std::size_t form, Index bytes, Make&& make) {
+    Copy& copy = copies[form][static_cast<std::size_t>(pass)];
+    if (copy.bytes.load(std::memory_order_acquire) == bytes) return copy.memory.view().raw();
+    const std::lock_guard lock(mutex);
+    if (copy.bytes.load(std::memory_order_relaxed) != bytes) {
+      if (!copy.memory.has_value() || copy.memory.bytes() < bytes) {
+        copy.memory = Tensor();
+        copy.memory = Tensor({bytes}, Dtype::u8);
+      }
+      make(copy.memory.view().raw());
+      copy.bytes.store(bytes, std::memory_order_release);
+    }
+    return copy.memory.view().raw();
+  }
+
+  void invalidate() noexcept {
+    for (auto& form : copies) {
+      for (Copy& copy : form) copy.bytes.store(kStale, std::memory_order_release);
+    }
+  }
+
+  static constexpr std::size_t kForms = 4;  // one per instruction-set level
+  static constexpr Index kStale = -1;
+
+ private:
+  struct Copy {
+    std::atomic<Index> bytes{kStale};
+    Tensor memory;
+  };
+
+  std::mutex mutex;
+  std::array<std::array<Copy, 2>, kForms> copies;
+};
+
+}  // namespace grouphead::detail
