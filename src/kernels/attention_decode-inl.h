@@ -64,7 +64,6 @@ static HWY_INLINE void decode_softmax(float* HWY_RESTRICT x, Index limit, float*
 // out[i][.] += weights[i][j] values[j][.] over `keys` keys, two rows at a time.
 static HWY_INLINE void decode_values(const float* weights, const float* values, Index width,
                                      Index keys, Index rows, float* out, Index out_row) {
-  static constexpr float kOne[2] = {1.0F, 1.0F};
   constexpr Index kWide = kValueVectors * kLanes;
   for (Index j = 0; j < keys; j += kValueKeys) {
     const Index count = min(kValueKeys, keys - j);
@@ -75,13 +74,13 @@ static HWY_INLINE void decode_values(const float* weights, const float* values, 
         float* o = out + i * out_row + x;
         const bool wide = width - x >= kWide;
         if (wide && i + 2 <= rows) {
-          product<2, kValueVectors>(w, kDecodeKeys, 1, v, width, count, kOne, o, out_row);
+          product<2, kValueVectors>(w, kDecodeKeys, 1, v, width, count, kKeep, o, out_row);
         } else if (wide) {
-          product<1, kValueVectors>(w, kDecodeKeys, 1, v, width, count, kOne, o, out_row);
+          product<1, kValueVectors>(w, kDecodeKeys, 1, v, width, count, kKeep, o, out_row);
         } else if (i + 2 <= rows) {
-          product<2, 1>(w, kDecodeKeys, 1, v, width, count, kOne, o, out_row);
+          product<2, 1>(w, kDecodeKeys, 1, v, width, count, kKeep, o, out_row);
         } else {
-          product<1, 1>(w, kDecodeKeys, 1, v, width, count, kOne, o, out_row);
+          product<1, 1>(w, kDecodeKeys, 1, v, width, count, kKeep, o, out_row);
         }
       }
     }

@@ -8,22 +8,27 @@
 #include <hwy/highway.h>
 
 #if GROUPHEAD_TARGET_IS_LEVEL
+#include "kernels/attention_backward-inl.h"
 #include "kernels/attention_decode-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
 
 const AttentionKernels<float>& attention_table() noexcept {
-  static const AttentionKernels<float> kTable = [] {
-    AttentionKernels<float> t = attention_reference<float>();
-    t.pack = pack_unit;
-    t.forward_scratch = forward_scratch;
-    t.forward = forward_unit;
-    t.decode_scratch = decode_scratch;
-    t.decode = decode_unit;
-    t.decode_merge = decode_merge;
-    return t;
-  }();
+  static constexpr AttentionKernels<float> kTable = {
+      .pack = pack_unit,
+      .forward_scratch = forward_scratch,
+      .forward = forward_unit,
+      .decode_scratch = decode_scratch,
+      .decode = decode_unit,
+      .decode_merge = decode_merge,
+      .gradient_delta = gradient_delta,
+      .gradient_scratch = gradient_scratch,
+      .gradient_begin = gradient_begin,
+      .gradient_block = gradient_block,
+      .gradient_add = gradient_add,
+      .gradient_end = gradient_end,
+  };
   return kTable;
 }
 

@@ -125,6 +125,10 @@ static HWY_NOINLINE void product(const float* a, Index a_row, Index a_step, cons
   }
 }
 
+// For a product that adds to c.
+alignas(64) constexpr float kKeep[16] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F,
+                                         1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F};
+
 // product() for a strip of rows and `width` columns, a multiple of the lanes.
 static HWY_INLINE void strip_product(Index width, const float* a, Index a_row, Index a_step,
                                      const float* b, Index b_row, Index steps, const float* alpha,
