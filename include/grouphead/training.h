@@ -1,5 +1,9 @@
 #pragma once
 
+#include <optional>
+#include <span>
+#include <vector>
+
 #include "grouphead/layer.h"
 
 namespace grouphead {
@@ -32,7 +36,9 @@ struct AdamWConfig {
 /// Source: keras.optimizers.AdamW; Loshchilov & Hutter 2019, arXiv:1711.05101.
 class AdamW {
  public:
-  AdamW(ParameterList parameters, const AdamWConfig& config);
+  /// Keeps moments, zero at the start, for each trainable parameter; the others are left out.
+  /// Errors: ConfigError for rates outside their ranges.
+  AdamW(const ParameterList& parameters, const AdamWConfig& config);
   /// One step with config.learning_rate, or the given one. Returns the gradients' joint norm
   /// before clipping.
   double step(Context& ctx, Grads& grads, std::optional<double> learning_rate = {});
@@ -64,11 +70,12 @@ struct CosineDecay {
   double operator()(Index step) const noexcept;
 };
 
-/// forward, loss, backward, optimizer step on one batch. Returns the loss before the step.
-/// `loss(ctx, prediction, target)` is one of the functions above or the caller's own.
+/// The loss of one batch and, in `grads`, its gradients. `loss(ctx, prediction, target)` is one of
+/// the functions above or the caller's own.
 template <class LossFunction>
-double train_step(Context& ctx, const Layer& model, AdamW& optimizer, Grads& grads, const Tensor& x,
-                  const Tensor& target, LossFunction&& loss, RandomStream* random = nullptr) {
+double loss_and_gradients(Context& ctx, const Layer& model, Grads& grads, const Tensor& x,
+                          const Tensor& target, LossFunction&& loss,
+                          RandomStream* random = nullptr) {
   const Value in{x, {}};
   const Mode mode{.training = true, .random = random};
   std::unique_ptr<Saved> saved;
@@ -78,8 +85,16 @@ double train_step(Context& ctx, const Layer& model, AdamW& optimizer, Grads& gra
   View no_input_gradient;
   grads.zero();
   model.backward(ctx, *saved, std::span(&d_out, 1), std::span(&no_input_gradient, 1), grads);
-  optimizer.step(ctx, grads);
   return result.value;
+}
+
+/// loss_and_gradients() and an optimizer step. Returns the loss before the step.
+template <class LossFunction>
+double train_step(Context& ctx, const Layer& model, AdamW& optimizer, Grads& grads, const Tensor& x,
+                  const Tensor& target, LossFunction&& loss, RandomStream* random = nullptr) {
+  const double value = loss_and_gradients(ctx, model, grads, x, target, loss, random);
+  optimizer.step(ctx, grads);
+  return value;
 }
 
 }  // namespace grouphead
