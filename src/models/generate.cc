@@ -1,0 +1,117 @@
+#include "models/generate.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/check.h"
+
+namespace grouphead {
+namespace {
+
+// Positions per call while a prompt is read: bounds the activations' memory.
+constexpr Index kPrefill = 512;
+
+SamplingOptions checked(const SamplingOptions& options) {
+  const auto require = [](bool holds, std::string_view option, std::string_view expected,
+                          double got) {
+    if (!holds) detail::throw_config_error("generate", option, expected, std::to_string(got));
+  };
+  require(std::isfinite(options.temperature) && options.temperature >= 0, "temperature",
+          "0 or more", options.temperature);
+  require(options.top_k >= 0, "top-k", "0 or more", static_cast<double>(options.top_k));
+  require(options.top_p > 0 && options.top_p <= 1, "top-p", "a number in (0, 1]", options.top_p);
+  return options;
+}
+
+Index checked_capacity(std::span<const std::int32_t> prompt, Index max_tokens) {
+  if (prompt.empty()) detail::throw_config_error("generate", "prompt", "1 token or more", "none");
+  if (max_tokens < 0) {
+    detail::throw_config_error("generate", "tokens", "0 or more", std::to_string(max_tokens));
+  }
+  return static_cast<Index>(prompt.size()) + max_tokens;
+}
+
+double uniform(RandomKey key) {  // in [0, 1), 53 bits
+  const PhiloxBlock block = philox4x32(key, 0);
+  const std::uint64_t word = (std::uint64_t{block.words[1]} << 32) | block.words[0];
+  return static_cast<double>(word >> 11) * 0x1p-53;
+}
+
+}  // namespace
+
+Sampler::Sampler(const SamplingOptions& options, Index vocabulary)
+    : options_(checked(options)),
+      stream_(options.seed),
+      candidates_(static_cast<std::size_t>(vocabulary)) {}
+
+std::int32_t Sampler::operator()(ConstView logits) {
+  const auto vocabulary = static_cast<Index>(candidates_.size());
+  detail::require_dense("generate", "logits", logits, {vocabulary}, logits.dtype());
+  for (Index i = 0; i < vocabulary; ++i) {
+    const double logit = logits.dtype() == Dtype::f64
+                             ? logits.data<double>()[i]
+                             : static_cast<double>(logits.data<float>()[i]);
+    if (!std::isfinite(logit)) {
+      throw Error("[generate] logits: expected finite numbers, got " + std::to_string(logit));
+    }
+    candidates_[static_cast<std::size_t>(i)] = {static_cast<std::int32_t>(i), logit};
+  }
+  // Most likely first; equal ones by number, so that the order is one and the same everywhere.
+  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+    return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
+  });
+  const RandomKey key = stream_.next();
+  if (options_.temperature == 0) return candidates_[0].token;
+
+  const double largest = candidates_[0].weight;
+  double total = 0;
+  for (Candidate& candidate : candidates_) {
+    candidate.weight = std::exp((candidate.weight - largest) / options_.temperature);
+  }
+  auto kept = candidates_.size();
+  if (options_.top_k > 0) kept = std::min(kept, static_cast<std::size_t>(options_.top_k));
+  for (std::size_t i = 0; i < kept; ++i) total += candidates_[i].weight;
+  if (options_.top_p < 1) {
+    const double wanted = options_.top_p * total;
+    total = 0;
+    std::size_t i = 0;
+    while (i < kept && total < wanted) total += candidates_[i++].weight;
+    kept = i;
+  }
+  const double target = uniform(key) * total;
+  double reached = 0;
+  for (std::size_t i = 0; i + 1 < kept; ++i) {
+    reached += candidates_[i].weight;
+    if (target < reached) return candidates_[i].token;
+  }
+  return candidates_[kept - 1].token;
+}
+
+Generation::Generation(Context& ctx, const LanguageModel& model,
+                       std::span<const std::int32_t> prompt, Index max_tokens,
+                       const SamplingOptions& options)
+    : ctx_(ctx),
+      model_(model),
+      sampler_(options, model.config().vocab_size),
+      cache_(model.make_cache(ctx, 1, checked_capacity(prompt, max_tokens))),
+      logits_({1, model.config().vocab_size}, model.dtype()),
+      token_({1, 1}, Dtype::i32),
+      remaining_(max_tokens) {
+  const auto length = static_cast<Index>(prompt.size());
+  for (Index first = 0; first < length; first += kPrefill) {
+    const Index count = std::min(kPrefill, length - first);
+    model_.step(ctx_, ConstView(prompt.data() + first, {1, count}), cache_, logits_);
+  }
+}
+
+std::int32_t Generation::next() {
+  if (remaining_ <= 0) detail::throw_shape_error("generate", "tokens", "max_tokens calls", "more");
+  if (token_is_pending_) model_.step(ctx_, ConstView(token_.view()), cache_, logits_);
+  const std::int32_t token = sampler_(logits_.view().reshaped({model_.config().vocab_size}));
+  token_.data<std::int32_t>()[0] = token;
+  token_is_pending_ = true;
+  --remaining_;
+  return token;
+}
+
+}  // namespace grouphead
