@@ -17,6 +17,8 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   Globals globals;
   Action action;
+  add_train(app, globals, action);
+  add_generate(app, globals, action);
   add_info(app, globals, action);
   for (CLI::App* verb : app.get_subcommands({})) add_globals(*verb, globals);
   try {

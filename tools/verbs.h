@@ -21,7 +21,9 @@ inline constexpr int kCheckFailed = 1;
 inline constexpr int kBadInput = 2;
 
 // Each adds one verb to the program and sets `action` when it is chosen.
+void add_generate(CLI::App& app, const Globals& globals, Action& action);
 void add_info(CLI::App& app, const Globals& globals, Action& action);
+void add_train(CLI::App& app, const Globals& globals, Action& action);
 
 /// Adds --threads, --seed and --quiet to a verb, and an example to its help.
 void add_globals(CLI::App& verb, Globals& globals);

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "grouphead/tensor.h"
+
+namespace grouphead::tools {
+
+/// Shows on stderr how a training run goes: a bar that is drawn over on a terminal, a line at each
+/// validation elsewhere, nothing when quiet.
+class Progress {
+ public:
+  Progress(bool quiet, Index total_steps, Index steps_done, Index tokens_per_step);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  /// After each step. `training_seconds`: of all steps of this process so far.
+  void update(Index step, double loss, std::optional<double> validation_loss,
+              double training_seconds);
+  /// Ends the bar's line, so that other text can follow.
+  void finish();
+
+ private:
+  std::string line(Index step, double loss, double training_seconds, bool with_bar) const;
+
+  bool quiet_;
+  bool is_terminal_;
+  Index total_steps_;
+  Index first_step_;
+  Index tokens_per_step_;
+  std::optional<double> validation_loss_;
+  std::chrono::steady_clock::time_point drawn_{};
+  bool line_is_open_ = false;
+};
+
+}  // namespace grouphead::tools
