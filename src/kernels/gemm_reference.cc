@@ -1,8 +1,5 @@
 #include "kernels/gemm_reference.h"
 
-#include <cmath>
-#include <numbers>
-
 namespace grouphead::kernels {
 namespace {
 
@@ -35,15 +32,9 @@ void gemm_reference(Index rows, Index columns, Index depth, Matrix<const F> a, M
 }
 
 template <class F>
-void finish_rows_reference(Index rows, Index columns, const F* bias, bool gelu,
-                           Matrix<F> y) noexcept {
-  const F inv_sqrt_2 = std::numbers::sqrt2_v<F> / F{2};
+void add_bias_reference(Index rows, Index columns, const F* bias, Matrix<F> y) noexcept {
   for (Index r = 0; r < rows; ++r) {
-    for (Index j = 0; j < columns; ++j) {
-      F& out = y.at(r, j);
-      if (bias != nullptr) out += bias[j];
-      if (gelu) out = out * (F{1} + std::erf(out * inv_sqrt_2)) / F{2};
-    }
+    for (Index j = 0; j < columns; ++j) y.at(r, j) += bias[j];
   }
 }
 
@@ -63,8 +54,8 @@ template void gemm_reference(Index, Index, Index, Matrix<const float>, Matrix<co
                              Matrix<float>) noexcept;
 template void gemm_reference(Index, Index, Index, Matrix<const double>, Matrix<const double>, bool,
                              Matrix<double>) noexcept;
-template void finish_rows_reference(Index, Index, const float*, bool, Matrix<float>) noexcept;
-template void finish_rows_reference(Index, Index, const double*, bool, Matrix<double>) noexcept;
+template void add_bias_reference(Index, Index, const float*, Matrix<float>) noexcept;
+template void add_bias_reference(Index, Index, const double*, Matrix<double>) noexcept;
 template void add_column_sums_reference(Index, Index, Matrix<const float>, float*) noexcept;
 template void add_column_sums_reference(Index, Index, Matrix<const double>, double*) noexcept;
 

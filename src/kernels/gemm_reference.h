@@ -29,11 +29,9 @@ template <class F>
 void gemm_reference(Index rows, Index columns, Index depth, Matrix<const F> a, Matrix<const F> b,
                     bool add, Matrix<F> c) noexcept;
 
-/// y = gelu(y + bias), each step if asked for (bias may be null). Exact GELU: x (1 + erf(x / sqrt
-/// 2)) / 2.
+/// Adds bias [columns] to every row of y.
 template <class F>
-void finish_rows_reference(Index rows, Index columns, const F* bias, bool gelu,
-                           Matrix<F> y) noexcept;
+void add_bias_reference(Index rows, Index columns, const F* bias, Matrix<F> y) noexcept;
 
 /// sums[c] += the sum of column c, rows ascending from zero.
 template <class F>

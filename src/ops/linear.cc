@@ -4,9 +4,11 @@
 
 #include "core/check.h"
 #include "core/context_impl.h"
+#include "kernels/elementwise.h"
 #include "kernels/gemm_reference.h"
+#include "ops/blocked.h"
 #include "ops/onednn.h"
-#include "ops/packed_weights.h"
+#include "ops/product.h"
 
 namespace grouphead::detail {
 
@@ -21,8 +23,6 @@ namespace {
 
 using kernels::Matrix;
 
-/// Rows of x and d_y that one sum of a weight gradient covers before it is added.
-constexpr Index kRowBlock = 512;
 /// Output tile of one unit of the reference.
 constexpr Index kTileRows = 32;
 constexpr Index kTileColumns = 256;
@@ -111,14 +111,18 @@ void forward_reference(Context& ctx, const Sizes& sizes, const F* x, const F* w,
   const Matrix<const F> a = row_major(x, sizes.depth);
   const Matrix<const F> b = row_major(w, sizes.columns);
   const Matrix<F> c = row_major(y, sizes.columns);
+  const auto gelu = kernels::elementwise_kernels<F>(kernels::Level::ref).gelu_forward;
   for_each_tile(ctx, sizes.rows, sizes.columns, sizes.depth,
                 [&](Index row, Index rows, Index column, Index columns) {
                   const Matrix<F> out = c.block(row, column);
                   kernels::gemm_reference(rows, columns, sizes.depth, a.block(row, 0),
                                           b.block(0, column), false, out);
-                  kernels::finish_rows_reference(rows, columns,
-                                                 bias == nullptr ? nullptr : bias + column,
-                                                 epilogue == Epilogue::gelu, out);
+                  if (bias != nullptr) {
+                    kernels::add_bias_reference(rows, columns, bias + column, out);
+                  }
+                  for (Index r = 0; r < rows && epilogue == Epilogue::gelu; ++r) {
+                    gelu(&out.at(r, 0), columns, &out.at(r, 0));
+                  }
                 });
 }
 
@@ -144,10 +148,10 @@ void backward_weights_reference(Context& ctx, const Sizes& sizes, const F* x, co
   const Matrix<F> c = row_major(d_w, sizes.columns);
   for_each_tile(ctx, sizes.depth, sizes.columns, sizes.rows,
                 [&](Index row, Index rows, Index column, Index columns) {
-                  for (Index first = 0; first < sizes.rows; first += kRowBlock) {
-                    kernels::gemm_reference(rows, columns, std::min(kRowBlock, sizes.rows - first),
-                                            a.block(row, first), b.block(first, column), true,
-                                            c.block(row, column));
+                  for (Index first = 0; first < sizes.rows; first += kGradientRows) {
+                    kernels::gemm_reference(
+                        rows, columns, std::min(kGradientRows, sizes.rows - first),
+                        a.block(row, first), b.block(first, column), true, c.block(row, column));
                   }
                 });
 }
@@ -156,17 +160,28 @@ template <class F>
 void backward_bias_reference(Context& ctx, const Sizes& sizes, const F* d_y, F* d_bias) {
   const Matrix<const F> a = row_major(d_y, sizes.columns);
   for_each_tile(ctx, 1, sizes.columns, sizes.rows, [&](Index, Index, Index column, Index columns) {
-    for (Index first = 0; first < sizes.rows; first += kRowBlock) {
-      kernels::add_column_sums_reference(std::min(kRowBlock, sizes.rows - first), columns,
+    for (Index first = 0; first < sizes.rows; first += kGradientRows) {
+      kernels::add_column_sums_reference(std::min(kGradientRows, sizes.rows - first), columns,
                                          a.block(first, column), d_bias + column);
     }
   });
 }
 
-/// Empty products stay with the reference: nothing, or the bias.
-bool runs_on_onednn(const Context& ctx, Dtype dtype, const Sizes& sizes) {
-  return dtype == Dtype::f32 && sizes.rows > 0 && sizes.depth > 0 && sizes.columns > 0 &&
-         onednn::usable(ctx);
+/// The kernels of this Context's level; null where the reference computes.
+const kernels::GemmKernels* fast_kernels(const Context& ctx, Dtype dtype) {
+  if (dtype != Dtype::f32) return nullptr;
+  return kernels::gemm_kernels(static_cast<kernels::Level>(ctx.isa()));
+}
+
+/// A product of f32 by oneDNN where it serves, by our kernels elsewhere.
+void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const float* x,
+              const Weights& w, const Finish& finish, float* y) {
+  if (rows == 0 || w.columns == 0) return;
+  if (w.depth > 0 && onednn::usable(ctx)) {
+    onednn::multiply(ctx, rows, x, w, finish, y);
+  } else {
+    blocked::multiply(ctx, table, rows, x, w, finish, y);
+  }
 }
 
 /// body(F{}) with F the element type.
@@ -193,12 +208,12 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packe
     detail::require_dtype(kNames.operation, "bias", bias, x.dtype());
     detail::require_contiguous(kNames.operation, "bias", bias);
   }
-  if (runs_on_onednn(ctx, x.dtype(), sizes)) {
+  if (const auto* const table = fast_kernels(ctx, x.dtype())) {
     const float* const first = bias.has_value() ? bias.data<float>() : nullptr;
-    onednn::multiply(ctx, sizes.rows, x.data<float>(),
-                     {w.data<float>(), sizes.depth, sizes.columns, sizes.columns, 1, &packed,
-                      detail::Pass::forward},
-                     {first, epilogue, Write::overwrite}, y.data<float>());
+    multiply(ctx, *table, sizes.rows, x.data<float>(),
+             {w.data<float>(), sizes.depth, sizes.columns, sizes.columns, 1, &packed,
+              detail::Pass::forward},
+             {first, epilogue, Write::overwrite}, y.data<float>());
     return;
   }
   with_type(x.dtype(), [&](auto type) {
@@ -211,11 +226,11 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packe
 void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeights& packed,
                            Write write, View d_x) {
   const Sizes sizes = check_product({"linear_backward", "d_x", "d_y", "w"}, d_x, w, d_y);
-  if (runs_on_onednn(ctx, d_y.dtype(), sizes)) {
-    onednn::multiply(ctx, sizes.rows, d_y.data<float>(),
-                     {w.data<float>(), sizes.columns, sizes.depth, 1, sizes.columns, &packed,
-                      detail::Pass::backward},
-                     {nullptr, Epilogue::none, write}, d_x.data<float>());
+  if (const auto* const table = fast_kernels(ctx, d_y.dtype())) {
+    multiply(ctx, *table, sizes.rows, d_y.data<float>(),
+             {w.data<float>(), sizes.columns, sizes.depth, 1, sizes.columns, &packed,
+              detail::Pass::backward},
+             {nullptr, Epilogue::none, write}, d_x.data<float>());
     return;
   }
   with_type(d_y.dtype(), [&](auto type) {
@@ -239,14 +254,21 @@ void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w,
     detail::require_dtype(kOperation, "d_bias", d_bias, x.dtype());
     detail::require_contiguous(kOperation, "d_bias", d_bias);
   }
-  const bool on_onednn = runs_on_onednn(ctx, x.dtype(), sizes);
-  if (d_w.has_value() && on_onednn) {
-    onednn::add_weight_gradient(ctx, sizes.rows, sizes.depth, sizes.columns, kRowBlock,
-                                x.data<float>(), d_y.data<float>(), d_w.data<float>());
+  if (sizes.rows == 0 || sizes.depth == 0 || sizes.columns == 0) d_w = View();
+  if (const auto* const table = fast_kernels(ctx, x.dtype())) {
+    const float* const d = d_y.data<float>();
+    if (d_w.has_value()) {
+      blocked::add_weight_gradient(ctx, *table, sizes.rows, sizes.depth, sizes.columns,
+                                   x.data<float>(), d, d_w.data<float>());
+    }
+    if (d_bias.has_value()) {
+      blocked::add_bias_gradient(ctx, *table, sizes.rows, sizes.columns, d, d_bias.data<float>());
+    }
+    return;
   }
   with_type(x.dtype(), [&](auto type) {
     using F = decltype(type);
-    if (d_w.has_value() && !on_onednn) {
+    if (d_w.has_value()) {
       backward_weights_reference(ctx, sizes, x.data<F>(), d_y.data<F>(), d_w.data<F>());
     }
     if (d_bias.has_value()) {
@@ -262,11 +284,11 @@ void gemm(Context& ctx, ConstView a, ConstView b, View c) {
   detail::require_dense("gemm", "b", b, {a.dim(1), -1}, a.dtype());
   detail::require_dense("gemm", "c", c, {a.dim(0), b.dim(1)}, a.dtype());
   const Sizes sizes{a.dim(0), a.dim(1), b.dim(1)};
-  if (runs_on_onednn(ctx, a.dtype(), sizes)) {
-    onednn::multiply(ctx, sizes.rows, a.data<float>(),
-                     {b.data<float>(), sizes.depth, sizes.columns, sizes.columns, 1, nullptr,
-                      detail::Pass::forward},
-                     {nullptr, Epilogue::none, Write::overwrite}, c.data<float>());
+  if (const auto* const table = fast_kernels(ctx, a.dtype())) {
+    multiply(ctx, *table, sizes.rows, a.data<float>(),
+             {b.data<float>(), sizes.depth, sizes.columns, sizes.columns, 1, nullptr,
+              detail::Pass::forward},
+             {nullptr, Epilogue::none, Write::overwrite}, c.data<float>());
     return;
   }
   with_type(a.dtype(), [&](auto type) {

@@ -20,7 +20,7 @@ namespace {
 
 using dnnl::memory;
 
-constexpr std::size_t kForm = static_cast<std::size_t>(Isa::avx3);  // of PackedWeights
+constexpr std::size_t kForm = detail::PackedWeights::Impl::kForms - 1;
 constexpr Index kFloatBytes = sizeof(float);
 /// Rows for which the form of the weights is asked; any other number then takes the same form.
 constexpr Index kFormRows = 64;
@@ -31,8 +31,6 @@ constexpr Index kFewRows = 64;
 constexpr Index kStripBytes = Index{1} << 19;
 /// Columns of one block of oneDNN's form; strips are multiples of it.
 constexpr Index kFormColumns = 64;
-/// Bytes of packed d_y that the tiles of a weight gradient share at a time.
-constexpr Index kSharedBytes = Index{1} << 23;
 /// Distinct products kept by a Context; making one costs 3 to 100 us.
 constexpr std::size_t kMaxProducts = 2048;
 
@@ -87,8 +85,8 @@ struct ProductKey {
 
 struct ReorderKey {
   Index rows, columns, row_stride, column_stride;
-  Index whole;  // columns of the packed matrix that this is a part of; 0: to dense, transposed
-  Index first;  // first column of the part, 0 for any that is not the last
+  Index whole;  // columns of the packed matrix that this is a part of
+  Index first;  // first column of the part; 0 for every part but the last
   bool operator==(const ReorderKey&) const = default;
 };
 
@@ -220,7 +218,6 @@ class Library final : public detail::Attachment {
     return forms_.emplace(key, std::move(form)).first->second;
   }
 
-  /// `form_columns` are those of the whole packed matrix, of which the product may take a strip.
   const Product& product(const ProductKey& key) {
     const auto found = products_.find(key);
     if (found != products_.end()) return found->second;
@@ -238,16 +235,14 @@ class Library final : public detail::Attachment {
     return products_.emplace(key, std::move(made)).first->second;
   }
 
-  /// From a strided matrix into part of a packed one (key.whole > 0) or into a dense one.
+  /// From a strided matrix into part of a packed one.
   const Reorder& reorder(const ReorderKey& key) {
     const auto found = reorders_.find(key);
     if (found != reorders_.end()) return found->second;
     const SequentialOpenMp sequential;
     const memory::desc from = strided(key.rows, key.columns, key.row_stride, key.column_stride);
-    const memory::desc to = key.whole > 0
-                                ? form(key.rows, key.whole)
-                                      .whole.submemory_desc({key.rows, key.columns}, {0, key.first})
-                                : dense(key.rows, key.columns);
+    const memory::desc to =
+        form(key.rows, key.whole).whole.submemory_desc({key.rows, key.columns}, {0, key.first});
     const dnnl::reorder::primitive_desc desc(cpu(), from, cpu(), to);
     Reorder made(dnnl::reorder(desc), {DNNL_ARG_FROM, DNNL_ARG_TO}, {from, to}, num_threads_);
     return reorders_.emplace(key, std::move(made)).first->second;
@@ -295,7 +290,6 @@ class Packer {
   Packer(Library& library, Index depth, Index columns, Index row_stride, Index column_stride)
       : library_(library),
         form_(library.form(depth, columns)),
-        columns_(columns),
         column_stride_(column_stride),
         units_(ceil_div(columns, form_.pack_columns)),
         last_first_((units_ - 1) * form_.pack_columns),
@@ -306,7 +300,6 @@ class Packer {
                                              columns, 0})) {}
 
   Index units() const { return units_; }
-  Index bytes() const { return bytes_of(form_.whole); }
 
   void run(Index unit, int slot, const float* from, void* to) const {
     const float* const first = from + unit * form_.pack_columns * column_stride_;
@@ -320,7 +313,7 @@ class Packer {
  private:
   Library& library_;
   const Form& form_;
-  Index columns_, column_stride_, units_, last_first_;
+  Index column_stride_, units_, last_first_;
   const Reorder& last_;
   const Reorder& part_;
 };
@@ -445,79 +438,6 @@ void multiply(Context& ctx, Index rows, const float* x, const Weights& w, const 
     } else {
       multiply_rows(ctx, library, rows, x, w, weights, true, finish, y);
     }
-  });
-}
-
-namespace {
-
-/// d_w += x^T d_y for some row blocks, whose d_y is packed first and then shared by all tiles of
-/// d_w. A tile is some rows of d_w; its part of x is transposed into scratch (oneDNN's own
-/// transposition inside a product is slower, and refuses a tile of a wider matrix).
-struct WeightGradient {
-  Context& ctx;
-  Library& library;
-  Index depth, columns;
-  float* d_w;
-
-  static constexpr Finish kAdd{nullptr, Epilogue::none, Write::add};
-
-  Index tile() const { return std::clamp(round_up(depth / 8, 16), Index{16}, Index{128}); }
-
-  /// `blocks` blocks of `rows` rows each.
-  void add(Index blocks, Index rows, const float* x, const float* d_y, void* packed) const {
-    const Packer packer(library, rows, columns, columns, 1);
-    const Index parts = packer.units();
-    ctx.impl().parallel_for(blocks * parts, [&](Index unit, int slot) {
-      const Index block = unit / parts;
-      packer.run(unit % parts, slot, d_y + block * rows * columns,
-                 offset(packed, block * packer.bytes()));
-    });
-    const Index units = ceil_div(depth, tile());
-    const Index last_depth = depth - (units - 1) * tile();
-    const Product& last = library.product(key_of(last_depth, rows, columns, kAdd, true));
-    const Product& full =
-        units == 1 ? last : library.product(key_of(tile(), rows, columns, kAdd, true));
-    const Reorder& last_turn = library.reorder({last_depth, rows, 1, depth, 0, 0});
-    const Reorder& full_turn =
-        units == 1 ? last_turn : library.reorder({tile(), rows, 1, depth, 0, 0});
-    ctx.impl().parallel_for(units, [&](Index unit, int slot) {
-      const bool is_last = unit + 1 == units;
-      const Product& product = is_last ? last : full;
-      const Index first = unit * tile();
-      const Index turned_bytes = round_up(tile() * rows * kFloatBytes, 64);
-      void* const turned = ctx.impl().scratch(slot, turned_bytes + product.scratch_bytes);
-      for (Index block = 0; block < blocks; ++block) {
-        (is_last ? last_turn : full_turn)
-            .run(slot, library.stream(), {handle(x + block * rows * depth + first), turned});
-        product.compiled.run(slot, library.stream(),
-                             {turned, offset(packed, block * packer.bytes()), nullptr,
-                              d_w + first * columns, offset(turned, turned_bytes)});
-      }
-    });
-  }
-};
-
-}  // namespace
-
-void add_weight_gradient(Context& ctx, Index rows, Index depth, Index columns, Index row_block,
-                         const float* x, const float* d_y, float* d_w) {
-  translate([&] {
-    Library& library = Library::of(ctx);
-    library.trim();
-    const WeightGradient gradient{ctx, library, depth, columns, d_w};
-    const Index block_rows = std::min(rows, row_block);
-    const Index block_bytes = bytes_of(library.form(block_rows, columns).whole);
-    const Index group =
-        std::clamp(kSharedBytes / block_bytes, Index{1}, ceil_div(rows, block_rows));
-    const Tensor shared = ctx.tensor({group * block_bytes}, Dtype::u8);
-    void* const packed = handle(shared.view().raw());
-    Index row = 0;
-    while (row + block_rows <= rows) {
-      const Index blocks = std::min(group, (rows - row) / block_rows);
-      gradient.add(blocks, block_rows, x + row * depth, d_y + row * columns, packed);
-      row += blocks * block_rows;
-    }
-    if (row < rows) gradient.add(1, rows - row, x + row * depth, d_y + row * columns, packed);
   });
 }
 

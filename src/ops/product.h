@@ -1,6 +1,6 @@
 #pragma once
 
-// What a PackedWeights holds; seen by the products only.
+// What the ways of computing a product share: ops/onednn.h and ops/blocked.h.
 
 #include <array>
 #include <atomic>
@@ -38,7 +38,7 @@ struct PackedWeights::Impl {
     }
   }
 
-  static constexpr std::size_t kForms = 4;  // one per instruction-set level
+  static constexpr std::size_t kForms = 5;  // one per instruction-set level, and oneDNN's
   static constexpr Index kStale = -1;
 
  private:
@@ -52,3 +52,27 @@ struct PackedWeights::Impl {
 };
 
 }  // namespace grouphead::detail
+
+namespace grouphead::ops {
+
+/// Rows of x and d_y that one sum of a weight or bias gradient covers before it is added.
+inline constexpr Index kGradientRows = 512;
+
+/// Weights [depth, columns] of a product: element (d, c) is data[d * row_stride + c *
+/// column_stride]. `packed` keeps the copy; null: used once.
+struct Weights {
+  const float* data;
+  Index depth, columns;
+  Index row_stride, column_stride;
+  PackedWeights* packed;
+  detail::Pass pass;
+};
+
+/// What happens to a product's sums.
+struct Finish {
+  const float* bias;  // [columns] or null
+  Epilogue epilogue;
+  Write write;
+};
+
+}  // namespace grouphead::ops

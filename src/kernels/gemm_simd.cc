@@ -1,0 +1,216 @@
+#include "kernels/gemm.h"
+#include "kernels/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/gemm_simd.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#if GROUPHEAD_TARGET_IS_LEVEL
+HWY_BEFORE_NAMESPACE();
+namespace grouphead::kernels::HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using Float = hn::ScalableTag<float>;
+using Vector = hn::Vec<Float>;
+
+constexpr Index kLanes = HWY_TARGET == HWY_AVX3 ? 16 : HWY_TARGET == HWY_AVX2 ? 8 : 4;
+constexpr Index kPanel = 2 * kLanes;
+/// Rows of a tile: its sums, two vectors each, leave room for a row of b and an element of a.
+constexpr int kTileRows = HWY_TARGET == HWY_AVX3 ? 12 : 6;
+/// Depth of one sum: a tile's rows of a and a panel's rows of b stay in L1 and L2.
+constexpr Index kDepthBlock = 512;
+
+/// What happens to a finished sum.
+struct Target {
+  const float* bias;  // of the tile's first column, or null
+  bool add;
+  float* c;
+  Index c_stride;
+  Index columns;  // of the tile, at most kPanel
+};
+
+HWY_INLINE void store_part(const Target& t, int row, Vector low, Vector high) {
+  const Float f;
+  HWY_ALIGN float sums[kPanel];
+  hn::Store(low, f, sums);
+  hn::Store(high, f, sums + kLanes);
+  float* const c = t.c + row * t.c_stride;
+  for (Index j = 0; j < t.columns; ++j) {
+    const float sum = t.bias == nullptr ? sums[j] : sums[j] + t.bias[j];
+    c[j] = t.add ? c[j] + sum : sum;
+  }
+}
+
+HWY_INLINE void store_row(const Target& t, int row, Vector low, Vector high) {
+  const Float f;
+  if (t.columns < kPanel) {
+    store_part(t, row, low, high);
+    return;
+  }
+  float* const c = t.c + row * t.c_stride;
+  if (t.bias != nullptr) {
+    low = hn::Add(low, hn::LoadU(f, t.bias));
+    high = hn::Add(high, hn::LoadU(f, t.bias + kLanes));
+  }
+  if (t.add) {
+    low = hn::Add(hn::LoadU(f, c), low);
+    high = hn::Add(hn::LoadU(f, c + kLanes), high);
+  }
+  hn::StoreU(low, f, c);
+  hn::StoreU(high, f, c + kLanes);
+}
+
+/// Sums of kRows rows times one panel over `depth`. Rows of a are reached by threes from one
+/// pointer, which the processor's addressing does without further registers.
+template <int kRows>
+void tile(Index depth, Matrix<const float> a, const float* b, Index b_stride,
+          const Target& target) {
+  const Float f;
+  constexpr int kThrees = (kRows + 2) / 3;
+  const float* rows[kThrees];
+  for (int i = 0; i < kThrees; ++i) rows[i] = a.data + 3 * i * a.row_stride;
+  Vector low[kRows];
+  Vector high[kRows];
+  for (int r = 0; r < kRows; ++r) low[r] = high[r] = hn::Zero(f);
+  for (Index d = 0; d < depth; ++d) {
+    const Vector b_low = hn::LoadU(f, b);
+    const Vector b_high = hn::LoadU(f, b + kLanes);
+    b += b_stride;
+    HWY_UNROLL(12)
+    for (int r = 0; r < kRows; ++r) {
+      const Vector left = hn::Set(f, rows[r / 3][r % 3 * a.row_stride]);
+      low[r] = hn::MulAdd(left, b_low, low[r]);
+      high[r] = hn::MulAdd(left, b_high, high[r]);
+    }
+    for (int i = 0; i < kThrees; ++i) rows[i] += a.column_stride;
+  }
+  for (int r = 0; r < kRows; ++r) store_row(target, r, low[r], high[r]);
+}
+
+using Tile = void (*)(Index, Matrix<const float>, const float*, Index, const Target&);
+
+template <int kRows>
+constexpr Tile tile_of(Index rows) {
+  if constexpr (kRows == 1) {
+    return tile<1>;
+  } else {
+    return rows >= kRows ? tile<kRows> : tile_of<kRows - 1>(rows);
+  }
+}
+
+/// One depth block of a product.
+void multiply_block(Index rows, Index columns, Index depth, Matrix<const float> a, Panels b,
+                    Target target) {
+  const float* const bias = target.bias;
+  float* const c = target.c;
+  const Tile full = tile<kTileRows>;
+  const Index whole = rows / kTileRows * kTileRows;
+  const Tile rest = tile_of<kTileRows>(rows - whole);
+  for (Index column = 0; column < columns; column += kPanel) {
+    const float* const panel = b.data + column / kPanel * b.panel_stride;
+    target.bias = bias == nullptr ? nullptr : bias + column;
+    target.columns = columns - column < kPanel ? columns - column : kPanel;
+    target.c = c + column;
+    for (Index row = 0; row < whole; row += kTileRows) {
+      full(depth, a.block(row, 0), panel, b.row_stride, target);
+      target.c += kTileRows * target.c_stride;
+    }
+    if (whole < rows) rest(depth, a.block(whole, 0), panel, b.row_stride, target);
+  }
+}
+
+void multiply(Index rows, Index columns, Index depth, Matrix<const float> a, Panels b,
+              const float* bias, bool add, float* c, Index c_stride) noexcept {
+  Index first = 0;
+  do {
+    const Index block = depth - first < kDepthBlock ? depth - first : kDepthBlock;
+    const Panels part{b.data + first * b.row_stride, b.panel_stride, b.row_stride};
+    multiply_block(rows, columns, block, a.block(0, first), part,
+                   {first == 0 ? bias : nullptr, add || first > 0, c, c_stride, kPanel});
+    first += block;
+  } while (first < depth);
+}
+
+/// Row by row, so that memory is read in long runs.
+void pack(Index depth, Index columns, Matrix<const float> b, float* panels) noexcept {
+  const Float f;
+  const Index whole = b.column_stride == 1 ? columns / kPanel * kPanel : 0;
+  for (Index d = 0; d < depth; ++d, panels += kPanel) {
+    const Matrix<const float> from = b.block(d, 0);
+    float* to = panels;
+    for (Index column = 0; column < whole; column += kPanel, to += depth * kPanel) {
+      hn::StoreU(hn::LoadU(f, from.data + column), f, to);
+      hn::StoreU(hn::LoadU(f, from.data + column + kLanes), f, to + kLanes);
+    }
+    for (Index column = whole; column < columns; column += kPanel, to += depth * kPanel) {
+      for (Index j = 0; j < kPanel; ++j) {
+        to[j] = column + j < columns ? from.at(0, column + j) : 0.0F;
+      }
+    }
+  }
+}
+
+void pack_transposed(Index depth, Index rows, const float* a, Index a_stride, float* tiles,
+                     Index tile_stride) noexcept {
+  for (Index d = 0; d < depth; ++d, a += a_stride, tiles += kTileRows) {
+    Index row = 0;
+    float* to = tiles;
+    for (; row + kTileRows <= rows; row += kTileRows, to += tile_stride) {
+      for (int r = 0; r < kTileRows; ++r) to[r] = a[row + r];
+    }
+    for (int r = 0; row + r < rows; ++r) to[r] = a[row + r];
+  }
+}
+
+/// Column sums of kVectors vectors side by side: wide, so that memory is read by whole runs.
+template <int kVectors>
+void add_vector_sums(Index rows, const float* a, Index a_stride, float* sums) {
+  const Float f;
+  Vector strip[kVectors];
+  for (int i = 0; i < kVectors; ++i) strip[i] = hn::Zero(f);
+  for (Index r = 0; r < rows; ++r, a += a_stride) {
+    HWY_UNROLL(8)
+    for (int i = 0; i < kVectors; ++i) strip[i] = hn::Add(strip[i], hn::LoadU(f, a + i * kLanes));
+  }
+  for (int i = 0; i < kVectors; ++i) {
+    float* const to = sums + i * kLanes;
+    hn::StoreU(hn::Add(hn::LoadU(f, to), strip[i]), f, to);
+  }
+}
+
+void add_column_sums(Index rows, Index columns, const float* a, Index a_stride,
+                     float* sums) noexcept {
+  Index column = 0;
+  for (; column + 8 * kLanes <= columns; column += 8 * kLanes) {
+    add_vector_sums<8>(rows, a + column, a_stride, sums + column);
+  }
+  for (; column + kLanes <= columns; column += kLanes) {
+    add_vector_sums<1>(rows, a + column, a_stride, sums + column);
+  }
+  add_column_sums_reference(rows, columns - column, Matrix<const float>{a + column, a_stride, 1},
+                            sums + column);
+}
+
+}  // namespace
+
+const GemmKernels* gemm_table() noexcept {
+  static constexpr GemmKernels kTable{kPanel,          kTileRows, pack,
+                                      pack_transposed, multiply,  add_column_sums};
+  return &kTable;
+}
+
+}  // namespace grouphead::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
+
+#if HWY_ONCE
+namespace grouphead::kernels {
+
+const GemmKernels* gemm_kernels(Level level) noexcept {
+  GROUPHEAD_SELECT_TABLE(level, gemm_table, nullptr)
+}
+
+}  // namespace grouphead::kernels
+#endif

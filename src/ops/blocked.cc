@@ -1,0 +1,196 @@
+#include "ops/blocked.h"
+
+#include <algorithm>
+
+#include "core/context_impl.h"
+#include "kernels/elementwise.h"
+
+namespace grouphead::ops::blocked {
+namespace {
+
+using kernels::GemmKernels;
+using kernels::Matrix;
+using kernels::Panels;
+
+constexpr Index kFloatBytes = sizeof(float);
+/// Rows of one unit of a product; a multiple of every level's tile, so only the last tile is short.
+constexpr Index kUnitRows = 120;
+/// Weights that one unit of a product with few rows reads.
+constexpr Index kStripBytes = Index{1} << 19;
+/// Panels that one unit of packing covers.
+constexpr Index kPackPanels = 8;
+/// Bytes of packed x and d_y that a weight gradient works on at a time: about an L2 cache.
+constexpr Index kSharedBytes = Index{1} << 21;
+/// Between packed tiles of x, which would else lie a power of two apart and crowd one cache set.
+constexpr Index kSkew = 16;
+/// Rows of x that one unit of packing covers.
+constexpr Index kPackRows = 64;
+constexpr Index kBiasColumns = 128;
+
+constexpr Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
+constexpr Index ceil_div(Index value, Index unit) { return (value + unit - 1) / unit; }
+
+Index packed_floats(const GemmKernels& table, Index depth, Index columns) {
+  return depth * round_up(columns, table.panel);
+}
+
+/// Packs weights [depth, columns] by groups of panels.
+class Packer {
+ public:
+  Packer(const GemmKernels& table, Index depth, Index columns)
+      : table_(table), depth_(depth), columns_(columns), width_(kPackPanels * table.panel) {}
+
+  Index units() const { return ceil_div(columns_, width_); }
+  void run(Index unit, Matrix<const float> from, float* to) const {
+    const Index column = unit * width_;
+    table_.pack(depth_, std::min(width_, columns_ - column), from.block(0, column),
+                to + column * depth_);
+  }
+
+ private:
+  const GemmKernels& table_;
+  Index depth_, columns_, width_;
+};
+
+/// Units are blocks of rows; few rows are cut by columns instead.
+void run(Context& ctx, const GemmKernels& table, Index rows, const float* x, const Weights& w,
+         const float* panels, const Finish& finish, float* y) {
+  const Index strip =
+      rows > kUnitRows
+          ? w.columns
+          : round_up(ceil_div(kStripBytes / kFloatBytes, std::max(w.depth, Index{1})), table.panel);
+  const Index across = ceil_div(w.columns, strip);
+  const auto level = static_cast<kernels::Level>(ctx.isa());
+  const auto& elementwise = kernels::elementwise_kernels<float>(level);
+  ctx.impl().parallel_for(across * ceil_div(rows, kUnitRows), [&](Index unit, int) {
+    const Index row = unit / across * kUnitRows;
+    const Index column = unit % across * strip;
+    const Index unit_rows = std::min(kUnitRows, rows - row);
+    const Index columns = std::min(strip, w.columns - column);
+    const Panels part{panels + column * w.depth, w.depth * table.panel, table.panel};
+    float* const to = y + row * w.columns + column;
+    table.multiply(unit_rows, columns, w.depth, {x + row * w.depth, w.depth, 1}, part,
+                   finish.bias == nullptr ? nullptr : finish.bias + column,
+                   finish.write == Write::add, to, w.columns);
+    if (finish.epilogue == Epilogue::gelu) {
+      for (Index r = 0; r < unit_rows; ++r) {
+        elementwise.gelu_forward(to + r * w.columns, columns, to + r * w.columns);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void multiply(Context& ctx, const GemmKernels& table, Index rows, const float* x, const Weights& w,
+              const Finish& finish, float* y) {
+  const Index floats = packed_floats(table, w.depth, w.columns);
+  const Matrix<const float> from{w.data, w.row_stride, w.column_stride};
+  const auto fill = [&](void* to) {
+    const Packer packer(table, w.depth, w.columns);
+    ctx.impl().parallel_for(
+        packer.units(), [&](Index unit, int) { packer.run(unit, from, static_cast<float*>(to)); });
+  };
+  if (w.packed != nullptr) {
+    const void* const panels = w.packed->impl().get(w.pass, static_cast<std::size_t>(ctx.isa()),
+                                                    floats * kFloatBytes, fill);
+    run(ctx, table, rows, x, w, static_cast<const float*>(panels), finish, y);
+  } else {
+    Tensor own = ctx.tensor({floats});
+    fill(own.data<float>());
+    run(ctx, table, rows, x, w, own.data<float>(), finish, y);
+  }
+}
+
+namespace {
+
+/// d_w += x^T d_y over some blocks of rows. Both operands are packed first, which reads them as
+/// they lie; then units own tiles of d_w's rows.
+struct WeightGradient {
+  Context& ctx;
+  const GemmKernels& table;
+  Index depth, columns;
+  float* d_w;
+
+  Index tiles() const { return ceil_div(depth, table.tile_rows); }
+  Index tile_stride(Index rows) const { return rows * table.tile_rows + kSkew; }
+  Index x_floats(Index rows) const { return tiles() * tile_stride(rows); }
+  Index floats(Index rows) const { return x_floats(rows) + packed_floats(table, rows, columns); }
+
+  void pack(Index blocks, Index rows, const float* x, const float* d_y, float* packed) const {
+    const Packer packer(table, rows, columns);
+    const Index x_parts = ceil_div(rows, kPackRows);
+    const Index parts = x_parts + packer.units();
+    ctx.impl().parallel_for(blocks * parts, [&](Index unit, int) {
+      const Index block = unit / parts;
+      const Index part = unit % parts;
+      float* const to = packed + block * floats(rows);
+      if (part < x_parts) {
+        const Index row = part * kPackRows;
+        table.pack_transposed(std::min(kPackRows, rows - row), depth,
+                              x + (block * rows + row) * depth, depth, to + row * table.tile_rows,
+                              tile_stride(rows));
+      } else {
+        packer.run(part - x_parts, {d_y + block * rows * columns, columns, 1}, to + x_floats(rows));
+      }
+    });
+  }
+
+  /// Tiles of one unit: several use a panel while it is in cache, and enough units balance.
+  Index unit_tiles() const { return std::clamp(tiles() / 8, Index{1}, Index{8}); }
+
+  void multiply(Index blocks, Index rows, const float* packed) const {
+    ctx.impl().parallel_for(ceil_div(tiles(), unit_tiles()), [&](Index unit, int) {
+      const Index begin = unit * unit_tiles();
+      const Index end = std::min(tiles(), begin + unit_tiles());
+      for (Index block = 0; block < blocks; ++block) {
+        const float* const x = packed + block * floats(rows);
+        for (Index column = 0; column < columns; column += table.panel) {
+          const Panels panel{x + x_floats(rows) + column * rows, 0, table.panel};
+          const Index width = std::min(table.panel, columns - column);
+          for (Index tile = begin; tile < end; ++tile) {
+            const Index row = tile * table.tile_rows;
+            table.multiply(std::min(table.tile_rows, depth - row), width, rows,
+                           {x + tile * tile_stride(rows), 1, table.tile_rows}, panel, nullptr, true,
+                           d_w + row * columns + column, columns);
+          }
+        }
+      }
+    });
+  }
+};
+
+}  // namespace
+
+void add_weight_gradient(Context& ctx, const GemmKernels& table, Index rows, Index depth,
+                         Index columns, const float* x, const float* d_y, float* d_w) {
+  const WeightGradient gradient{ctx, table, depth, columns, d_w};
+  const Index block_rows = std::min(rows, kGradientRows);
+  const Index block_floats = gradient.floats(block_rows);
+  const Index group =
+      std::clamp(kSharedBytes / kFloatBytes / block_floats, Index{1}, ceil_div(rows, block_rows));
+  Tensor packed = ctx.tensor({group * block_floats});
+  float* const to = packed.data<float>();
+  for (Index row = 0; row < rows;) {
+    const Index whole = std::min(group, (rows - row) / block_rows);
+    const Index blocks = std::max(whole, Index{1});
+    const Index each = whole > 0 ? block_rows : rows - row;
+    gradient.pack(blocks, each, x + row * depth, d_y + row * columns, to);
+    gradient.multiply(blocks, each, to);
+    row += blocks * each;
+  }
+}
+
+void add_bias_gradient(Context& ctx, const GemmKernels& table, Index rows, Index columns,
+                       const float* d_y, float* d_bias) {
+  ctx.impl().parallel_for(ceil_div(columns, kBiasColumns), [&](Index unit, int) {
+    const Index column = unit * kBiasColumns;
+    for (Index row = 0; row < rows; row += kGradientRows) {
+      table.add_column_sums(std::min(kGradientRows, rows - row),
+                            std::min(kBiasColumns, columns - column), d_y + row * columns + column,
+                            columns, d_bias + column);
+    }
+  });
+}
+
+}  // namespace grouphead::ops::blocked

@@ -1,0 +1,23 @@
+#pragma once
+
+// Matrix products by the kernels of src/kernels/gemm.h.
+
+#include "kernels/gemm.h"
+#include "ops/product.h"
+
+namespace grouphead::ops::blocked {
+
+/// y = finish(x w) or y += x w, with x [rows, depth] and y [rows, columns]; rows, columns > 0.
+void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const float* x,
+              const Weights& w, const Finish& finish, float* y);
+
+/// d_w += x^T d_y with x [rows, depth], d_y [rows, columns]: kGradientRows rows at a time,
+/// ascending.
+void add_weight_gradient(Context& ctx, const kernels::GemmKernels& table, Index rows, Index depth,
+                         Index columns, const float* x, const float* d_y, float* d_w);
+
+/// d_bias += the column sums of d_y [rows, columns], in the same blocks of rows.
+void add_bias_gradient(Context& ctx, const kernels::GemmKernels& table, Index rows, Index columns,
+                       const float* d_y, float* d_bias);
+
+}  // namespace grouphead::ops::blocked
