@@ -4,13 +4,31 @@
 #include <gtest/gtest.h>
 #include <tbb/global_control.h>
 
-#include <bit>
+#include <array>
+#include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
+
+// Counts what the process asks of operator new, oneDNN included: it sees the program's operators.
+// Not inlined, because the compiler would take malloc for a mismatch of delete.
+namespace {
+std::atomic<std::int64_t> g_new_bytes{0};
+}  // namespace
+
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
+  g_new_bytes += static_cast<std::int64_t>(bytes);
+  if (void* const memory = std::malloc(bytes > 0 ? bytes : 1)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace grouphead {
 namespace {
@@ -382,6 +400,71 @@ TEST(Linear, ChangedWeightsAreUsedAfterInvalidation) {
     }
     for (Index i = 0; i < d_x.size(); ++i) {
       ASSERT_EQ(d_x_twice.data<float>()[i], 2 * d_x.data<float>()[i]) << name_of(isa);
+    }
+  }
+}
+
+/// Bytes that one warm round of all products asks of operator new.
+std::int64_t warm_bytes(Context& ctx, const Size& s) {
+  const Tensor x = random_tensor<float>({s.m, s.k}, 1);
+  const Tensor w = random_tensor<float>({s.k, s.n}, 2);
+  const Tensor bias = random_tensor<float>({s.n}, 3);
+  Tensor y({s.m, s.n});
+  Tensor d_x = Tensor::zeros({s.m, s.k});
+  Tensor d_w = Tensor::zeros({s.k, s.n});
+  Tensor d_bias = Tensor::zeros({s.n});
+  ops::PackedWeights packed;
+  const auto run = [&] {
+    ops::linear_forward(ctx, x, w, packed, bias, Epilogue::gelu, y);
+    ops::linear_backward_input(ctx, y, w, packed, Write::add, d_x);
+    ops::linear_backward_weights(ctx, x, y, d_w, d_bias);
+  };
+  run();
+  const Index reserved = ctx.memory().reserved_bytes;
+  const std::int64_t before = g_new_bytes;
+  run();
+  EXPECT_EQ(ctx.memory().reserved_bytes, reserved) << key(s, ctx.isa());
+  return g_new_bytes - before;
+}
+
+TEST(Linear, WarmCallsAllocateNothingButOneDnnsLists) {
+  for (const Isa isa : available_isas()) {
+    Context ctx({.num_threads = 1, .isa = isa});
+    EXPECT_EQ(warm_bytes(ctx, {1, 64, 64}), 0) << name_of(isa);
+    const std::int64_t one_row = warm_bytes(ctx, {1, 1024, 2048});
+    EXPECT_EQ(warm_bytes(ctx, {50, 1024, 2048}), one_row) << name_of(isa);
+    // Two products of at most 16 calls, each below 1 KiB; none below level avx3.
+    EXPECT_LE(one_row, isa == Isa::avx3 ? 2 * 16 * 1024 : 0) << name_of(isa);
+  }
+}
+
+TEST(Linear, ContextsOfSeveralThreadsShareOnePacking) {
+  for (const Isa isa : available_isas()) {
+    const Size s{40, 96, 200};
+    const Tensor x = random_tensor<float>({s.m, s.k}, 1);
+    const Tensor w = random_tensor<float>({s.k, s.n}, 2);
+    const Tensor d_y = random_tensor<float>({s.m, s.n}, 3);
+    ops::PackedWeights packed;
+    std::array<Tensor, 3> y;
+    std::array<Tensor, 3> d_x;
+    const auto work = [&](std::size_t i) {
+      Context ctx({.num_threads = 2, .isa = isa});
+      y[i] = Tensor({s.m, s.n});
+      d_x[i] = Tensor({s.m, s.k});
+      for (int round = 0; round < 20; ++round) {
+        ops::linear_forward(ctx, x, w, packed, {}, Epilogue::none, y[i]);
+        ops::linear_backward_input(ctx, d_y, w, packed, Write::overwrite, d_x[i]);
+      }
+    };
+    std::thread first(work, 0);
+    std::thread second(work, 1);
+    first.join();
+    second.join();
+    packed.invalidate();
+    work(2);
+    for (const std::size_t i : {0U, 1U}) {
+      EXPECT_TRUE(same_bits(y[i], y[2])) << name_of(isa);
+      EXPECT_TRUE(same_bits(d_x[i], d_x[2])) << name_of(isa);
     }
   }
 }

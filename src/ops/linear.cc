@@ -29,6 +29,10 @@ constexpr Index kTileColumns = 256;
 /// Multiply-adds below which waking threads costs more than it gains.
 constexpr Index kSmallWork = Index{1} << 15;
 
+/// Elements of weights up to which our kernels are faster than a call of oneDNN. A limit on the
+/// weights alone: a row's bits must not depend on the number of rows.
+constexpr Index kSmallWeights = Index{1} << 13;
+
 struct Sizes {
   Index rows = 0;     // product of the leading axes
   Index depth = 0;    // K
@@ -177,7 +181,7 @@ const kernels::GemmKernels* fast_kernels(const Context& ctx, Dtype dtype) {
 void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const float* x,
               const Weights& w, const Finish& finish, float* y) {
   if (rows == 0 || w.columns == 0) return;
-  if (w.depth > 0 && onednn::usable(ctx)) {
+  if (w.depth * w.columns > kSmallWeights && onednn::usable(ctx)) {
     onednn::multiply(ctx, rows, x, w, finish, y);
   } else {
     blocked::multiply(ctx, table, rows, x, w, finish, y);

@@ -26,12 +26,14 @@ constexpr Index kFloatBytes = sizeof(float);
 constexpr Index kFormRows = 64;
 /// Columns that one unit of packing covers.
 constexpr Index kPackColumns = 256;
-/// Few rows are cut by columns: strips of about this many bytes of weights.
+/// Few rows are cut by columns: strips of about this many bytes of weights, not too many of them,
+/// for each call of oneDNN allocates some 270 bytes.
 constexpr Index kFewRows = 64;
 constexpr Index kStripBytes = Index{1} << 19;
+constexpr Index kMaxStrips = 16;
 /// Columns of one block of oneDNN's form; strips are multiples of it.
 constexpr Index kFormColumns = 64;
-/// Distinct products kept by a Context; making one costs 3 to 100 us.
+/// What a Context keeps of compiled products; making one costs 3 to 100 us.
 constexpr std::size_t kMaxProducts = 2048;
 
 constexpr Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
@@ -121,14 +123,18 @@ class Compiled {
     }
   }
 
+  /// One thread at a time for each slot; null operands are left out.
   void run(int slot, const dnnl::stream& stream, const std::array<void*, kArguments>& data) const {
-    const Slot& own = slots_[static_cast<std::size_t>(slot)];
+    Slot& own = slots_[static_cast<std::size_t>(slot)];
     int count = 0;
     std::array<dnnl_exec_arg_t, kArguments> arguments;
     for (std::size_t i = 0; i < kArguments; ++i) {
       if (data[i] == nullptr) continue;
-      dnnl::error::wrap_c_api(dnnl_memory_set_data_handle(own.arguments[i].memory, data[i]),
-                              "could not set an operand");
+      if (data[i] != own.data[i]) {
+        dnnl::error::wrap_c_api(dnnl_memory_set_data_handle(own.arguments[i].memory, data[i]),
+                                "could not set an operand");
+        own.data[i] = data[i];
+      }
       arguments[static_cast<std::size_t>(count++)] = own.arguments[i];
     }
     const SequentialOpenMp sequential;
@@ -141,9 +147,10 @@ class Compiled {
   struct Slot {
     std::array<memory, kArguments> memories;
     std::array<dnnl_exec_arg_t, kArguments> arguments;
+    std::array<void*, kArguments> data{};
   };
   dnnl::primitive primitive_;
-  std::vector<Slot> slots_;
+  mutable std::vector<Slot> slots_;
 };
 
 struct Product {
@@ -155,11 +162,25 @@ using Reorder = Compiled<2>;
 /// The packed form of weights [depth, columns].
 struct Form {
   memory::desc whole;
+  Index bytes;
   Index strip;  // columns of one strip for few rows; `columns`: not cut
   Index strip_bytes;
   Index pack_columns;  // columns of one unit of packing
   Index pack_bytes;
 };
+
+/// How a product is cut into units, and what each of them runs.
+struct Plan {
+  const Form* form;  // null: weights as they are
+  const Product* full;
+  const Product* last;
+  Index units;
+  Index block;  // rows of a unit, or columns where `strips`
+  bool strips;
+};
+
+/// Rows of one unit: large blocks reuse the weights, and several units per thread balance.
+Index row_block_of(Index rows) { return rows >= 2048 ? 256 : rows >= 512 ? 128 : kFewRows; }
 
 dnnl::matmul::primitive_desc describe(const ProductKey& key, const memory::desc& w) {
   dnnl::primitive_attr attributes;
@@ -202,10 +223,29 @@ class Library final : public detail::Attachment {
 
   /// Makes room before a call looks up what it needs, so that nothing it holds is dropped.
   void trim() {
-    if (products_.size() + forms_.size() + reorders_.size() < kMaxProducts) return;
+    if (plans_.size() + products_.size() + reorders_.size() < kMaxProducts) return;
+    plans_.clear();
     products_.clear();
     forms_.clear();
     reorders_.clear();
+  }
+
+  /// For a product described by `key`.
+  const Plan& plan(const ProductKey& key) {
+    const auto found = plans_.find(key);
+    if (found != plans_.end()) return found->second;
+    Plan plan{};
+    if (key.packed) plan.form = &form(key.depth, key.columns);
+    plan.strips = key.packed && key.rows <= kFewRows && plan.form->strip < key.columns;
+    plan.block = plan.strips ? plan.form->strip : std::min(row_block_of(key.rows), key.rows);
+    const Index total = plan.strips ? key.columns : key.rows;
+    plan.units = ceil_div(total, plan.block);
+    ProductKey part = key;
+    (plan.strips ? part.columns : part.rows) = plan.block;
+    plan.full = &product(part);
+    (plan.strips ? part.columns : part.rows) = total - (plan.units - 1) * plan.block;
+    plan.last = &product(part);
+    return plans_.emplace(key, plan).first->second;
   }
 
   const Form& form(Index depth, Index columns) {
@@ -213,7 +253,8 @@ class Library final : public detail::Attachment {
     const auto found = forms_.find(key);
     if (found != forms_.end()) return found->second;
     const SequentialOpenMp sequential;
-    Form form{preferred_form(depth, columns), columns, 0, columns, 0};
+    Form form{preferred_form(depth, columns), 0, columns, 0, columns, 0};
+    form.bytes = bytes_of(form.whole);
     cut_into_strips(depth, columns, form);
     return forms_.emplace(key, std::move(form)).first->second;
   }
@@ -252,21 +293,20 @@ class Library final : public detail::Attachment {
   /// Strips are possible where the form lays blocks of columns one after the other, which the
   /// sizes tell.
   static void cut_into_strips(Index depth, Index columns, Form& form) {
-    const Index whole_bytes = bytes_of(form.whole);
-    const Index strip =
-        round_up(std::max(kStripBytes / kFloatBytes / depth, Index{1}), kFormColumns);
+    const Index strip = round_up(
+        std::max({kStripBytes / kFloatBytes / depth, ceil_div(columns, kMaxStrips)}), kFormColumns);
     if (strip * 2 <= columns) {
       const Index last = columns % strip;
       const Index strip_bytes = bytes_of(preferred_form(depth, strip));
       const Index last_bytes = last == 0 ? 0 : bytes_of(preferred_form(depth, last));
-      if (columns / strip * strip_bytes + last_bytes == whole_bytes) {
+      if (columns / strip * strip_bytes + last_bytes == form.bytes) {
         form.strip = strip;
         form.strip_bytes = strip_bytes;
       }
     }
     if (kPackColumns < columns) {
       const memory::desc part = form.whole.submemory_desc({depth, kPackColumns}, {0, 0});
-      if (bytes_of(part) * round_up(columns, kFormColumns) == whole_bytes * kPackColumns) {
+      if (bytes_of(part) * round_up(columns, kFormColumns) == form.bytes * kPackColumns) {
         form.pack_columns = kPackColumns;
         form.pack_bytes = bytes_of(part);
       }
@@ -275,6 +315,7 @@ class Library final : public detail::Attachment {
 
   int num_threads_;
   dnnl::stream stream_;
+  std::unordered_map<ProductKey, Plan, Hash> plans_;
   std::unordered_map<ProductKey, Product, Hash> products_;
   std::unordered_map<ReorderKey, Reorder, Hash> reorders_;
   std::unordered_map<ReorderKey, Form, Hash> forms_;
@@ -324,34 +365,14 @@ void pack(Context& ctx, Library& library, const Weights& w, void* to) {
                           [&](Index unit, int slot) { packer.run(unit, slot, w.data, to); });
 }
 
-/// Rows of one unit: large blocks reuse the weights, and several units per thread balance.
-Index row_block_of(Index rows) { return rows >= 2048 ? 256 : rows >= 512 ? 128 : kFewRows; }
-
-ProductKey key_of(Index rows, Index depth, Index columns, const Finish& finish, bool packed) {
-  return {rows,
-          depth,
-          columns,
-          finish.bias != nullptr,
-          finish.epilogue == Epilogue::gelu,
-          finish.write == Write::add,
-          packed};
-}
-
 /// Unit = a block of rows, all columns.
-void multiply_rows(Context& ctx, Library& library, Index rows, const float* x, const Weights& w,
-                   const void* weights, bool packed, const Finish& finish, float* y) {
-  const Index block = std::min(row_block_of(rows), rows);
-  const Index units = ceil_div(rows, block);
-  const Index last_rows = rows - (units - 1) * block;
-  const Product& last = library.product(key_of(last_rows, w.depth, w.columns, finish, packed));
-  const Product& full = last_rows == block
-                            ? last
-                            : library.product(key_of(block, w.depth, w.columns, finish, packed));
-  ctx.impl().parallel_for(units, [&](Index unit, int slot) {
-    const Product& product = unit + 1 == units ? last : full;
-    const Index row = unit * block;
-    product.compiled.run(slot, library.stream(),
-                         {handle(x + row * w.depth), handle(weights), handle(finish.bias),
+void multiply_rows(Context& ctx, const dnnl::stream& stream, const Plan& plan, const float* x,
+                   const Weights& w, const void* weights, const float* bias, float* y) {
+  ctx.impl().parallel_for(plan.units, [&](Index unit, int slot) {
+    const Product& product = unit + 1 == plan.units ? *plan.last : *plan.full;
+    const Index row = unit * plan.block;
+    product.compiled.run(slot, stream,
+                         {handle(x + row * w.depth), handle(weights), handle(bias),
                           y + row * w.columns, ctx.impl().scratch(slot, product.scratch_bytes)});
   });
 }
@@ -365,17 +386,13 @@ void copy_rows(Index rows, Index columns, const float* from, Index from_stride, 
 
 /// Unit = a strip of columns, all rows. oneDNN's fast products write dense results only, so more
 /// than one row goes through scratch.
-void multiply_strips(Context& ctx, Library& library, Index rows, const float* x, const Weights& w,
-                     const void* weights, const Form& form, const Finish& finish, float* y) {
-  const Index units = ceil_div(w.columns, form.strip);
-  const Index last_columns = w.columns - (units - 1) * form.strip;
-  const Product& last = library.product(key_of(rows, w.depth, last_columns, finish, true));
-  const Product& full = library.product(key_of(rows, w.depth, form.strip, finish, true));
-  ctx.impl().parallel_for(units, [&](Index unit, int slot) {
-    const bool is_last = unit + 1 == units;
-    const Product& product = is_last ? last : full;
-    const Index columns = is_last ? last_columns : form.strip;
-    const Index column = unit * form.strip;
+void multiply_strips(Context& ctx, const dnnl::stream& stream, const Plan& plan, Index rows,
+                     const float* x, const Weights& w, const void* weights, const Finish& finish,
+                     float* y) {
+  ctx.impl().parallel_for(plan.units, [&](Index unit, int slot) {
+    const Product& product = unit + 1 == plan.units ? *plan.last : *plan.full;
+    const Index column = unit * plan.block;
+    const Index columns = std::min(plan.block, w.columns - column);
     const Index tile_bytes = round_up(rows * columns * kFloatBytes, 64);
     void* const scratch = ctx.impl().scratch(slot, tile_bytes + product.scratch_bytes);
     float* const to = y + column;
@@ -383,8 +400,8 @@ void multiply_strips(Context& ctx, Library& library, Index rows, const float* x,
     if (rows > 1 && finish.write == Write::add) {
       copy_rows(rows, columns, to, w.columns, tile, columns);
     }
-    product.compiled.run(slot, library.stream(),
-                         {handle(x), offset(weights, unit * form.strip_bytes),
+    product.compiled.run(slot, stream,
+                         {handle(x), offset(weights, unit * plan.form->strip_bytes),
                           handle(finish.bias == nullptr ? nullptr : finish.bias + column), tile,
                           offset(scratch, tile_bytes)});
     if (rows > 1) copy_rows(rows, columns, tile, columns, to, w.columns);
@@ -417,26 +434,28 @@ void multiply(Context& ctx, Index rows, const float* x, const Weights& w, const 
   translate([&] {
     Library& library = Library::of(ctx);
     library.trim();
-    if (w.packed == nullptr && rows < kFewRows) {  // packing would cost more than it gains
-      multiply_rows(ctx, library, rows, x, w, w.data, false, finish, y);
-      return;
-    }
-    const Form& form = library.form(w.depth, w.columns);
-    const Index bytes = bytes_of(form.whole);
+    // Few rows do not pay for packing weights that are used once.
+    const bool packed = w.packed != nullptr || rows > kFewRows || w.column_stride != 1;
+    const Plan& plan =
+        library.plan({rows, w.depth, w.columns, finish.bias != nullptr,
+                      finish.epilogue == Epilogue::gelu, finish.write == Write::add, packed});
+    const void* weights = w.data;
     Tensor own;
-    const void* weights = nullptr;
-    if (w.packed != nullptr) {
-      weights =
-          w.packed->impl().get(w.pass, kForm, bytes, [&](void* to) { pack(ctx, library, w, to); });
-    } else {
-      own = ctx.tensor({bytes}, Dtype::u8);
-      weights = own.view().raw();
-      pack(ctx, library, w, own.view().raw());
+    if (packed) {
+      const Index bytes = plan.form->bytes;
+      const auto fill = [&](void* to) { pack(ctx, library, w, to); };
+      if (w.packed != nullptr) {
+        weights = w.packed->impl().get(w.pass, kForm, bytes, fill);
+      } else {
+        own = ctx.tensor({bytes}, Dtype::u8);
+        weights = own.view().raw();
+        fill(own.view().raw());
+      }
     }
-    if (rows <= kFewRows && form.strip < w.columns) {
-      multiply_strips(ctx, library, rows, x, w, weights, form, finish, y);
+    if (plan.strips) {
+      multiply_strips(ctx, library.stream(), plan, rows, x, w, weights, finish, y);
     } else {
-      multiply_rows(ctx, library, rows, x, w, weights, true, finish, y);
+      multiply_rows(ctx, library.stream(), plan, x, w, weights, finish.bias, y);
     }
   });
 }
