@@ -92,10 +92,11 @@ Index no_scratch(const AttentionProblem<F>&) noexcept {
 
 template <class F>
 void forward(const AttentionProblem<F>& p, Index unit, F*) noexcept {
-  const Index bn = unit % (p.B * p.Hkv);
+  const Index blocks = ceil_div(p.rows(), kForwardRows);
+  const Index bn = unit / blocks;
   const Index b = bn / p.Hkv;
   const Index n = bn % p.Hkv;
-  const Index first = unit / (p.B * p.Hkv) * kForwardRows;
+  const Index first = unit % blocks * kForwardRows;
   for (Index r = first; r < min(first + kForwardRows, p.rows()); ++r) {
     finish(p, b, n, r, attend(p, bn, p.row(p.q, b, n, r), 0, p.limit(r), p.row(p.out, b, n, r)));
   }
@@ -243,15 +244,5 @@ const AttentionKernels<F>& attention_reference() noexcept {
 
 template const AttentionKernels<float>& attention_reference<float>() noexcept;
 template const AttentionKernels<double>& attention_reference<double>() noexcept;
-
-template <>
-const AttentionKernels<float>& attention_kernels<float>(Level) noexcept {
-  return attention_reference<float>();
-}
-
-template <>
-const AttentionKernels<double>& attention_kernels<double>(Level) noexcept {
-  return attention_reference<double>();
-}
 
 }  // namespace grouphead::kernels

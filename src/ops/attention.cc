@@ -50,6 +50,7 @@ void forward(Context& ctx, AttentionProblem<F> p, View out, View lse) {
   // One region for both steps: the rows of a head start as soon as its keys are packed.
   const Index packs = kernels::pack_units(p, Index{0});
   const Index packs_per_head = heads == 0 ? 0 : packs / heads;
+  const Index blocks_per_head = kernels::ceil_div(p.rows(), kernels::kForwardRows);
   const Index scratch = table.forward_scratch(p);
   Progress packed(ctx, heads);
   reserve_scratch<F>(ctx, scratch);
@@ -58,7 +59,7 @@ void forward(Context& ctx, AttentionProblem<F> p, View out, View lse) {
       table.pack(p, 0, unit);
       packed.add(unit / packs_per_head);
     } else {
-      packed.wait_for((unit - packs) % heads, packs_per_head);
+      packed.wait_for((unit - packs) / blocks_per_head, packs_per_head);
       table.forward(p, unit - packs, ctx.impl().scratch<F>(slot, scratch));
     }
   });

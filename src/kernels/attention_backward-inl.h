@@ -1,0 +1,219 @@
+// The backward by recomputation: one tile of keys against all rows, block by block, with five
+// products (S, dP, dQ, dV, dK) per pair of tiles. Included once per target.
+// Source: Dao et al. 2022, arXiv:2205.14135, algorithm 4.
+
+#if defined(GROUPHEAD_KERNELS_ATTENTION_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GROUPHEAD_KERNELS_ATTENTION_BACKWARD_INL_H_
+#undef GROUPHEAD_KERNELS_ATTENTION_BACKWARD_INL_H_
+#else
+#define GROUPHEAD_KERNELS_ATTENTION_BACKWARD_INL_H_
+#endif
+
+#include <cmath>
+
+#include "kernels/attention_forward-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace grouphead::kernels::HWY_NAMESPACE {
+
+constexpr Index kProbRow = kGradientKeys + 16;  // not a multiple of 64: see kLogitRow
+
+// Memory of a gradient unit: 0.7 MiB at D = Dv = 64, for L2.
+struct GradientScratch {
+  GradientScratch(const AttentionProblem<float>& p, float* scratch)
+      : dp(round_up(p.D, kPanelKeys)),
+        dvp(round_up(p.Dv, kPanelKeys)),
+        d_q(scratch),
+        d_k(d_q + kGradientRows * dp),
+        d_v(d_k + kGradientKeys * dp),
+        k_panels(d_v + kGradientKeys * dvp),
+        v_panels(k_panels + kGradientKeys * dp),
+        k_rows(v_panels + kGradientKeys * dvp),
+        q(k_rows + kGradientKeys * dp),
+        d_out(q + kGradientRows * dp),
+        probs(d_out + kGradientRows * dvp),
+        d_logits(probs + kGradientRows * kProbRow),
+        shift(d_logits + kGradientRows * kProbRow),
+        delta(shift + kGradientRows),
+        unused(delta + kGradientRows) {}
+  static Index size(const AttentionProblem<float>& p) {
+    return (3 * kGradientKeys + 2 * kGradientRows) * round_up(p.D, kPanelKeys) +
+           (2 * kGradientKeys + kGradientRows) * round_up(p.Dv, kPanelKeys) +
+           kGradientRows * (2 * kProbRow + 2) + kStripRows * kPanelKeys;
+  }
+  Index dp, dvp;    // D and Dv in whole vectors
+  float* d_q;       // [kGradientRows][dp]: this tile's share, without the scale
+  float* d_k;       // [kGradientKeys][dp], times log2 e
+  float* d_v;       // [kGradientKeys][dvp]
+  float* k_panels;  // [kGradientKeys / 16][D][16]
+  float* v_panels;  // [kGradientKeys / 16][Dv][16]
+  float* k_rows;    // [kGradientKeys][dp]
+  float* q;         // [kGradientRows][dp], times scale and log2 e
+  float* d_out;     // [kGradientRows][dvp]
+  float* probs;     // [kGradientRows][kProbRow]
+  float* d_logits;  // [kGradientRows][kProbRow]: logits, then d_prob, then their gradient
+  float* shift;     // [kGradientRows]: lse times log2 e
+  float* delta;     // [kGradientRows]
+  float* unused;    // [kStripRows][lanes]: maxima that nobody asks for
+};
+
+static Index gradient_scratch(const AttentionProblem<float>& p) noexcept {
+  return GradientScratch::size(p);
+}
+
+static void gradient_delta(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
+                           Index bn, Index block) noexcept {
+  const Index b = bn / p.Hkv;
+  const Index n = bn % p.Hkv;
+  for (Index r = block * kGradientRows; r < min((block + 1) * kGradientRows, p.rows()); ++r) {
+    const float* out = p.row(p.out, b, n, r);
+    const float* d_out = p.row(g.d_out, b, n, r);
+    Vector sums = hn::Zero(kFloats);
+    Index d = 0;
+    for (; d + kLanes <= p.Dv; d += kLanes) {
+      sums = hn::MulAdd(hn::LoadU(kFloats, out + d), hn::LoadU(kFloats, d_out + d), sums);
+    }
+    float sum = hn::GetLane(hn::SumOfLanes(kFloats, sums));
+    for (; d < p.Dv; ++d) sum += out[d] * d_out[d];
+    g.delta[p.statistic(b, n, r)] = sum;
+  }
+}
+
+static void gradient_begin(const AttentionProblem<float>& p, Index bn, Index tile,
+                           float* scratch) noexcept {
+  const GradientScratch w(p, scratch);
+  const Index first = tile * kGradientKeys;
+  const Index keys = min(kGradientKeys, p.S - first);
+  const float* k = p.k.data + bn / p.Hkv * p.k.batch + bn % p.Hkv * p.k.head + first * p.k.time;
+  const float* v = p.v.data + bn / p.Hkv * p.v.batch + bn % p.Hkv * p.v.head + first * p.v.time;
+  fill(w.d_k, kGradientKeys * w.dp, 0.0F);
+  fill(w.d_v, kGradientKeys * w.dvp, 0.0F);
+  for (Index j = 0; j < kGradientKeys; j += kPanelKeys) {
+    const Index count = max(0, min(kPanelKeys, keys - j));
+    if (count < kPanelKeys) {
+      fill(w.k_panels + j * p.D, kPanelKeys * p.D, 0.0F);
+      fill(w.v_panels + j * p.Dv, kPanelKeys * p.Dv, 0.0F);
+    }
+    pack_panel(k + j * p.k.time, p.k.time, 0, count, p.D, w.k_panels + j * p.D);
+    pack_panel(v + j * p.v.time, p.v.time, 0, count, p.Dv, w.v_panels + j * p.Dv);
+  }
+  for (Index j = 0; j < keys; ++j) copy_row(k + j * p.k.time, p.D, w.dp, 1.0F, w.k_rows + j * w.dp);
+}
+
+// Rows of a block, the last one repeated to whole strips.
+static void load_block(const GradientScratch& w, const AttentionProblem<float>& p,
+                       const AttentionGradients<float>& g, Index bn, Index first, Index padded) {
+  const Index b = bn / p.Hkv;
+  const Index n = bn % p.Hkv;
+  for (Index i = 0; i < padded; ++i) {
+    const Index r = min(first + i, p.rows() - 1);
+    const bool real = first + i < p.rows();
+    copy_row(p.row(p.q, b, n, r), p.D, w.dp, p.scale * kLog2E, w.q + i * w.dp);
+    copy_row(p.row(g.d_out, b, n, r), p.Dv, w.dvp, 1.0F, w.d_out + i * w.dvp);
+    // Infinity makes every probability of a repeated row zero, as lse does for a row without keys.
+    w.shift[i] = real ? p.lse[p.statistic(b, n, r)] * kLog2E : HUGE_VALF;
+    w.delta[i] = g.delta[p.statistic(b, n, r)];
+  }
+}
+
+// P = exp(S - lse) and dS = P (dP - delta) of one strip, then its share of dQ = dS K.
+static HWY_INLINE void gradient_strip(const GradientScratch& w, const AttentionProblem<float>& p,
+                                      const Visible& seen, Index row) {
+  float* probs = w.probs + row * kProbRow;
+  float* d_logits = w.d_logits + row * kProbRow;
+  logit_strip(w.q + row * w.dp, w.dp, w.k_panels, p.D, seen, probs, kProbRow, w.unused);
+  logit_strip(w.d_out + row * w.dvp, w.dvp, w.v_panels, p.Dv, seen, d_logits, kProbRow, w.unused);
+  const Index columns = round_up(seen.any, kLanes);
+  for (int i = 0; i < kStripRows; ++i) {
+    const Vector shift = hn::Set(kFloats, w.shift[row + i]);
+    const Vector delta = hn::Set(kFloats, w.delta[row + i]);
+    for (Index c = 0; c < columns; c += kLanes) {
+      float* prob_at = probs + i * kProbRow + c;
+      float* d_logit_at = d_logits + i * kProbRow + c;
+      const Vector prob = exp2_neg(hn::Sub(hn::LoadU(kFloats, prob_at), shift));
+      hn::StoreU(prob, kFloats, prob_at);
+      hn::StoreU(hn::Mul(prob, hn::Sub(hn::LoadU(kFloats, d_logit_at), delta)), kFloats,
+                 d_logit_at);
+    }
+    fill(probs + i * kProbRow + columns, kGradientKeys - columns, 0.0F);
+    fill(d_logits + i * kProbRow + columns, kGradientKeys - columns, 0.0F);
+  }
+  float* d_q = w.d_q + row * w.dp;
+  strip_product(w.dp, d_logits, kProbRow, 1, w.k_rows, w.dp, seen.all, kKeep, d_q, w.dp);
+  ragged_product(w.dp, d_logits, kProbRow, w.k_rows, w.dp, seen.all, seen.limits, kStripRows, d_q,
+                 w.dp);
+}
+
+// Whether any row of the block sees a key of the tile.
+static bool block_sees_tile(const AttentionProblem<float>& p, Index tile, Index block) {
+  const Index last = min((block + 1) * kGradientRows, p.rows()) - 1;
+  return p.limit(last) > tile * kGradientKeys;
+}
+
+static void gradient_block(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
+                           Index bn, Index tile, Index block, float* scratch) noexcept {
+  if (!block_sees_tile(p, tile, block)) return;
+  const GradientScratch w(p, scratch);
+  const Index first_key = tile * kGradientKeys;
+  const Index first = block * kGradientRows;
+  const Index padded = round_up(min(kGradientRows, p.rows() - first), kStripRows);
+  load_block(w, p, g, bn, first, padded);
+  fill(w.d_q, padded * w.dp, 0.0F);
+  for (Index row = 0; row < padded; row += kStripRows) {
+    const Visible seen = visible_keys(p, first + row, first_key, kGradientKeys);
+    if (seen.any > 0) gradient_strip(w, p, seen, row);
+  }
+  // dV += P^T dO and dK += dS^T Q, from the first strip on that sees key j.
+  const Index keys = min(kGradientKeys, p.S - first_key);
+  Index row = 0;
+  for (Index j = 0; j < keys; j += kStripRows) {
+    while (row < padded && p.limit(min(first + row + kStripRows, p.rows()) - 1) <= first_key + j) {
+      row += kStripRows;
+    }
+    strip_product(w.dvp, w.probs + row * kProbRow + j, 1, kProbRow, w.d_out + row * w.dvp, w.dvp,
+                  padded - row, kKeep, w.d_v + j * w.dvp, w.dvp);
+    strip_product(w.dp, w.d_logits + row * kProbRow + j, 1, kProbRow, w.q + row * w.dp, w.dp,
+                  padded - row, kKeep, w.d_k + j * w.dp, w.dp);
+  }
+}
+
+static void gradient_add(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
+                         Index bn, Index tile, Index block, const float* scratch) noexcept {
+  const Index dp = round_up(p.D, kPanelKeys);
+  const Index first = block * kGradientRows;
+  const bool seen = block_sees_tile(p, tile, block);
+  for (Index r = first; r < min(first + kGradientRows, p.rows()); ++r) {
+    float* d_q = p.row(g.d_q, bn / p.Hkv, bn % p.Hkv, r);
+    const float* share = scratch + (r - first) * dp;
+    if (tile == 0) {
+      for (Index d = 0; d < p.D; ++d) d_q[d] = 0.0F;
+    }
+    if (!seen) continue;
+    Index d = 0;
+    for (; d + kLanes <= p.D; d += kLanes) {
+      const Vector sum = hn::MulAdd(hn::Set(kFloats, p.scale), hn::LoadU(kFloats, share + d),
+                                    hn::LoadU(kFloats, d_q + d));
+      hn::StoreU(sum, kFloats, d_q + d);
+    }
+    for (; d < p.D; ++d) d_q[d] += p.scale * share[d];
+  }
+}
+
+static void gradient_end(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
+                         Index bn, Index tile, float* scratch) noexcept {
+  const GradientScratch w(p, scratch);
+  const Index first = tile * kGradientKeys;
+  const Index b = bn / p.Hkv;
+  const Index n = bn % p.Hkv;
+  for (Index j = 0; j < min(kGradientKeys, p.S - first); ++j) {
+    float* d_k = g.d_k.data + b * g.d_k.batch + (first + j) * g.d_k.time + n * g.d_k.head;
+    float* d_v = g.d_v.data + b * g.d_v.batch + (first + j) * g.d_v.time + n * g.d_v.head;
+    copy_row(w.d_k + j * w.dp, p.D, p.D, kLn2, d_k);  // ln 2 undoes the log2 e in q
+    copy_row(w.d_v + j * w.dvp, p.Dv, p.Dv, 1.0F, d_v);
+  }
+}
+
+}  // namespace grouphead::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,224 @@
+// Vectors, the product loop and the small steps that all attention kernels are made of. Included
+// once per target.
+
+#if defined(GROUPHEAD_KERNELS_ATTENTION_TILES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GROUPHEAD_KERNELS_ATTENTION_TILES_INL_H_
+#undef GROUPHEAD_KERNELS_ATTENTION_TILES_INL_H_
+#else
+#define GROUPHEAD_KERNELS_ATTENTION_TILES_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include "kernels/attention.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace grouphead::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = hn::CappedTag<float, 16>;
+using Vector = hn::Vec<Floats>;
+constexpr Floats kFloats;
+constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(kFloats));
+
+// Register tile: kStripRows rows x kTileVectors vectors of sums. AVX3 has 32 registers: 24 sums, 2
+// operands, 1 broadcast; per step 24 multiply-adds (12 cycles with two units) against 14 loads (7
+// cycles), 2 of them from L2. The others have 16 registers: 12 sums.
+constexpr int kStripRows = HWY_TARGET == HWY_AVX3 ? 12 : 6;
+constexpr int kTileVectors = 2;
+
+// A masked logit: below any real one, and finite, so that differences are no NaN.
+constexpr float kMasked = -0x1p126F;
+constexpr float kLog2E = 1.44269504088896340736F;
+constexpr float kLn2 = 0.693147180559945309F;
+
+// 2^x for x <= 0 by 2^floor(x) times a minimax polynomial for the rest: 2.4 units of rounding at
+// most, 2^0 = 1 exactly, below -126 (AVX3: -149) zero, NaN stays.
+static HWY_INLINE Vector exp2_neg(Vector x) {
+#if HWY_TARGET == HWY_AVX3
+  const Vector f{_mm512_reduce_ps(x.raw, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
+#else
+  x = hn::Max(hn::Set(kFloats, -127.0F), x);  // x second: x86 then keeps its NaN
+  const Vector floor = hn::Floor(x);
+  const Vector f = hn::Sub(x, floor);
+#endif
+  Vector p = hn::MulAdd(hn::Set(kFloats, 0.00186713005F), f, hn::Set(kFloats, 0.00901703071F));
+  p = hn::MulAdd(p, f, hn::Set(kFloats, 0.0557999127F));
+  p = hn::MulAdd(p, f, hn::Set(kFloats, 0.240164444F));
+  p = hn::MulAdd(p, f, hn::Set(kFloats, 0.693151295F));
+  p = hn::MulAdd(p, f, hn::Set(kFloats, 1.0F));
+#if HWY_TARGET == HWY_AVX3
+  return Vector{_mm512_scalef_ps(p.raw, x.raw)};  // p 2^floor(x)
+#else
+  const hn::RebindToSigned<Floats> integers;
+  const auto exponent = hn::Add(hn::ConvertTo(integers, floor), hn::Set(integers, 127));
+  return hn::Mul(p, hn::BitCast(kFloats, hn::ShiftLeft<23>(exponent)));
+#endif
+}
+
+// The one product loop: sums[i][j] += sum_k a[i * a_row + k * a_step] * b[vector(j) + k * b_step],
+// k ascending, one chain of multiply-adds per element whatever M and N.
+template <int M, int N>
+struct Tile {
+  Vector sums[M][N];
+
+  HWY_INLINE void clear() {
+    HWY_UNROLL(16)
+    for (int i = 0; i < M; ++i) {
+      HWY_UNROLL(16)
+      for (int j = 0; j < N; ++j) sums[i][j] = hn::Zero(kFloats);
+    }
+  }
+
+  template <class VectorOffset>
+  HWY_INLINE void run(const float* HWY_RESTRICT a, Index a_row, Index a_step,
+                      const float* HWY_RESTRICT b, VectorOffset vector, Index b_step, Index steps) {
+    for (Index k = 0; k < steps; ++k, a += a_step, b += b_step) {
+      Vector x[N];
+      HWY_UNROLL(16)
+      for (int j = 0; j < N; ++j) x[j] = hn::LoadU(kFloats, b + vector(j));
+      HWY_UNROLL(16)
+      for (int i = 0; i < M; ++i) {
+        const Vector y = hn::Set(kFloats, a[i * a_row]);
+        HWY_UNROLL(16)
+        for (int j = 0; j < N; ++j) sums[i][j] = hn::MulAdd(y, x[j], sums[i][j]);
+      }
+    }
+  }
+};
+
+// Offset of vector j: in a row, and of 16-key panels [S/16][D][16].
+struct InRow {
+  HWY_INLINE Index operator()(int j) const { return j * kLanes; }
+};
+struct InPanels {
+  Index panel;
+  HWY_INLINE Index operator()(int j) const {
+    return j * kLanes / kPanelKeys * panel + j * kLanes % kPanelKeys;
+  }
+};
+
+// First element for key j (a multiple of the lanes) in packed panels.
+static HWY_INLINE const float* panel_at(const float* panels, Index j, Index D) {
+  return panels + j / kPanelKeys * kPanelKeys * D + j % kPanelKeys;
+}
+
+// c[i][.] = alpha[i] c[i][.] + sum_k a[i * a_row + k * a_step] b[k][.]
+template <int M, int N>
+static HWY_NOINLINE void product(const float* a, Index a_row, Index a_step, const float* b,
+                                 Index b_row, Index steps, const float* alpha,
+                                 float* HWY_RESTRICT c, Index c_row) {
+  Tile<M, N> tile;
+  HWY_UNROLL(16)
+  for (int i = 0; i < M; ++i) {
+    const Vector keep = hn::Set(kFloats, alpha[i]);
+    HWY_UNROLL(16)
+    for (int j = 0; j < N; ++j) {
+      tile.sums[i][j] = hn::Mul(keep, hn::LoadU(kFloats, c + i * c_row + j * kLanes));
+    }
+  }
+  tile.run(a, a_row, a_step, b, InRow(), b_row, steps);
+  HWY_UNROLL(16)
+  for (int i = 0; i < M; ++i) {
+    HWY_UNROLL(16)
+    for (int j = 0; j < N; ++j) hn::StoreU(tile.sums[i][j], kFloats, c + i * c_row + j * kLanes);
+  }
+}
+
+// For a product that adds to c.
+alignas(64) constexpr float kKeep[16] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F,
+                                         1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F};
+
+// product() for a strip of rows and `width` columns, a multiple of the lanes.
+static HWY_INLINE void strip_product(Index width, const float* a, Index a_row, Index a_step,
+                                     const float* b, Index b_row, Index steps, const float* alpha,
+                                     float* c, Index c_row) {
+  Index x = 0;
+  for (; x + kTileVectors * kLanes <= width; x += kTileVectors * kLanes) {
+    product<kStripRows, kTileVectors>(a, a_row, a_step, b + x, b_row, steps, alpha, c + x, c_row);
+  }
+  for (; x < width; x += kLanes) {
+    product<kStripRows, 1>(a, a_row, a_step, b + x, b_row, steps, alpha, c + x, c_row);
+  }
+}
+
+// The keys that only some rows of a strip see: c[i][.] += a[i][k] b[k][.] for begin <= k < limit[i]
+// alone. Zero times a NaN that a row must not see would still be NaN. Rows' limits ascend.
+static HWY_INLINE void ragged_product(Index width, const float* a, Index a_row, const float* b,
+                                      Index b_row, Index begin, const Index* limits, Index rows,
+                                      float* HWY_RESTRICT c, Index c_row) {
+  for (Index i = 0; i < rows; ++i) {
+    for (Index k = begin; k < limits[i]; ++k) {
+      const Vector y = hn::Set(kFloats, a[i * a_row + k]);
+      for (Index x = 0; x < width; x += kLanes) {
+        const Vector sum = hn::LoadU(kFloats, c + i * c_row + x);
+        hn::StoreU(hn::MulAdd(y, hn::LoadU(kFloats, b + k * b_row + x), sum), kFloats,
+                   c + i * c_row + x);
+      }
+    }
+  }
+}
+
+// to[0 .. padded) = scale * from[0 .. n), zeros behind; may be in place.
+static HWY_INLINE void copy_row(const float* from, Index n, Index padded, float scale, float* to) {
+  Index d = 0;
+  for (; d + kLanes <= n; d += kLanes) {
+    hn::StoreU(hn::Mul(hn::Set(kFloats, scale), hn::LoadU(kFloats, from + d)), kFloats, to + d);
+  }
+  for (; d < n; ++d) to[d] = scale * from[d];
+  for (; d < padded; ++d) to[d] = 0.0F;
+}
+
+static HWY_INLINE void fill(float* HWY_RESTRICT to, Index n, float value) {  // n: whole vectors
+  for (Index i = 0; i < n; i += kLanes) hn::StoreU(hn::Set(kFloats, value), kFloats, to + i);
+}
+
+// 128-bit pieces of the rows 0, 4, 8, ... side by side.
+template <class Tag>
+static HWY_INLINE hn::Vec<Tag> load_blocks(Tag tag, const float* from, Index four_rows) {
+  if constexpr (hn::MaxLanes(Tag()) <= 4) {
+    return hn::LoadU(tag, from);
+  } else {
+    const hn::Half<Tag> half;
+    const Index skip = four_rows * static_cast<Index>(hn::MaxLanes(half)) / 4;
+    return hn::Combine(tag, load_blocks(half, from + skip, four_rows),
+                       load_blocks(half, from, four_rows));
+  }
+}
+
+// Lanes [first, first + count) of to [D][16] = transpose of `count` rows; 0.3 shuffles per value
+// for a whole panel.
+static HWY_INLINE void pack_panel(const float* HWY_RESTRICT from, Index row, Index first,
+                                  Index count, Index D, float* HWY_RESTRICT to) {
+  Index d = 0;
+  const hn::Repartition<std::uint64_t, Floats> pairs;
+  for (; count == kPanelKeys && d + 4 <= D; d += 4) {
+    for (Index j = 0; j < kPanelKeys; j += kLanes) {
+      const float* p = from + j * row + d;
+      const Vector r0 = load_blocks(kFloats, p, 4 * row);
+      const Vector r1 = load_blocks(kFloats, p + row, 4 * row);
+      const Vector r2 = load_blocks(kFloats, p + 2 * row, 4 * row);
+      const Vector r3 = load_blocks(kFloats, p + 3 * row, 4 * row);
+      const auto a0 = hn::BitCast(pairs, hn::InterleaveLower(kFloats, r0, r1));
+      const auto a1 = hn::BitCast(pairs, hn::InterleaveUpper(kFloats, r0, r1));
+      const auto c0 = hn::BitCast(pairs, hn::InterleaveLower(kFloats, r2, r3));
+      const auto c1 = hn::BitCast(pairs, hn::InterleaveUpper(kFloats, r2, r3));
+      float* out = to + d * kPanelKeys + j;
+      const auto store = [&](auto both, Index i) {
+        hn::StoreU(hn::BitCast(kFloats, both), kFloats, out + i * kPanelKeys);
+      };
+      store(hn::InterleaveLower(pairs, a0, c0), 0);
+      store(hn::InterleaveUpper(pairs, a0, c0), 1);
+      store(hn::InterleaveLower(pairs, a1, c1), 2);
+      store(hn::InterleaveUpper(pairs, a1, c1), 3);
+    }
+  }
+  for (; d < D; ++d) {
+    for (Index j = 0; j < count; ++j) to[d * kPanelKeys + first + j] = from[j * row + d];
+  }
+}
+
+}  // namespace grouphead::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
