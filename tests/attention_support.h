@@ -2,10 +2,13 @@
 
 // Problems, operands and runs shared by the tests of attention.
 
+#include <tbb/global_control.h>
+
+#include <algorithm>
+#include <cstddef>
 #include <string>
 
 #include "check/oracle.h"
-#include "grouphead/random.h"
 #include "ops/attention.h"
 #include "support.h"
 
@@ -88,6 +91,51 @@ inline void run_backward(Context& ctx, const AttentionCase& c, const AttentionIn
   ops::attention_backward(ctx, in.q, in.k, in.v, r.out, r.lse, in.d_out, c.options(), r.d_q, r.d_k,
                           r.d_v);
 }
+
+/// A view in the order [B, H, T, D] with gaps behind rows and a start off every alignment. What is
+/// not part of it holds NaN, which nothing may read or change.
+class Strided {
+ public:
+  Strided(const Shape& shape, Dtype dtype)
+      : row_(shape[3] + 3),
+        data_({kMargin + shape.size() / shape[3] * row_ + kMargin}, dtype),
+        view_(static_cast<std::byte*>(data_.view().raw()) + kMargin * size_of(dtype), dtype, shape,
+              {shape[1] * shape[2] * row_, row_, shape[1] * row_, 1}) {
+    std::fill_n(bytes(), data_.bytes(), std::byte{0xff});
+  }
+  explicit Strided(const Tensor& values) : Strided(values.shape(), values.dtype()) {
+    copy(values, view_);
+  }
+  View view() noexcept { return view_; }
+  Tensor dense() const {
+    Tensor out(view_.shape(), view_.dtype());
+    copy(view_, out);
+    return out;
+  }
+  /// Whether all that is not part of the view is as it was.
+  bool guards_are_intact() {
+    Strided untouched(view_.shape(), view_.dtype());
+    copy(view_, untouched.view_);
+    return std::equal(bytes(), bytes() + data_.bytes(), untouched.bytes());
+  }
+
+ private:
+  static constexpr Index kMargin = 37;
+  std::byte* bytes() { return static_cast<std::byte*>(data_.view().raw()); }
+
+  Index row_;
+  Tensor data_;
+  View view_;
+};
+
+/// Contexts of 1, 2 and 5 threads whatever the machine has, for the life of this object.
+class ManyThreads {
+ public:
+  static constexpr int kCounts[] = {1, 2, 5};
+
+ private:
+  tbb::global_control control_{tbb::global_control::max_allowed_parallelism, 8};
+};
 
 /// The same bytes in both.
 inline bool same_bits(const Tensor& a, const Tensor& b) {

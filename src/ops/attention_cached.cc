@@ -68,7 +68,9 @@ void decode(Context& ctx, const AttentionProblem<F>& p, double flops) {
   const Index chunks = kernels::decode_chunks(p);
   const Index size = kernels::decode_partial_size(p);
   const Index scratch = table.decode_scratch(p);
-  Tensor partials = ctx.tensor({heads, chunks, size}, kDtypeOf<F>);
+  // For the capacity: while the cache fills, the same memory serves every step.
+  const Index most_chunks = kernels::ceil_div(p.packed.capacity, kernels::kDecodeKeys);
+  Tensor partials = ctx.tensor({heads, most_chunks, size}, kDtypeOf<F>);
   Progress done(ctx, heads);
   reserve_scratch<F>(ctx, scratch);
   // The last unit of a head merges its partial results, whose order is fixed.
