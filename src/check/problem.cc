@@ -1,0 +1,311 @@
+#include "check/problem.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <vector>
+
+#include "core/check.h"
+
+namespace grouphead::check {
+namespace {
+
+constexpr unsigned bit(Operation operation) { return 1U << static_cast<unsigned>(operation); }
+constexpr unsigned kAttention =
+    bit(Operation::attention_forward) | bit(Operation::attention_forward_backward);
+constexpr unsigned kDecode = bit(Operation::decode);
+constexpr unsigned kGemm = bit(Operation::gemm);
+constexpr unsigned kGenerate = bit(Operation::lm_generate);
+constexpr unsigned kModel = bit(Operation::lm_train) | kGenerate;
+constexpr unsigned kAll = kAttention | kDecode | kGemm | kModel;
+
+constexpr std::array<std::string_view, 6> kOperations = {
+    "attention.fwd", "attention.fwdbwd", "decode", "gemm", "lm.train", "lm.generate"};
+
+/// `t1024`: a letter and a size.
+struct SizeWord {
+  std::string_view name;
+  Index Problem::*field;
+  unsigned operations;
+};
+constexpr SizeWord kSizes[] = {
+    {"b", &Problem::B, kAttention | kDecode | kModel},
+    {"t", &Problem::T, kAttention | kModel},
+    {"s", &Problem::S, kAttention | kDecode | kGenerate},
+    {"hq", &Problem::Hq, kAttention | kDecode | kModel},
+    {"hkv", &Problem::Hkv, kAttention | kDecode | kModel},
+    {"d", &Problem::D, kAttention | kDecode},
+    {"dv", &Problem::Dv, kAttention | kDecode},
+    {"m", &Problem::M, kGemm | kModel},
+    {"n", &Problem::N, kGemm},
+    {"k", &Problem::K, kGemm},
+    {"f", &Problem::F, kModel},
+    {"l", &Problem::L, kModel},
+    {"v", &Problem::V, kModel},
+};
+constexpr Index kLargestSize = (Index{1} << 31) - 1;
+
+/// `thr=2`: a name and a value; `causal`: a name alone.
+struct OptionWord {
+  std::string_view name;
+  unsigned operations;
+};
+constexpr OptionWord kOptions[] = {{"causal", kAttention}, {"offset=", kAttention},
+                                   {"cache=", kDecode},    {"thr=", kAll},
+                                   {"isa=", kAll},         {"seed=", kAll}};
+
+[[noreturn]] void refuse(std::string_view what, const std::string& expected, std::string_view got) {
+  detail::throw_config_error("problem", what, expected, got);
+}
+
+std::string known_operations() { return fmt::format("one of {}", fmt::join(kOperations, ", ")); }
+
+std::string known_words(Operation operation) {
+  std::string names = "one of f32 f64";
+  for (const SizeWord& word : kSizes) {
+    if (word.operations & bit(operation)) names.append(" ").append(word.name).append("#");
+  }
+  for (const OptionWord& word : kOptions) {
+    if (word.operations & bit(operation)) names.append(" ").append(word.name);
+  }
+  return names;
+}
+
+std::vector<std::string_view> split(std::string_view text) {
+  std::vector<std::string_view> words;
+  while (!text.empty()) {
+    const std::size_t begin = text.find_first_not_of(" \t");
+    if (begin == std::string_view::npos) break;
+    const std::size_t end = std::min(text.find_first_of(" \t", begin), text.size());
+    words.push_back(text.substr(begin, end - begin));
+    text.remove_prefix(end);
+  }
+  return words;
+}
+
+Index number(std::string_view what, std::string_view digits, Index lowest, Index highest) {
+  Index value = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, value);
+  if (error != std::errc() || stop != end || value < lowest || value > highest) {
+    refuse(what, fmt::format("a whole number from {} to {}", lowest, highest), digits);
+  }
+  return value;
+}
+
+Problem with_defaults(Operation operation) {
+  Problem p;
+  p.operation = operation;
+  if (bit(operation) & (kAttention | kDecode)) p.B = 1;
+  if (bit(operation) & kModel) {
+    p.B = operation == Operation::lm_train ? 16 : 1;
+    p.T = 256;
+    p.Hq = 8;
+    p.Hkv = 2;
+    p.M = 256;
+    p.L = 4;
+    p.V = 256;
+  }
+  if (operation == Operation::lm_generate) p.S = 16;
+  return p;
+}
+
+/// Reads the words of one problem; `seen_` finds those that come twice.
+class Reader {
+ public:
+  explicit Reader(Operation operation) : problem_(with_defaults(operation)) {}
+
+  void read(std::string_view word) {
+    if (word == "f32" || word == "f64") {
+      once("dtype", word);
+      problem_.dtype = word == "f64" ? Dtype::f64 : Dtype::f32;
+    } else if (!read_size(word) && !read_option(word)) {
+      refuse(word, known_words(problem_.operation), "a word that is not available");
+    }
+  }
+
+  Problem finish() {
+    if (!cache_.empty() && cache_ != grouphead::name_of(problem_.dtype)) {
+      refuse("cache=", fmt::format("{}, the problem's dtype", grouphead::name_of(problem_.dtype)),
+             fmt::format("{}, which is not available", cache_));
+    }
+    derive_sizes();
+    require_sizes();
+    require_consistent();
+    return problem_;
+  }
+
+ private:
+  bool is_for_this(unsigned operations) const {
+    return (operations & bit(problem_.operation)) != 0;
+  }
+
+  void once(std::string_view name, std::string_view word) {
+    if (std::find(seen_.begin(), seen_.end(), name) != seen_.end()) refuse(name, "one value", word);
+    seen_.push_back(name);
+  }
+
+  bool read_size(std::string_view word) {
+    const std::size_t digits = word.find_first_of("0123456789");
+    if (digits == std::string_view::npos) return false;
+    for (const SizeWord& known : kSizes) {
+      if (word.substr(0, digits) != known.name || !is_for_this(known.operations)) continue;
+      once(known.name, word);
+      problem_.*known.field = number(known.name, word.substr(digits), 1, kLargestSize);
+      return true;
+    }
+    return false;
+  }
+
+  bool read_option(std::string_view word) {
+    const std::size_t name_size = std::min(word.find('='), word.size() - 1) + 1;
+    const std::string_view name = word.substr(0, name_size);
+    const std::string_view value = word.substr(name_size);
+    const OptionWord* found =
+        std::find_if(std::begin(kOptions), std::end(kOptions),
+                     [&](const OptionWord& known) { return known.name == name; });
+    if (found == std::end(kOptions) || !is_for_this(found->operations)) return false;
+    once(found->name, word);
+    if (name == "causal") problem_.causal = true;
+    if (name == "offset=")
+      problem_.causal_offset = number(name, value, -kLargestSize, kLargestSize);
+    if (name == "cache=") cache_ = value;
+    if (name == "thr=") problem_.num_threads = number(name, value, 0, 4096);
+    if (name == "isa=") problem_.isa = isa_from_name(value);
+    if (name == "seed=") problem_.seed = number(name, value, 0, kLargestSize);
+    return true;
+  }
+
+  void derive_sizes() {
+    Problem& p = problem_;
+    const auto derive = [&](Index& size, Index from) {
+      if (size == 0) size = from;
+    };
+    if (is_for_this(kAttention)) derive(p.S, p.T);
+    if (is_for_this(kAttention | kDecode)) {
+      derive(p.Hkv, p.Hq);
+      derive(p.Dv, p.D);
+    }
+    if (is_for_this(kModel)) derive(p.F, 4 * p.M);
+  }
+
+  void require_sizes() const {
+    for (const SizeWord& word : kSizes) {
+      if (is_for_this(word.operations) && problem_.*word.field == 0) {
+        refuse(word.name, fmt::format("a size, as in {}64", word.name), "nothing");
+      }
+    }
+  }
+
+  void require_consistent() const {
+    const Problem& p = problem_;
+    if (p.Hq != 0 && p.Hq % p.Hkv != 0) {
+      refuse("hkv", fmt::format("a divisor of hq{}", p.Hq), std::to_string(p.Hkv));
+    }
+    if (is_for_this(kModel) && p.M % (2 * p.Hq) != 0) {
+      refuse("m", fmt::format("hq{} heads of one even size", p.Hq), std::to_string(p.M));
+    }
+    if (p.causal_offset != 0 && !p.causal) {
+      refuse("offset=", "causal beside it", std::to_string(p.causal_offset));
+    }
+  }
+
+  Problem problem_;
+  std::string_view cache_;
+  std::vector<std::string_view> seen_;
+};
+
+double real(Index size) { return static_cast<double>(size); }
+
+/// Number of (query, key) pairs of one head that attention looks at.
+double count_visible(const Problem& p) {
+  if (!p.causal) return real(p.T) * real(p.S);
+  double visible = 0;
+  for (Index t = 0; t < p.T; ++t) {
+    visible += real(std::clamp<Index>(t + p.causal_offset + 1, 0, p.S));
+  }
+  return visible;
+}
+
+/// Multiply-adds of one position of the language model, without attention's own products.
+double count_projection_weights(const Problem& p) {
+  const double hidden = real(p.M);
+  const double kv = hidden / real(p.Hq) * real(p.Hkv);
+  return real(p.L) * 2 * hidden * (hidden + kv + real(p.F)) + hidden * real(p.V);
+}
+
+/// Generation runs each of the T new positions once; its prompt is not counted.
+double count_model_flops(const Problem& p) {
+  const double positions = real(p.B) * real(p.T);
+  const double keys = real(p.S) + (real(p.T) + 1) / 2;  // that a position sees on average
+  const double projections = 2 * positions * count_projection_weights(p);
+  const double attention = 4 * positions * keys * real(p.L) * real(p.M);
+  if (p.operation == Operation::lm_generate) return projections + attention;
+  return 3 * projections + 3.5 * attention;
+}
+
+}  // namespace
+
+std::string_view name_of(Operation operation) noexcept {
+  return kOperations[static_cast<std::size_t>(operation)];
+}
+
+Problem parse_problem(std::string_view text) {
+  const std::vector<std::string_view> words = split(text);
+  const auto known = words.empty() ? kOperations.end()
+                                   : std::find(kOperations.begin(), kOperations.end(), words[0]);
+  if (known == kOperations.end()) {
+    refuse("operation", known_operations(),
+           words.empty() ? "nothing" : fmt::format("{}, which is not available", words[0]));
+  }
+  Reader reader(static_cast<Operation>(known - kOperations.begin()));
+  for (std::size_t i = 1; i < words.size(); ++i) reader.read(words[i]);
+  return reader.finish();
+}
+
+std::string to_string(const Problem& p) {
+  std::string text(name_of(p.operation));
+  text.append(" ").append(grouphead::name_of(p.dtype));
+  for (const SizeWord& word : kSizes) {
+    if ((word.operations & bit(p.operation)) == 0) continue;
+    text.append(" ").append(word.name).append(std::to_string(p.*word.field));
+  }
+  if (p.operation == Operation::decode) text.append(" cache=").append(grouphead::name_of(p.dtype));
+  if (p.causal) text += " causal";
+  if (p.causal_offset != 0) text += fmt::format(" offset={}", p.causal_offset);
+  if (p.num_threads != 0) text += fmt::format(" thr={}", p.num_threads);
+  if (p.isa) text.append(" isa=").append(grouphead::name_of(*p.isa));
+  if (p.seed != 1) text += fmt::format(" seed={}", p.seed);
+  return text;
+}
+
+ContextOptions context_options(const Problem& p) {
+  return {.num_threads = static_cast<int>(p.num_threads), .isa = p.isa};
+}
+
+double count_flops(const Problem& p) {
+  switch (p.operation) {
+    case Operation::attention_forward:
+    case Operation::attention_forward_backward: {
+      const double forward = 2 * real(p.B) * real(p.Hq) * count_visible(p) * real(p.D + p.Dv);
+      return p.operation == Operation::attention_forward ? forward : 3.5 * forward;
+    }
+    case Operation::decode:
+      return 2 * real(p.B) * real(p.Hq) * real(p.S) * real(p.D + p.Dv);
+    case Operation::gemm:
+      return 2 * real(p.M) * real(p.N) * real(p.K);
+    case Operation::lm_train:
+    case Operation::lm_generate:
+      return count_model_flops(p);
+  }
+  return 0;
+}
+
+Index count_tokens(const Problem& p) {
+  const bool is_model = (bit(p.operation) & kModel) != 0;
+  return is_model ? p.B * p.T : 0;
+}
+
+}  // namespace grouphead::check

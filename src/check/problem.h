@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "grouphead/context.h"
+
+namespace grouphead::check {
+
+enum class Operation : std::uint8_t {
+  attention_forward,
+  attention_forward_backward,
+  decode,
+  gemm,
+  lm_train,
+  lm_generate,
+};
+
+/// `attention.fwd`, `attention.fwdbwd`, `decode`, `gemm`, `lm.train`, `lm.generate`.
+std::string_view name_of(Operation operation) noexcept;
+
+/// One thing to check or to measure, in words: operation, dtype, then words in any order, as in
+/// `attention.fwd f32 b1 t1024 s1024 hq32 hkv8 d64 dv64 causal offset=0 thr=2 isa=avx3 seed=1`.
+/// Sizes are 0 where the operation has no such word.
+///
+/// attention.fwd, attention.fwdbwd   t hq d [b s hkv dv causal offset=]
+/// decode                            s hq d [b hkv dv cache=]: one query against s cached positions
+/// gemm                              m n k
+/// lm.train                          [b t m f l hq hkv v]: t positions of context, defaults are
+///                                   the byte-level language model
+/// lm.generate                       the same; s positions of prompt, then t tokens one by one
+/// all                               [dtype thr= isa= seed=]; thr=0: one per core
+struct Problem {
+  Operation operation = Operation::gemm;
+  Dtype dtype = Dtype::f32;
+  Index B = 0, T = 0, S = 0, Hq = 0, Hkv = 0, D = 0, Dv = 0;
+  Index M = 0, N = 0, K = 0;  ///< lm: M is the hidden size
+  Index F = 0, L = 0, V = 0;
+  bool causal = false;
+  Index causal_offset = 0;
+  Index num_threads = 0;
+  std::optional<Isa> isa{};
+  Index seed = 1;
+
+  friend bool operator==(const Problem&, const Problem&) = default;
+};
+
+/// Errors: ConfigError that lists the known operations or words.
+Problem parse_problem(std::string_view text);
+
+/// The canonical string: every size, then what differs from the default. parse_problem() of it
+/// gives the same problem.
+std::string to_string(const Problem& problem);
+
+ContextOptions context_options(const Problem& problem);
+
+/// Useful work, a multiply-add counting 2; causal attention counts what is visible. Attention's
+/// backward has five products where the forward has two.
+double count_flops(const Problem& problem);
+
+/// Tokens that one run of an lm problem handles; 0 for other operations.
+Index count_tokens(const Problem& problem);
+
+}  // namespace grouphead::check

@@ -1,0 +1,129 @@
+#include "check/problem.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace grouphead::check {
+namespace {
+
+std::string error_of(const std::string& text) {
+  try {
+    parse_problem(text);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Problem, ReadsWordsInAnyOrder) {
+  const Problem p = parse_problem(
+      "attention.fwd f32 b2 t3 s7 hq8 hkv2 d5 dv6 causal offset=-2 thr=2 isa=avx2 seed=9");
+  EXPECT_EQ(p.operation, Operation::attention_forward);
+  EXPECT_EQ(p.dtype, Dtype::f32);
+  EXPECT_EQ(p.B, 2);
+  EXPECT_EQ(p.T, 3);
+  EXPECT_EQ(p.S, 7);
+  EXPECT_EQ(p.Hq, 8);
+  EXPECT_EQ(p.Hkv, 2);
+  EXPECT_EQ(p.D, 5);
+  EXPECT_EQ(p.Dv, 6);
+  EXPECT_TRUE(p.causal);
+  EXPECT_EQ(p.causal_offset, -2);
+  EXPECT_EQ(p.num_threads, 2);
+  EXPECT_EQ(p.isa, Isa::avx2);
+  EXPECT_EQ(p.seed, 9);
+  EXPECT_EQ(p, parse_problem("attention.fwd  seed=9 dv6 isa=avx2 d5 thr=2 hkv2 causal hq8 s7 t3 "
+                             "offset=-2 b2 f32"));
+}
+
+TEST(Problem, CanonicalStringReadsBackAsTheSameProblem) {
+  for (const char* text :
+       {"attention.fwd f32 b1 t1024 s1024 hq32 hkv8 d64 dv64",
+        "attention.fwd f64 b1 t5 s9 hq2 hkv1 d3 dv4 causal offset=4 isa=ref",
+        "attention.fwdbwd f32 b4 t512 s512 hq8 hkv2 d64 dv64 causal thr=2 seed=7",
+        "decode f32 b1 s8192 hq32 hkv8 d128 dv128 cache=f32 thr=1", "gemm f32 m512 n256 k256",
+        "lm.train f32 b16 t256 hq8 hkv2 m256 f1024 l4 v256 thr=2",
+        "lm.generate f32 b1 t256 s16 hq8 hkv2 m256 f1024 l4 v256"}) {
+    EXPECT_EQ(to_string(parse_problem(text)), text);
+  }
+}
+
+TEST(Problem, DefaultsAreFilledIn) {
+  EXPECT_EQ(to_string(parse_problem("attention.fwd t4 hq2 d8")),
+            "attention.fwd f32 b1 t4 s4 hq2 hkv2 d8 dv8");
+  EXPECT_EQ(to_string(parse_problem("decode hq4 hkv2 d16 s33")),
+            "decode f32 b1 s33 hq4 hkv2 d16 dv16 cache=f32");
+  EXPECT_EQ(to_string(parse_problem("lm.train")),
+            "lm.train f32 b16 t256 hq8 hkv2 m256 f1024 l4 v256");
+  EXPECT_EQ(to_string(parse_problem("lm.generate m64")),
+            "lm.generate f32 b1 t256 s16 hq8 hkv2 m64 f256 l4 v256");
+}
+
+TEST(Problem, UnknownOperationsAreRefusedWithTheKnownOnes) {
+  const std::string known =
+      "[problem] operation: expected one of attention.fwd, attention.fwdbwd, decode, gemm, "
+      "lm.train, lm.generate, got ";
+  EXPECT_EQ(error_of(""), known + "nothing");
+  EXPECT_EQ(error_of("  "), known + "nothing");
+  EXPECT_EQ(error_of("layer.gqa.fwd t4"), known + "layer.gqa.fwd, which is not available");
+  EXPECT_EQ(error_of("attention"), known + "attention, which is not available");
+}
+
+TEST(Problem, UnknownWordsAreRefusedWithTheKnownOnes) {
+  const std::string known =
+      ": expected one of f32 f64 b# t# s# hq# hkv# d# dv# causal offset= thr= isa= seed=, got a "
+      "word that is not available";
+  for (const char* word : {"window=128", "mask=bool", "dropout=0.1", "bf16", "cache=f32", "m64",
+                           "t", "x9", "causal=1", "offset", "thr", "12", "=", "T4"}) {
+    EXPECT_EQ(error_of(std::string("attention.fwd t4 hq2 d8 ") + word),
+              "[problem] " + std::string(word) + known);
+  }
+  EXPECT_THAT(error_of("gemm m4 n4 k4 causal"),
+              testing::HasSubstr("one of f32 f64 m# n# k# thr= isa= seed=, got"));
+}
+
+TEST(Problem, ImpossibleValuesAreRefused) {
+  const std::string base = "attention.fwd t4 hq2 d8 ";
+  EXPECT_EQ(error_of("attention.fwd hq2 d8"),
+            "[problem] t: expected a size, as in t64, got nothing");
+  EXPECT_EQ(error_of("gemm m4 k4"), "[problem] n: expected a size, as in n64, got nothing");
+  EXPECT_EQ(error_of(base + "t5"), "[problem] t: expected one value, got t5");
+  EXPECT_EQ(error_of(base + "f32 f64"), "[problem] dtype: expected one value, got f64");
+  EXPECT_EQ(error_of(base + "causal causal"), "[problem] causal: expected one value, got causal");
+  const std::string size = "expected a whole number from 1 to 2147483647, got ";
+  EXPECT_EQ(error_of(base + "b0"), "[problem] b: " + size + "0");
+  EXPECT_EQ(error_of(base + "b1x"), "[problem] b: " + size + "1x");
+  EXPECT_EQ(error_of(base + "b99999999999999999999"),
+            "[problem] b: " + size + "99999999999999999999");
+  EXPECT_EQ(error_of(base + "hkv3"), "[problem] hkv: expected a divisor of hq2, got 3");
+  EXPECT_EQ(error_of(base + "offset=1"), "[problem] offset=: expected causal beside it, got 1");
+  EXPECT_EQ(error_of(base + "thr=-1"),
+            "[problem] thr=: expected a whole number from 0 to 4096, got -1");
+  EXPECT_EQ(error_of(base + "seed=a"),
+            "[problem] seed=: expected a whole number from 0 to 2147483647, got a");
+  EXPECT_THAT(error_of(base + "isa=avx3_bf16"), testing::HasSubstr("got avx3_bf16"));
+  EXPECT_EQ(
+      error_of("decode hq2 d8 s9 cache=int8"),
+      "[problem] cache=: expected f32, the problem's dtype, got int8, which is not available");
+  EXPECT_EQ(error_of("lm.train m60"), "[problem] m: expected hq8 heads of one even size, got 60");
+}
+
+TEST(Problem, WorkCountsWhatIsVisible) {
+  EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8")), 2.0 * 2 * 16 * 16);
+  EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8 causal")), 2.0 * 2 * 10 * 16);
+  EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8 causal offset=-3")), 2.0 * 2 * 16);
+  EXPECT_EQ(count_flops(parse_problem("attention.fwdbwd t4 hq2 d8")), 3.5 * 2 * 2 * 16 * 16);
+  EXPECT_EQ(count_flops(parse_problem("gemm m2 n3 k5")), 60);
+  EXPECT_EQ(count_tokens(parse_problem("lm.train b2 t8")), 16);
+  // One layer, hidden 4, one head, F 16, V 2: 2 (4 4 + 4 4 + 4 16) + 4 2 = 200 weights a position.
+  // One new position that sees itself and one prompt position: 2 pairs.
+  EXPECT_EQ(count_flops(parse_problem("lm.generate l1 m4 hq1 hkv1 v2 t1 s1")),
+            2.0 * 200 + 4 * 2 * 4);
+  EXPECT_EQ(count_flops(parse_problem("lm.train b1 l1 m4 hq1 hkv1 v2 t3")),
+            3.0 * 2 * 3 * 200 + 3.5 * 4 * 6 * 4);
+}
+
+}  // namespace
+}  // namespace grouphead::check
