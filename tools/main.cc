@@ -20,6 +20,8 @@ int run(int argc, char** argv) {
   add_train(app, globals, action);
   add_generate(app, globals, action);
   add_info(app, globals, action);
+  add_check(app, globals, action);
+  add_bench(app, globals, action);
   for (CLI::App* verb : app.get_subcommands({})) add_globals(*verb, globals);
   try {
     app.parse(argc, argv);

@@ -3,6 +3,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <string>
+#include <vector>
+
+#include "check/problem.h"
 
 namespace grouphead::tools {
 
@@ -21,9 +25,16 @@ inline constexpr int kCheckFailed = 1;
 inline constexpr int kBadInput = 2;
 
 // Each adds one verb to the program and sets `action` when it is chosen.
+void add_bench(CLI::App& app, const Globals& globals, Action& action);
+void add_check(CLI::App& app, const Globals& globals, Action& action);
 void add_generate(CLI::App& app, const Globals& globals, Action& action);
 void add_info(CLI::App& app, const Globals& globals, Action& action);
 void add_train(CLI::App& app, const Globals& globals, Action& action);
+
+/// Reads problem strings, --threads and --seed standing in for words they leave out, and keeps
+/// oneDNN at the level they ask for. Errors: ConfigError.
+std::vector<check::Problem> parse_problems(const std::vector<std::string>& texts,
+                                           const Globals& globals);
 
 /// Adds --threads, --seed and --quiet to a verb, and an example to its help.
 void add_globals(CLI::App& verb, Globals& globals);

@@ -45,12 +45,6 @@ std::optional<RopeConfig> alternative(const io::Safetensors& file, std::string_v
   return {};
 }
 
-// The rule of `expected.output` and `expected.all`; gqa_tiny names none.
-std::string own_rule(const io::Safetensors& file) {
-  const auto found = file.metadata.find("position");
-  return found == file.metadata.end() ? "none" : found->second;
-}
-
 template <class To>
 void convert(const Tensor& from, To* to) {
   std::copy_n(from.data<float>(), from.size(), to);
@@ -72,16 +66,29 @@ void load(const Tensor& from, const std::string& name, Parameter& parameter) {
 
 }  // namespace
 
+std::string edifice_own_rule(const io::Safetensors& file) {
+  const auto position = file.metadata.find("position");
+  if (position != file.metadata.end()) return position->second;
+  const bool has_scale = file.metadata.contains("yarn_scale");
+  if (file.tensors.contains("freqs")) return has_scale ? "yarn" : "rope";
+  // Without frequencies of its own a file is plain, though it may hold runs with a rule by name.
+  const bool names_rules =
+      std::any_of(file.tensors.begin(), file.tensors.end(), [](const auto& entry) {
+        return entry.first.starts_with("expected.") && entry.first.find('_') != std::string::npos;
+      });
+  return has_scale && !names_rules ? "yarn" : "none";
+}
+
 std::vector<EdificeCase> edifice_cases(const io::Safetensors& file) {
   std::vector<EdificeCase> cases;
   for (const auto& [name, tensor] : file.tensors) {
     if (name.starts_with("expected.")) {
       const std::size_t underscore = name.find('_');
       const bool is_all = name.starts_with("expected.all");
-      cases.push_back(
-          {.tensor = name,
-           .rule = underscore == std::string::npos ? own_rule(file) : name.substr(underscore + 1),
-           .output_mode = is_all ? OutputMode::all : OutputMode::last_timestep});
+      cases.push_back({.tensor = name,
+                       .rule = underscore == std::string::npos ? edifice_own_rule(file)
+                                                               : name.substr(underscore + 1),
+                       .output_mode = is_all ? OutputMode::all : OutputMode::last_timestep});
     } else if (name.starts_with("alt.") && name.ends_with(".output")) {
       cases.push_back({.tensor = name, .rule = name.substr(4, name.size() - 4 - 7)});
     }

@@ -23,6 +23,10 @@ struct EdificeCase {
 /// All `expected.*` and `alt.*.output` of a file, in the order of their names.
 std::vector<EdificeCase> edifice_cases(const io::Safetensors& file);
 
+/// The position rule of `expected.output`, `expected.all` and `freqs`: metadata `position`, or what
+/// the file holds.
+std::string edifice_own_rule(const io::Safetensors& file);
+
 /// The file's sizes with a position rule: `none`, `rope`, `yarn` (Edifice's own), or the name of an
 /// alternative: `rope_plain`, `rope_interleaved`, `yarn_paper`, `yarn_paper_no_mscale`,
 /// `yarn_index_ramp`. Errors: IoError for another name or a size that is missing.

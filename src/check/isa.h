@@ -1,7 +1,9 @@
 #pragma once
 
+#include <span>
 #include <string_view>
 
+#include "check/problem.h"
 #include "grouphead/context.h"
 
 namespace grouphead::check {
@@ -9,9 +11,10 @@ namespace grouphead::check {
 /// The value of ONEDNN_MAX_CPU_ISA that matches a level. At `ref` no product goes to oneDNN.
 std::string_view onednn_cap(Isa isa) noexcept;
 
-/// Keeps oneDNN at or below a level, for the whole process.
-/// Errors: ConfigError when oneDNN has run already under another cap.
-void cap_onednn(Isa isa);
+/// Keeps oneDNN at the level that all these problems ask for; nothing where they ask for none. This
+/// holds for the whole process. Errors: ConfigError when they ask for several levels, or when
+/// oneDNN runs already at another one.
+void cap_onednn(std::span<const Problem> problems);
 
 /// The best level whose instructions oneDNN may use now. Fixes it for the process.
 Isa onednn_level();

@@ -1,0 +1,152 @@
+#include "check/cases.h"
+#include "check/inputs.h"
+#include "check/oracle.h"
+#include "ops/attention.h"
+
+namespace grouphead::check {
+namespace {
+
+struct InputSet {
+  Tensor q, k, v, d_out;
+};
+
+class AttentionCase final : public Case {
+ public:
+  AttentionCase(Context& ctx, const Problem& p, Index input_sets)
+      : ctx_(ctx), has_backward_(p.operation == Operation::attention_forward_backward) {
+    options_.causal = p.causal;
+    options_.causal_offset = p.causal_offset;
+    const Shape q_shape{p.B, p.T, p.Hq, p.D};
+    const Shape out_shape{p.B, p.T, p.Hq, p.Dv};
+    for (Index i = 0; i < input_sets; ++i) {
+      const Index seed = p.seed + 4 * i;
+      sets_.push_back(
+          {random_tensor(ctx, q_shape, p.dtype, seed),
+           random_tensor(ctx, {p.B, p.S, p.Hkv, p.D}, p.dtype, seed + 1),
+           random_tensor(ctx, {p.B, p.S, p.Hkv, p.Dv}, p.dtype, seed + 2),
+           has_backward_ ? random_tensor(ctx, out_shape, p.dtype, seed + 3) : Tensor()});
+    }
+    out_ = ctx.tensor(out_shape, p.dtype);
+    lse_ = ctx.tensor({p.B, p.Hq, p.T}, p.dtype);
+    if (has_backward_) {
+      d_q_ = ctx.tensor(q_shape, p.dtype);
+      d_k_ = ctx.tensor(sets_[0].k.shape(), p.dtype);
+      d_v_ = ctx.tensor(sets_[0].v.shape(), p.dtype);
+    }
+  }
+
+  void run() override {
+    const InputSet& in = sets_[next_];
+    next_ = (next_ + 1) % sets_.size();
+    ops::attention_forward(ctx_, in.q, in.k, in.v, options_, out_, lse_);
+    if (has_backward_) {
+      ops::attention_backward(ctx_, in.q, in.k, in.v, out_, lse_, in.d_out, options_, d_q_, d_k_,
+                              d_v_);
+    }
+  }
+
+  std::vector<Comparison> check() override {
+    const InputSet& in = sets_[next_];
+    run();
+    std::vector<Comparison> results;
+    const auto add = [&](const char* what, const Tensor& got, const OracleResult& want) {
+      results.push_back(compare(what, got, want.value, bounds_of(want, got.dtype())));
+    };
+    const AttentionForwardOracle forward = attention_forward_oracle(in.q, in.k, in.v, options_);
+    add("out", out_, forward.out);
+    add("lse", lse_, forward.lse);
+    if (has_backward_) {
+      const AttentionBackwardOracle backward =
+          attention_backward_oracle(in.q, in.k, in.v, in.d_out, options_);
+      add("d_q", d_q_, backward.d_q);
+      add("d_k", d_k_, backward.d_k);
+      add("d_v", d_v_, backward.d_v);
+    }
+    return results;
+  }
+
+  double bytes() const override {
+    const InputSet& in = sets_[0];
+    const Index forward = in.q.bytes() + in.k.bytes() + in.v.bytes() + out_.bytes() + lse_.bytes();
+    if (!has_backward_) return static_cast<double>(forward);
+    return static_cast<double>(forward + in.d_out.bytes() + d_q_.bytes() + d_k_.bytes() +
+                               d_v_.bytes());
+  }
+
+ private:
+  Context& ctx_;
+  bool has_backward_;
+  ops::AttentionOptions options_{};
+  std::vector<InputSet> sets_;
+  Tensor out_, lse_, d_q_, d_k_, d_v_;
+  std::size_t next_ = 0;
+};
+
+/// One query token against a cache of S positions.
+class DecodeCase final : public Case {
+ public:
+  DecodeCase(Context& ctx, const Problem& p, Index input_sets) : ctx_(ctx), p_(p) {
+    const Index capacity = (p.S + 15) / 16 * 16;
+    const Index width = (p.Dv + 15) / 16 * 16;
+    for (Index i = 0; i < input_sets; ++i) {
+      const Tensor k = random_tensor(ctx, {p.B, p.S, p.Hkv, p.D}, p.dtype, p.seed + 3 * i + 1);
+      const Tensor v = random_tensor(ctx, {p.B, p.S, p.Hkv, p.Dv}, p.dtype, p.seed + 3 * i + 2);
+      Tensor keys = ctx.zeros({p.B, p.Hkv, capacity / 16, p.D, 16}, p.dtype);
+      Tensor values = ctx.zeros({p.B, p.Hkv, capacity, width}, p.dtype);
+      ops::cache_store(ctx, k, v, {keys, values}, 0);
+      caches_.push_back({keys, values});
+      queries_.push_back(random_tensor(ctx, {p.B, 1, p.Hq, p.D}, p.dtype, p.seed + 3 * i));
+    }
+    out_ = ctx.tensor({p.B, 1, p.Hq, p.Dv}, p.dtype);
+  }
+
+  void run() override {
+    Cache& cache = caches_[next_];
+    ops::attention_cached(ctx_, queries_[next_], {cache.keys, cache.values}, p_.S, {}, out_);
+    next_ = (next_ + 1) % caches_.size();
+  }
+
+  std::vector<Comparison> check() override {
+    const std::size_t set = next_;
+    run();
+    const Index seed = p_.seed + 3 * static_cast<Index>(set);
+    const Tensor k = random_tensor(ctx_, {p_.B, p_.S, p_.Hkv, p_.D}, p_.dtype, seed + 1);
+    const Tensor v = random_tensor(ctx_, {p_.B, p_.S, p_.Hkv, p_.Dv}, p_.dtype, seed + 2);
+    const AttentionForwardOracle want = attention_forward_oracle(queries_[set], k, v, {});
+    return {compare("out", out_, want.out.value, bounds_of(want.out, p_.dtype))};
+  }
+
+  double bytes() const override {
+    return static_cast<double>(p_.B * p_.Hkv * p_.S * (p_.D + p_.Dv) * size_of(p_.dtype));
+  }
+
+  std::vector<ConstView> take_operands() override {
+    const Cache& cache = caches_[next_];
+    next_ = (next_ + 1) % caches_.size();
+    return {cache.keys, cache.values};
+  }
+
+ private:
+  struct Cache {
+    Tensor keys, values;
+  };
+
+  Context& ctx_;
+  Problem p_;
+  std::vector<Tensor> queries_;
+  std::vector<Cache> caches_;
+  Tensor out_;
+  std::size_t next_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Case> make_attention_case(Context& ctx, const Problem& problem, Index input_sets) {
+  return std::make_unique<AttentionCase>(ctx, problem, input_sets);
+}
+
+std::unique_ptr<Case> make_decode_case(Context& ctx, const Problem& problem, Index input_sets) {
+  return std::make_unique<DecodeCase>(ctx, problem, input_sets);
+}
+
+}  // namespace grouphead::check

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "check/compare.h"
+#include "check/problem.h"
+#include "grouphead/context.h"
+
+namespace grouphead::check {
+
+/// A problem with its inputs, ready to run: what `check` compares and `bench` times.
+class Case {
+ public:
+  virtual ~Case() = default;
+
+  /// Runs the operation once, on the next of the input sets.
+  virtual void run() = 0;
+
+  /// Results of one run next to those of plain loops in double, with their error bounds.
+  ///
+  /// Inputs are independent with mean zero, so a sum of n terms and the n roundings in it both grow
+  /// like sqrt(n): its error is expected near u * sum |terms| (u: unit roundoff) at most, and kTail
+  /// times that is the bound. A wrong index, mask or scale is thousands of times above it.
+  virtual std::vector<Comparison> check() = 0;
+
+  /// Bytes of the operands and results, each counted once, that a run reads and writes.
+  virtual double bytes() const = 0;
+
+  /// The large operands of the next input set, which run() then leaves out: what `bench` reads to
+  /// measure the bandwidth that this case can have. Empty where bandwidth is not the limit.
+  virtual std::vector<ConstView> take_operands() { return {}; }
+};
+
+inline constexpr double kTail = 8;
+
+/// `input_sets` copies of the inputs, at least 1, taken in turn by run().
+/// Errors: ConfigError.
+std::unique_ptr<Case> make_case(Context& ctx, const Problem& problem, Index input_sets);
+
+std::unique_ptr<Case> make_gemm_case(Context& ctx, const Problem& problem, Index input_sets);
+std::unique_ptr<Case> make_attention_case(Context& ctx, const Problem& problem, Index input_sets);
+std::unique_ptr<Case> make_decode_case(Context& ctx, const Problem& problem, Index input_sets);
+std::unique_ptr<Case> make_training_case(Context& ctx, const Problem& problem);
+std::unique_ptr<Case> make_generation_case(Context& ctx, const Problem& problem);
+
+}  // namespace grouphead::check

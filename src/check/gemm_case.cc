@@ -1,0 +1,67 @@
+#include <cmath>
+
+#include "check/cases.h"
+#include "check/inputs.h"
+#include "ops/linear.h"
+
+namespace grouphead::check {
+namespace {
+
+class GemmCase final : public Case {
+ public:
+  GemmCase(Context& ctx, const Problem& p, Index input_sets)
+      : ctx_(ctx), p_(p), c_(ctx.tensor({p.M, p.N}, p.dtype)) {
+    for (Index i = 0; i < input_sets; ++i) {
+      a_.push_back(random_tensor(ctx, {p.M, p.K}, p.dtype, p.seed + 2 * i));
+      b_.push_back(random_tensor(ctx, {p.K, p.N}, p.dtype, p.seed + 2 * i + 1));
+    }
+  }
+
+  void run() override {
+    ops::gemm(ctx_, a_[next_], b_[next_], c_);
+    next_ = (next_ + 1) % a_.size();
+  }
+
+  std::vector<Comparison> check() override {
+    const Tensor a = convert(ctx_, a_[next_], Dtype::f64);
+    const Tensor b = convert(ctx_, b_[next_], Dtype::f64);
+    run();
+    Tensor want = ctx_.zeros({p_.M, p_.N}, Dtype::f64);
+    Tensor bound = ctx_.zeros({p_.M, p_.N}, Dtype::f64);
+    const double factor = kTail * unit_roundoff(p_.dtype);
+    for (Index m = 0; m < p_.M; ++m) {
+      double* sum = want.data<double>() + m * p_.N;
+      double* tail = bound.data<double>() + m * p_.N;
+      for (Index k = 0; k < p_.K; ++k) {
+        const double left = a.data<double>()[m * p_.K + k];
+        const double* right = b.data<double>() + k * p_.N;
+        for (Index n = 0; n < p_.N; ++n) {
+          const double term = left * right[n];
+          sum[n] += term;
+          tail[n] += factor * std::abs(term);
+        }
+      }
+    }
+    return {compare("c", c_, want, bound)};
+  }
+
+  double bytes() const override {
+    return static_cast<double>(a_[0].bytes() + b_[0].bytes() + c_.bytes());
+  }
+
+ private:
+  Context& ctx_;
+  Problem p_;
+  std::vector<Tensor> a_;
+  std::vector<Tensor> b_;
+  Tensor c_;
+  std::size_t next_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Case> make_gemm_case(Context& ctx, const Problem& problem, Index input_sets) {
+  return std::make_unique<GemmCase>(ctx, problem, input_sets);
+}
+
+}  // namespace grouphead::check

@@ -1,0 +1,64 @@
+#include "check/inputs.h"
+
+#include <random>
+#include <vector>
+
+#include "core/check.h"
+
+namespace grouphead::check {
+namespace {
+
+constexpr std::size_t kPool = 65521;  // a prime: no stride of a tensor meets the period
+
+std::mt19937_64 generator(Index seed) { return std::mt19937_64(static_cast<std::uint64_t>(seed)); }
+
+template <class To, class From>
+void convert_elements(const ConstView& from, View to) {
+  const From* x = from.data<From>();
+  To* y = to.data<To>();
+  for (Index i = 0; i < from.size(); ++i) y[i] = static_cast<To>(x[i]);
+}
+
+template <class F>
+void repeat(const std::vector<float>& pool, View out) {
+  F* y = out.data<F>();
+  for (std::size_t i = 0; i < static_cast<std::size_t>(out.size()); ++i) {
+    y[i] = static_cast<F>(pool[i % kPool]);
+  }
+}
+
+}  // namespace
+
+Tensor random_tensor(Context& ctx, const Shape& shape, Dtype dtype, Index seed) {
+  std::mt19937_64 random = generator(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> pool(kPool);
+  for (float& x : pool) x = normal(random);
+  Tensor out = ctx.tensor(shape, dtype);
+  dtype == Dtype::f64 ? repeat<double>(pool, out) : repeat<float>(pool, out);
+  return out;
+}
+
+Tensor random_tokens(Context& ctx, const Shape& shape, Index limit, Index seed) {
+  std::mt19937_64 random = generator(seed);
+  std::uniform_int_distribution<std::int32_t> below(0, static_cast<std::int32_t>(limit - 1));
+  Tensor out = ctx.tensor(shape, Dtype::i32);
+  auto* tokens = out.data<std::int32_t>();
+  for (Index i = 0; i < out.size(); ++i) tokens[i] = below(random);
+  return out;
+}
+
+Tensor convert(Context& ctx, ConstView x, Dtype dtype) {
+  detail::require_contiguous("convert", "x", x);
+  Tensor out = ctx.tensor(x.shape(), dtype);
+  if (x.dtype() == dtype) {
+    copy(x, out);
+  } else if (dtype == Dtype::f64) {
+    convert_elements<double, float>(x, out);
+  } else {
+    convert_elements<float, double>(x, out);
+  }
+  return out;
+}
+
+}  // namespace grouphead::check

@@ -1,0 +1,129 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "check/measure.h"
+#include "command.h"
+#include "grouphead/version.h"
+
+namespace grouphead::check {
+namespace {
+
+using testing::HasSubstr;
+using testing_support::CommandResult;
+using testing_support::run_grouphead;
+
+constexpr MeasureOptions kShort = {.num_rounds = 7, .min_seconds = 1e-3};
+
+nlohmann::json measured(const char* text) {
+  static Limits limits;  // it holds a large buffer
+  return nlohmann::json::parse(to_json(measure(parse_problem(text), kShort, limits)));
+}
+
+TEST(Bench, OneLineOfJsonHasEveryFigure) {
+  const nlohmann::json line = measured("gemm m64 n64 k64 thr=1 isa=ref");
+  EXPECT_EQ(line.at("problem"), "gemm f32 m64 n64 k64 thr=1 isa=ref");
+  EXPECT_EQ(line.at("threads"), 1);
+  EXPECT_EQ(line.at("isa"), "ref");
+  EXPECT_EQ(line.at("rounds"), 7);
+  EXPECT_EQ(line.at("version"), GROUPHEAD_VERSION);
+  for (const char* key : {"median_ms", "min_ms", "gflops", "gb_s", "limit_gflops", "limit_gb_s",
+                          "fraction", "rotated_bytes"}) {
+    EXPECT_GT(line.at(key).get<double>(), 0) << key;
+  }
+  for (const char* key : {"mad_ms", "peak_bytes", "cache_bytes", "foreign_cpu"}) {
+    EXPECT_GE(line.at(key).get<double>(), 0) << key;
+  }
+  EXPECT_LE(line.at("min_ms").get<double>(), line.at("median_ms").get<double>());
+  EXPECT_FALSE(line.contains("tokens_per_s"));
+  EXPECT_NEAR(line.at("gflops").get<double>() * line.at("median_ms").get<double>(),
+              2e-6 * 64 * 64 * 64, 1e-9);
+}
+
+TEST(Bench, EveryOperationIsMeasured) {
+  for (const char* text :
+       {"attention.fwd t16 hq2 d16 causal", "attention.fwdbwd t16 hq2 d16", "decode s64 hq2 d16",
+        "lm.train b1 t8 m16 l1 hq2 hkv1 v11", "lm.generate t4 s2 m16 l1 hq2 hkv1 v11"}) {
+    const nlohmann::json line = measured(text);
+    EXPECT_GT(line.at("fraction").get<double>(), 0) << text;
+    const bool is_model = std::string(text).starts_with("lm.");
+    EXPECT_EQ(line.contains("tokens_per_s"), is_model) << text;
+  }
+}
+
+TEST(Bench, BackwardKeepsMoreMemoryThanForwardAndBothAreSeen) {
+  const auto forward = measured("attention.fwd t256 hq2 d16 thr=1").at("peak_bytes").get<Index>();
+  const auto both = measured("attention.fwdbwd t256 hq2 d16 thr=1").at("peak_bytes").get<Index>();
+  EXPECT_GE(both, forward);
+  EXPECT_GT(measured("lm.train b1 t64 m16 l1 hq2 hkv1 v11").at("peak_bytes").get<Index>(), 0);
+}
+
+TEST(Bench, DecodeRotatesCachesThatExceedTheLastLevelCache) {
+  const nlohmann::json line = measured("decode s32768 hq8 hkv8 d64 thr=1");
+  const double wanted = std::min(line.at("cache_bytes").get<double>(), 2.0 * (Index{1} << 30));
+  EXPECT_GE(line.at("rotated_bytes").get<double>(), wanted);
+}
+
+TEST(Bench, FewRoundsAreRefused) {
+  Limits limits;
+  EXPECT_THROW(measure(parse_problem("gemm m1 n1 k1"), {.num_rounds = 6}, limits), ConfigError);
+  EXPECT_THROW(measure(parse_problem("gemm m1 n1 k1"), {.min_seconds = 0}, limits), ConfigError);
+}
+
+TEST(BenchCommand, TakesProblemsAndFilesOfThem) {
+  const std::string path = testing::TempDir() + "bench_problems.txt";
+  std::ofstream(path) << "# two problems\n\n  gemm m8 n8 k8 thr=1  \ndecode s16 hq1 d8 thr=1\n";
+  const CommandResult result =
+      run_grouphead("bench --json --rounds 7 --min-time 0.001 --file " + path + " 'gemm m4 n4 k4'");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  std::vector<std::string> problems;
+  std::istringstream lines(result.output);
+  for (std::string line; std::getline(lines, line);) {
+    problems.push_back(nlohmann::json::parse(line).at("problem"));
+  }
+  EXPECT_THAT(problems, testing::ElementsAre("gemm f32 m4 n4 k4", "gemm f32 m8 n8 k8 thr=1",
+                                             "decode f32 b1 s16 hq1 hkv1 d8 dv8 cache=f32 thr=1"));
+}
+
+TEST(BenchCommand, TheListsInTheTreeAreReadable) {
+  std::ifstream file(GROUPHEAD_SOURCE_DIR "/bench/problems/spine.txt");
+  int count = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    EXPECT_NO_THROW(parse_problem(line)) << line;
+    ++count;
+  }
+  EXPECT_EQ(count, 24);
+}
+
+TEST(BenchCommand, BadInputEndsWithTwo) {
+  EXPECT_EQ(run_grouphead("bench").exit_code, 2);
+  EXPECT_EQ(run_grouphead("bench 'gemm m4'").exit_code, 2);
+  EXPECT_EQ(run_grouphead("bench --file /nonexistent").exit_code, 2);
+  EXPECT_EQ(run_grouphead("bench --rounds 3 'gemm m1 n1 k1'").exit_code, 2);
+}
+
+TEST(CheckCommand, ExitCodeTellsTheVerdict) {
+  const CommandResult good = run_grouphead("check --threads 1 'gemm m4 n4 k4' 'decode s9 hq2 d8'");
+  EXPECT_EQ(good.exit_code, 0) << good.output;
+  EXPECT_THAT(good.output, HasSubstr("gemm f32 m4 n4 k4 thr=1\n  c["));
+  EXPECT_THAT(good.output, HasSubstr("passed on"));
+  EXPECT_EQ(run_grouphead("check").exit_code, 2);
+  const CommandResult bad = run_grouphead("check 'gemm m4 n4 k4 window=3'");
+  EXPECT_EQ(bad.exit_code, 2);
+  EXPECT_THAT(bad.output, HasSubstr("[problem] window=3: expected one of f32 f64 m# n# k#"));
+}
+
+TEST(CheckCommand, HelpHasAnExample) {
+  for (const char* verb : {"check", "bench"}) {
+    const CommandResult help = run_grouphead(std::string(verb) + " --help");
+    EXPECT_EQ(help.exit_code, 0);
+    EXPECT_THAT(help.output, HasSubstr("Example: grouphead " + std::string(verb)));
+  }
+}
+
+}  // namespace
+}  // namespace grouphead::check

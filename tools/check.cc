@@ -1,0 +1,96 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "check/cases.h"
+#include "check/golden.h"
+#include "check/isa.h"
+#include "verbs.h"
+
+namespace grouphead::tools {
+namespace {
+
+struct CheckOptions {
+  std::vector<std::string> problems;
+  std::string golden;
+};
+
+bool check_one(const check::Problem& problem) {
+  Context ctx(check::context_options(problem));
+  fmt::print("{}\n", check::to_string(problem));
+  const std::unique_ptr<check::Case> job = check::make_case(ctx, problem, 1);
+  bool passed = true;
+  for (const check::Comparison& result : job->check()) {
+    fmt::print("  {}\n", result.to_string());
+    passed = passed && result.ok();
+  }
+  fmt::print("  {} on {}, {} threads\n", passed ? "passed" : "FAILED", name_of(ctx.isa()),
+             ctx.num_threads());
+  return passed;
+}
+
+int check_golden(const std::string& folder, const Globals& globals) {
+  Context ctx({.num_threads = globals.threads});
+  int passed = 0;
+  int failed = 0;
+  for (const check::GoldenResult& result : check::run_golden(ctx, folder)) {
+    ++(result.passed ? passed : failed);
+    if (!result.passed || !globals.quiet) {
+      fmt::print("{} {}\n", result.passed ? "ok    " : "FAILED", result.line);
+    }
+  }
+  fmt::print("{} passed, {} failed\n", passed, failed);
+  return failed == 0 ? kOk : kCheckFailed;
+}
+
+int run_check(const CheckOptions& options, const Globals& globals) {
+  if (options.golden.empty() == options.problems.empty()) {
+    throw ConfigError("[check] arguments: expected problems or --golden DIR, got " +
+                      std::string(options.golden.empty() ? "neither" : "both"));
+  }
+  if (!options.golden.empty()) return check_golden(options.golden, globals);
+  bool passed = true;
+  for (const check::Problem& problem : parse_problems(options.problems, globals)) {
+    passed = check_one(problem) && passed;
+  }
+  return passed ? kOk : kCheckFailed;
+}
+
+}  // namespace
+
+std::vector<check::Problem> parse_problems(const std::vector<std::string>& texts,
+                                           const Globals& globals) {
+  std::vector<check::Problem> problems;
+  for (const std::string& text : texts) {
+    check::Problem problem = check::parse_problem(text);
+    if (problem.num_threads == 0) problem.num_threads = globals.threads;
+    if (problem.seed == check::Problem().seed && globals.seed != 0) {
+      problem.seed = static_cast<Index>(globals.seed);
+    }
+    problems.push_back(problem);
+  }
+  check::cap_onednn(problems);
+  return problems;
+}
+
+void add_check(CLI::App& app, const Globals& globals, Action& action) {
+  CLI::App* verb =
+      app.add_subcommand("check", "Compare results with plain double-precision loops or files");
+  verb->footer(
+      "Example: grouphead check \"attention.fwd f32 b2 t37 s53 hq8 hkv2 d64 causal isa=avx2\"\n"
+      "         grouphead check --golden tests/golden/edifice\n"
+      "Problems: attention.fwd and attention.fwdbwd t# hq# d# [b# s# hkv# dv# causal offset=#];\n"
+      "  decode s# hq# d# [b# hkv# dv# cache=f32]; gemm m# n# k#; lm.train and lm.generate\n"
+      "  [b# t# s# m# f# l# hq# hkv# v#]; all: [f32 f64 thr=# isa=ref|sse4|avx2|avx3 seed=#]\n"
+      "Exit: 0 within bounds, 1 above, 2 nothing to compare");
+  const auto options = std::make_shared<CheckOptions>();
+  verb->add_option("problem", options->problems, "Problem strings");
+  verb->add_option("--golden", options->golden, "Folder of golden cases");
+  verb->callback([&globals, &action, options] {
+    action = [&globals, options] { return run_check(*options, globals); };
+  });
+}
+
+}  // namespace grouphead::tools
