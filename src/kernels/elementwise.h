@@ -36,7 +36,8 @@ struct ElementwiseKernels {
   void (*layer_norm_forward)(const F* x, const F* gamma, const F* beta, double epsilon, Index rows,
                              Index width, F* y, F* mean, F* rstd) noexcept;
   /// d_x (+)= rstd (g - mean(g) - x^ mean(g x^)), g = d_y gamma; null: not wanted.
-  /// d_gamma = sum of d_y x^, d_beta = sum of d_y over these rows, ascending; null: not wanted.
+  /// d_gamma = sum of d_y x^, d_beta = sum of d_y over these rows, ascending; both null: not
+  /// wanted.
   void (*layer_norm_backward)(const F* x, const F* gamma, const F* mean, const F* rstd,
                               const F* d_y, bool add_to_d_x, Index rows, Index width, F* d_x,
                               F* d_gamma, F* d_beta) noexcept;
@@ -46,8 +47,8 @@ struct ElementwiseKernels {
   void (*add)(const F* a, const F* b, Index count, F* y) noexcept;
   void (*scale)(const F* x, F a, Index count, F* y) noexcept;
   double (*sum_of_squares)(const F* x, Index count) noexcept;
-  /// y = x scale where the word of element first + i reaches the threshold, else 0. `first` is a
-  /// multiple of kDropoutBlock.
+  /// y = x scale where the word of element first + i reaches the threshold, else 0. Element i has
+  /// word i % 4 of Philox block i / 4; `first` is a multiple of 4.
   void (*dropout)(const F* x, DropoutDraw draw, F scale, Index first, Index count, F* y) noexcept;
   void (*adamw)(const AdamWCoefficients<F>& step, const F* gradient, Index count, F* w, F* m,
                 F* v) noexcept;
@@ -69,9 +70,6 @@ struct ElementwiseKernels {
   void (*cross_entropy_backward)(const F* logits, const std::int32_t* labels, const F* lse, F scale,
                                  Index rows, Index width, F* d_logits) noexcept;
 };
-
-/// Dropout units start at multiples of this many elements, so that no Philox block is shared.
-inline constexpr Index kDropoutBlock = 64;
 
 /// The kernels of `level` for F = float, the reference for F = double.
 template <class F>

@@ -32,9 +32,10 @@ template <class F>
 void layer_norm_backward(const F* x, const F* gamma, const F* mean, const F* rstd, const F* d_y,
                          bool add_to_d_x, Index rows, Index width, F* d_x, F* d_gamma,
                          F* d_beta) noexcept {
-  for (Index j = 0; j < width; ++j) {
-    if (d_gamma != nullptr) d_gamma[j] = 0;
-    if (d_beta != nullptr) d_beta[j] = 0;
+  const bool columns = d_gamma != nullptr;
+  for (Index j = 0; columns && j < width; ++j) {
+    d_gamma[j] = 0;
+    d_beta[j] = 0;
   }
   for (Index r = 0; r < rows; ++r) {
     const F* row = x + r * width;
@@ -45,8 +46,9 @@ void layer_norm_backward(const F* x, const F* gamma, const F* mean, const F* rst
       const double normed = (static_cast<double>(row[j]) - mean[r]) * rstd[r];
       sum_g += static_cast<double>(d_row[j]) * gamma[j];
       sum_gx += static_cast<double>(d_row[j]) * gamma[j] * normed;
-      if (d_gamma != nullptr) d_gamma[j] += static_cast<F>(d_row[j] * normed);
-      if (d_beta != nullptr) d_beta[j] += d_row[j];
+      if (!columns) continue;
+      d_gamma[j] += static_cast<F>(d_row[j] * normed);
+      d_beta[j] += d_row[j];
     }
     if (d_x == nullptr) continue;
     const double mean_g = sum_g / static_cast<double>(width);

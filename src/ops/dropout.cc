@@ -8,7 +8,7 @@ void dropout(Context& ctx, ConstView x, double rate, RandomKey key, View y) {
   if (!(rate >= 0 && rate < 1)) {
     detail::throw_config_error("dropout", "rate", "0 <= rate < 1", std::to_string(rate));
   }
-  static_assert(kBlockElements % kernels::kDropoutBlock == 0);
+  static_assert(kBlockElements % 4 == 0);
   // The rate that acts is the threshold's, so that kept values are scaled by exactly its inverse.
   const double threshold = std::min(std::round(rate * 0x1p32), 0x1p32 - 1);
   const kernels::DropoutDraw draw = {key.seed, key.draw, static_cast<std::uint32_t>(threshold)};

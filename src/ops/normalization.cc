@@ -62,11 +62,11 @@ void layer_norm_backward(Context& ctx, ConstView x, ConstView gamma, ConstView m
     for_blocks(ctx, rows.count, kGradientRows, [&](Index begin, Index end) {
       const Index at = begin * rows.width;
       F* part = sums != nullptr ? sums + begin / kGradientRows * stride : nullptr;
-      kernels.layer_norm_backward(
-          x.data<F>() + at, gamma.data<F>(), mean.data<F>() + begin, rstd.data<F>() + begin,
-          d_y.data<F>() + at, write == Write::add, end - begin, rows.width,
-          d_inputs != nullptr ? d_inputs + at : nullptr, d_gammas != nullptr ? part : nullptr,
-          d_betas != nullptr ? part + rows.width : nullptr);
+      kernels.layer_norm_backward(x.data<F>() + at, gamma.data<F>(), mean.data<F>() + begin,
+                                  rstd.data<F>() + begin, d_y.data<F>() + at, write == Write::add,
+                                  end - begin, rows.width,
+                                  d_inputs != nullptr ? d_inputs + at : nullptr, part,
+                                  part != nullptr ? part + rows.width : nullptr);
     });
     if (d_gammas != nullptr) add_parts(kernels, sums, blocks, stride, rows.width, d_gammas);
     if (d_betas != nullptr) {

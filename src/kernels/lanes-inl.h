@@ -1,0 +1,141 @@
+// Per-target: vectors of f32, parts of vectors at the end of a row, maps and folds over rows.
+
+#if defined(GROUPHEAD_KERNELS_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GROUPHEAD_KERNELS_LANES_INL_H_
+#undef GROUPHEAD_KERNELS_LANES_INL_H_
+#else
+#define GROUPHEAD_KERNELS_LANES_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstdint>
+
+#if GROUPHEAD_TARGET_IS_LEVEL
+HWY_BEFORE_NAMESPACE();
+namespace grouphead::kernels::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Index = std::int64_t;
+using DF = hn::CappedTag<float, 16>;
+using VF = hn::Vec<DF>;
+constexpr DF df;
+constexpr Index kLanes = hn::MaxLanes(df);
+
+HWY_INLINE VF set(float x) { return hn::Set(df, x); }
+
+/// The first n < kLanes elements at p, then zeros. Touches nothing behind them.
+HWY_INLINE VF load_part(const float* p, Index n) {
+#if HWY_TARGET <= HWY_AVX2
+  return hn::MaskedLoad(hn::FirstN(df, static_cast<size_t>(n)), df, p);
+#else  // SSE4 has no masked load
+  HWY_ALIGN float lanes[kLanes] = {};
+  for (Index i = 0; i < n; ++i) lanes[i] = p[i];
+  return hn::Load(df, lanes);
+#endif
+}
+
+HWY_INLINE void store_part(VF v, Index n, float* p) {
+#if HWY_TARGET <= HWY_AVX2
+  hn::BlendedStore(v, hn::FirstN(df, static_cast<size_t>(n)), df, p);
+#else
+  HWY_ALIGN float lanes[kLanes];
+  hn::Store(v, df, lanes);
+  for (Index i = 0; i < n; ++i) p[i] = lanes[i];
+#endif
+}
+
+/// n elements, kLanes or fewer. The test goes away where n is a constant.
+HWY_INLINE VF load(const float* p, Index n) {
+  return n == kLanes ? hn::LoadU(df, p) : load_part(p, n);
+}
+
+HWY_INLINE void store(VF v, Index n, float* p) {
+  if (n == kLanes) {
+    hn::StoreU(v, df, p);
+  } else {
+    store_part(v, n, p);
+  }
+}
+
+/// step(i, n) for the vectors of [0, count): n = kLanes, but for the last one.
+template <class Step>
+HWY_INLINE void for_vectors(Index count, const Step& step) {
+  Index i = 0;
+  for (; i + kLanes <= count; i += kLanes) step(i, kLanes);
+  if (i < count) step(i, count - i);
+}
+
+/// y = op(x)
+template <class Op>
+struct Map {
+  const float* x;
+  float* y;
+  Op op;
+  HWY_INLINE void operator()(Index i, Index n) const { store(op(load(x + i, n)), n, y + i); }
+};
+template <class Op>
+HWY_INLINE void map(const float* x, Index count, float* y, const Op& op) {
+  for_vectors(count, Map<Op>{x, y, op});
+}
+
+/// y = op(a, b)
+template <class Op>
+struct MapPairs {
+  const float* a;
+  const float* b;
+  float* y;
+  Op op;
+  HWY_INLINE void operator()(Index i, Index n) const {
+    store(op(load(a + i, n), load(b + i, n)), n, y + i);
+  }
+};
+template <class Op>
+HWY_INLINE void map_pairs(const float* a, const float* b, Index count, float* y, const Op& op) {
+  for_vectors(count, MapPairs<Op>{a, b, y, op});
+}
+
+struct Add {
+  HWY_INLINE VF operator()(VF a, VF b) const { return hn::Add(a, b); }
+};
+struct Max {
+  HWY_INLINE VF operator()(VF a, VF b) const { return hn::Max(a, b); }
+};
+
+/// Folds term(i, n) over [0, count) lane by lane, in four chains so that latencies overlap.
+/// `neutral` stands in for the lanes behind the end.
+template <class Fold, class Term>
+HWY_INLINE VF fold(Index count, VF neutral, const Fold& combine, const Term& term) {
+  VF acc[4] = {neutral, neutral, neutral, neutral};
+  Index i = 0;
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+    acc[0] = combine(acc[0], term(i, kLanes));
+    acc[1] = combine(acc[1], term(i + kLanes, kLanes));
+    acc[2] = combine(acc[2], term(i + 2 * kLanes, kLanes));
+    acc[3] = combine(acc[3], term(i + 3 * kLanes, kLanes));
+  }
+  for (; i + kLanes <= count; i += kLanes) acc[0] = combine(acc[0], term(i, kLanes));
+  if (i < count) {
+    const auto used = hn::FirstN(df, static_cast<size_t>(count - i));
+    acc[1] = combine(acc[1], hn::IfThenElse(used, term(i, count - i), neutral));
+  }
+  return combine(combine(acc[0], acc[1]), combine(acc[2], acc[3]));
+}
+
+template <class Term>
+HWY_INLINE float sum(Index count, const Term& term) {
+  return hn::GetLane(hn::SumOfLanes(df, fold(count, hn::Zero(df), Add{}, term)));
+}
+
+/// The elements themselves, as a term of a fold.
+struct Elements {
+  const float* x;
+  HWY_INLINE VF operator()(Index i, Index n) const { return load(x + i, n); }
+};
+
+}  // namespace grouphead::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif  // GROUPHEAD_TARGET_IS_LEVEL
+
+#endif  // per-target include guard
