@@ -13,10 +13,10 @@
 namespace grouphead::ops {
 
 /// y = gamma (x - mean) rstd + beta over the last axis, rstd = 1 / sqrt(variance + epsilon).
-/// Shapes  x, y [..., M]; gamma, beta [M]; mean, rstd [rows], or absent
+/// Shapes  x, y [..., M]; gamma, beta [M]; mean, rstd: one element a row, or absent. y may be x.
 void layer_norm_forward(Context& ctx, ConstView x, ConstView gamma, ConstView beta, double epsilon,
                         View y, View mean, View rstd);
-/// d_x as told by `write`; d_gamma, d_beta += (either absent: not computed), in fixed row blocks.
+/// d_x as told by `write`; d_gamma, d_beta += in fixed blocks of 64 rows. Absent: not computed.
 void layer_norm_backward(Context& ctx, ConstView x, ConstView gamma, ConstView mean, ConstView rstd,
                          ConstView d_y, Write write, View d_x, View d_gamma, View d_beta);
 
@@ -28,11 +28,13 @@ void gelu_backward(Context& ctx, ConstView x, ConstView d_y, View d_x);
 /// y = a + b; y may be a or b.
 void add(Context& ctx, ConstView a, ConstView b, View y);
 
-/// y = x keep / (1 - rate), keep = Philox word of (key, element) >= rate 2^32. Its own backward:
-/// the same call on the gradient. y may be x.
+/// y = x keep / (1 - rate), keep = Philox word of (key, element) >= rate 2^32; element i has word
+/// i % 4 of block i / 4. Its own backward: the same call on the gradient. y may be x.
+/// Errors  ConfigError unless 0 <= rate < 1
 void dropout(Context& ctx, ConstView x, double rate, RandomKey key, View y);
 
-/// y[row] = table[tokens[row]]. Shapes: tokens [rows] i32, table [V, M], y [rows, M].
+/// y[row] = table[tokens[row]]. Shapes: tokens i32 with one element a row, table [V, M],
+/// y [rows, M] in any shape.
 /// Errors  ShapeError for a token outside [0, V)
 void embedding_forward(Context& ctx, ConstView tokens, ConstView table, View y);
 /// d_table[tokens[row]] += d_y[row], rows ascending.
