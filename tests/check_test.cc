@@ -30,6 +30,7 @@ constexpr const char* kSmallProblems[] = {
     "decode f32 b2 s1057 hq6 hkv2 d64 dv40 thr=2",
     "decode f64 b1 s3 hq2 hkv1 d5",
     "gemm f32 m33 n65 k129 thr=2",
+    "gemm f32 m256 n256 k700 thr=2",
     "gemm f64 m3 n5 k7",
     "gemm f32 m1 n1 k1",
     "lm.train f32 b2 t17 m32 f40 l2 hq4 hkv2 v19",

@@ -17,11 +17,10 @@ class Case {
   /// Runs the operation once, on the next of the input sets.
   virtual void run() = 0;
 
-  /// Results of one run next to those of plain loops in double, with their error bounds.
-  ///
-  /// Inputs are independent with mean zero, so a sum of n terms and the n roundings in it both grow
-  /// like sqrt(n): its error is expected near u * sum |terms| (u: unit roundoff) at most, and kTail
-  /// times that is the bound. A wrong index, mask or scale is thousands of times above it.
+  /// Results of one run next to those of plain loops in double, with their error bounds: for n
+  /// additions 2 sqrt(n) u sum |terms|, u the unit roundoff, because roundings are as good as
+  /// independent; a wrong index, mask or scale is far above it.
+  /// Source: Higham & Mary 2019, "A new approach to probabilistic rounding error analysis".
   virtual std::vector<Comparison> check() = 0;
 
   /// Bytes of the operands and results, each counted once, that a run reads and writes.
@@ -31,8 +30,6 @@ class Case {
   /// measure the bandwidth that this case can have. Empty where bandwidth is not the limit.
   virtual std::vector<ConstView> take_operands() { return {}; }
 };
-
-inline constexpr double kTail = 8;
 
 /// `input_sets` copies of the inputs, at least 1, taken in turn by run().
 /// Errors: ConfigError.

@@ -28,7 +28,7 @@ class GemmCase final : public Case {
     run();
     Tensor want = ctx_.zeros({p_.M, p_.N}, Dtype::f64);
     Tensor bound = ctx_.zeros({p_.M, p_.N}, Dtype::f64);
-    const double factor = kTail * unit_roundoff(p_.dtype);
+    const double factor = 2 * std::sqrt(static_cast<double>(p_.K)) * unit_roundoff(p_.dtype);
     for (Index m = 0; m < p_.M; ++m) {
       double* sum = want.data<double>() + m * p_.N;
       double* tail = bound.data<double>() + m * p_.N;

@@ -32,9 +32,10 @@ double path_length(const Problem& p, Index positions) {
   return static_cast<double>(p.L * block + p.M);
 }
 
-/// Bound of numbers of this magnitude at the end of such a path; see Case::check().
+/// Bound of numbers of this magnitude at the end of such a path. The factor over Case::check()'s 2
+/// is for what lies between the sums: normalisation divides by a spread below 1.
 double path_bound(const Problem& p, double length, double magnitude) {
-  return kTail * unit_roundoff(p.dtype) * std::sqrt(length) * magnitude;
+  return 8 * unit_roundoff(p.dtype) * std::sqrt(length) * magnitude;
 }
 
 void copy_parameters(Context& ctx, const Layer& from, const Layer& to) {
