@@ -253,7 +253,7 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
   const auto options = std::make_shared<TrainOptions>();
   const auto config_options = std::make_shared<std::vector<ConfigOption>>();
   const auto add = [&](const char* names, auto TrainerConfig::*member, const char* help) {
-    CLI::Option* option = verb->add_option(names, options->config.*member, help);
+    CLI::Option* option = verb->add_option(names, options->config.*member, help)->take_last();
     config_options->push_back({option, [member](const TrainerConfig& from, TrainerConfig& to) {
                                  to.*member = from.*member;
                                }});
