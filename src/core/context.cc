@@ -11,8 +11,32 @@
 #include "core/context_impl.h"
 #include "kernels/level.h"
 
+#if defined(__SANITIZE_THREAD__)
+#define GROUPHEAD_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define GROUPHEAD_THREAD_SANITIZER 1
+#endif
+#endif
+#ifdef GROUPHEAD_THREAD_SANITIZER
+#include <sanitizer/tsan_interface.h>
+#endif
+
 namespace grouphead {
 namespace {
+
+/// Tell the thread sanitizer how oneTBB, which is not built with it, hands work over: what came
+/// before hand_over(mark) is seen after take_over(mark).
+void hand_over([[maybe_unused]] void* mark) {
+#ifdef GROUPHEAD_THREAD_SANITIZER
+  __tsan_release(mark);
+#endif
+}
+void take_over([[maybe_unused]] void* mark) {
+#ifdef GROUPHEAD_THREAD_SANITIZER
+  __tsan_acquire(mark);
+#endif
+}
 
 constexpr std::array<std::string_view, 4> kIsaNames = {"ref", "sse4", "avx2", "avx3"};
 static_assert(std::size(kernels::kLevels) == kIsaNames.size());
@@ -124,10 +148,12 @@ void ContextImpl::run(Index units, void (*call)(void*, Index, int), void* body) 
   // units wrote by the caller.
   std::atomic<Index> next{0};
   const auto workers = static_cast<int>(std::min<Index>(num_threads_, units));
+  hand_over(&next);
   arena_.execute([&] {
     tbb::parallel_for(
         0, workers,
         [&](int) {
+          take_over(&next);
           const int slot = tbb::this_task_arena::current_thread_index();
           for (Index unit = next.fetch_add(1); unit < units; unit = next.fetch_add(1)) {
             call(body, unit, slot);
