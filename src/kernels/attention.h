@@ -12,7 +12,7 @@
 namespace grouphead::kernels {
 
 inline constexpr Index kPanelKeys = 16;      // keys side by side in a packed panel [D][16]
-inline constexpr Index kPackKeys = 256;      // positions that one pack unit stores
+inline constexpr Index kPackKeys = 64;       // positions that one pack unit stores
 inline constexpr Index kForwardRows = 96;    // packed rows of one forward unit
 inline constexpr Index kDecodeKeys = 1024;   // keys of one partial result of the decode
 inline constexpr Index kGradientKeys = 192;  // keys of one partial sum of d_q
@@ -83,10 +83,10 @@ struct AttentionGradients {
   Heads<F> d_q, d_k, d_v;
 };
 
-/// Stores S keys and values at positions at .. at + S - 1.
+/// Units per batch entry that store S keys and values at positions at .. at + S - 1.
 template <class F>
-Index pack_units(const AttentionProblem<F>& p, Index at) noexcept {
-  return p.S == 0 ? 0 : p.B * p.Hkv * ((at + p.S - 1) / kPackKeys - at / kPackKeys + 1);
+Index pack_tiles(const AttentionProblem<F>& p, Index at) noexcept {
+  return p.S == 0 ? 0 : (at + p.S - 1) / kPackKeys - at / kPackKeys + 1;
 }
 template <class F>
 Index forward_units(const AttentionProblem<F>& p) noexcept {
@@ -114,7 +114,8 @@ Index gradient_blocks(const AttentionProblem<F>& p) noexcept {
 /// named `..._scratch` tells, 64-byte aligned.
 template <class F>
 struct AttentionKernels {
-  /// Unit of pack_units(): (b, n) and the positions of one absolute tile of kPackKeys.
+  /// Unit of B * pack_tiles(): all heads of b in one absolute tile of kPackKeys positions, which
+  /// lie side by side in memory.
   void (*pack)(const AttentionProblem<F>& p, Index at, Index unit) noexcept;
 
   /// Unit of forward_units(): kForwardRows packed rows against all their keys, from p.packed.

@@ -63,19 +63,21 @@ static Index gradient_scratch(const AttentionProblem<float>& p) noexcept {
 
 static void gradient_delta(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
                            Index bn, Index block) noexcept {
-  const Index b = bn / p.Hkv;
-  const Index n = bn % p.Hkv;
-  for (Index r = block * kGradientRows; r < min((block + 1) * kGradientRows, p.rows()); ++r) {
-    const float* out = p.row(p.out, b, n, r);
-    const float* d_out = p.row(g.d_out, b, n, r);
+  const Index first = block * kGradientRows;
+  RowCursor<float> out(p, p.out, bn, first);
+  RowCursor<const float> d_out(p, g.d_out, bn, first);
+  RowCursor<float> delta(p, statistics(p, g.delta), bn, first);
+  for (Index r = first; r < min(first + kGradientRows, p.rows());
+       ++r, out.next(), d_out.next(), delta.next()) {
     Vector sums = hn::Zero(kFloats);
     Index d = 0;
     for (; d + kLanes <= p.Dv; d += kLanes) {
-      sums = hn::MulAdd(hn::LoadU(kFloats, out + d), hn::LoadU(kFloats, d_out + d), sums);
+      sums =
+          hn::MulAdd(hn::LoadU(kFloats, out.get() + d), hn::LoadU(kFloats, d_out.get() + d), sums);
     }
     float sum = hn::GetLane(hn::SumOfLanes(kFloats, sums));
-    for (; d < p.Dv; ++d) sum += out[d] * d_out[d];
-    g.delta[p.statistic(b, n, r)] = sum;
+    for (; d < p.Dv; ++d) sum += out.get()[d] * d_out.get()[d];
+    *delta.get() = sum;
   }
 }
 
@@ -103,16 +105,17 @@ static void gradient_begin(const AttentionProblem<float>& p, Index bn, Index til
 // Rows of a block, the last one repeated to whole strips.
 static void load_block(const GradientScratch& w, const AttentionProblem<float>& p,
                        const AttentionGradients<float>& g, Index bn, Index first, Index padded) {
-  const Index b = bn / p.Hkv;
-  const Index n = bn % p.Hkv;
+  RowCursor<const float> q(p, p.q, bn, first);
+  RowCursor<const float> d_out(p, g.d_out, bn, first);
+  RowCursor<float> lse(p, statistics(p, p.lse), bn, first);
+  RowCursor<float> delta(p, statistics(p, g.delta), bn, first);
   for (Index i = 0; i < padded; ++i) {
-    const Index r = min(first + i, p.rows() - 1);
-    const bool real = first + i < p.rows();
-    copy_row(p.row(p.q, b, n, r), p.D, w.dp, p.scale * kLog2E, w.q + i * w.dp);
-    copy_row(p.row(g.d_out, b, n, r), p.Dv, w.dvp, 1.0F, w.d_out + i * w.dvp);
+    copy_row(q.get(), p.D, w.dp, p.scale * kLog2E, w.q + i * w.dp);
+    copy_row(d_out.get(), p.Dv, w.dvp, 1.0F, w.d_out + i * w.dvp);
     // Infinity makes every probability of a repeated row zero, as lse does for a row without keys.
-    w.shift[i] = real ? p.lse[p.statistic(b, n, r)] * kLog2E : HUGE_VALF;
-    w.delta[i] = g.delta[p.statistic(b, n, r)];
+    w.shift[i] = first + i < p.rows() ? *lse.get() * kLog2E : HUGE_VALF;
+    w.delta[i] = *delta.get();
+    if (first + i + 1 < p.rows()) q.next(), d_out.next(), lse.next(), delta.next();
   }
 }
 
@@ -158,16 +161,18 @@ static void gradient_block(const AttentionProblem<float>& p, const AttentionGrad
   const Index first = block * kGradientRows;
   const Index padded = round_up(min(kGradientRows, p.rows() - first), kStripRows);
   load_block(w, p, g, bn, first, padded);
+  Index limits[kGradientRows];
+  row_limits(p, first, padded, limits);
   fill(w.d_q, padded * w.dp, 0.0F);
   for (Index row = 0; row < padded; row += kStripRows) {
-    const Visible seen = visible_keys(p, first + row, first_key, kGradientKeys);
+    const Visible seen = visible_keys(limits + row, first_key, kGradientKeys);
     if (seen.any > 0) gradient_strip(w, p, seen, row);
   }
   // dV += P^T dO and dK += dS^T Q, from the first strip on that sees key j.
   const Index keys = min(kGradientKeys, p.S - first_key);
   Index row = 0;
   for (Index j = 0; j < keys; j += kStripRows) {
-    while (row < padded && p.limit(min(first + row + kStripRows, p.rows()) - 1) <= first_key + j) {
+    while (row < padded && limits[row + kStripRows - 1] <= first_key + j) {
       row += kStripRows;
     }
     strip_product(w.dvp, w.probs + row * kProbRow + j, 1, kProbRow, w.d_out + row * w.dvp, w.dvp,
@@ -182,8 +187,9 @@ static void gradient_add(const AttentionProblem<float>& p, const AttentionGradie
   const Index dp = round_up(p.D, kPanelKeys);
   const Index first = block * kGradientRows;
   const bool seen = block_sees_tile(p, tile, block);
-  for (Index r = first; r < min(first + kGradientRows, p.rows()); ++r) {
-    float* d_q = p.row(g.d_q, bn / p.Hkv, bn % p.Hkv, r);
+  RowCursor<float> row(p, g.d_q, bn, first);
+  for (Index r = first; r < min(first + kGradientRows, p.rows()); ++r, row.next()) {
+    float* d_q = row.get();
     const float* share = scratch + (r - first) * dp;
     if (tile == 0) {
       for (Index d = 0; d < p.D; ++d) d_q[d] = 0.0F;

@@ -8,6 +8,8 @@
 #define GROUPHEAD_KERNELS_ATTENTION_FORWARD_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
+
 #include <cmath>
 
 #include "kernels/attention_tiles-inl.h"
@@ -21,23 +23,25 @@ constexpr Index kTileKeys = 256;
 constexpr Index kLogitRow = kTileKeys + 16;  // not a power of two: rows fall into different sets
 
 static void pack_unit(const AttentionProblem<float>& p, Index at, Index unit) noexcept {
-  const Index first = at / kPackKeys;
-  const Index tiles = (at + p.S - 1) / kPackKeys - first + 1;
-  const Index bn = unit / tiles;
-  const Index begin = max(at, (first + unit % tiles) * kPackKeys);
-  const Index end = min(at + p.S, (first + unit % tiles + 1) * kPackKeys);
-  const float* k = p.k.data + bn / p.Hkv * p.k.batch + bn % p.Hkv * p.k.head;
-  const float* v = p.v.data + bn / p.Hkv * p.v.batch + bn % p.Hkv * p.v.head;
+  const Index b = unit / pack_tiles(p, at);
+  const Index tile = at / kPackKeys + unit % pack_tiles(p, at);
+  const Index end = min(at + p.S, (tile + 1) * kPackKeys);
   const Index width = round_up(p.Dv, kPanelKeys);
-  for (Index s = begin; s < end;) {
+  for (Index s = max(at, tile * kPackKeys); s < end;) {
     const Index lane = s % kPanelKeys;
     const Index count = min(kPanelKeys - lane, end - s);
-    pack_panel(k + (s - at) * p.k.time, p.k.time, lane, count, p.D,
-               p.packed_keys(bn) + (s - lane) * p.D);
+    const float* k = p.k.data + b * p.k.batch + (s - at) * p.k.time;
+    for (Index n = 0; n < p.Hkv; ++n) {
+      pack_panel(k + n * p.k.head, p.k.time, lane, count, p.D,
+                 p.packed_keys(b * p.Hkv + n) + (s - lane) * p.D);
+    }
     s += count;
   }
-  for (Index s = begin; s < end; ++s) {
-    copy_row(v + (s - at) * p.v.time, p.Dv, width, 1.0F, p.packed_values(bn) + s * width);
+  for (Index s = max(at, tile * kPackKeys); s < end; ++s) {
+    const float* v = p.v.data + b * p.v.batch + (s - at) * p.v.time;
+    for (Index n = 0; n < p.Hkv; ++n) {
+      copy_row(v + n * p.v.head, p.Dv, width, 1.0F, p.packed_values(b * p.Hkv + n) + s * width);
+    }
   }
 }
 
@@ -48,16 +52,30 @@ struct Visible {
   Index any = 0;             // no row sees a key from here on
 };
 
-static HWY_INLINE Visible visible_keys(const AttentionProblem<float>& p, Index first_row,
-                                       Index first_key, Index tile_keys) {
+// `limits` of the strip's rows, see row_limits().
+static HWY_INLINE Visible visible_keys(const Index* limits, Index first_key, Index tile_keys) {
   Visible seen;
   for (int i = 0; i < kStripRows; ++i) {
-    const Index limit = p.limit(min(first_row + i, p.rows() - 1)) - first_key;
-    seen.limits[i] = max(0, min(tile_keys, limit));
+    seen.limits[i] = max(0, min(tile_keys, limits[i] - first_key));
   }
   seen.all = seen.limits[0];
   seen.any = seen.limits[kStripRows - 1];
   return seen;
+}
+
+// p.limit() of `count` packed rows from `first` on, the last row repeated; one division for all.
+static HWY_INLINE void row_limits(const AttentionProblem<float>& p, Index first, Index count,
+                                  Index* limits) {
+  const Index G = p.group();
+  const Index R = p.rows();
+  Index g = first % G;
+  Index last = p.causal ? first / G + p.causal_offset + 1 : p.S;
+  for (Index i = 0; i < count; ++i) {
+    limits[i] = max(0, min(p.S, last));
+    if (!p.causal || first + i + 1 >= R || ++g < G) continue;
+    g = 0;
+    ++last;
+  }
 }
 
 // logits[i][.] = q_i k_j for N vectors of keys from key j on; maxima[i] = lane maxima so far.
@@ -189,12 +207,36 @@ static HWY_INLINE void attend_strip(const ForwardScratch& w, const AttentionProb
                  out, w.width);
 }
 
-// Divides by the weights and writes a row and its lse.
-static void finish_row(const AttentionProblem<float>& p, Index b, Index n, Index r,
-                       const float* out, float sum, float top) {
-  copy_row(out, p.Dv, p.Dv, sum == 0.0F ? 0.0F : 1.0F / sum, p.row(p.out, b, n, r));
-  if (p.lse == nullptr) return;
-  p.lse[p.statistic(b, n, r)] = sum == 0.0F ? HUGE_VALF : (top + log2f(sum)) * kLn2;
+// Asks for a strip of rows early: pieces of memory too short and too far apart for the hardware
+// prefetcher.
+template <class E>
+static HWY_INLINE void prefetch_rows(const AttentionProblem<float>& p, const Heads<E>& x, Index bn,
+                                     Index first, Index width) {
+  if (first >= p.rows()) return;
+  RowCursor<E> row(p, x, bn, first);
+  for (Index r = first; r < min(first + kStripRows, p.rows()); ++r, row.next()) {
+    for (Index d = 0; d < width; d += 16) hwy::Prefetch(row.get() + d);
+  }
+}
+
+// The queries of one strip; soon those of the next, and a while later the outputs, follow.
+static HWY_INLINE void load_queries(const ForwardScratch& w, const AttentionProblem<float>& p,
+                                    Index bn, Index first, Index strip) {
+  const Index begin = strip * kStripRows;
+  RowCursor<const float> row(p, p.q, bn, first + begin);
+  for (Index i = begin; i < begin + kStripRows; ++i) {
+    copy_row(row.get(), p.D, p.D, p.scale * kLog2E, w.q + i * w.q_row);
+    if (first + i + 1 < p.rows()) row.next();
+  }
+  prefetch_rows(p, p.q, bn, first + begin + kStripRows, p.D);
+  prefetch_rows(p, p.out, bn, first + begin, p.Dv);
+}
+
+// Divides a row by its weights; its lse.
+static HWY_INLINE float finish_row(const AttentionProblem<float>& p, const float* sums, float sum,
+                                   float top, float* out) {
+  copy_row(sums, p.Dv, p.Dv, sum == 0.0F ? 0.0F : 1.0F / sum, out);
+  return sum == 0.0F ? HUGE_VALF : (top + log2f(sum)) * kLn2;
 }
 
 static Index forward_scratch(const AttentionProblem<float>& p) noexcept {
@@ -207,32 +249,33 @@ static void forward_unit(const AttentionProblem<float>& p, Index unit, float* sc
   const Index R = p.rows();
   const Index blocks = ceil_div(R, kForwardRows);
   const Index bn = unit / blocks;
-  const Index b = bn / p.Hkv;
-  const Index n = bn % p.Hkv;
   const Index first = (blocks - 1 - unit % blocks) * kForwardRows;
   const Index rows = min(kForwardRows, R - first);
   const Index strips = ceil_div(rows, kStripRows);
   const ForwardScratch w(p, scratch);
-  for (Index r = 0; r < strips * kStripRows; ++r) {
-    copy_row(p.row(p.q, b, n, min(first + r, R - 1)), p.D, p.D, p.scale * kLog2E,
-             w.q + r * w.q_row);
-    w.tops[r] = kMasked;
-  }
+  Index limits[kForwardRows];
+  row_limits(p, first, strips * kStripRows, limits);
+  for (Index r = 0; r < strips * kStripRows; ++r) w.tops[r] = kMasked;
   fill(w.out, strips * kStripRows * w.width, 0.0F);
   fill(w.weights, strips * kStripRows * kLanes, 0.0F);
 
-  for (Index s = 0; s < p.limit(first + rows - 1); s += kTileKeys) {
+  for (Index s = 0; s < limits[rows - 1]; s += kTileKeys) {
     for (Index strip = 0; strip < strips; ++strip) {
-      const Visible seen = visible_keys(p, first + strip * kStripRows, s, kTileKeys);
+      const Visible seen = visible_keys(limits + strip * kStripRows, s, kTileKeys);
       if (seen.any == 0) continue;
+      if (s == 0) load_queries(w, p, bn, first, strip);
       attend_strip(w, p, seen, strip, p.packed_keys(bn) + s * p.D,
                    p.packed_values(bn) + s * w.width);
     }
   }
-  for (Index r = 0; r < rows; ++r) {
+  RowCursor<float> out(p, p.out, bn, first);
+  float unused = 0.0F;
+  RowCursor<float> lse(p, p.lse == nullptr ? Heads<float>{&unused, 0, 0, 0} : statistics(p, p.lse),
+                       bn, first);
+  for (Index r = 0; r < rows; ++r, out.next(), lse.next()) {
     const float sum =
         hn::GetLane(hn::SumOfLanes(kFloats, hn::LoadU(kFloats, w.weights + r * kLanes)));
-    finish_row(p, b, n, first + r, w.out + r * w.width, sum, w.tops[r]);
+    *lse.get() = finish_row(p, w.out + r * w.width, sum, w.tops[r], out.get());
   }
 }
 

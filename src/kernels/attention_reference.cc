@@ -26,21 +26,19 @@ void accumulate(F a, const F* x, Index n, F* y) noexcept {
 
 template <class F>
 void pack(const AttentionProblem<F>& p, Index at, Index unit) noexcept {
-  const Index first = at / kPackKeys;
-  const Index tiles = (at + p.S - 1) / kPackKeys - first + 1;
-  const Index bn = unit / tiles;
-  const Index begin = max(at, (first + unit % tiles) * kPackKeys);
-  const Index end = min(at + p.S, (first + unit % tiles + 1) * kPackKeys);
+  const Index b = unit / pack_tiles(p, at);
+  const Index tile = at / kPackKeys + unit % pack_tiles(p, at);
   const Index width = round_up(p.Dv, kPanelKeys);
-  for (Index s = begin; s < end; ++s) {
-    const Index b = bn / p.Hkv;
-    const Index n = bn % p.Hkv;
-    const F* k = p.k.data + b * p.k.batch + (s - at) * p.k.time + n * p.k.head;
-    const F* v = p.v.data + b * p.v.batch + (s - at) * p.v.time + n * p.v.head;
-    F* key = p.packed_keys(bn) + s / kPanelKeys * kPanelKeys * p.D + s % kPanelKeys;
-    F* value = p.packed_values(bn) + s * width;
-    for (Index d = 0; d < p.D; ++d) key[d * kPanelKeys] = k[d];
-    for (Index d = 0; d < width; ++d) value[d] = d < p.Dv ? v[d] : F{0};
+  for (Index s = max(at, tile * kPackKeys); s < min(at + p.S, (tile + 1) * kPackKeys); ++s) {
+    for (Index n = 0; n < p.Hkv; ++n) {
+      const F* k = p.k.data + b * p.k.batch + (s - at) * p.k.time + n * p.k.head;
+      const F* v = p.v.data + b * p.v.batch + (s - at) * p.v.time + n * p.v.head;
+      const Index bn = b * p.Hkv + n;
+      F* key = p.packed_keys(bn) + s / kPanelKeys * kPanelKeys * p.D + s % kPanelKeys;
+      F* value = p.packed_values(bn) + s * width;
+      for (Index d = 0; d < p.D; ++d) key[d * kPanelKeys] = k[d];
+      for (Index d = 0; d < width; ++d) value[d] = d < p.Dv ? v[d] : F{0};
+    }
   }
 }
 

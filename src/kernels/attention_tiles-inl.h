@@ -148,13 +148,14 @@ static HWY_INLINE void ragged_product(Index width, const float* a, Index a_row, 
                                       Index b_row, Index begin, const Index* limits, Index rows,
                                       float* HWY_RESTRICT c, Index c_row) {
   for (Index i = 0; i < rows; ++i) {
-    for (Index k = begin; k < limits[i]; ++k) {
-      const Vector y = hn::Set(kFloats, a[i * a_row + k]);
-      for (Index x = 0; x < width; x += kLanes) {
-        const Vector sum = hn::LoadU(kFloats, c + i * c_row + x);
-        hn::StoreU(hn::MulAdd(y, hn::LoadU(kFloats, b + k * b_row + x), sum), kFloats,
-                   c + i * c_row + x);
+    if (limits[i] <= begin) continue;
+    for (Index x = 0; x < width; x += kLanes) {
+      Vector sum = hn::LoadU(kFloats, c + i * c_row + x);
+      for (Index k = begin; k < limits[i]; ++k) {
+        sum = hn::MulAdd(hn::Set(kFloats, a[i * a_row + k]), hn::LoadU(kFloats, b + k * b_row + x),
+                         sum);
       }
+      hn::StoreU(sum, kFloats, c + i * c_row + x);
     }
   }
 }
@@ -171,6 +172,35 @@ static HWY_INLINE void copy_row(const float* from, Index n, Index padded, float 
 
 static HWY_INLINE void fill(float* HWY_RESTRICT to, Index n, float value) {  // n: whole vectors
   for (Index i = 0; i < n; i += kLanes) hn::StoreU(hn::Set(kFloats, value), kFloats, to + i);
+}
+
+// Packed rows of head bn one after the other: the divisions of AttentionProblem::row() only once.
+template <class E>
+class RowCursor {
+ public:
+  HWY_INLINE RowCursor(const AttentionProblem<float>& p, const Heads<E>& x, Index bn, Index first)
+      : group_(p.group()),
+        g_(first % group_),
+        head_(x.head),
+        wrap_(x.time - (group_ - 1) * x.head),
+        row_(x.data + bn / p.Hkv * x.batch + first / group_ * x.time +
+             (bn % p.Hkv * group_ + g_) * x.head) {}
+  HWY_INLINE E* get() const { return row_; }
+  HWY_INLINE void next() {
+    const bool same_position = ++g_ < group_;
+    row_ += same_position ? head_ : wrap_;
+    if (!same_position) g_ = 0;
+  }
+
+ private:
+  Index group_, g_, head_, wrap_;
+  E* row_;
+};
+
+// [B, Hq, T] numbers as rows of one element.
+template <class E>
+static HWY_INLINE Heads<E> statistics(const AttentionProblem<float>& p, E* numbers) {
+  return {numbers, p.Hq * p.T, 1, p.T};
 }
 
 // 128-bit pieces of the rows 0, 4, 8, ... side by side.

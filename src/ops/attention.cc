@@ -47,19 +47,19 @@ void forward(Context& ctx, AttentionProblem<F> p, View out, View lse) {
   p.packed.keys = keys.data<F>();
   p.packed.values = values.data<F>();
 
-  // One region for both steps: the rows of a head start as soon as its keys are packed.
-  const Index packs = kernels::pack_units(p, Index{0});
-  const Index packs_per_head = heads == 0 ? 0 : packs / heads;
-  const Index blocks_per_head = kernels::ceil_div(p.rows(), kernels::kForwardRows);
+  // One region for both steps: the rows of a batch entry start as soon as its keys are packed.
+  const Index tiles = kernels::pack_tiles(p, Index{0});
+  const Index packs = p.B * tiles;
+  const Index units_per_batch = p.B == 0 ? 1 : kernels::forward_units(p) / p.B;
   const Index scratch = table.forward_scratch(p);
-  Progress packed(ctx, heads);
+  Progress packed(ctx, p.B);
   reserve_scratch<F>(ctx, scratch);
   for_units(ctx, packs + kernels::forward_units(p), forward_flops(p), [&](Index unit, int slot) {
     if (unit < packs) {
       table.pack(p, 0, unit);
-      packed.add(unit / packs_per_head);
+      packed.add(unit / tiles);
     } else {
-      packed.wait_for((unit - packs) / blocks_per_head, packs_per_head);
+      packed.wait_for((unit - packs) / units_per_batch, tiles);
       table.forward(p, unit - packs, ctx.impl().scratch<F>(slot, scratch));
     }
   });

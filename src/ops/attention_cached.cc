@@ -57,7 +57,7 @@ void store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, Inde
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   constexpr double kCostOfMove = 16;  // moving one element takes as long as so many flops
   const auto moved = static_cast<double>(k.size() + v.size());
-  for_units(ctx, kernels::pack_units(p, at), kCostOfMove * moved,
+  for_units(ctx, p.B * kernels::pack_tiles(p, at), kCostOfMove * moved,
             [&](Index unit, int) { table.pack(p, at, unit); });
 }
 
