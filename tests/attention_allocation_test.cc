@@ -1,34 +1,12 @@
-// Every operator new of this program is counted.
+// Memory that attention asks for once it is warm.
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
+#include "allocation_counter.h"
 #include "attention_support.h"
-
-namespace {
-std::atomic<long> num_allocations{0};
-
-void* counted(std::size_t size, std::size_t alignment) {
-  ++num_allocations;
-  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-}  // namespace
-
-void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace grouphead {
 namespace {
 
+using testing_support::allocations_of;
 using testing_support::AttentionCase;
 using testing_support::AttentionInputs;
 using testing_support::isas_under_test;
@@ -37,12 +15,14 @@ using testing_support::make_inputs;
 // Stores and attends positions [begin, end) one by one; the number of allocations.
 long decode(Context& ctx, const AttentionInputs& in, const ops::CacheSlice& cache, Tensor& out,
             Index begin, Index end) {
-  const long before = num_allocations;
-  for (Index s = begin; s < end; ++s) {
-    ops::cache_store(ctx, in.k.view().slice(1, s, s + 1), in.v.view().slice(1, s, s + 1), cache, s);
-    ops::attention_cached(ctx, in.q, cache, s + 1, {.causal = true, .causal_offset = s}, out);
-  }
-  return num_allocations - before;
+  const auto run = [&] {
+    for (Index s = begin; s < end; ++s) {
+      const ConstView k = in.k.view().slice(1, s, s + 1);
+      ops::cache_store(ctx, k, in.v.view().slice(1, s, s + 1), cache, s);
+      ops::attention_cached(ctx, in.q, cache, s + 1, {.causal = true, .causal_offset = s}, out);
+    }
+  };
+  return allocations_of(run).count;
 }
 
 TEST(AttentionAllocation, WarmDecodeStepsAllocateNothing) {
@@ -76,9 +56,7 @@ TEST(AttentionAllocation, WarmPrefillAllocatesNothing) {
     ops::attention_cached(ctx, in.q, {keys, values}, c.S, c.options(), out);
   };
   prefill();
-  const long before = num_allocations;
-  prefill();
-  EXPECT_EQ(num_allocations - before, 0);
+  EXPECT_EQ(allocations_of(prefill).count, 0);
 }
 
 }  // namespace

@@ -201,19 +201,13 @@ TEST(AttentionCached, BadOperandsAreNamed) {
   const AttentionInputs in = make_inputs(c, Dtype::f32);
   Cache cache(c, c.S, Dtype::f32);
   Tensor out({2, 3, 4, 6});
-  const auto error_of = [](auto&& call) -> std::string {
-    try {
-      call();
-    } catch (const ShapeError& error) {
-      return error.what();
-    }
-    return "no error";
-  };
   const auto store = [&](ConstView k, ConstView v, Index at) {
-    return error_of([&] { ops::cache_store(ctx, k, v, cache.slice(), at); });
+    return testing_support::error_of<ShapeError>(
+        [&] { ops::cache_store(ctx, k, v, cache.slice(), at); });
   };
   const auto attend = [&](ConstView q, Index length, View to) {
-    return error_of([&] { ops::attention_cached(ctx, q, cache.slice(), length, {}, to); });
+    return testing_support::error_of<ShapeError>(
+        [&] { ops::attention_cached(ctx, q, cache.slice(), length, {}, to); });
   };
   EXPECT_EQ(store(in.k, in.v, 0), "no error");
   EXPECT_EQ(store(in.k, in.v, 13),

@@ -296,16 +296,6 @@ TEST(AttentionForward, LargeLogitsStayExact) {
   }
 }
 
-template <class Call>
-std::string error_of(Call&& call) {
-  try {
-    call();
-  } catch (const ShapeError& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(AttentionForward, BadOperandsAreNamed) {
   Context ctx({.num_threads = 1});
   const Tensor q({2, 3, 4, 8});
@@ -314,7 +304,8 @@ TEST(AttentionForward, BadOperandsAreNamed) {
   Tensor out({2, 3, 4, 6});
   Tensor lse({2, 4, 3});
   const auto call = [&](ConstView a, ConstView b, ConstView c, View d, View e) {
-    return error_of([&] { ops::attention_forward(ctx, a, b, c, {}, d, e); });
+    return testing_support::error_of<ShapeError>(
+        [&] { ops::attention_forward(ctx, a, b, c, {}, d, e); });
   };
   EXPECT_EQ(call(q, k, v, out, lse), "no error");
   EXPECT_EQ(call(q, Tensor({2, 5, 2, 9}), v, out, lse),

@@ -137,13 +137,6 @@ class ManyThreads {
   tbb::global_control control_{tbb::global_control::max_allowed_parallelism, 8};
 };
 
-/// The same bytes in both.
-inline bool same_bits(const Tensor& a, const Tensor& b) {
-  const auto* x = static_cast<const char*>(a.view().raw());
-  return a.shape() == b.shape() && a.dtype() == b.dtype() &&
-         std::equal(x, x + a.bytes(), static_cast<const char*>(b.view().raw()));
-}
-
 /// Many lengths around lanes and tiles, group sizes, head dims and causal offsets; each value of
 /// the lists meets several of the others.
 inline std::vector<AttentionCase> attention_cases() {

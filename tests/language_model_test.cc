@@ -2,37 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
+#include "allocation_counter.h"
 #include "grouphead/models.h"
 #include "model_support.h"
-
-namespace {
-
-std::atomic<long> num_allocations{0};
-std::atomic<long> allocated_bytes{0};
-
-void* counted(std::size_t bytes, std::size_t alignment) {
-  num_allocations.fetch_add(1, std::memory_order_relaxed);
-  allocated_bytes.fetch_add(static_cast<long>(bytes), std::memory_order_relaxed);
-  const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  void* memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return counted(bytes, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace grouphead {
 namespace {
@@ -177,10 +149,6 @@ TEST(LanguageModel, ImpossibleConfigurationsAreRefused) {
             "[language_model] build: expected one call, got a second one");
 }
 
-struct Allocations {
-  long count, bytes;
-};
-
 // What one warm step takes from the heap at a cache length of `length`.
 Allocations step_allocations(Context& ctx, const LanguageModel& model, Index length) {
   KvCache cache = model.make_cache(ctx, 1, 2048);
@@ -188,10 +156,7 @@ Allocations step_allocations(Context& ctx, const LanguageModel& model, Index len
   const Tensor token = random_tokens({1, 1}, kVocabulary, 2);
   if (length > 2) model.step(ctx, random_tokens({1, length - 2}, kVocabulary, 1), cache, logits);
   for (int i = 0; i < 2; ++i) model.step(ctx, token, cache, logits);
-  const long count = num_allocations;
-  const long bytes = allocated_bytes;
-  model.step(ctx, token, cache, logits);
-  return {num_allocations - count, allocated_bytes - bytes};
+  return allocations_of([&] { model.step(ctx, token, cache, logits); });
 }
 
 TEST(LanguageModel, AWarmStepAllocatesNothingOfOurs) {

@@ -1,67 +1,22 @@
-#include "ops/linear.h"
-
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <tbb/global_control.h>
 
-#include <array>
 #include <atomic>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
 #include <limits>
-#include <new>
-#include <random>
-#include <string>
-#include <thread>
 #include <vector>
 
-// Counts what the process asks of operator new, oneDNN included: it sees the program's operators.
-// Not inlined, because the compiler would take malloc for a mismatch of delete.
-namespace {
-std::atomic<std::int64_t> g_new_bytes{0};
-}  // namespace
-
-[[gnu::noinline]] void* operator new(std::size_t bytes) {
-  g_new_bytes += static_cast<std::int64_t>(bytes);
-  if (void* const memory = std::malloc(bytes > 0 ? bytes : 1)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#include "linear_support.h"
 
 namespace grouphead {
 namespace {
 
+using namespace testing_support;  // NOLINT(google-build-using-namespace)
 using ops::Epilogue;
 using ops::Write;
 
-/// One problem: M rows, K inputs, N outputs.
-struct Size {
-  Index m, k, n;
-};
-
-std::string key(const Size& s, Isa isa) {
-  return "gemm m" + std::to_string(s.m) + " k" + std::to_string(s.k) + " n" + std::to_string(s.n) +
-         " isa=" + std::string(name_of(isa));
-}
-
-template <class F>
-Tensor random_tensor(const Shape& shape, unsigned seed) {
-  std::mt19937 engine(seed);
-  std::uniform_real_distribution<F> uniform(F{-1}, F{1});
-  Tensor out(shape, kDtypeOf<F>);
-  for (Index i = 0; i < out.size(); ++i) out.data<F>()[i] = uniform(engine);
-  return out;
-}
-
 double value_at(const Tensor& t, Index i) {
   return t.dtype() == Dtype::f32 ? static_cast<double>(t.data<float>()[i]) : t.data<double>()[i];
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.bytes() == b.bytes() &&
-         std::memcmp(a.view().raw(), b.view().raw(), static_cast<std::size_t>(a.bytes())) == 0;
 }
 
 /// A product in double, and the sum of the terms' magnitudes, to which errors are relative.
@@ -191,7 +146,7 @@ std::vector<Size> all_sizes() {
 }
 
 TEST(Linear, AllProductsMatchPlainLoopsInDouble) {
-  for (const Isa isa : available_isas()) {
+  for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 2, .isa = isa});
     for (const Size& s : all_sizes()) check_all_products<float>(ctx, s);
   }
@@ -203,7 +158,7 @@ TEST(Linear, DoublesMatchPlainLoops) {
 }
 
 TEST(Linear, EmptyDepthGivesTheBias) {
-  for (const Isa isa : available_isas()) {
+  for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 1, .isa = isa});
     const Tensor x({2, 0});
     const Tensor w({0, 3});
@@ -242,7 +197,7 @@ void check_gelu(Context& ctx, const Size& s) {
 }
 
 TEST(Linear, GeluFollowsTheBias) {
-  for (const Isa isa : available_isas()) {
+  for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 2, .isa = isa});
     for (const Size& s : {Size{1, 16, 64}, Size{7, 5, 17}, Size{300, 64, 256}, Size{1, 1, 1}}) {
       check_gelu<float>(ctx, s);
@@ -274,7 +229,7 @@ std::vector<Tensor> run_all(Context& ctx, const Tensor& x, const Tensor& w, cons
 
 TEST(Linear, BitsDoNotDependOnThreads) {
   const tbb::global_control eight(tbb::global_control::max_allowed_parallelism, 8);
-  for (const Isa isa : available_isas()) {
+  for (const Isa isa : isas_under_test()) {
     for (const Size& s : {Size{1, 256, 1024}, Size{9, 64, 300}, Size{1100, 100, 256},
                           Size{515, 256, 64}, Size{2, 1024, 1024}}) {
       const Tensor x = random_tensor<float>({s.m, s.k}, 1);
@@ -300,7 +255,7 @@ ConstView rows(const Tensor& t, Index begin, Index end) { return t.view().slice(
 
 TEST(Linear, ARowDependsOnItsRowAlone) {
   const Index m = 600;
-  for (const Isa isa : available_isas()) {
+  for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 2, .isa = isa});
     for (const Size& s : {Size{m, 64, 64}, Size{m, 256, 256}, Size{m, 100, 300}, Size{m, 17, 33},
                           Size{m, 1024, 256}, Size{m, 256, 1024}, Size{m, 1, 1}, Size{m, 3, 200},
@@ -341,7 +296,7 @@ TEST(Linear, ARowDependsOnItsRowAlone) {
 
 TEST(Linear, WeightGradientsOfBlocksAddUp) {
   const Index m = 3 * 512 + 100;
-  for (const Isa isa : available_isas()) {
+  for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 2, .isa = isa});
     const Tensor x = random_tensor<float>({m, 48}, 1);
     const Tensor d_y = random_tensor<float>({m, 80}, 2);
@@ -376,142 +331,6 @@ TEST(Linear, EitherWeightGradientMayBeAbsent) {
   ops::linear_backward_weights(ctx, x, d_y, {}, d_bias_alone);
   EXPECT_TRUE(same_bits(d_w, d_w_alone));
   EXPECT_TRUE(same_bits(d_bias, d_bias_alone));
-}
-
-TEST(Linear, ChangedWeightsAreUsedAfterInvalidation) {
-  for (const Isa isa : available_isas()) {
-    Context ctx({.num_threads = 2, .isa = isa});
-    const Tensor x = random_tensor<float>({5, 32}, 1);
-    const Tensor d_y = random_tensor<float>({5, 48}, 2);
-    Tensor w = random_tensor<float>({32, 48}, 3);
-    Tensor y({5, 48});
-    Tensor d_x({5, 32});
-    ops::PackedWeights packed;
-    ops::linear_forward(ctx, x, w, packed, {}, Epilogue::none, y);
-    ops::linear_backward_input(ctx, d_y, w, packed, Write::overwrite, d_x);
-    for (Index i = 0; i < w.size(); ++i) w.data<float>()[i] *= 2;
-    packed.invalidate();
-    Tensor y_twice({5, 48});
-    Tensor d_x_twice({5, 32});
-    ops::linear_forward(ctx, x, w, packed, {}, Epilogue::none, y_twice);
-    ops::linear_backward_input(ctx, d_y, w, packed, Write::overwrite, d_x_twice);
-    for (Index i = 0; i < y.size(); ++i) {
-      ASSERT_EQ(y_twice.data<float>()[i], 2 * y.data<float>()[i]) << name_of(isa);
-    }
-    for (Index i = 0; i < d_x.size(); ++i) {
-      ASSERT_EQ(d_x_twice.data<float>()[i], 2 * d_x.data<float>()[i]) << name_of(isa);
-    }
-  }
-}
-
-/// Bytes that one warm round of all products asks of operator new.
-std::int64_t warm_bytes(Context& ctx, const Size& s) {
-  const Tensor x = random_tensor<float>({s.m, s.k}, 1);
-  const Tensor w = random_tensor<float>({s.k, s.n}, 2);
-  const Tensor bias = random_tensor<float>({s.n}, 3);
-  Tensor y({s.m, s.n});
-  Tensor d_x = Tensor::zeros({s.m, s.k});
-  Tensor d_w = Tensor::zeros({s.k, s.n});
-  Tensor d_bias = Tensor::zeros({s.n});
-  ops::PackedWeights packed;
-  const auto run = [&] {
-    ops::linear_forward(ctx, x, w, packed, bias, Epilogue::gelu, y);
-    ops::linear_backward_input(ctx, y, w, packed, Write::add, d_x);
-    ops::linear_backward_weights(ctx, x, y, d_w, d_bias);
-  };
-  run();
-  const Index reserved = ctx.memory().reserved_bytes;
-  const std::int64_t before = g_new_bytes;
-  run();
-  EXPECT_EQ(ctx.memory().reserved_bytes, reserved) << key(s, ctx.isa());
-  return g_new_bytes - before;
-}
-
-TEST(Linear, WarmCallsAllocateNothingButOneDnnsLists) {
-  for (const Isa isa : available_isas()) {
-    Context ctx({.num_threads = 1, .isa = isa});
-    EXPECT_EQ(warm_bytes(ctx, {1, 64, 64}), 0) << name_of(isa);
-    const std::int64_t one_row = warm_bytes(ctx, {1, 1024, 2048});
-    EXPECT_EQ(warm_bytes(ctx, {50, 1024, 2048}), one_row) << name_of(isa);
-    // Two products of at most 16 calls, each below 1 KiB; none below level avx3.
-    EXPECT_LE(one_row, isa == Isa::avx3 ? 2 * 16 * 1024 : 0) << name_of(isa);
-  }
-}
-
-TEST(Linear, ContextsOfSeveralThreadsShareOnePacking) {
-  for (const Isa isa : available_isas()) {
-    const Size s{40, 96, 200};
-    const Tensor x = random_tensor<float>({s.m, s.k}, 1);
-    const Tensor w = random_tensor<float>({s.k, s.n}, 2);
-    const Tensor d_y = random_tensor<float>({s.m, s.n}, 3);
-    ops::PackedWeights packed;
-    std::array<Tensor, 3> y;
-    std::array<Tensor, 3> d_x;
-    const auto work = [&](std::size_t i) {
-      Context ctx({.num_threads = 2, .isa = isa});
-      y[i] = Tensor({s.m, s.n});
-      d_x[i] = Tensor({s.m, s.k});
-      for (int round = 0; round < 20; ++round) {
-        ops::linear_forward(ctx, x, w, packed, {}, Epilogue::none, y[i]);
-        ops::linear_backward_input(ctx, d_y, w, packed, Write::overwrite, d_x[i]);
-      }
-    };
-    std::thread first(work, 0);
-    std::thread second(work, 1);
-    first.join();
-    second.join();
-    packed.invalidate();
-    work(2);
-    for (const std::size_t i : {0U, 1U}) {
-      EXPECT_TRUE(same_bits(y[i], y[2])) << name_of(isa);
-      EXPECT_TRUE(same_bits(d_x[i], d_x[2])) << name_of(isa);
-    }
-  }
-}
-
-template <class Call>
-std::string error_of(Call&& call) {
-  try {
-    call();
-  } catch (const ShapeError& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-TEST(Linear, RefusesOperandsThatDoNotFit) {
-  Context ctx({.num_threads = 1});
-  ops::PackedWeights packed;
-  const Tensor x({2, 3});
-  const Tensor w({3, 4});
-  const Tensor w64({3, 4}, Dtype::f64);
-  const Tensor bias({4});
-  const Tensor wide({2, 6});
-  const Tensor halves({2, 3}, Dtype::bf16);
-  Tensor y({2, 4});
-  Tensor y3({3, 4});
-  Tensor d_w({3, 4});
-  const auto forward = [&](ConstView xs, ConstView ws, ConstView b, View out) {
-    return error_of([&] { ops::linear_forward(ctx, xs, ws, packed, b, Epilogue::none, out); });
-  };
-  EXPECT_EQ(forward(x, w, bias, y), "no error");
-  EXPECT_EQ(forward(x, w, Tensor({3}), y), "[linear] bias: expected [4], got [3]");
-  EXPECT_EQ(forward(x, Tensor({4, 4}), bias, y), "[linear] w: expected [3, 4], got [4, 4]");
-  EXPECT_EQ(forward(x, w64, bias, y), "[linear] w: expected f32, got f64");
-  EXPECT_EQ(forward(x, w, bias, y3), "[linear] y: expected 2 rows, got [3, 4]");
-  EXPECT_EQ(forward(wide.view().slice(1, 0, 3), w, bias, y),
-            "[linear] x: expected contiguous elements, got a strided view");
-  EXPECT_EQ(forward(halves, w, bias, y), "[linear] x: expected f32 or f64, got bf16");
-  EXPECT_EQ(forward(x, {}, bias, y), "[linear] w: expected [3, 4], got nothing");
-  EXPECT_EQ(forward({}, w, bias, y), "[linear] x: expected [..., *], got nothing");
-  EXPECT_EQ(error_of([&] { ops::linear_backward_input(ctx, y3, w, packed, Write::add, View()); }),
-            "[linear_backward] d_x: expected [..., *], got nothing");
-  EXPECT_EQ(error_of([&] { ops::linear_backward_weights(ctx, x, y3, d_w, {}); }),
-            "[linear_backward] d_y: expected 2 rows, got [3, 4]");
-  EXPECT_EQ(error_of([&] { ops::linear_backward_weights(ctx, x, y, {}, d_w); }),
-            "[linear_backward] d_bias: expected [4], got [3, 4]");
-  EXPECT_EQ(error_of([&] { ops::gemm(ctx, x, y3, y); }), "no error");
-  EXPECT_EQ(error_of([&] { ops::gemm(ctx, x, y, y); }), "[gemm] b: expected [3, *], got [2, 4]");
 }
 
 }  // namespace

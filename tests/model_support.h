@@ -2,7 +2,6 @@
 
 // What the tests of layers and models share.
 
-#include <cstring>
 #include <span>
 #include <vector>
 
@@ -108,22 +107,6 @@ inline std::vector<Tensor> call_backward(Context& ctx, const Layer& layer, Saved
   const ConstView d_y = d_out;
   layer.backward(ctx, saved, std::span(&d_y, 1), views, grads);
   return d_in;
-}
-
-inline bool same_bits(ConstView a, ConstView b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() &&
-         std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.bytes())) == 0;
-}
-
-/// The text of the Error that `body` throws; empty without one.
-template <class E, class Body>
-std::string error_of(Body&& body) {
-  try {
-    body();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "";
 }
 
 }  // namespace grouphead::testing_support

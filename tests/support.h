@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,24 @@ testing::AssertionResult is_close(ConstView got, ConstView want, const Bound& bo
   if (result.ok()) return testing::AssertionSuccess();
   return testing::AssertionFailure()
          << result.to_string() << "\n  grouphead check \"" << problem << "\"";
+}
+
+/// The same shape, type and bytes in both.
+inline bool same_bits(ConstView a, ConstView b) {
+  return a.shape() == b.shape() && a.dtype() == b.dtype() &&
+         (a.bytes() == 0 ||
+          std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.bytes())) == 0);
+}
+
+/// The text of the error of type E that `call()` throws; "no error" when it returns.
+template <class E, class Call>
+std::string error_of(Call&& call) {
+  try {
+    call();
+  } catch (const E& error) {
+    return error.what();
+  }
+  return "no error";
 }
 
 }  // namespace grouphead::testing_support

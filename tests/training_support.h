@@ -5,10 +5,10 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
-#include <cstring>
 #include <filesystem>
 #include <string>
 
+#include "support.h"
 #include "train/trainer.h"
 
 namespace grouphead::testing_support {
@@ -49,11 +49,6 @@ inline TrainerConfig tiny_config() {
           .learning_rate = 5e-3,
           .warmup_steps = 4,
           .seed = 3};
-}
-
-inline bool same_bits(ConstView a, ConstView b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() &&
-         std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.bytes())) == 0;
 }
 
 /// Whether all weights of two models have the same bits; names the first that has not.
