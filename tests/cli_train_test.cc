@@ -78,6 +78,12 @@ TEST_F(Cli, TrainWritesItsFilesAndTheResult) {
   EXPECT_EQ(std::distance(files, fs::directory_iterator()), 5);
 }
 
+TEST_F(Cli, AShortRunNeedsNoWarmUpOption) {
+  const Outcome outcome = run({"train", "--text", path("text"), "--out", path("out"), "--hidden",
+                               "16", "--steps", "2", "--seq", "16"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+}
+
 TEST_F(Cli, QuietSaysTheResultAlone) {
   const Outcome outcome = run(tiny("out", {"--quiet"}));
   EXPECT_EQ(outcome.code, 0);

@@ -24,6 +24,7 @@ struct TrainOptions {
   std::vector<std::string> text_files;
   std::string out;
   TrainerConfig config;
+  bool has_warmup = false;  // else a tenth of a new run's steps
   bool resume = false;
   bool allow_different = false;
   Index save_every = 100;
@@ -217,6 +218,7 @@ int train(const TrainOptions& options, const std::vector<ConfigOption>& config_o
   for (const ConfigOption& option : config_options) {
     if (option.option->count() > 0) option.take(options.config, config);
   }
+  if (!checkpoint && !options.has_warmup) config.warmup_steps = config.steps / 10;
   const std::vector<std::string> text_files = checkpoint && options.text_files.empty()
                                                   ? checkpoint->text_files
                                                   : absolute(options.text_files);
@@ -254,6 +256,7 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
   const auto config_options = std::make_shared<std::vector<ConfigOption>>();
   const auto add = [&](const char* names, auto TrainerConfig::*member, const char* help) {
     CLI::Option* option = verb->add_option(names, options->config.*member, help)->take_last();
+    if (option->get_name() != "--warmup") option->capture_default_str();
     config_options->push_back({option, [member](const TrainerConfig& from, TrainerConfig& to) {
                                  to.*member = from.*member;
                                }});
@@ -279,17 +282,22 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
       {rope, [](const TrainerConfig& from, TrainerConfig& to) { to.rope = from.rope; }});
   add("--yarn", &TrainerConfig::yarn_scale, "YaRN context extension by this factor");
   add("--lr", &TrainerConfig::learning_rate, "Highest learning rate")->check(CLI::PositiveNumber);
-  add("--warmup", &TrainerConfig::warmup_steps, "Steps until then")->check(CLI::NonNegativeNumber);
+  add("--warmup", &TrainerConfig::warmup_steps, "Steps until then [a tenth of --steps]")
+      ->check(CLI::NonNegativeNumber);
   add("--dropout", &TrainerConfig::dropout, "After attention and feed-forward, in [0, 1)");
   verb->add_flag("--resume", options->resume, "Go on with the run in --out, by its own options");
   verb->add_flag("--allow-different", options->allow_different,
                  "Let a resumed run differ in options, text or instruction set");
-  verb->add_option("--save-every", options->save_every, "Steps between checkpoints")->check(count);
+  verb->add_option("--save-every", options->save_every, "Steps between checkpoints")
+      ->check(count)
+      ->capture_default_str();
   verb->add_option("--validate-every", options->validate_every, "Steps between validations")
-      ->check(count);
+      ->check(count)
+      ->capture_default_str();
   verb->callback([=, &globals, &action] {
     action = [=, &globals] {
       options->config.seed = globals.seed;
+      options->has_warmup = verb->get_option("--warmup")->count() > 0;
       std::vector<ConfigOption> all = *config_options;
       all.push_back({verb->get_option("--seed"),
                      [](const TrainerConfig& from, TrainerConfig& to) { to.seed = from.seed; }});

@@ -21,9 +21,9 @@ struct TrainerConfig {
   double dropout = 0;
   Index sequence_length = 256;  ///< T
   Index batch_size = 16;        ///< B
-  Index steps = 1000;
-  double learning_rate = 1e-3;  ///< reached after warm-up, then a cosine down to a tenth
-  Index warmup_steps = 50;
+  Index steps = 400;
+  double learning_rate = 2e-3;  ///< reached after warm-up, then a cosine down to a tenth
+  Index warmup_steps = 40;
   double weight_decay = 0.1;
   double clipnorm = 1;
   std::uint64_t seed = 0;  ///< of weights, batches and dropout
