@@ -28,7 +28,7 @@ struct TrainOptions {
   bool resume = false;
   bool allow_different = false;
   Index save_every = 100;
-  Index validate_every = 100;
+  Index validate_every = 50;
 };
 
 /// An option of the configuration, and how its value goes from the command line to a run.

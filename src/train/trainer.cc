@@ -9,7 +9,7 @@
 namespace grouphead {
 namespace {
 
-constexpr Index kValidationBatches = 16;  // at most: about five training steps' worth of time
+constexpr Index kValidationBatches = 8;  // at most: about three training steps' worth of time
 
 // Seeds of streams that must not share numbers with the initial weights' stream.
 constexpr std::uint64_t kBatchStream = 0x9e3779b97f4a7c15;
