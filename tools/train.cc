@@ -241,6 +241,41 @@ int train(const TrainOptions& options, const std::vector<ConfigOption>& config_o
   return run_to_the_end(ctx, run, options, globals.quiet);
 }
 
+CLI::Range any_count() { return {Index{1}, Index{1} << 40}; }
+
+std::vector<ConfigOption> add_config_options(CLI::App& verb, TrainOptions& options) {
+  std::vector<ConfigOption> config_options;
+  const auto add = [&](const char* names, auto TrainerConfig::*member, const char* help) {
+    CLI::Option* option = verb.add_option(names, options.config.*member, help)->take_last();
+    if (option->get_name() != "--warmup") option->capture_default_str();
+    config_options.push_back({option, [member](const TrainerConfig& from, TrainerConfig& to) {
+                                to.*member = from.*member;
+                              }});
+    return option;
+  };
+  const CLI::Range size(Index{1}, Index{1} << 20);
+  add("--steps", &TrainerConfig::steps, "Steps of the whole run")->check(any_count());
+  add("--batch", &TrainerConfig::batch_size, "Sequences per step")->check(size);
+  add("--seq", &TrainerConfig::sequence_length, "Bytes per sequence")->check(size);
+  add("--hidden", &TrainerConfig::hidden_size, "Model width")
+      ->check(CLI::Range(Index{1}, Index{1} << 14));
+  add("--layers", &TrainerConfig::num_layers, "Blocks")
+      ->check(CLI::Range(Index{1}, Index{1} << 10));
+  add("--heads", &TrainerConfig::num_heads, "Query heads; they divide the width")->check(size);
+  add("--kv-heads", &TrainerConfig::num_kv_heads, "Key/value heads; they divide the query heads")
+      ->check(size);
+  CLI::Option* rope =
+      verb.add_flag("--rope,!--no-rope", options.config.rope, "Rotary position embedding");
+  config_options.push_back(
+      {rope, [](const TrainerConfig& from, TrainerConfig& to) { to.rope = from.rope; }});
+  add("--yarn", &TrainerConfig::yarn_scale, "YaRN context extension by this factor");
+  add("--lr", &TrainerConfig::learning_rate, "Highest learning rate")->check(CLI::PositiveNumber);
+  add("--warmup", &TrainerConfig::warmup_steps, "Steps until then [a tenth of --steps]")
+      ->check(CLI::NonNegativeNumber);
+  add("--dropout", &TrainerConfig::dropout, "After attention and feed-forward, in [0, 1)");
+  return config_options;
+}
+
 }  // namespace
 
 void add_train(CLI::App& app, const Globals& globals, Action& action) {
@@ -253,52 +288,23 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
       "out\n"
       "for validation. Ctrl-C saves; --resume then ends with the bits of a run never stopped.");
   const auto options = std::make_shared<TrainOptions>();
-  const auto config_options = std::make_shared<std::vector<ConfigOption>>();
-  const auto add = [&](const char* names, auto TrainerConfig::*member, const char* help) {
-    CLI::Option* option = verb->add_option(names, options->config.*member, help)->take_last();
-    if (option->get_name() != "--warmup") option->capture_default_str();
-    config_options->push_back({option, [member](const TrainerConfig& from, TrainerConfig& to) {
-                                 to.*member = from.*member;
-                               }});
-    return option;
-  };
   verb->add_option("--text", options->text_files, "Files to train on, one after the other");
   verb->add_option("--out", options->out, "Folder to write")->required();
-  const CLI::Range size(Index{1}, Index{1} << 20);
-  const CLI::Range count(Index{1}, Index{1} << 40);
-  add("--steps", &TrainerConfig::steps, "Steps of the whole run")->check(count);
-  add("--batch", &TrainerConfig::batch_size, "Sequences per step")->check(size);
-  add("--seq", &TrainerConfig::sequence_length, "Bytes per sequence")->check(size);
-  add("--hidden", &TrainerConfig::hidden_size, "Model width")
-      ->check(CLI::Range(Index{1}, Index{1} << 14));
-  add("--layers", &TrainerConfig::num_layers, "Blocks")
-      ->check(CLI::Range(Index{1}, Index{1} << 10));
-  add("--heads", &TrainerConfig::num_heads, "Query heads; they divide the width")->check(size);
-  add("--kv-heads", &TrainerConfig::num_kv_heads, "Key/value heads; they divide the query heads")
-      ->check(size);
-  CLI::Option* rope =
-      verb->add_flag("--rope,!--no-rope", options->config.rope, "Rotary position embedding");
-  config_options->push_back(
-      {rope, [](const TrainerConfig& from, TrainerConfig& to) { to.rope = from.rope; }});
-  add("--yarn", &TrainerConfig::yarn_scale, "YaRN context extension by this factor");
-  add("--lr", &TrainerConfig::learning_rate, "Highest learning rate")->check(CLI::PositiveNumber);
-  add("--warmup", &TrainerConfig::warmup_steps, "Steps until then [a tenth of --steps]")
-      ->check(CLI::NonNegativeNumber);
-  add("--dropout", &TrainerConfig::dropout, "After attention and feed-forward, in [0, 1)");
+  const std::vector<ConfigOption> config_options = add_config_options(*verb, *options);
   verb->add_flag("--resume", options->resume, "Go on with the run in --out, by its own options");
   verb->add_flag("--allow-different", options->allow_different,
                  "Let a resumed run differ in options, text or instruction set");
   verb->add_option("--save-every", options->save_every, "Steps between checkpoints")
-      ->check(count)
+      ->check(any_count())
       ->capture_default_str();
   verb->add_option("--validate-every", options->validate_every, "Steps between validations")
-      ->check(count)
+      ->check(any_count())
       ->capture_default_str();
   verb->callback([=, &globals, &action] {
     action = [=, &globals] {
       options->config.seed = globals.seed;
       options->has_warmup = verb->get_option("--warmup")->count() > 0;
-      std::vector<ConfigOption> all = *config_options;
+      std::vector<ConfigOption> all = config_options;
       all.push_back({verb->get_option("--seed"),
                      [](const TrainerConfig& from, TrainerConfig& to) { to.seed = from.seed; }});
       return train(*options, all, globals);
