@@ -55,7 +55,14 @@ class Cli : public testing_support::FolderTest {
   }
   void expect_same_files(const std::string& a, const std::string& b) const {
     for (const char* file : kFiles) {
-      EXPECT_EQ(contents_of(folder_ / a / file), contents_of(folder_ / b / file)) << file;
+      EXPECT_TRUE(contents_of(folder_ / a / file) == contents_of(folder_ / b / file))
+          << file << " differs";
+    }
+  }
+  void wait_for(const std::string& file) const {
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!fs::exists(folder_ / file) && std::chrono::steady_clock::now() < give_up) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
   void expect_refused(const Arguments& arguments, const std::string& message) const {
@@ -148,11 +155,11 @@ TEST_F(Cli, AKilledRunLeavesACheckpointThatLoads) {
     Arguments arguments = tiny("out", options);
     if (has_state) arguments.emplace_back("--resume");
     Program program(folder_, arguments);
+    wait_for("out/state.safetensors");  // before the first one there is nothing to load
     std::this_thread::sleep_for(std::chrono::milliseconds(10 + random() % 150));
     program.send(SIGKILL);
     const Outcome outcome = program.wait();
     if (outcome.code == -SIGKILL) ++killed;
-    if (!fs::exists(folder_ / "out/state.safetensors")) continue;
     const Outcome loaded = run({"generate", path("out"), "--tokens", "3"});
     EXPECT_EQ(loaded.code, 0) << loaded.err;
     if (outcome.code == 0) break;
