@@ -1,25 +1,26 @@
 #!/usr/bin/env python3
 """README's table from the lines of `grouphead bench --json`: bench/table.py < lines.json
 
-One row a problem, one column pair a number of threads: median with spread (MAD / median), the rate,
-and the share of the limit that was measured in the same run (multiply-adds; reading for decode).
+One row a problem, one column a number of threads: median with spread (MAD / median), the rate, and
+its share of the nearer limit that was measured in the same run: multiply-adds or reading memory.
 """
 import json
 import sys
 
 
-def rate(line):
-    if "tokens_per_s" in line:
-        return f"{line['tokens_per_s']:,.0f} tokens/s"
-    if line["problem"].startswith("decode"):
-        return f"{line['gb_s']:.1f} GB/s"
-    return f"{line['gflops']:.0f} GFLOP/s"
-
-
 def cell(line):
-    spread = 100 * line["mad_ms"] / line["median_ms"]
-    text = f"{line['median_ms']:.3g} ms ±{spread:.0f} %, {rate(line)}"
-    return text if line["problem"].startswith("lm.generate") else f"{text}, {line['fraction']:.0%}"
+    memory = line["gb_s"] / line["limit_gb_s"]
+    share = f", {max(line['fraction'], memory):.0%}"
+    if line["problem"].startswith("lm.generate"):  # works from the caches: neither limit applies
+        share = ""
+    if "tokens_per_s" in line:
+        rate = f"{line['tokens_per_s']:,.0f} tokens/s"
+    elif memory > line["gflops"] / line["limit_gflops"]:
+        rate = f"{line['gb_s']:.1f} GB/s"
+    else:
+        rate = f"{line['gflops']:.0f} GFLOP/s"
+    spread = line["mad_ms"] / line["median_ms"]
+    return f"{line['median_ms']:.3g} ms ±{spread:.0%}, {rate}{share}"
 
 
 rows = {}
