@@ -17,10 +17,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
 
-// Keys of one softmax step. Its K and V (2 * 256 * 64 floats at D = 64) stay in L2 while the strips
-// of a unit pass over them; a strip of logits stays in L1.
-constexpr Index kTileKeys = 256;
-constexpr Index kLogitRow = kTileKeys + 16;  // not a power of two: rows fall into different sets
+// Keys of one softmax step. Its K and V (256 KiB at D = Dv = 64) stay in L2 while the strips of a
+// unit pass over them; a strip of logits (25 KiB) stays in L1. By shape alone: steps show in the
+// last bits.
+constexpr Index kMostTileKeys = 512;
+constexpr Index kLogitRow = kMostTileKeys + 16;  // no power of two: rows fall into different sets
+static HWY_INLINE Index tile_keys(const AttentionProblem<float>& p) {
+  return p.D + p.Dv <= 128 ? kMostTileKeys : kMostTileKeys / 2;
+}
 
 static void pack_unit(const AttentionProblem<float>& p, Index at, Index unit) noexcept {
   const Index b = unit / pack_tiles(p, at);
@@ -259,9 +263,10 @@ static void forward_unit(const AttentionProblem<float>& p, Index unit, float* sc
   fill(w.out, strips * kStripRows * w.width, 0.0F);
   fill(w.weights, strips * kStripRows * kLanes, 0.0F);
 
-  for (Index s = 0; s < limits[rows - 1]; s += kTileKeys) {
+  const Index keys = tile_keys(p);
+  for (Index s = 0; s < limits[rows - 1]; s += keys) {
     for (Index strip = 0; strip < strips; ++strip) {
-      const Visible seen = visible_keys(limits + strip * kStripRows, s, kTileKeys);
+      const Visible seen = visible_keys(limits + strip * kStripRows, s, keys);
       if (seen.any == 0) continue;
       if (s == 0) load_queries(w, p, bn, first, strip);
       attend_strip(w, p, seen, strip, p.packed_keys(bn) + s * p.D,
