@@ -34,12 +34,6 @@ std::vector<CacheCost> cache_costs(const TransformerConfig& config) {
   return costs;
 }
 
-double forward_flops_per_token(const TransformerConfig& config, double visible) noexcept {
-  const auto layers = static_cast<double>(config.num_layers);
-  const double products = 2.0 * static_cast<double>(block_kernel_elements(config));
-  return layers * (products + 4.0 * static_cast<double>(config.hidden_size) * visible);
-}
-
 Index stack_param_count_edifice(const TransformerConfig& config) noexcept {
   return config.num_layers * block_kernel_elements(config);
 }

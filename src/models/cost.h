@@ -20,10 +20,6 @@ struct CacheCost {
 /// Source: Ainslie et al. 2023, arXiv:2305.13245; Edifice's table, with its constants written out.
 std::vector<CacheCost> cache_costs(const TransformerConfig& config);
 
-/// Floating-point operations of one token's forward pass that sees `visible` keys (a multiply-add
-/// counts 2): projections, feed-forward, and attention, which no sharing of heads makes cheaper.
-double forward_flops_per_token(const TransformerConfig& config, double visible) noexcept;
-
 /// The language model's trainable elements by Edifice's formula, which counts the stack's kernels
 /// only: no embedding, head, bias or norm.
 Index stack_param_count_edifice(const TransformerConfig& config) noexcept;
