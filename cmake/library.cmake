@@ -5,7 +5,7 @@ list(APPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
 find_package(OneDNN REQUIRED)
 find_package(nlohmann_json REQUIRED)
 
-set(grouphead_rooms kernels core ops nn models train io saved)
+set(grouphead_rooms kernels core ops nn graph models train io saved)
 list(TRANSFORM grouphead_rooms PREPEND src/ OUTPUT_VARIABLE grouphead_globs)
 list(TRANSFORM grouphead_globs APPEND /*.cc)
 file(GLOB grouphead_sources CONFIGURE_DEPENDS ${grouphead_globs})

@@ -87,8 +87,9 @@ TEST(AttentionBackward, StridedAndMisalignedOperandsGiveTheSameBitsAndKeepTheirS
       Strided q(in.q), k(in.k), v(in.v), out(dense.out), d_out(in.d_out);
       Strided d_q(in.q.shape(), Dtype::f32), d_k(in.k.shape(), Dtype::f32),
           d_v(in.v.shape(), Dtype::f32);
-      ops::attention_backward(ctx, q.view(), k.view(), v.view(), out.view(), dense.lse,
-                              d_out.view(), c.options(), d_q.view(), d_k.view(), d_v.view());
+      ops::attention_backward(
+          ctx, q.view(), k.view(), v.view(), out.view(), dense.lse, c.options(),
+          {.d_out = d_out.view(), .d_q = d_q.view(), .d_k = d_k.view(), .d_v = d_v.view()});
       AttentionResults got;
       got.d_q = d_q.dense();
       got.d_k = d_k.dense();
@@ -205,7 +206,8 @@ TEST(AttentionBackward, BadOperandsAreNamed) {
   const auto call = [&](ConstView some_lse, View d_q, View d_v) -> std::string {
     Tensor d_k({2, 5, 2, 8});
     try {
-      ops::attention_backward(ctx, q, k, v, out, some_lse, out, {}, d_q, d_k, d_v);
+      ops::attention_backward(ctx, q, k, v, out, some_lse, {},
+                              {.d_out = out, .d_q = d_q, .d_k = d_k, .d_v = d_v});
     } catch (const ShapeError& error) {
       return error.what();
     }

@@ -88,8 +88,8 @@ inline void run_backward(Context& ctx, const AttentionCase& c, const AttentionIn
   r.d_q = Tensor(in.q.shape(), dtype);
   r.d_k = Tensor(in.k.shape(), dtype);
   r.d_v = Tensor(in.v.shape(), dtype);
-  ops::attention_backward(ctx, in.q, in.k, in.v, r.out, r.lse, in.d_out, c.options(), r.d_q, r.d_k,
-                          r.d_v);
+  ops::attention_backward(ctx, in.q, in.k, in.v, r.out, r.lse, c.options(),
+                          {.d_out = in.d_out, .d_q = r.d_q, .d_k = r.d_k, .d_v = r.d_v});
 }
 
 /// A view in the order [B, H, T, D] with gaps behind rows and a start off every alignment. What is

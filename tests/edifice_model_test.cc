@@ -94,8 +94,8 @@ TEST(EdificeOptions, WhatCannotWorkIsRefusedByName) {
   EXPECT_THAT(refusal([](GqaOptions& o) { o.yarn_original_max_position = 0; }),
               HasSubstr("yarn_original_max_position: expected 1 or more, got 0"));
   EXPECT_THAT(refusal([](GqaOptions& o) { o.window_size = 0; }), HasSubstr("window_size"));
-  EXPECT_EQ(refusal([](GqaOptions& o) { o.dtype = Dtype::i32; }),
-            "[edifice_gqa] dtype: expected f32 or f64, got i32");
+  EXPECT_EQ(refusal([](GqaOptions& o) { o.dtype = Dtype::bf16; }),
+            "[edifice_gqa] dtype: expected f32 or f64, got bf16");
   EXPECT_THROW(edifice::param_count({.num_heads = 0}), ConfigError);
 }
 

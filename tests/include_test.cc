@@ -20,11 +20,12 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"core", {"kernels"}},  // level.h alone: which levels the processor can run
     {"ops", {"kernels", "core"}},
     {"nn", {"core", "ops"}},
-    {"models", {"core", "ops", "nn"}},
-    {"train", {"core", "ops", "nn", "models"}},
+    {"graph", {"core", "ops", "nn"}},
+    {"models", {"core", "ops", "nn", "graph"}},
+    {"train", {"core", "ops", "nn", "graph", "models"}},
     {"io", {"core"}},
-    {"saved", {"core", "ops", "nn", "models", "train", "io"}},
-    {"check", {"kernels", "core", "ops", "nn", "models", "train", "io", "saved"}},
+    {"saved", {"core", "ops", "nn", "graph", "models", "train", "io"}},
+    {"check", {"kernels", "core", "ops", "nn", "graph", "models", "train", "io", "saved"}},
     {"report", {"models"}},
 };
 

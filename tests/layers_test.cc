@@ -190,8 +190,8 @@ TEST(Dropout, KeepsTheRightShareAndScalesIt) {
 TEST(Layer, RefusesWhatCannotWorkByName) {
   EXPECT_EQ(error_of<ConfigError>([] { Dense layer({}); }),
             "[dense] units: expected 1 or more, got 0");
-  EXPECT_EQ(error_of<ConfigError>([] { Dense layer({.units = 2, .dtype = Dtype::bf16}); }),
-            "[dense] dtype: expected f32 or f64, got bf16");
+  EXPECT_EQ(error_of<ConfigError>([] { Dense layer({.units = 2, .dtype = Dtype::i32}); }),
+            "[dtype_policy] dtype: expected a floating type, got i32");
   EXPECT_THAT(error_of<ConfigError>([] { LayerNormalization layer({.epsilon = -1}); }),
               HasSubstr("[layer_normalization] epsilon: expected 0 or more, got -1"));
   EXPECT_EQ(error_of<ConfigError>([] { Embedding layer({.input_dim = 3}); }),

@@ -162,7 +162,7 @@ TEST(AdamW, ClippingScalesTheJointNormAndKeepsSmallOnes) {
   Context ctx;
   Parameter a("a", {2}, Dtype::f64);
   Parameter b("b", {1}, Dtype::f64);
-  Parameter still("still", {1}, Dtype::f64, /*trainable=*/false);
+  Parameter still("still", {1}, Dtype::f64, {.trainable = false});
   const ParameterList list = {{"a", &a}, {"b", &b}, {"still", &still}};
   const auto momentum_after = [&](double clipnorm) {
     AdamW optimizer(list, {.weight_decay = 0, .beta_1 = 0.5, .global_clipnorm = clipnorm});

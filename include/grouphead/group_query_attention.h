@@ -20,7 +20,7 @@ struct GroupQueryAttentionConfig {
   bool causal = false;   ///< every call has use_causal_mask
   Index output_dim = 0;  ///< width of y; 0: the query's
   std::string name = "grouped_query_attention";
-  Dtype dtype = Dtype::f32;
+  DtypePolicy dtype{};
 };
 
 /// GroupQueryAttention's arguments that are not tensors.

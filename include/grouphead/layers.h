@@ -17,7 +17,7 @@ struct DenseConfig {
   Activation activation = Activation::linear;
   bool use_bias = true;
   std::string name = "dense";
-  Dtype dtype = Dtype::f32;
+  DtypePolicy dtype{};
 };
 
 // Beside forward(), a layer of one input has a typed front, `layer(ctx, x)`: the same computation
@@ -52,7 +52,7 @@ struct LayerNormalizationConfig {
   double epsilon = 1e-3;
   bool random_gains = false;  ///< gamma starts at U(-sqrt 3, sqrt 3), as in Axon, instead of 1
   std::string name = "layer_normalization";
-  Dtype dtype = Dtype::f32;
+  DtypePolicy dtype{};
 };
 
 /// y = gamma (x - mean) / sqrt(variance + epsilon) + beta over the last axis, biased variance.
@@ -80,7 +80,7 @@ struct EmbeddingConfig {
   Index input_dim = 0;   ///< V
   Index output_dim = 0;  ///< M
   std::string name = "embedding";
-  Dtype dtype = Dtype::f32;
+  DtypePolicy dtype{};
 };
 
 /// Row lookup: tokens [...] (i32) to [..., M]. Errors: ShapeError for a token outside [0, V).
@@ -108,7 +108,7 @@ class Embedding final : public Layer {
 struct DropoutConfig {
   double rate = 0;  ///< in [0, 1)
   std::string name = "dropout";
-  Dtype dtype = Dtype::f32;
+  DtypePolicy dtype{};
 };
 
 /// Inverted dropout in training, identity otherwise. Numbers are Philox4x32-10 of (seed, draw,

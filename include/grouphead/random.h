@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "grouphead/tensor.h"
@@ -26,6 +27,38 @@ class RandomStream {
   std::uint64_t seed_;
   std::uint64_t next_draw_;
 };
+
+/// Which counter-based generator the bits of a draw come from.
+enum class RandomAlgorithm : std::uint8_t {
+  philox,   ///< Philox4x32-10: the fast choice
+  threefry  ///< Threefry-2x32 as JAX uses it: the bits of Keras on JAX
+};
+
+/// Keras's seed generator: draw k has the Threefry key (seed, k). Layers that drop own one.
+/// Threads: safe; draws are numbered in the order of the calls. Source: keras.random.SeedGenerator.
+class SeedGenerator {
+ public:
+  explicit SeedGenerator(std::uint32_t seed) noexcept : seed_(seed) {}
+  RandomKey next() noexcept { return {seed_, next_draw_.fetch_add(1)}; }
+  std::uint32_t seed() const noexcept { return seed_; }
+  std::uint32_t next_draw() const noexcept { return next_draw_.load(); }
+  void set_next_draw(std::uint32_t draw) noexcept { next_draw_.store(draw); }
+
+ private:
+  std::uint32_t seed_;
+  std::atomic<std::uint32_t> next_draw_{0};
+};
+
+/// One draw of a layer that drops: which generator, and its key.
+struct RandomDraw {
+  RandomAlgorithm algorithm = RandomAlgorithm::philox;
+  RandomKey key{};
+};
+
+/// Threefry-2x32, 20 rounds: 32 random bits for element `index` under (seed, draw), JAX's
+/// partitionable form: the two words of the output, of counter (index >> 32, index), XORed.
+/// Source: Salmon et al. 2011.
+std::uint32_t threefry2x32(RandomKey key, std::uint64_t index) noexcept;
 
 /// Philox4x32-10: four uniform 32-bit words for counter `block` under `key`.
 /// Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".

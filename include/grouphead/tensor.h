@@ -79,13 +79,21 @@ class Shape {
   Shape(std::initializer_list<Index> dims)
       : Shape(std::span<const Index>(dims.begin(), dims.size())) {}
   explicit Shape(std::span<const Index> dims);
+  /// A shape with axes of unknown size, -1, as symbolic tensors and build() have them; no tensor
+  /// has such a shape. Errors: ShapeError.
+  static Shape partial(std::span<const Index> dims);
+  static Shape partial(std::initializer_list<Index> dims) {
+    return partial(std::span<const Index>(dims.begin(), dims.size()));
+  }
 
+  /// Whether every axis is known.
+  bool is_complete() const noexcept;
   int rank() const noexcept { return rank_; }
   Index operator[](int axis) const noexcept { return dims_[static_cast<std::size_t>(axis)]; }
   Index back() const noexcept { return dims_[static_cast<std::size_t>(rank_ - 1)]; }
   const Index* begin() const noexcept { return dims_.data(); }
   const Index* end() const noexcept { return dims_.data() + rank_; }
-  /// Number of elements; 1 for rank 0.
+  /// Number of elements; 1 for rank 0. Of complete shapes only.
   Index size() const noexcept;
   /// `[2, 3, 4]`
   std::string to_string() const;

@@ -40,8 +40,8 @@ class AttentionCase final : public Case {
     next_ = (next_ + 1) % sets_.size();
     ops::attention_forward(ctx_, in.q, in.k, in.v, options_, out_, lse_);
     if (has_backward_) {
-      ops::attention_backward(ctx_, in.q, in.k, in.v, out_, lse_, in.d_out, options_, d_q_, d_k_,
-                              d_v_);
+      ops::attention_backward(ctx_, in.q, in.k, in.v, out_, lse_, options_,
+                              {.d_out = in.d_out, .d_q = d_q_, .d_k = d_k_, .d_v = d_v_});
     }
   }
 

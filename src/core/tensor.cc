@@ -41,6 +41,13 @@ void for_each_row(const Shape& shape, Visit&& visit) {
   }
 }
 
+std::size_t bytes_of(const Shape& shape, Dtype dtype) {
+  if (!shape.is_complete()) {
+    throw_shape_error("tensor", "shape", "known sizes", shape.to_string());
+  }
+  return static_cast<std::size_t>(shape.size() * size_of(dtype));
+}
+
 Index offset_of(const ConstView& view, const std::array<Index, kMaxRank>& at) noexcept {
   Index offset = 0;
   for (int axis = 0; axis + 1 < view.rank(); ++axis) {
@@ -122,6 +129,22 @@ Shape::Shape(std::span<const Index> dims) {
     size *= std::max<Index>(dim, 1);
     dims_[static_cast<std::size_t>(rank_++)] = dim;
   }
+}
+
+Shape Shape::partial(std::span<const Index> dims) {
+  if (dims.size() > kMaxRank) return Shape(dims);  // says what is wrong
+  Shape shape;
+  for (const Index dim : dims) {
+    if (dim < -1) {
+      throw_shape_error("shape", "axis", "a size of 0 or more, or -1", std::to_string(dim));
+    }
+    shape.dims_[static_cast<std::size_t>(shape.rank_++)] = dim;
+  }
+  return shape;
+}
+
+bool Shape::is_complete() const noexcept {
+  return std::all_of(begin(), end(), [](Index dim) { return dim >= 0; });
 }
 
 Index Shape::size() const noexcept {
@@ -237,12 +260,11 @@ void fill_zero(View view) {
 }
 
 Tensor::Tensor(const Shape& shape, Dtype dtype)
-    : storage_(detail::allocate_storage(static_cast<std::size_t>(shape.size() * size_of(dtype)))),
+    : storage_(detail::allocate_storage(bytes_of(shape, dtype))),
       view_(storage_->elements(), dtype, shape) {}
 
 Tensor::Tensor(const Shape& shape, Dtype dtype, detail::Pool& pool)
-    : storage_(pool.take(static_cast<std::size_t>(shape.size() * size_of(dtype)))),
-      view_(storage_->elements(), dtype, shape) {}
+    : storage_(pool.take(bytes_of(shape, dtype))), view_(storage_->elements(), dtype, shape) {}
 
 Tensor::Tensor(const Tensor& other) noexcept : storage_(other.storage_), view_(other.view_) {
   if (storage_ != nullptr) storage_->references.fetch_add(1, std::memory_order_relaxed);

@@ -16,7 +16,6 @@ struct DenseSaved final : Saved {
 }  // namespace
 
 Dense::Dense(const DenseConfig& config) : Layer(config.name, config.dtype), config_(config) {
-  nn::require_float(kLayer, config.dtype);
   nn::require_positive(kLayer, "units", config.units);
 }
 
@@ -25,8 +24,9 @@ Dense::~Dense() = default;
 void Dense::build(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(kLayer, projection_ != nullptr);
   const Index width = nn::built_width(kLayer, inputs);
-  projection_ = std::make_unique<detail::Projection>(Shape{width, config_.units}, 1,
-                                                     config_.use_bias, dtype(), random);
+  projection_ = std::make_unique<detail::Projection>(
+      Shape{width, config_.units}, 1, detail::ProjectionOptions{.use_bias = config_.use_bias},
+      policy(), random);
 }
 
 void Dense::apply(Context& ctx, ConstView x, View y) const {

@@ -14,7 +14,6 @@ struct DropoutSaved final : Saved {
 }  // namespace
 
 Dropout::Dropout(const DropoutConfig& config) : Layer(config.name, config.dtype), config_(config) {
-  nn::require_float(kLayer, config.dtype);
   if (!(config.rate >= 0 && config.rate < 1)) {
     detail::throw_config_error(kLayer, "rate", "0 <= rate < 1", std::to_string(config.rate));
   }

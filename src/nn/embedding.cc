@@ -26,7 +26,6 @@ Shape with_appended_axis(const Shape& shape, Index size) {
 
 Embedding::Embedding(const EmbeddingConfig& config)
     : Layer(config.name, config.dtype), config_(config) {
-  nn::require_float(kLayer, config.dtype);
   nn::require_positive(kLayer, "input_dim", config.input_dim);
   nn::require_positive(kLayer, "output_dim", config.output_dim);
 }
@@ -35,7 +34,7 @@ void Embedding::build(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(kLayer, embeddings_ != nullptr);
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
   embeddings_ = std::make_unique<Parameter>("embeddings",
-                                            Shape{config_.input_dim, config_.output_dim}, dtype());
+                                            Shape{config_.input_dim, config_.output_dim}, policy());
   nn::fill_uniform(embeddings_->edit(), -kLimit, kLimit, random.next());
 }
 
@@ -45,7 +44,7 @@ Tensor Embedding::operator()(Context& ctx, ConstView tokens) const {
   detail::require_contiguous(kLayer, "tokens", tokens);
   Tensor y = ctx.tensor(with_appended_axis(tokens.shape(), config_.output_dim), dtype());
   const Index rows = tokens.size();
-  ops::embedding_forward(ctx, tokens.reshaped({rows}), embeddings_->value(),
+  ops::embedding_forward(ctx, tokens.reshaped({rows}), embeddings_->numbers(),
                          y.view().reshaped({rows, config_.output_dim}));
   return y;
 }

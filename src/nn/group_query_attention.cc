@@ -21,7 +21,6 @@ struct AttentionSaved final : Saved {
 };
 
 void check_config(const GroupQueryAttentionConfig& config) {
-  nn::require_float(kLayer, config.dtype);
   nn::require_positive(kLayer, "head_dim", config.head_dim);
   nn::require_positive(kLayer, "num_query_heads", config.num_query_heads);
   nn::require_positive(kLayer, "num_key_value_heads", config.num_key_value_heads);
@@ -80,8 +79,8 @@ GroupQueryAttention::GroupQueryAttention(const GroupQueryAttentionConfig& config
     : Layer(config.name, config.dtype), config_(config) {
   check_config(config);
   if (config.rope) {
-    rope_tables_ =
-        std::make_shared<detail::RopeTables>(config.head_dim, *config.rope, config.dtype);
+    rope_tables_ = std::make_shared<detail::RopeTables>(config.head_dim, *config.rope,
+                                                        config.dtype.arithmetic());
   }
 }
 
@@ -101,11 +100,11 @@ void GroupQueryAttention::build(std::span<const Shape> inputs, RandomStream& ran
   const Index hq = config_.num_query_heads;
   const Index hkv = config_.num_key_value_heads;
   const Index width = config_.output_dim > 0 ? config_.output_dim : query;
-  const bool bias = config_.use_bias;
-  weights_.reset(new Weights{Projection({query, hq, d}, 1, bias, dtype(), random),
-                             Projection({key, hkv, d}, 1, bias, dtype(), random),
-                             Projection({value, hkv, d}, 1, bias, dtype(), random),
-                             Projection({hq, d, width}, 2, bias, dtype(), random)});
+  const detail::ProjectionOptions options{.use_bias = config_.use_bias};
+  weights_.reset(new Weights{Projection({query, hq, d}, 1, options, policy(), random),
+                             Projection({key, hkv, d}, 1, options, policy(), random),
+                             Projection({value, hkv, d}, 1, options, policy(), random),
+                             Projection({hq, d, width}, 2, options, policy(), random)});
 }
 
 // q, k, v of the inputs, rotated from `first_position` on by tables that hold `capacity` positions:
@@ -217,8 +216,8 @@ void GroupQueryAttention::backward(Context& ctx, Saved& saved, std::span<const C
   Tensor d_q = ctx.tensor(kept.q.shape(), dtype());
   Tensor d_k = ctx.tensor(kept.k.shape(), dtype());
   Tensor d_v = ctx.tensor(kept.v.shape(), dtype());
-  ops::attention_backward(ctx, kept.q, kept.k, kept.v, kept.out, kept.lse, d_heads, kept.options,
-                          d_q, d_k, d_v);
+  ops::attention_backward(ctx, kept.q, kept.k, kept.v, kept.out, kept.lse, kept.options,
+                          {.d_out = d_heads, .d_q = d_q, .d_k = d_k, .d_v = d_v});
   // q = rotated(query W_q + b_q), and so on
   if (rope_tables_) {
     const ops::RopeTable table = rope_tables_->covering(std::max(d_q.dim(1), d_k.dim(1)));

@@ -1,19 +1,51 @@
 #include "grouphead/layer.h"
 
+#include <atomic>
+#include <mutex>
+
+#include "core/check.h"
+#include "ops/convert.h"
 #include "ops/linear.h"
 
 namespace grouphead {
 
-Parameter::Parameter(std::string name, const Shape& shape, Dtype dtype, bool trainable)
+/// numbers() of a parameter whose type is not the one that layers compute in.
+struct Parameter::Rounded {
+  Tensor copy;
+  std::mutex mutex;
+  std::atomic<bool> is_current{false};
+};
+
+Parameter::Parameter(std::string name, const Shape& shape, const DtypePolicy& policy,
+                     ParameterOptions options)
     : name_(std::move(name)),
-      value_(Tensor::zeros(shape, dtype)),
-      trainable_(trainable),
-      packed_(std::make_unique<detail::PackedWeights>()) {}
+      policy_(policy),
+      value_(Tensor::zeros(shape, policy.variable())),
+      options_(std::move(options)),
+      packed_(std::make_unique<detail::PackedWeights>()) {
+  if (policy.compute() != policy.variable() || policy.variable() != policy.arithmetic()) {
+    rounded_ = std::make_unique<Rounded>();
+    rounded_->copy = Tensor(shape, policy.arithmetic());
+  }
+}
 
 Parameter::~Parameter() = default;
 
+ConstView Parameter::numbers() const {
+  if (!rounded_) return value_.view();
+  if (!rounded_->is_current.load(std::memory_order_acquire)) {
+    const std::lock_guard lock(rounded_->mutex);
+    if (!rounded_->is_current.load(std::memory_order_relaxed)) {
+      ops::convert_rounded(value_.view(), policy_.compute(), rounded_->copy);
+      rounded_->is_current.store(true, std::memory_order_release);
+    }
+  }
+  return std::as_const(rounded_->copy).view();
+}
+
 View Parameter::edit() {
   packed_->invalidate();
+  if (rounded_) rounded_->is_current.store(false, std::memory_order_release);
   return value_.view();
 }
 
@@ -26,7 +58,7 @@ Index count_elements(const ParameterList& parameters) noexcept {
 Grads::Grads(Context& ctx, const ParameterList& parameters) {
   for (const auto& [path, parameter] : parameters) {
     if (parameter->trainable()) {
-      sums_.try_emplace(parameter, ctx.zeros(parameter->shape(), parameter->dtype()));
+      sums_.try_emplace(parameter, ctx.zeros(parameter->shape(), parameter->gradient_dtype()));
     }
   }
 }
@@ -39,6 +71,44 @@ View Grads::of(const Parameter& parameter) {
 void Grads::zero() noexcept {
   for (auto& [parameter, sum] : sums_) fill_zero(sum);
 }
+
+void Layer::set_trainable(bool trainable) {
+  trainable_ = trainable;
+  for (const auto& [path, parameter] : parameters()) parameter->set_trainable(trainable);
+}
+
+ConfigValue Layer::get_config() const {
+  ConfigValue config;
+  config.set("name", name_);
+  config.set("trainable", trainable_);
+  config.set("dtype", config_envelope("keras", "DTypePolicy",
+                                      ConfigValue::Object{{"name", policy_.name()}}));
+  return config;
+}
+
+std::span<const std::string_view> Layer::input_names() const {
+  static constexpr std::string_view kNames[] = {"inputs"};
+  return kNames;
+}
+
+std::unique_ptr<CallArguments> Layer::arguments_from_config(const ConfigValue& keywords) const {
+  if (!keywords.is_null() && !keywords.as_object("keywords").empty()) {
+    detail::throw_config_error(name_, "call", "no keyword that this layer does not know",
+                               keywords.to_string());
+  }
+  return nullptr;
+}
+
+ConfigValue Layer::arguments_config(const CallArguments* /*arguments*/) const {
+  return ConfigValue::Object{};
+}
+
+std::vector<Shape> Layer::output_shapes(std::span<const Shape> inputs,
+                                        const CallArguments* /*arguments*/) const {
+  return {inputs[0]};
+}
+
+Dtype Layer::output_dtype(std::span<const Dtype> /*inputs*/) const { return policy_.compute(); }
 
 ParameterList Layer::parameters() const {
   ParameterList list;

@@ -20,7 +20,6 @@ struct LayerNormalizationSaved final : Saved {
 
 LayerNormalization::LayerNormalization(const LayerNormalizationConfig& config)
     : Layer(config.name, config.dtype), config_(config) {
-  nn::require_float(kLayer, config.dtype);
   if (!(config.epsilon >= 0)) {
     detail::throw_config_error(kLayer, "epsilon", "0 or more", std::to_string(config.epsilon));
   }
@@ -29,8 +28,8 @@ LayerNormalization::LayerNormalization(const LayerNormalizationConfig& config)
 void LayerNormalization::build(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(kLayer, gamma_ != nullptr);
   const Index width = nn::built_width(kLayer, inputs);
-  gamma_ = std::make_unique<Parameter>("gamma", Shape{width}, dtype());
-  beta_ = std::make_unique<Parameter>("beta", Shape{width}, dtype());
+  gamma_ = std::make_unique<Parameter>("gamma", Shape{width}, policy());
+  beta_ = std::make_unique<Parameter>("beta", Shape{width}, policy());
   if (config_.random_gains) {
     nn::fill_uniform(gamma_->edit(), -std::sqrt(3.0), std::sqrt(3.0), random.next());
   } else {
@@ -44,7 +43,8 @@ Tensor LayerNormalization::operator()(Context& ctx, const Tensor& x,
   nn::require_last_axis(kLayer, x, gamma_->shape()[0], dtype());
   Tensor y = ctx.tensor(x.shape(), dtype());
   if (saved == nullptr) {
-    ops::layer_norm_forward(ctx, x, gamma_->value(), beta_->value(), config_.epsilon, y, {}, {});
+    ops::layer_norm_forward(ctx, x, gamma_->numbers(), beta_->numbers(), config_.epsilon, y, {},
+                            {});
     return y;
   }
   auto keep = std::make_unique<LayerNormalizationSaved>();
@@ -52,8 +52,8 @@ Tensor LayerNormalization::operator()(Context& ctx, const Tensor& x,
   keep->x = x;
   keep->mean = ctx.tensor({rows}, dtype());
   keep->rstd = ctx.tensor({rows}, dtype());
-  ops::layer_norm_forward(ctx, x, gamma_->value(), beta_->value(), config_.epsilon, y, keep->mean,
-                          keep->rstd);
+  ops::layer_norm_forward(ctx, x, gamma_->numbers(), beta_->numbers(), config_.epsilon, y,
+                          keep->mean, keep->rstd);
   *saved = std::move(keep);
   return y;
 }
@@ -77,7 +77,7 @@ void LayerNormalization::backward(Context& ctx, Saved& saved, std::span<const Co
     unused = ctx.zeros(kept.x.shape(), dtype());
     d_x = unused;
   }
-  ops::layer_norm_backward(ctx, kept.x, gamma_->value(), kept.mean, kept.rstd, d_out[0],
+  ops::layer_norm_backward(ctx, kept.x, gamma_->numbers(), kept.mean, kept.rstd, d_out[0],
                            ops::Write::add, d_x, grads.of(*gamma_), grads.of(*beta_));
 }
 

@@ -12,20 +12,32 @@ View as_matrix(View x, Index columns) { return x.reshaped({x.size() / columns, c
 
 }  // namespace
 
-Projection::Projection(const Shape& kernel, int contracted_axes, bool use_bias, Dtype dtype,
-                       RandomStream& random)
-    : kernel_(std::make_unique<Parameter>("kernel", kernel, dtype)) {
+Projection::Projection(const Shape& kernel, int contracted_axes, const ProjectionOptions& options,
+                       const DtypePolicy& policy, RandomStream& random)
+    : kernel_(std::make_unique<Parameter>(
+          "kernel", kernel, policy,
+          ParameterOptions{options.trainable, options.kernel_regularizer,
+                           options.kernel_constraint})) {
   const Shape outputs(std::span<const Index>(kernel.begin() + contracted_axes, kernel.end()));
   num_outputs_ = outputs.size();
   num_inputs_ = kernel.size() / num_outputs_;
-  const double limit = nn::glorot_limit(num_inputs_, num_outputs_);
-  nn::fill_uniform(kernel_->edit(), -limit, limit, random.next());
-  if (use_bias) bias_ = std::make_unique<Parameter>("bias", outputs, dtype);
+  const Fans fans{num_inputs_, num_outputs_};
+  if (options.kernel_initializer) {
+    options.kernel_initializer->fill(kernel_->edit(), fans, random);
+  } else {
+    const double limit = nn::glorot_limit(num_inputs_, num_outputs_);
+    nn::fill_uniform(kernel_->edit(), -limit, limit, random.next());
+  }
+  if (!options.use_bias) return;
+  bias_ = std::make_unique<Parameter>(
+      "bias", outputs, policy,
+      ParameterOptions{options.trainable, options.bias_regularizer, options.bias_constraint});
+  if (options.bias_initializer) options.bias_initializer->fill(bias_->edit(), fans, random);
 }
 
 void Projection::forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View y) const {
-  const ConstView bias = bias_ ? bias_->value().reshaped({num_outputs_}) : ConstView();
-  ops::linear_forward(ctx, as_matrix(x, num_inputs_), as_matrix(kernel_->value(), num_outputs_),
+  const ConstView bias = bias_ ? bias_->numbers().reshaped({num_outputs_}) : ConstView();
+  ops::linear_forward(ctx, as_matrix(x, num_inputs_), as_matrix(kernel_->numbers(), num_outputs_),
                       kernel_->packed(), bias, epilogue, as_matrix(y, num_outputs_));
 }
 
@@ -39,7 +51,7 @@ void Projection::backward(Context& ctx, ConstView x, ConstView d_y, View d_x, Gr
                                  d_bias.has_value() ? d_bias.reshaped({num_outputs_}) : View());
   }
   if (d_x.has_value()) {
-    ops::linear_backward_input(ctx, d_rows, as_matrix(kernel_->value(), num_outputs_),
+    ops::linear_backward_input(ctx, d_rows, as_matrix(kernel_->numbers(), num_outputs_),
                                kernel_->packed(), ops::Write::add, as_matrix(d_x, num_inputs_));
   }
 }

@@ -3,19 +3,32 @@
 #include <memory>
 #include <string>
 
+#include "grouphead/initializers.h"
 #include "grouphead/layer.h"
 #include "ops/linear.h"
 
 namespace grouphead::detail {
 
+/// What Keras's dense layers let the user choose about kernel and bias.
+struct ProjectionOptions {
+  bool use_bias = true;
+  bool trainable = true;
+  Initializer kernel_initializer{};  ///< none: Glorot-uniform
+  Initializer bias_initializer{};    ///< none: zeros
+  Regularizer kernel_regularizer{};
+  Regularizer bias_regularizer{};
+  Constraint kernel_constraint{};
+  Constraint bias_constraint{};
+};
+
 /// y = x kernel + bias, the part that Dense and the four projections of attention share: a kernel
 /// whose leading axes are contracted, K elements in all, and whose other axes, N elements, stand in
-/// y; the bias has the latter. Kernels start Glorot-uniform with fans K and N (Keras reads them off
-/// the einsum), biases at zero.
+/// y; the bias has the latter. Initializers get the fans K and N, as Keras reads them off the
+/// einsum.
 class Projection {
  public:
-  Projection(const Shape& kernel, int contracted_axes, bool use_bias, Dtype dtype,
-             RandomStream& random);
+  Projection(const Shape& kernel, int contracted_axes, const ProjectionOptions& options,
+             const DtypePolicy& policy, RandomStream& random);
 
   Index num_inputs() const noexcept { return num_inputs_; }    ///< K
   Index num_outputs() const noexcept { return num_outputs_; }  ///< N

@@ -129,8 +129,9 @@ void attention_forward(Context& ctx, ConstView q, ConstView k, ConstView v,
 }
 
 void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v, ConstView out,
-                        ConstView lse, ConstView d_out, const AttentionOptions& options, View d_q,
-                        View d_k, View d_v) {
+                        ConstView lse, const AttentionOptions& options,
+                        const BackwardOperands& operands) {
+  const auto& [d_out, d_scores, d_q, d_k, d_v, d_bias] = operands;
   constexpr std::string_view kName = "attention_backward";
   check_operands(kName, q, k, v);
   const Dtype dtype = q.dtype();

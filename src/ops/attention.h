@@ -1,31 +1,63 @@
 #pragma once
 
 #include "grouphead/context.h"
+#include "grouphead/random.h"
 
 namespace grouphead::ops {
+
+/// What a query that sees no key attends to.
+enum class MaskedRows : std::uint8_t {
+  zeros,   ///< nothing: zeros, also as gradients; lse = +inf
+  uniform  ///< every key alike: the mean of the values; q and k get no gradient from it
+};
 
 struct AttentionOptions {
   double scale = 0;  ///< on q k; 0: 1 / sqrt(D)
   bool causal = false;
   Index causal_offset = 0;  ///< key j is visible to query t iff j <= t + causal_offset
+  /// Key j is visible to query t iff |t + causal_offset - j| < window; 0: everywhere.
+  Index window = 0;
+  /// bool or u8 (nonzero = visible), [B or 1, Hq or 1, T or 1, S or 1], any strides; absent: all.
+  ConstView mask{};
+  ConstView key_mask{};    ///< bool [B, S]: which keys are real; absent: all
+  ConstView query_mask{};  ///< bool [B, T]: other queries see nothing; absent: all
+  /// Added to the scaled products: q's type, [B or 1, Hq or 1, T or 1, S or 1], any strides.
+  ConstView bias{};
+  MaskedRows masked_rows = MaskedRows::zeros;
+  /// Each probability is dropped with this rate, the others divided by 1 - rate; element
+  /// ((b Hq + h) T + t) S + j of the draw decides. Needs `draw`. In [0, 1].
+  double dropout_rate = 0;
+  RandomDraw draw{};
 };
 
-/// out = softmax(mask(scale q k^T)) v. Query head h reads key/value head h / G. A query that sees
-/// nothing gives zeros and lse = +inf.
+/// out = dropout(softmax(mask(scale q k^T + bias))) v. Query head h reads key/value head h / G.
 ///
 /// Shapes  q [B, T, Hq, D], k [B, S, Hkv, D], v [B, S, Hkv, Dv], out [B, T, Hq, Dv]: last axis
 ///         contiguous, other strides free; lse [B, Hq, T] contiguous, or absent. f32 or f64.
 /// Memory  packed K and V: B * Hkv * (S rounded up to 16) * (D + Dv) elements, and per thread a few
-///         hundred KiB
+///         hundred KiB. With masks also a note of B' Hq' T integers and one for each tile of the
+///         mask: nothing grows as T x S
 /// Source  Dao et al. 2022, arXiv:2205.14135; Ainslie et al. 2023, arXiv:2305.13245
 void attention_forward(Context& ctx, ConstView q, ConstView k, ConstView v,
                        const AttentionOptions& options, View out, View lse);
 
-/// The gradients of attention_forward, from its operands, `out` and `lse`. Overwrites d_q, d_k,
-/// d_v.
+/// scores = the probabilities before dropout, [B, Hq, T, S] contiguous, by slabs from the lse of
+/// attention_forward. The only T x S array, and the caller's.
+void attention_scores(Context& ctx, ConstView q, ConstView k, ConstView lse,
+                      const AttentionOptions& options, View scores);
+
+/// What attention_backward is given and what it overwrites.
+struct BackwardOperands {
+  ConstView d_out{};
+  ConstView d_scores{};  ///< [B, Hq, T, S]: cotangent of attention_scores; absent: none
+  View d_q{}, d_k{}, d_v{};
+  View d_bias{};  ///< of options.bias, contiguous; summed where the bias is broadcast; absent: none
+};
+
+/// The gradients of attention_forward (and attention_scores), from its operands, `out` and `lse`.
 void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v, ConstView out,
-                        ConstView lse, ConstView d_out, const AttentionOptions& options, View d_q,
-                        View d_k, View d_v);
+                        ConstView lse, const AttentionOptions& options,
+                        const BackwardOperands& operands);
 
 /// Keys and values of one layer in a KvCache's layout: keys [B, Hkv, P/16, D, 16],
 /// values [B, Hkv, P, Dp], Dp = Dv rounded up to 16.

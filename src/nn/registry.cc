@@ -1,0 +1,38 @@
+// Which classes can be made from a configuration.
+
+#include "nn/registry.h"
+
+#include "core/check.h"
+#include "grouphead/serialization.h"
+
+namespace grouphead {
+namespace {
+
+struct Entry {
+  std::string_view class_name;
+  nn::LayerFactory make;
+};
+// One line per class, in the order of the alphabet.
+constexpr Entry kEntries[] = {
+    {"", nullptr},
+};
+
+}  // namespace
+
+std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue& config) {
+  for (const Entry& entry : kEntries) {
+    if (entry.class_name == class_name && entry.make != nullptr) return entry.make(config);
+  }
+  detail::throw_config_error("make_layer", "class_name", "a layer that this library has",
+                             class_name);
+}
+
+std::shared_ptr<Layer> layer_from_config(const ConfigValue& envelope) {
+  return make_layer(envelope["class_name"].as_string("class_name"), envelope["config"]);
+}
+
+ConfigValue layer_to_config(const Layer& layer) {
+  return config_envelope("keras.layers", layer.class_name(), layer.get_config());
+}
+
+}  // namespace grouphead

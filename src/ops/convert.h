@@ -1,0 +1,18 @@
+#pragma once
+
+// Conversions between element types.
+
+#include "grouphead/tensor.h"
+
+namespace grouphead::ops {
+
+constexpr bool is_floating(Dtype dtype) noexcept {
+  return dtype == Dtype::f32 || dtype == Dtype::f64 || dtype == Dtype::bf16 || dtype == Dtype::f16;
+}
+
+/// to = from, rounded to the numbers that `grid` has: the cast to `grid` and back, in one pass.
+/// With `grid` = to.dtype() a plain conversion. Both contiguous, of equal size, any floating types;
+/// `to` may be `from`. Errors: ShapeError.
+void convert_rounded(ConstView from, Dtype grid, View to);
+
+}  // namespace grouphead::ops
