@@ -2,51 +2,10 @@
 
 #include <optional>
 
+#include "grouphead/dense.h"
 #include "grouphead/layer.h"
 
 namespace grouphead {
-
-namespace detail {
-class Projection;
-}
-
-enum class Activation : std::uint8_t { linear, gelu };  ///< gelu: exact, by erf
-
-struct DenseConfig {
-  Index units = 0;  ///< N >= 1
-  Activation activation = Activation::linear;
-  bool use_bias = true;
-  std::string name = "dense";
-  DtypePolicy dtype{};
-};
-
-// Beside forward(), a layer of one input has a typed front, `layer(ctx, x)`: the same computation
-// (forward() calls it) without containers. Without `saved` it allocates nothing once the Context
-// is warm.
-
-/// y = activation(x kernel + bias). Shapes: x [..., M], kernel [M, N], bias [N], y [..., N].
-/// Source: keras.layers.Dense.
-class Dense final : public Layer {
- public:
-  /// Errors: ConfigError for units below 1.
-  explicit Dense(const DenseConfig& config);
-  ~Dense() override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
-  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
-                             std::unique_ptr<Saved>* saved) const override;
-  void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
-                Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
-
-  const DenseConfig& config() const noexcept { return config_; }
-  Tensor operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved = nullptr) const;
-  /// Inference into a given output.
-  void apply(Context& ctx, ConstView x, View y) const;
-
- private:
-  DenseConfig config_;
-  std::unique_ptr<detail::Projection> projection_;  // null before build()
-};
 
 struct LayerNormalizationConfig {
   double epsilon = 1e-3;
