@@ -1,4 +1,4 @@
-#include "grouphead/layers.h"
+#include "grouphead/dense.h"
 #include "nn/layer_checks.h"
 #include "nn/projection.h"
 #include "ops/elementwise.h"

@@ -1,4 +1,4 @@
-#include "grouphead/layers.h"
+#include "grouphead/dropout.h"
 #include "nn/layer_checks.h"
 #include "ops/elementwise.h"
 

@@ -1,6 +1,6 @@
 #include <array>
 
-#include "grouphead/layers.h"
+#include "grouphead/embedding.h"
 #include "nn/initializers.h"
 #include "nn/layer_checks.h"
 #include "ops/elementwise.h"

@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "grouphead/layers.h"
+#include "grouphead/normalization.h"
 #include "nn/initializers.h"
 #include "nn/layer_checks.h"
 #include "ops/elementwise.h"
