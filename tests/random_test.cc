@@ -1,10 +1,12 @@
 #include "grouphead/random.h"
 
 #include <Random123/philox.h>
+#include <Random123/threefry.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#undef philox4x32  // Random123 has a macro of this name
+#undef philox4x32  // Random123 has macros of these names
+#undef threefry2x32
 
 namespace grouphead {
 namespace {
@@ -33,6 +35,29 @@ TEST(Philox, AgreesWithRandom123) {
     const r123::Philox4x32::key_type philox_key = {{low(key.seed), low(key.seed >> 32)}};
     const auto want = philox(counter, philox_key);
     EXPECT_THAT(philox4x32(key, block).words, ElementsAre(want[0], want[1], want[2], want[3]));
+  }
+}
+
+TEST(Threefry, AgreesWithRandom123) {
+  r123::Threefry2x32_R<20> threefry;
+  RandomKey key{1, 2};
+  for (std::uint64_t index = 1; index != 0; index <<= 1) {
+    key = {key.seed * 6364136223846793005U + index, key.draw * 2862933555777941757U + 3037000493U};
+    const auto low = [](std::uint64_t x) { return static_cast<std::uint32_t>(x); };
+    const r123::Threefry2x32::ctr_type counter = {{low(index >> 32), low(index)}};
+    const r123::Threefry2x32::key_type words = {{low(key.seed), low(key.draw)}};
+    const auto want = threefry(counter, words);
+    EXPECT_EQ(threefry2x32(key, index), want[0] ^ want[1]);
+  }
+}
+
+TEST(Threefry, GivesTheBitsOfJax) {
+  // Source: JAX 0.10.2, jax.random.bits(jax.random.wrap_key_data([1337, 0]), (4,)) and of [7, 3].
+  constexpr std::uint32_t kFirst[] = {0xbfd69700, 0x9922df03, 0x4f16c9d8, 0xc254e854};
+  constexpr std::uint32_t kSecond[] = {0x2df8a3cc, 0x9a674d3b, 0xb6ca6111, 0xbe863904};
+  for (std::uint64_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(threefry2x32({1337, 0}, i), kFirst[i]);
+    EXPECT_EQ(threefry2x32({7, 3}, i), kSecond[i]);
   }
 }
 
