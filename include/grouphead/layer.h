@@ -160,6 +160,8 @@ class Layer {
 
   /// Keras's exported class name, which its files hold.
   virtual std::string_view class_name() const { return "Layer"; }
+  /// The module of the class in Keras's files.
+  virtual std::string_view module() const { return "keras.layers"; }
   /// Keras's configuration: what makes the layer again. The base has name, trainable, dtype.
   virtual ConfigValue get_config() const;
   /// Keras's names of the operands, in order; a layer of a list of inputs has one name, `inputs`.
@@ -172,7 +174,7 @@ class Layer {
   /// Shapes and types of the outputs for inputs of these (-1: unknown). Errors: ShapeError.
   virtual std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                            const CallArguments* arguments) const;
-  virtual Dtype output_dtype(std::span<const Dtype> inputs) const;
+  virtual Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const;
 
   /// Makes and initialises the parameters for inputs of these shapes, whose sizes may be unknown
   /// where no parameter depends on them. Errors: ShapeError for shapes the layer cannot take;
@@ -208,10 +210,13 @@ class Layer {
 
  protected:
   /// The numbers of `tensor`, in the layer's arithmetic type: rounded to policy().compute() on the
-  /// way. Integers and bools come back as they are.
-  Tensor received(Context& ctx, const Tensor& tensor) const;
+  /// way. Integers and bools come back as they are. A layer that Keras makes with autocast=False
+  /// returns widened().
+  virtual Tensor received(Context& ctx, const Tensor& tensor) const;
   /// `tensor` as it leaves the layer: in policy().compute(). Integers and bools stay.
-  Tensor leaving(Context& ctx, Tensor tensor) const;
+  virtual Tensor leaving(Context& ctx, Tensor tensor) const;
+  /// The numbers of `tensor` in the layer's arithmetic type, not rounded to policy().compute().
+  Tensor widened(Context& ctx, const Tensor& tensor) const;
 
  private:
   std::string name_;

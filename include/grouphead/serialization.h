@@ -11,7 +11,17 @@ namespace grouphead {
 /// files lack take that version's meaning. Errors: ConfigError for an unknown class, an unknown key
 /// or a value that the layer refuses. Source: keras.layers.deserialize.
 std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue& config);
-/// The same from Keras's envelope {"class_name", "config", ...}.
+/// An operation that Keras writes between the layers of a functional model, such as `NotEqual` of
+/// `ids != 0`, from its module (`keras.src.ops.numpy`), class and configuration; "dtype" in it is
+/// ours (default float32) and decides the type of gradients, since results have the types that the
+/// operands' and Keras's rules give.
+///
+/// Operands stand in the order of Keras's call, absent where the call has a literal; literals and
+/// keywords come by arguments_from_config({"args": [null for a tensor, else the literal], ...}).
+/// Errors: ConfigError for an operation that this library does not have.
+std::shared_ptr<Layer> make_operation(std::string_view module, std::string_view class_name,
+                                      const ConfigValue& config);
+/// A layer or an operation from Keras's envelope {"module", "class_name", "config", ...}.
 std::shared_ptr<Layer> layer_from_config(const ConfigValue& envelope);
 /// Keras's envelope of a layer.
 ConfigValue layer_to_config(const Layer& layer);

@@ -108,7 +108,10 @@ std::vector<Shape> Layer::output_shapes(std::span<const Shape> inputs,
   return {inputs[0]};
 }
 
-Dtype Layer::output_dtype(std::span<const Dtype> /*inputs*/) const { return policy_.compute(); }
+Dtype Layer::output_dtype(std::span<const Dtype> /*inputs*/,
+                          const CallArguments* /*arguments*/) const {
+  return policy_.compute();
+}
 
 ParameterList Layer::parameters() const {
   ParameterList list;

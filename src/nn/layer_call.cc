@@ -29,6 +29,14 @@ Tensor Layer::received(Context& ctx, const Tensor& tensor) const {
   return numbers;
 }
 
+Tensor Layer::widened(Context& ctx, const Tensor& tensor) const {
+  if (!tensor.has_value() || !ops::is_floating(tensor.dtype())) return tensor;
+  if (tensor.dtype() == dtype()) return tensor;
+  Tensor numbers = ctx.tensor(tensor.shape(), dtype());
+  ops::convert_rounded(tensor, dtype(), numbers);
+  return numbers;
+}
+
 Tensor Layer::leaving(Context& ctx, Tensor tensor) const {
   if (!tensor.has_value() || !ops::is_floating(tensor.dtype())) return tensor;
   if (tensor.dtype() == policy_.compute()) return tensor;

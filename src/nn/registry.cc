@@ -17,6 +17,8 @@ constexpr Entry kEntries[] = {
     {"", nullptr},
 };
 
+constexpr std::string_view kOperationModules = "keras.src.ops.";
+
 }  // namespace
 
 std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue& config) {
@@ -28,11 +30,16 @@ std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue
 }
 
 std::shared_ptr<Layer> layer_from_config(const ConfigValue& envelope) {
-  return make_layer(envelope["class_name"].as_string("class_name"), envelope["config"]);
+  const std::string& class_name = envelope["class_name"].as_string("class_name");
+  const ConfigValue& module = envelope["module"];
+  if (module.is_string() && module.as_string("module").starts_with(kOperationModules)) {
+    return make_operation(module.as_string("module"), class_name, envelope["config"]);
+  }
+  return make_layer(class_name, envelope["config"]);
 }
 
 ConfigValue layer_to_config(const Layer& layer) {
-  return config_envelope("keras.layers", layer.class_name(), layer.get_config());
+  return config_envelope(layer.module(), layer.class_name(), layer.get_config());
 }
 
 }  // namespace grouphead
