@@ -4,14 +4,17 @@
 #include <limits>
 
 #include "models/cost.h"
+#include "report/attention_map.h"
 #include "report/chart.h"
 #include "report/training_report.h"
+#include "support.h"
 
 namespace grouphead::report {
 namespace {
 
 using testing::HasSubstr;
 using testing::Not;
+using testing_support::error_of;
 
 TEST(CacheCosts, AreTheTableOfTheEdificePage) {
   const std::vector<CacheCost> costs = cache_costs({});
@@ -56,6 +59,23 @@ TEST(EscapeHtml, LetsNoMarkupOrBrokenTextThrough) {
   EXPECT_EQ(escape_html("\xe2\x82"), "\xef\xbf\xbd\xef\xbf\xbd");
 }
 
+TEST(AttentionMaps, HoldAPictureForEachHead) {
+  const Tensor scores = Tensor::from({1, 2, 1, 2}, {1, 0, 0.25F, 0.75F});
+  const std::string html = attention_maps({scores, scores});
+  for (const char* caption : {"layer 1, head 1", "layer 1, head 2", "layer 2, head 2"}) {
+    EXPECT_THAT(html, HasSubstr(caption));
+  }
+  // A bitmap 2 pixels wide and 1 high, its row padded to 4 bytes: shades 255 and 0, then 128 and
+  // round(255 sqrt 0.75) = 221.
+  EXPECT_THAT(html, HasSubstr("data:image/bmp;base64,Qk0"));
+  EXPECT_THAT(html, HasSubstr("bjIUAP8AAAA='>"));
+  EXPECT_THAT(html, HasSubstr("bjIUAIDdAAA='>"));
+  EXPECT_EQ(error_of<ShapeError>([] {
+              attention_maps({Tensor({2, 1, 1, 1})});
+            }),
+            "[attention_maps] scores: expected [1, *, *, *], got [2, 1, 1, 1]");
+}
+
 TEST(TrainingReport, IsOnePageWithoutTheNetwork) {
   const TrainingRun run{.configuration = {{"text", "<b>"}},
                         .model = {},
@@ -65,14 +85,17 @@ TEST(TrainingReport, IsOnePageWithoutTheNetwork) {
                         .validation_losses = {4.6},
                         .tokens_per_second = 1000,
                         .seconds = 2,
-                        .sample = "int main() {}"};
+                        .sample = "int main() {}",
+                        .attended = "ab",
+                        .attention_scores = {Tensor::from({1, 1, 2, 2}, {1, 0, 0.5, 0.5})}};
   const std::string html = training_report_html(run);
   EXPECT_THAT(html, HasSubstr("<svg"));
   EXPECT_THAT(html, HasSubstr("4.600"));
   EXPECT_THAT(html, HasSubstr("GQA (this model)"));
   EXPECT_THAT(html, HasSubstr("int main() {}"));
   EXPECT_THAT(html, HasSubstr("&lt;b&gt;"));
-  for (const char* outside : {"http", "src=", "<script", "@import", "url("}) {
+  EXPECT_THAT(html, HasSubstr("layer 1, head 1"));
+  for (const char* outside : {"http", "src='/", "src=\"", "<script", "@import", "url("}) {
     EXPECT_THAT(html, Not(HasSubstr(outside)));
   }
 }

@@ -7,6 +7,7 @@
 
 #include "grouphead/version.h"
 #include "models/cost.h"
+#include "report/attention_map.h"
 #include "report/chart.h"
 
 namespace grouphead::report {
@@ -21,6 +22,8 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .tiles { display: flex; flex-wrap: wrap; gap: 12px; margin: 16px 0; }
 .tile { border: 1px solid #e2e8f0; border-radius: 8px; padding: 10px 16px; min-width: 130px; }
 .tile b { display: block; font-size: 22px; } .tile span { color: #4a5568; font-size: 13px; }
+.maps { display: flex; flex-wrap: wrap; gap: 10px; } .maps figure { margin: 0; } .maps figcaption { font-size: 12px; color: #4a5568; }
+.maps img { width: 100px; height: 100px; image-rendering: pixelated; border: 1px solid #e2e8f0; }
 svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: #4a5568; }
 svg text.title { font-size: 14px; font-weight: 600; fill: #1a202c; }
 svg .grid { stroke: #e2e8f0; }
@@ -51,6 +54,15 @@ std::string configuration_table(const TrainingRun& run) {
     html += fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", escape_html(name), escape_html(value));
   }
   return html + "</table>\n";
+}
+
+std::string attention_section(const TrainingRun& run) {
+  return fmt::format(
+             "<h2>Attention</h2>\n<p class='note'>Which earlier bytes (columns) each byte (rows) "
+             "of "
+             "this text looks at; heads {} to a key/value head.</p>\n<pre>{}</pre>\n",
+             run.model.num_heads / run.model.num_kv_heads, escape_html(run.attended)) +
+         attention_maps(run.attention_scores);
 }
 
 std::string cache_table(const TransformerConfig& model) {
@@ -86,6 +98,7 @@ std::string training_report_html(const TrainingRun& run) {
   if (!run.sample.empty()) {
     html += fmt::format("<h2>What it writes</h2>\n<pre>{}</pre>\n", escape_html(run.sample));
   }
+  if (!run.attention_scores.empty()) html += attention_section(run);
   html += cache_table(run.model);
   html += configuration_table(run);
   return html + "</body>\n</html>\n";

@@ -19,7 +19,9 @@ struct TrainingRun {
   std::vector<double> validation_losses;  ///< nats per byte
   double tokens_per_second = 0;
   double seconds = 0;
-  std::string sample;  ///< text the model wrote; empty: left out
+  std::string sample;                    ///< text the model wrote; empty: left out
+  std::string attended;                  ///< text that the attention maps are of
+  std::vector<Tensor> attention_scores;  ///< one tensor [1, Hq, T, T] per layer; empty: left out
 };
 
 /// One self-contained page: numbers, curves as inline SVG, configuration, speed, cache table.
