@@ -1,5 +1,7 @@
 #pragma once
 
+#include "grouphead/activation.h"
+#include "grouphead/initializers.h"
 #include "grouphead/layer.h"
 
 namespace grouphead {
@@ -8,12 +10,18 @@ namespace detail {
 class Projection;
 }
 
-enum class Activation : std::uint8_t { linear, gelu };  ///< gelu: exact, by erf
-
+/// Keras's arguments; no initializer means Keras's default.
 struct DenseConfig {
   Index units = 0;  ///< N >= 1
   Activation activation = Activation::linear;
   bool use_bias = true;
+  Initializer kernel_initializer{};  ///< none: "glorot_uniform"
+  Initializer bias_initializer{};    ///< none: "zeros"
+  Regularizer kernel_regularizer{};
+  Regularizer bias_regularizer{};
+  Regularizer activity_regularizer{};
+  Constraint kernel_constraint{};
+  Constraint bias_constraint{};
   std::string name = "dense";
   DtypePolicy dtype{};
 };
@@ -23,12 +31,16 @@ struct DenseConfig {
 // is warm.
 
 /// y = activation(x kernel + bias). Shapes: x [..., M], kernel [M, N], bias [N], y [..., N].
-/// Source: keras.layers.Dense.
+/// Hands the mask on. Source: keras.layers.Dense.
 class Dense final : public Layer {
  public:
   /// Errors: ConfigError for units below 1.
   explicit Dense(const DenseConfig& config);
   ~Dense() override;
+  std::string_view class_name() const override { return "Dense"; }
+  ConfigValue get_config() const override;
+  std::vector<Shape> output_shapes(std::span<const Shape> inputs,
+                                   const CallArguments* arguments) const override;
   void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
@@ -42,6 +54,9 @@ class Dense final : public Layer {
   void apply(Context& ctx, ConstView x, View y) const;
 
  private:
+  /// Rounds what the activation is applied to as Keras stores it.
+  void round_product(View product) const;
+
   DenseConfig config_;
   std::unique_ptr<detail::Projection> projection_;  // null before build()
 };

@@ -162,7 +162,8 @@ class Layer {
   virtual std::string_view class_name() const { return "Layer"; }
   /// The module of the class in Keras's files.
   virtual std::string_view module() const { return "keras.layers"; }
-  /// Keras's configuration: what makes the layer again. The base has name, trainable, dtype.
+  /// Keras's configuration: what makes the layer again. The base has name, trainable, dtype
+  /// and, where there is one, activity_regularizer.
   virtual ConfigValue get_config() const;
   /// Keras's names of the operands, in order; a layer of a list of inputs has one name, `inputs`.
   virtual std::span<const std::string_view> input_names() const;

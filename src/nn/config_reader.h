@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "grouphead/activation.h"
 #include "grouphead/choice.h"
 #include "grouphead/dtype_policy.h"
 
@@ -29,6 +30,8 @@ class ConfigReader {
   std::string name(std::string_view fallback) { return string("name", fallback); }
   bool trainable() { return boolean("trainable", true); }
   DtypePolicy dtype();
+  /// `activation`, a name; linear when absent or null.
+  Activation activation() { return Activation(string("activation", "linear")); }
 
   bool has(std::string_view key) const noexcept { return config_.contains(key); }
   /// Errors: ConfigError for the first key that was not asked for.

@@ -1,6 +1,8 @@
 #include "grouphead/dense.h"
+
 #include "nn/layer_checks.h"
-#include "nn/projection.h"
+#include "nn/projection_config.h"
+#include "ops/convert.h"
 #include "ops/elementwise.h"
 
 namespace grouphead {
@@ -15,25 +17,51 @@ struct DenseSaved final : Saved {
 
 }  // namespace
 
-Dense::Dense(const DenseConfig& config) : Layer(config.name, config.dtype), config_(config) {
+Dense::Dense(const DenseConfig& config)
+    : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {
   nn::require_positive(kLayer, "units", config.units);
 }
 
 Dense::~Dense() = default;
 
+ConfigValue Dense::get_config() const {
+  ConfigValue config = Layer::get_config();
+  config.set("units", config_.units);
+  config.set("activation", config_.activation.name());
+  config.set("use_bias", config_.use_bias);
+  nn::write_initializers_and_regularizers(config_, config);
+  nn::write_constraints(config_, config);
+  config.set("quantization_config", nullptr);
+  return config;
+}
+
+std::vector<Shape> Dense::output_shapes(std::span<const Shape> inputs,
+                                        const CallArguments* /*arguments*/) const {
+  nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
+  nn::require_last_axis(kLayer, inputs[0], projection_ ? projection_->num_inputs() : -1);
+  return {nn::with_last_axis(inputs[0], config_.units)};
+}
+
 void Dense::build(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(kLayer, projection_ != nullptr);
   const Index width = nn::built_width(kLayer, inputs);
   projection_ = std::make_unique<detail::Projection>(
-      Shape{width, config_.units}, 1, detail::ProjectionOptions{.use_bias = config_.use_bias},
-      policy(), random);
+      Shape{width, config_.units}, 1,
+      nn::projection_options(config_, config_.use_bias, trainable()), policy(), random);
 }
 
 void Dense::apply(Context& ctx, ConstView x, View y) const {
   nn::require_built(kLayer, projection_ != nullptr);
   nn::require_last_axis(kLayer, x, projection_->num_inputs(), dtype());
-  const bool gelu = config_.activation == Activation::gelu;
-  projection_->forward(ctx, x, gelu ? ops::Epilogue::gelu : ops::Epilogue::none, y);
+  const bool is_fused = config_.activation == Activation::gelu && policy().compute() == dtype();
+  projection_->forward(ctx, x, is_fused ? ops::Epilogue::gelu : ops::Epilogue::none, y);
+  if (is_fused || config_.activation == Activation::linear) return;
+  round_product(y);
+  ops::activation_forward(ctx, config_.activation, y, y);
+}
+
+void Dense::round_product(View product) const {
+  if (policy().compute() != dtype()) ops::convert_rounded(product, policy().compute(), product);
 }
 
 Tensor Dense::operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved) const {
@@ -46,12 +74,13 @@ Tensor Dense::operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* 
   }
   auto keep = std::make_unique<DenseSaved>();
   keep->x = x;
-  if (config_.activation == Activation::gelu) {
+  if (config_.activation == Activation::linear) {
+    projection_->forward(ctx, x, ops::Epilogue::none, y);
+  } else {
     keep->pre_activation = ctx.tensor(y.shape(), dtype());
     projection_->forward(ctx, x, ops::Epilogue::none, keep->pre_activation);
-    ops::gelu_forward(ctx, keep->pre_activation, y);
-  } else {
-    projection_->forward(ctx, x, ops::Epilogue::none, y);
+    round_product(keep->pre_activation);
+    ops::activation_forward(ctx, config_.activation, keep->pre_activation, y);
   }
   *saved = std::move(keep);
   return y;
@@ -74,7 +103,7 @@ void Dense::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_ou
     return;
   }
   Tensor d_pre = ctx.tensor(kept.pre_activation.shape(), dtype());
-  ops::gelu_backward(ctx, kept.pre_activation, d_out[0], d_pre);
+  ops::activation_backward(ctx, config_.activation, kept.pre_activation, d_out[0], d_pre);
   projection_->backward(ctx, kept.x, d_pre, d_in[0], grads);
 }
 

@@ -83,6 +83,7 @@ ConfigValue Layer::get_config() const {
   config.set("trainable", trainable_);
   config.set("dtype", config_envelope("keras", "DTypePolicy",
                                       ConfigValue::Object{{"name", policy_.name()}}));
+  if (activity_regularizer_) config.set("activity_regularizer", activity_regularizer_.config());
   return config;
 }
 

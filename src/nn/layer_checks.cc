@@ -31,12 +31,16 @@ void require_count(std::string_view layer, std::string_view what, std::size_t co
   throw_shape_error(layer, what, expected, std::to_string(count));
 }
 
+void require_last_axis(std::string_view layer, const Shape& shape, Index width) {
+  const bool fits = shape.rank() >= 1 && (width < 0 || shape.back() < 0 || shape.back() == width);
+  if (fits) return;
+  throw_shape_error(layer, "input", "[..., " + (width < 0 ? "*" : std::to_string(width)) + "]",
+                    shape.to_string());
+}
+
 void require_last_axis(std::string_view layer, const ConstView& x, Index width, Dtype dtype) {
-  const bool fits = x.has_value() && x.rank() >= 1 && (width < 0 || x.shape().back() == width);
-  if (!fits) {
-    throw_shape_error(layer, "input", "[..., " + (width < 0 ? "*" : std::to_string(width)) + "]",
-                      x.has_value() ? x.shape().to_string() : "nothing");
-  }
+  if (!x.has_value()) throw_shape_error(layer, "input", "a tensor", "nothing");
+  require_last_axis(layer, x.shape(), width);
   detail::require_dtype(layer, "input", x, dtype);
 }
 

@@ -25,6 +25,8 @@ void require_count(std::string_view layer, std::string_view what, std::size_t co
 /// Errors: ShapeError unless x has rank 1 or more, `width` (-1: any) as last axis, and type
 /// `dtype`.
 void require_last_axis(std::string_view layer, const ConstView& x, Index width, Dtype dtype);
+/// The same of a shape, whose axes may be unknown.
+void require_last_axis(std::string_view layer, const Shape& shape, Index width);
 /// The widths of build(): ShapeError for another number of shapes, or for rank 0 or width 0.
 Index built_width(std::string_view layer, std::span<const Shape> inputs);
 
@@ -53,7 +55,8 @@ inline Shape with_last_axis(const Shape& shape, Index width) {
   std::array<Index, kMaxRank> dims{};
   std::copy(shape.begin(), shape.end(), dims.begin());
   dims[static_cast<std::size_t>(shape.rank() - 1)] = width;
-  return Shape(std::span<const Index>(dims.data(), static_cast<std::size_t>(shape.rank())));
+  return Shape::partial(
+      std::span<const Index>(dims.data(), static_cast<std::size_t>(shape.rank())));
 }
 
 }  // namespace grouphead::nn

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "grouphead/activation.h"
 #include "grouphead/context.h"
 #include "grouphead/random.h"
 #include "grouphead/rope.h"
@@ -24,6 +25,16 @@ void layer_norm_backward(Context& ctx, ConstView x, ConstView gamma, ConstView m
 void gelu_forward(Context& ctx, ConstView x, View y);
 /// d_x = d_y (Phi(x) + x phi(x)); d_x may be d_y.
 void gelu_backward(Context& ctx, ConstView x, ConstView d_y, View d_x);
+
+/// y = activation(x), softmax over the last axis; y may be x.
+void activation_forward(Context& ctx, Activation activation, ConstView x, View y);
+/// d_x from the activation's argument x; d_x may be d_y. Memory: for softmax its result again.
+void activation_backward(Context& ctx, Activation activation, ConstView x, ConstView d_y, View d_x);
+
+/// y = exp(x - max) / sum over the last axis; y may be x.
+void softmax_forward(Context& ctx, ConstView x, View y);
+/// d_x = y (d_y - sum(y d_y)) over the last axis, from the result y; d_x may be d_y.
+void softmax_backward(Context& ctx, ConstView y, ConstView d_y, View d_x);
 
 /// y = a + b; y may be a or b.
 void add(Context& ctx, ConstView a, ConstView b, View y);
