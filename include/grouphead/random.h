@@ -2,7 +2,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
 
+#include "grouphead/config_value.h"
 #include "grouphead/tensor.h"
 
 namespace grouphead {
@@ -34,20 +38,52 @@ enum class RandomAlgorithm : std::uint8_t {
   threefry  ///< Threefry-2x32 as JAX uses it: the bits of Keras on JAX
 };
 
-/// Keras's seed generator: draw k has the Threefry key (seed, k). Layers that drop own one.
-/// Threads: safe; draws are numbered in the order of the calls. Source: keras.random.SeedGenerator.
+/// Keras's seed generator: its state is the pair (seed, draws so far), and draw k has the Threefry
+/// key (seed, k). Layers that drop own one. Threads: safe; draws are numbered in the order of the
+/// calls. Source: keras.random.SeedGenerator.
 class SeedGenerator {
  public:
-  explicit SeedGenerator(std::uint32_t seed) noexcept : seed_(seed) {}
+  explicit SeedGenerator(std::uint32_t seed, std::string name = "seed_generator")
+      : seed_(seed), name_(std::move(name)) {}
   RandomKey next() noexcept { return {seed_, next_draw_.fetch_add(1)}; }
   std::uint32_t seed() const noexcept { return seed_; }
   std::uint32_t next_draw() const noexcept { return next_draw_.load(); }
   void set_next_draw(std::uint32_t draw) noexcept { next_draw_.store(draw); }
 
+  /// Keras's configuration, seed and name. As in Keras, the draws so far are not part of it.
+  ConfigValue get_config() const;
+
  private:
   std::uint32_t seed_;
+  std::string name_;
   std::atomic<std::uint32_t> next_draw_{0};
 };
+
+/// The seed of an initializer: none, an integer, or a generator that others may share.
+class Seed {
+ public:
+  Seed() = default;  ///< none: each draw takes a key of the model's stream
+  /// Every draw gives the same numbers. Errors: ConfigError unless 0 <= seed < 2^32.
+  Seed(Index seed);                      // NOLINT(google-explicit-constructor)
+  Seed(int seed) : Seed(Index{seed}) {}  // NOLINT(google-explicit-constructor)
+  /// Each draw takes the generator's next key.
+  Seed(std::shared_ptr<SeedGenerator> generator);  // NOLINT(google-explicit-constructor)
+  /// From an integer, null, or Keras's envelope of a SeedGenerator. Errors: ConfigError.
+  static Seed from_config(const ConfigValue& config);
+
+  /// What from_config() takes.
+  ConfigValue config() const;
+  /// The Threefry key of the next draw.
+  RandomKey next(RandomStream& random) const;
+
+ private:
+  std::optional<std::uint32_t> seed_;
+  std::shared_ptr<SeedGenerator> generator_;
+  ConfigValue config_;
+};
+
+/// An integer seed by the next draw of a stream: what a layer takes where the user gives none.
+std::uint32_t draw_seed(RandomStream& random) noexcept;
 
 /// One draw of a layer that drops: which generator, and its key.
 struct RandomDraw {

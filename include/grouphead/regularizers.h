@@ -24,4 +24,20 @@ class RegularizerRule {
 };
 using Regularizer = Choice<RegularizerRule>;
 
+/// Keras's regularizers. Factors are finite and not negative: ConfigError. As in Keras, l1 and
+/// orthogonal keep theirs in f32, and the derivative of |x| at 0 is 1.
+namespace regularizers {
+
+/// factor sum |x|
+Regularizer l1(double factor = 0.01);
+/// factor sum x^2
+Regularizer l2(double factor = 0.01);
+/// l1 sum |x| + l2 sum x^2
+Regularizer l1_l2(double l1 = 0, double l2 = 0);
+/// factor times the mean |cos| of the angles between all pairs of `rows` (or `columns`) of a
+/// matrix. Where there is only one the penalty is 0 (Keras: NaN).
+Regularizer orthogonal(double factor = 0.01, std::string_view mode = "rows");
+
+}  // namespace regularizers
+
 }  // namespace grouphead

@@ -1,7 +1,8 @@
+#include "grouphead/embedding.h"
+
 #include <array>
 
-#include "grouphead/embedding.h"
-#include "nn/initializers.h"
+#include "grouphead/initializers.h"
 #include "nn/layer_checks.h"
 #include "ops/elementwise.h"
 
@@ -9,7 +10,6 @@ namespace grouphead {
 namespace {
 
 constexpr std::string_view kLayer = "embedding";
-constexpr double kLimit = 0.05;  // keras.initializers.RandomUniform
 
 struct EmbeddingSaved final : Saved {
   Tensor tokens;
@@ -35,7 +35,7 @@ void Embedding::build(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
   embeddings_ = std::make_unique<Parameter>("embeddings",
                                             Shape{config_.input_dim, config_.output_dim}, policy());
-  nn::fill_uniform(embeddings_->edit(), -kLimit, kLimit, random.next());
+  initializers::random_uniform()->fill(embeddings_->edit(), fans_of(embeddings_->shape()), random);
 }
 
 Tensor Embedding::operator()(Context& ctx, ConstView tokens) const {

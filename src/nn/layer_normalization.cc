@@ -1,7 +1,7 @@
 #include <cmath>
 
+#include "grouphead/initializers.h"
 #include "grouphead/normalization.h"
-#include "nn/initializers.h"
 #include "nn/layer_checks.h"
 #include "ops/elementwise.h"
 
@@ -30,11 +30,10 @@ void LayerNormalization::build(std::span<const Shape> inputs, RandomStream& rand
   const Index width = nn::built_width(kLayer, inputs);
   gamma_ = std::make_unique<Parameter>("gamma", Shape{width}, policy());
   beta_ = std::make_unique<Parameter>("beta", Shape{width}, policy());
-  if (config_.random_gains) {
-    nn::fill_uniform(gamma_->edit(), -std::sqrt(3.0), std::sqrt(3.0), random.next());
-  } else {
-    nn::fill_ones(gamma_->edit());
-  }
+  const Initializer gains = config_.random_gains
+                                ? initializers::random_uniform(-std::sqrt(3.0), std::sqrt(3.0))
+                                : initializers::ones();
+  gains->fill(gamma_->edit(), fans_of(gamma_->shape()), random);
 }
 
 Tensor LayerNormalization::operator()(Context& ctx, const Tensor& x,

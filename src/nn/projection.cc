@@ -1,7 +1,5 @@
 #include "nn/projection.h"
 
-#include "nn/initializers.h"
-
 namespace grouphead::detail {
 namespace {
 
@@ -22,17 +20,14 @@ Projection::Projection(const Shape& kernel, int contracted_axes, const Projectio
   num_outputs_ = outputs.size();
   num_inputs_ = kernel.size() / num_outputs_;
   const Fans fans{num_inputs_, num_outputs_};
-  if (options.kernel_initializer) {
-    options.kernel_initializer->fill(kernel_->edit(), fans, random);
-  } else {
-    const double limit = nn::glorot_limit(num_inputs_, num_outputs_);
-    nn::fill_uniform(kernel_->edit(), -limit, limit, random.next());
-  }
+  if (options.kernel_initializer) options.kernel_initializer->fill(kernel_->edit(), fans, random);
   if (!options.use_bias) return;
   bias_ = std::make_unique<Parameter>(
       "bias", outputs, policy,
       ParameterOptions{options.trainable, options.bias_regularizer, options.bias_constraint});
-  if (options.bias_initializer) options.bias_initializer->fill(bias_->edit(), fans, random);
+  if (options.bias_initializer) {
+    options.bias_initializer->fill(bias_->edit(), fans_of(outputs), random);
+  }
 }
 
 void Projection::forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View y) const {

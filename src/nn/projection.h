@@ -13,8 +13,8 @@ namespace grouphead::detail {
 struct ProjectionOptions {
   bool use_bias = true;
   bool trainable = true;
-  Initializer kernel_initializer{};  ///< none: Glorot-uniform
-  Initializer bias_initializer{};    ///< none: zeros
+  Initializer kernel_initializer = initializers::glorot_uniform();  ///< none: zeros
+  Initializer bias_initializer = initializers::zeros();
   Regularizer kernel_regularizer{};
   Regularizer bias_regularizer{};
   Constraint kernel_constraint{};
@@ -23,8 +23,8 @@ struct ProjectionOptions {
 
 /// y = x kernel + bias, the part that Dense and the four projections of attention share: a kernel
 /// whose leading axes are contracted, K elements in all, and whose other axes, N elements, stand in
-/// y; the bias has the latter. Initializers get the fans K and N, as Keras reads them off the
-/// einsum.
+/// y; the bias has the latter. The kernel's initializer gets the fans K and N, as Keras reads them
+/// off the einsum.
 class Projection {
  public:
   Projection(const Shape& kernel, int contracted_axes, const ProjectionOptions& options,

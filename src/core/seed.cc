@@ -1,0 +1,59 @@
+// Keras's seeds.
+
+#include "core/check.h"
+#include "grouphead/random.h"
+
+namespace grouphead {
+namespace {
+
+std::uint32_t checked_seed(const ConfigValue& seed) {
+  const Index value = seed.as_integer("seed");
+  if (value < 0 || value >= Index{1} << 32) {
+    detail::throw_config_error("seed", "seed", "0 <= seed < 2^32", seed.to_string());
+  }
+  return static_cast<std::uint32_t>(value);
+}
+
+}  // namespace
+
+ConfigValue SeedGenerator::get_config() const {
+  return ConfigValue::Object{{"seed", Index{seed_}}, {"name", name_}};
+}
+
+Seed::Seed(Index seed) : seed_(checked_seed(seed)), config_(seed) {}
+
+Seed::Seed(std::shared_ptr<SeedGenerator> generator)
+    : generator_(std::move(generator)),
+      config_(config_envelope("keras.random", "SeedGenerator", generator_->get_config())) {}
+
+Seed Seed::from_config(const ConfigValue& config) {
+  if (config.is_null()) return {};
+  if (!config.is_object()) return config.as_integer("seed");
+  if (config["class_name"] != ConfigValue("SeedGenerator")) {
+    detail::throw_config_error("seed", "class_name", "SeedGenerator",
+                               config["class_name"].to_string());
+  }
+  Seed seed;
+  // One without a seed begins anywhere: its draws are those of no seed.
+  const ConfigValue& own = config["config"];
+  if (!own["seed"].is_null()) {
+    const std::string name =
+        own["name"].is_null() ? "seed_generator" : own["name"].as_string("name");
+    seed = std::make_shared<SeedGenerator>(checked_seed(own["seed"]), name);
+  }
+  seed.config_ = config;
+  return seed;
+}
+
+ConfigValue Seed::config() const { return config_; }
+
+RandomKey Seed::next(RandomStream& random) const {
+  if (generator_) return generator_->next();
+  return {seed_ ? *seed_ : draw_seed(random), 0};
+}
+
+std::uint32_t draw_seed(RandomStream& random) noexcept {
+  return philox4x32(random.next(), 0).words[0];
+}
+
+}  // namespace grouphead
