@@ -15,8 +15,8 @@ struct DenseConfig {
   Index units = 0;  ///< N >= 1
   Activation activation = Activation::linear;
   bool use_bias = true;
-  Initializer kernel_initializer{};  ///< none: "glorot_uniform"
-  Initializer bias_initializer{};    ///< none: "zeros"
+  Initializer kernel_initializer = initializers::glorot_uniform();
+  Initializer bias_initializer = initializers::zeros();
   Regularizer kernel_regularizer{};
   Regularizer bias_regularizer{};
   Regularizer activity_regularizer{};

@@ -20,7 +20,8 @@ Projection::Projection(const Shape& kernel, int contracted_axes, const Projectio
   num_outputs_ = outputs.size();
   num_inputs_ = kernel.size() / num_outputs_;
   const Fans fans{num_inputs_, num_outputs_};
-  if (options.kernel_initializer) options.kernel_initializer->fill(kernel_->edit(), fans, random);
+  const Initializer& start = options.kernel_initializer;
+  (start ? start : initializers::glorot_uniform())->fill(kernel_->edit(), fans, random);
   if (!options.use_bias) return;
   bias_ = std::make_unique<Parameter>(
       "bias", outputs, policy,

@@ -13,8 +13,8 @@ namespace grouphead::detail {
 struct ProjectionOptions {
   bool use_bias = true;
   bool trainable = true;
-  Initializer kernel_initializer = initializers::glorot_uniform();  ///< none: zeros
-  Initializer bias_initializer = initializers::zeros();
+  Initializer kernel_initializer{};  ///< none: Glorot-uniform
+  Initializer bias_initializer{};    ///< none: zeros
   Regularizer kernel_regularizer{};
   Regularizer bias_regularizer{};
   Constraint kernel_constraint{};
