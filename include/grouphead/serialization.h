@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "grouphead/layer.h"
 
@@ -11,6 +12,8 @@ namespace grouphead {
 /// files lack take that version's meaning. Errors: ConfigError for an unknown class, an unknown key
 /// or a value that the layer refuses. Source: keras.layers.deserialize.
 std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue& config);
+/// The class names that make_layer() knows, in the order of the alphabet.
+std::vector<std::string_view> layer_class_names();
 /// An operation that Keras writes between the layers of a functional model, such as `NotEqual` of
 /// `ids != 0`, from its module (`keras.src.ops.numpy`), class and configuration; "dtype" in it is
 /// ours (default float32) and decides the type of gradients, since results have the types that the

@@ -29,6 +29,14 @@ std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue
                              class_name);
 }
 
+std::vector<std::string_view> layer_class_names() {
+  std::vector<std::string_view> names;
+  for (const Entry& entry : kEntries) {
+    if (entry.make != nullptr) names.push_back(entry.class_name);
+  }
+  return names;
+}
+
 std::shared_ptr<Layer> layer_from_config(const ConfigValue& envelope) {
   const std::string& class_name = envelope["class_name"].as_string("class_name");
   const ConfigValue& module = envelope["module"];
