@@ -149,14 +149,5 @@ TEST(Golden, FoldersWithoutCasesEndWithTwo) {
   EXPECT_EQ(run_grouphead("check --golden " + (folder / "notes.txt").string()).exit_code, 2);
 }
 
-TEST(Golden, KerasFormatIsNotAvailableYet) {
-  const fs::path folder = empty_folder();
-  fs::copy(kEdifice / "gqa_tiny.safetensors", folder);
-  std::ofstream(folder / "cases.json") << "{}";
-  const CommandResult result = run_grouphead("check --golden " + folder.string());
-  EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.output, HasSubstr("cases in Keras's format are not available yet"));
-}
-
 }  // namespace
 }  // namespace grouphead::check

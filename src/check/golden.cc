@@ -6,6 +6,7 @@
 
 #include "check/compare.h"
 #include "check/edifice_case.h"
+#include "check/keras_golden.h"
 #include "grouphead/rope.h"
 #include "io/safetensors.h"
 
@@ -129,10 +130,7 @@ std::vector<fs::path> safetensors_files(const fs::path& folder) {
 
 std::vector<GoldenResult> run_golden(Context& ctx, const fs::path& folder) {
   if (!fs::is_directory(folder)) refuse(folder, "a folder", "something else or nothing");
-  if (fs::exists(folder / "cases.json")) {
-    refuse(folder, "Edifice cases (*.safetensors alone)",
-           "cases.json: cases in Keras's format are not available yet");
-  }
+  if (fs::exists(folder / "cases.json")) return run_keras_golden(ctx, folder);
   std::vector<GoldenResult> results;
   for (const fs::path& path : safetensors_files(folder)) {
     const std::string name = path.filename().string();

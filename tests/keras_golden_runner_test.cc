@@ -1,0 +1,138 @@
+// The runner of golden folders in Keras's format notices whatever is wrong with a case.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+
+#include "check/keras_golden.h"
+#include "command.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+
+namespace grouphead::check {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing_support::CommandResult;
+using testing_support::run_grouphead;
+
+const fs::path kKeras = GROUPHEAD_SOURCE_DIR "/tests/golden/keras";
+
+using ChangeCase = std::function<void(ConfigValue&)>;
+using ChangeFile = std::function<void(io::Safetensors&)>;
+
+ConfigValue entry_named(std::string_view list, std::string_view name) {
+  const std::string file = std::string(list) + ".json";
+  const ConfigValue document = io::parse_json(io::read_file(kKeras / file), file);
+  for (const ConfigValue& entry : document[list].as_list(list)) {
+    if (entry["name"] == ConfigValue(name)) return entry;
+  }
+  throw IoError("no such entry");
+}
+
+void write_list(const fs::path& folder, std::string_view list, ConfigValue::List entries) {
+  ConfigValue document;
+  document.set(list, std::move(entries));
+  io::write_file(folder / (std::string(list) + ".json"), io::json_text(document, 1));
+}
+
+/// A folder with one stored case, changed.
+fs::path changed(std::string_view name, const ChangeCase& change_case = {},
+                 const ChangeFile& change_file = {}) {
+  const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
+  const fs::path folder = fs::path(testing::TempDir()) / (std::string("keras_") + test->name());
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  ConfigValue fields = entry_named("cases", name);
+  io::Safetensors file = io::read_safetensors(kKeras / fields["file"].as_string("file"));
+  fields.set("file", "x.safetensors");
+  if (change_case) change_case(fields);
+  if (change_file) change_file(file);
+  write_list(folder, "cases", {fields});
+  io::write_safetensors(folder / "x.safetensors", file);
+  return folder;
+}
+
+/// The lines of the failures; empty when all passed.
+std::vector<std::string> failures(const fs::path& folder) {
+  Context ctx({.num_threads = 1});
+  std::vector<std::string> lines;
+  for (const GoldenResult& result : run_golden(ctx, folder)) {
+    if (!result.passed) lines.push_back(result.line);
+  }
+  return lines;
+}
+
+TEST(KerasRunner, StoredCasesPass) {
+  EXPECT_THAT(failures(changed("regularizer_02")), ElementsAre());
+  EXPECT_THAT(failures(changed("constraint_02")), ElementsAre());
+}
+
+TEST(KerasRunner, AWrongNumberIsNamed) {
+  const fs::path folder = changed("regularizer_02", {}, [](io::Safetensors& file) {
+    file.tensors.at("r02.gradient").data<float>()[1] += 1e-4F;
+  });
+  EXPECT_THAT(failures(folder),
+              ElementsAre(AllOf(HasSubstr("regularizer_02: r02.gradient[0, 1]: got"),
+                                HasSubstr("want"), HasSubstr("bound 2.50e-07"))));
+  const CommandResult result = run_grouphead("check --quiet --golden " + folder.string());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.output, HasSubstr("0 passed, 1 failed"));
+}
+
+TEST(KerasRunner, UnknownFieldsAndKindsFail) {
+  const auto failure_of = [](std::string_view key, const ConfigValue& value) {
+    return failures(
+        changed("regularizer_02", [&](ConfigValue& fields) { fields.set(key, value); }));
+  };
+  EXPECT_THAT(failure_of("colour", "red"), ElementsAre(HasSubstr("got colour")));
+  EXPECT_THAT(failure_of("kind", "sonnet"), ElementsAre(HasSubstr("got sonnet")));
+  EXPECT_THAT(failure_of("layer", "L3"), ElementsAre(HasSubstr("L3")));
+  EXPECT_THAT(failure_of("call", ConfigValue::Object{{"input", "r02.input"}, {"twice", true}}),
+              ElementsAre(HasSubstr("got twice")));
+  EXPECT_THAT(failure_of("config", ConfigValue::Object{{"l1", 0.1}, {"l2", 0.1}, {"l0", 0.1}}),
+              ElementsAre(HasSubstr("l0")));
+}
+
+TEST(KerasRunner, WhatIsExpectedMustBeCompared) {
+  EXPECT_THAT(failures(changed("regularizer_02",
+                               [](ConfigValue& fields) {
+                                 ConfigValue::List expect = fields["expect"].as_list("expect");
+                                 expect.emplace_back("r02.input");
+                                 fields.set("expect", expect);
+                               })),
+              ElementsAre(HasSubstr("r02.input: expected by the case, but nothing computes it")));
+  EXPECT_THAT(
+      failures(changed("regularizer_02",
+                       [](ConfigValue& fields) { fields.set("expect", ConfigValue::List{}); })),
+      ElementsAre(HasSubstr("names no result")));
+  EXPECT_THAT(failures(changed(
+                  "regularizer_02",
+                  [](ConfigValue& fields) { fields.set("tolerance", ConfigValue::Object{}); })),
+              ElementsAre(HasSubstr("tolerance of r02.value")));
+  EXPECT_THAT(failures(changed("regularizer_02", {},
+                               [](io::Safetensors& file) { file.tensors.erase("r02.value"); })),
+              ElementsAre(HasSubstr("r02.value")));
+}
+
+TEST(KerasRunner, ModelsAreListedAsFailed) {
+  EXPECT_THAT(failures(changed("model_a2_seq_plain")),
+              ElementsAre("model_a2_seq_plain: model files are not read yet"));
+}
+
+TEST(KerasRunner, FoldersWithoutCasesEndWithTwo) {
+  const fs::path folder = changed("regularizer_02");
+  write_list(folder, "cases", {});
+  EXPECT_EQ(run_grouphead("check --golden " + folder.string()).exit_code, 2);
+  io::write_file(folder / "cases.json", "{");
+  EXPECT_EQ(run_grouphead("check --golden " + folder.string()).exit_code, 2);
+}
+
+}  // namespace
+}  // namespace grouphead::check

@@ -1,0 +1,35 @@
+// Keras's own numbers: every case of tests/golden/keras, at every level.
+
+#include "check/keras_golden.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "support.h"
+
+namespace grouphead::check {
+namespace {
+
+using testing::UnorderedElementsAreArray;
+
+const std::string kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras";
+const std::vector<std::string> kGroups = {"constraint", "initializers", "regularizer"};
+
+class KerasGolden : public testing::TestWithParam<std::string> {};
+
+TEST_P(KerasGolden, NumbersAreKeras) {
+  for (const Isa isa : testing_support::isas_under_test()) {
+    Context ctx({.num_threads = 2, .isa = isa});
+    for (const GoldenResult& result : run_keras_golden(ctx, kFolder, GetParam())) {
+      EXPECT_TRUE(result.passed) << name_of(isa) << " " << result.line;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, KerasGolden, testing::ValuesIn(kGroups),
+                         [](const auto& each) { return each.param; });
+
+}  // namespace
+}  // namespace grouphead::check
