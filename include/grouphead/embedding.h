@@ -1,23 +1,35 @@
 #pragma once
 
+#include "grouphead/initializers.h"
 #include "grouphead/layer.h"
 
 namespace grouphead {
 
+/// Keras's arguments.
 struct EmbeddingConfig {
   Index input_dim = 0;   ///< V
   Index output_dim = 0;  ///< M
+  Initializer embeddings_initializer = initializers::random_uniform();
+  Regularizer embeddings_regularizer{};
+  Constraint embeddings_constraint{};
+  bool mask_zero = false;  ///< token 0 is padding: the output's mask is tokens != 0
   std::string name = "embedding";
   DtypePolicy dtype{};
+  Regularizer activity_regularizer{};
 };
 
-/// Row lookup: tokens [...] (i32) to [..., M]. Errors: ShapeError for a token outside [0, V).
+/// Row lookup: tokens [...] to [..., M]. Tokens are i32; forward() takes any type, floating numbers
+/// are cut off towards 0. Errors: ShapeError for a token outside [0, V).
 /// Tokens have no gradient: what is passed for it in backward() stays as it is.
 /// Source: keras.layers.Embedding.
 class Embedding final : public Layer {
  public:
   /// Errors: ConfigError for sizes below 1.
   explicit Embedding(const EmbeddingConfig& config);
+  std::string_view class_name() const override { return "Embedding"; }
+  ConfigValue get_config() const override;
+  std::vector<Shape> output_shapes(std::span<const Shape> inputs,
+                                   const CallArguments* arguments) const override;
   void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
@@ -27,6 +39,11 @@ class Embedding final : public Layer {
 
   /// Inference, also of tokens that are no Tensor.
   Tensor operator()(Context& ctx, ConstView tokens) const;
+
+ protected:
+  Tensor received(Context& ctx, const Tensor& tensor) const override {
+    return widened(ctx, tensor);
+  }
 
  private:
   EmbeddingConfig config_;

@@ -5,4 +5,8 @@
 #include "grouphead/dense.h"
 #include "grouphead/dropout.h"
 #include "grouphead/embedding.h"
+#include "grouphead/masking.h"
+#include "grouphead/merging.h"
 #include "grouphead/normalization.h"
+#include "grouphead/pooling.h"
+#include "grouphead/reshaping.h"

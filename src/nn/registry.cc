@@ -14,7 +14,18 @@ struct Entry {
 };
 // One line per class, in the order of the alphabet.
 constexpr Entry kEntries[] = {
-    {"", nullptr},
+    {"Add", nn::make_add},
+    {"Concatenate", nn::make_concatenate},
+    {"Embedding", nn::make_embedding},
+    {"Flatten", nn::make_flatten},
+    {"GlobalAveragePooling1D", nn::make_global_average_pooling_1d},
+    {"GlobalMaxPooling1D", nn::make_global_max_pooling_1d},
+    {"LayerNormalization", nn::make_layer_normalization},
+    {"Masking", nn::make_masking},
+    {"Multiply", nn::make_multiply},
+    {"Permute", nn::make_permute},
+    {"Reshape", nn::make_reshape},
+    {"RMSNormalization", nn::make_rms_normalization},
 };
 
 constexpr std::string_view kOperationModules = "keras.src.ops.";
@@ -23,7 +34,7 @@ constexpr std::string_view kOperationModules = "keras.src.ops.";
 
 std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue& config) {
   for (const Entry& entry : kEntries) {
-    if (entry.class_name == class_name && entry.make != nullptr) return entry.make(config);
+    if (entry.class_name == class_name) return entry.make(config);
   }
   detail::throw_config_error("make_layer", "class_name", "a layer that this library has",
                              class_name);
@@ -47,7 +58,12 @@ std::shared_ptr<Layer> layer_from_config(const ConfigValue& envelope) {
 }
 
 ConfigValue layer_to_config(const Layer& layer) {
-  return config_envelope(layer.module(), layer.class_name(), layer.get_config());
+  ConfigValue envelope = config_envelope(layer.module(), layer.class_name(), layer.get_config());
+  // Keras registers by class name what its API does not export.
+  if (layer.module().starts_with(kOperationModules)) {
+    envelope.set("registered_name", layer.class_name());
+  }
+  return envelope;
 }
 
 }  // namespace grouphead

@@ -11,4 +11,17 @@ namespace grouphead::nn {
 
 using LayerFactory = std::shared_ptr<Layer> (*)(const ConfigValue& config);
 
+std::shared_ptr<Layer> make_add(const ConfigValue& config);
+std::shared_ptr<Layer> make_concatenate(const ConfigValue& config);
+std::shared_ptr<Layer> make_embedding(const ConfigValue& config);
+std::shared_ptr<Layer> make_flatten(const ConfigValue& config);
+std::shared_ptr<Layer> make_global_average_pooling_1d(const ConfigValue& config);
+std::shared_ptr<Layer> make_global_max_pooling_1d(const ConfigValue& config);
+std::shared_ptr<Layer> make_layer_normalization(const ConfigValue& config);
+std::shared_ptr<Layer> make_masking(const ConfigValue& config);
+std::shared_ptr<Layer> make_multiply(const ConfigValue& config);
+std::shared_ptr<Layer> make_permute(const ConfigValue& config);
+std::shared_ptr<Layer> make_reshape(const ConfigValue& config);
+std::shared_ptr<Layer> make_rms_normalization(const ConfigValue& config);
+
 }  // namespace grouphead::nn

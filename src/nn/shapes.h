@@ -1,0 +1,38 @@
+#pragma once
+
+// Shapes made from shapes, whose axes may be unknown. Nothing is allocated: decoding calls these.
+
+#include <array>
+#include <string>
+
+#include "core/check.h"
+#include "grouphead/tensor.h"
+
+namespace grouphead::nn {
+
+/// `axis` counted from the front. Errors: ShapeError for one that a tensor of this rank has not.
+inline int positive_axis(std::string_view layer, Index axis, int rank) {
+  if (axis < -rank || axis >= rank) {
+    detail::throw_shape_error(layer, "axis", "one of a tensor of rank " + std::to_string(rank),
+                              std::to_string(axis));
+  }
+  return static_cast<int>(axis < 0 ? axis + rank : axis);
+}
+
+inline Shape with_appended_axis(const Shape& shape, Index size) {
+  std::array<Index, kMaxRank + 1> dims{};
+  std::copy(shape.begin(), shape.end(), dims.begin());
+  dims[static_cast<std::size_t>(shape.rank())] = size;
+  return Shape::partial(
+      std::span<const Index>(dims.data(), static_cast<std::size_t>(shape.rank() + 1)));
+}
+
+/// Axes [begin, end).
+inline Shape part_of(const Shape& shape, int begin, int end) {
+  return Shape::partial(
+      std::span<const Index>(shape.begin() + begin, static_cast<std::size_t>(end - begin)));
+}
+
+inline Shape without_last_axis(const Shape& shape) { return part_of(shape, 0, shape.rank() - 1); }
+
+}  // namespace grouphead::nn
