@@ -1,6 +1,8 @@
 #include "grouphead/activation.h"
 
+#include "nn/config_reader.h"
 #include "nn/layer_checks.h"
+#include "nn/registry.h"
 #include "ops/elementwise.h"
 
 namespace grouphead {
@@ -56,5 +58,19 @@ void ActivationLayer::backward(Context& ctx, Saved& saved, std::span<const Const
 
 void ActivationLayer::append_parameters(const std::string& /*prefix*/,
                                         ParameterList& /*out*/) const {}
+
+std::shared_ptr<Layer> nn::make_activation(const ConfigValue& config) {
+  ConfigReader reader("Activation", config);
+  ActivationLayerConfig options;
+  options.activation = reader.activation();
+  options.name = reader.name("activation");
+  options.dtype = reader.dtype();
+  options.activity_regularizer =
+      reader.choice("activity_regularizer", options.activity_regularizer);
+  auto layer = std::make_shared<ActivationLayer>(options);
+  layer->set_trainable(reader.trainable());
+  reader.finish();
+  return layer;
+}
 
 }  // namespace grouphead

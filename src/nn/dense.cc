@@ -2,6 +2,7 @@
 
 #include "nn/layer_checks.h"
 #include "nn/projection_config.h"
+#include "nn/registry.h"
 #include "ops/convert.h"
 #include "ops/elementwise.h"
 
@@ -14,6 +15,12 @@ struct DenseSaved final : Saved {
   Tensor x;
   Tensor pre_activation;  // x kernel + bias; absent for a linear layer
 };
+
+void require_matrix(const Shape& input) {
+  if (input.rank() < 2) {
+    detail::throw_shape_error(kLayer, "input", "rank 2 or more", input.to_string());
+  }
+}
 
 }  // namespace
 
@@ -38,6 +45,7 @@ ConfigValue Dense::get_config() const {
 std::vector<Shape> Dense::output_shapes(std::span<const Shape> inputs,
                                         const CallArguments* /*arguments*/) const {
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
+  require_matrix(inputs[0]);
   nn::require_last_axis(kLayer, inputs[0], projection_ ? projection_->num_inputs() : -1);
   return {nn::with_last_axis(inputs[0], config_.units)};
 }
@@ -45,6 +53,7 @@ std::vector<Shape> Dense::output_shapes(std::span<const Shape> inputs,
 void Dense::build(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(kLayer, projection_ != nullptr);
   const Index width = nn::built_width(kLayer, inputs);
+  require_matrix(inputs[0]);
   projection_ = std::make_unique<detail::Projection>(
       Shape{width, config_.units}, 1,
       nn::projection_options(config_, config_.use_bias, trainable()), policy(), random);
@@ -52,6 +61,7 @@ void Dense::build(std::span<const Shape> inputs, RandomStream& random) {
 
 void Dense::apply(Context& ctx, ConstView x, View y) const {
   nn::require_built(kLayer, projection_ != nullptr);
+  require_matrix(x.shape());
   nn::require_last_axis(kLayer, x, projection_->num_inputs(), dtype());
   const bool is_fused = config_.activation == Activation::gelu && policy().compute() == dtype();
   projection_->forward(ctx, x, is_fused ? ops::Epilogue::gelu : ops::Epilogue::none, y);
@@ -66,6 +76,7 @@ void Dense::round_product(View product) const {
 
 Tensor Dense::operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved) const {
   nn::require_built(kLayer, projection_ != nullptr);
+  require_matrix(x.shape());
   nn::require_last_axis(kLayer, x, projection_->num_inputs(), dtype());
   Tensor y = ctx.tensor(nn::with_last_axis(x.shape(), config_.units), dtype());
   if (saved == nullptr) {
@@ -109,6 +120,22 @@ void Dense::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_ou
 
 void Dense::append_parameters(const std::string& prefix, ParameterList& out) const {
   if (projection_) projection_->append_parameters(prefix, out);
+}
+
+std::shared_ptr<Layer> nn::make_dense(const ConfigValue& config) {
+  ConfigReader reader("Dense", config);
+  DenseConfig options;
+  options.units = reader.integer("units", 0);
+  options.activation = reader.activation();
+  options.use_bias = reader.boolean("use_bias", true);
+  read_projection_rules(reader, options);
+  require_plain_weights(reader, kLayer);
+  options.name = reader.name("dense");
+  options.dtype = reader.dtype();
+  auto layer = std::make_shared<Dense>(options);
+  layer->set_trainable(reader.trainable());
+  reader.finish();
+  return layer;
 }
 
 }  // namespace grouphead

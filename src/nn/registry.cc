@@ -14,8 +14,10 @@ struct Entry {
 };
 // One line per class, in the order of the alphabet.
 constexpr Entry kEntries[] = {
+    {"Activation", nn::make_activation},
     {"Add", nn::make_add},
     {"Concatenate", nn::make_concatenate},
+    {"Dense", nn::make_dense},
     {"Embedding", nn::make_embedding},
     {"Flatten", nn::make_flatten},
     {"GlobalAveragePooling1D", nn::make_global_average_pooling_1d},
@@ -42,9 +44,7 @@ std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue
 
 std::vector<std::string_view> layer_class_names() {
   std::vector<std::string_view> names;
-  for (const Entry& entry : kEntries) {
-    if (entry.make != nullptr) names.push_back(entry.class_name);
-  }
+  for (const Entry& entry : kEntries) names.push_back(entry.class_name);
   return names;
 }
 
