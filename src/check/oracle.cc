@@ -1,6 +1,7 @@
 #include "check/oracle.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <span>
@@ -57,6 +58,21 @@ Dot dot(std::span<const double> a, std::span<const double> b) {
   return sum;
 }
 
+// Offset of an element of a view whose axes of size 1 are broadcast.
+Index place(ConstView x, std::initializer_list<Index> indices) {
+  Index offset = 0;
+  int axis = 0;
+  for (const Index i : indices) {
+    if (x.dim(axis) > 1) offset += i * x.stride(axis);
+    ++axis;
+  }
+  return offset;
+}
+
+bool flag(ConstView x, std::initializer_list<Index> indices) {
+  return static_cast<const std::uint8_t*>(x.raw())[place(x, indices)] != 0;
+}
+
 OracleResult make_result(const Shape& shape) {
   return {Tensor::zeros(shape, Dtype::f64), Tensor::zeros(shape, Dtype::f64)};
 }
@@ -82,8 +98,33 @@ struct Problem {
         Dv(v_view.dim(3)) {
     scale = given.scale != 0 ? given.scale : 1 / std::sqrt(static_cast<double>(D));
   }
-  Index num_visible(Index t) const {
-    return options.causal ? std::clamp<Index>(t + options.causal_offset + 1, 0, S) : S;
+  bool is_visible(Index b, Index h, Index t, Index s) const {
+    // Past these neither causality nor a window changes any more, and nothing overflows.
+    const Index far = T + S + std::min(options.window, Index{1} << 40);
+    const Index here = t + std::clamp(options.causal_offset, -far, far);
+    if (options.causal && s > here) return false;
+    if (options.window > 0 && std::abs(here - s) >= options.window) return false;
+    if (options.key_mask.has_value() && !flag(options.key_mask, {b, s})) return false;
+    if (options.query_mask.has_value() && !flag(options.query_mask, {b, t})) return false;
+    return !options.mask.has_value() || flag(options.mask, {b, h, t, s});
+  }
+  double bias(Index b, Index h, Index t, Index s) const {
+    return options.bias.has_value() ? element(options.bias, place(options.bias, {b, h, t, s})) : 0;
+  }
+  /// What dropout multiplies a probability with.
+  double kept(Index b, Index h, Index t, Index s) const {
+    const double rate = options.dropout_rate;
+    if (rate == 0) return 1;
+    const auto index = static_cast<std::uint64_t>(((b * Hq + h) * T + t) * S + s);
+    bool keeps = false;
+    if (options.draw.algorithm == RandomAlgorithm::threefry) {
+      const std::uint32_t bits = threefry2x32(options.draw.key, index) >> 9 | 0x3F800000;
+      keeps = std::bit_cast<float>(bits) - 1.0F < static_cast<float>(1 - rate);
+    } else {
+      const std::uint32_t word = philox4x32(options.draw.key, index / 4).words[index % 4];
+      keeps = word >= std::round(rate * 0x1p32);
+    }
+    return keeps ? 1 / (1 - rate) : 0;
   }
   Rows q, k, v;
   ops::AttentionOptions options;
@@ -91,35 +132,52 @@ struct Problem {
   double scale = 0;
 };
 
-// Softmax of one query's visible keys and the relative rounding of each probability.
+// Softmax of one query over all keys and the relative rounding of each probability.
 struct Softmax {
-  Numbers prob{};
+  Numbers prob{};           // 0 where it does not see
   Numbers prob_rounding{};  // relative
   double lse = std::numeric_limits<double>::infinity();
   double lse_rounding = 0;
+  Index num_visible = 0;
+  bool is_blind = false;  // sees nothing and attends to all keys alike
 };
 
 Softmax softmax(const Problem& p, Index b, Index t, Index h) {
-  const Index n = p.num_visible(t);
-  Softmax out{Numbers(at(n)), Numbers(at(n))};
-  if (n == 0) return out;
-  const auto length = static_cast<double>(n);
+  Softmax out{Numbers(at(p.S)), Numbers(at(p.S))};
+  std::vector<bool> sees(at(p.S));
+  for (Index s = 0; s < p.S; ++s) {
+    sees[at(s)] = p.is_visible(b, h, t, s);
+    if (sees[at(s)]) ++out.num_visible;
+  }
+  if (out.num_visible == 0 && p.options.masked_rows == ops::MaskedRows::uniform) {
+    out.is_blind = true;
+    sees.assign(at(p.S), true);
+    out.num_visible = p.S;
+  }
+  if (out.num_visible == 0) return out;
+  const auto length = static_cast<double>(out.num_visible);
   double max = -std::numeric_limits<double>::infinity();
   double max_magnitude = 0;
-  for (Index s = 0; s < n; ++s) {
-    const Dot logit = dot(p.q(b, t, h), p.k(b, s, h / (p.Hq / p.Hkv)));
-    out.prob[at(s)] = p.scale * logit.value;
-    out.prob_rounding[at(s)] = p.scale * logit.magnitude;
-    max = std::max(max, p.scale * logit.value);
-    max_magnitude = std::max(max_magnitude, p.scale * logit.magnitude);
+  for (Index s = 0; s < p.S; ++s) {
+    if (!sees[at(s)] || out.is_blind) continue;
+    const Dot product = dot(p.q(b, t, h), p.k(b, s, h / (p.Hq / p.Hkv)));
+    const double bias = p.bias(b, h, t, s);
+    out.prob[at(s)] = p.scale * product.value + bias;
+    out.prob_rounding[at(s)] = p.scale * product.magnitude + std::abs(bias);
+    max = std::max(max, out.prob[at(s)]);
+    max_magnitude = std::max(max_magnitude, out.prob_rounding[at(s)]);
   }
+  if (out.is_blind) max = 0;
   double sum = 0;
-  for (double& x : out.prob) sum += x = std::exp(x - max);
+  for (Index s = 0; s < p.S; ++s) {
+    double& x = out.prob[at(s)];
+    sum += x = sees[at(s)] ? std::exp(x - max) : 0;
+  }
   out.lse = max + std::log(sum);
   // A logit: D additions, scale and log2(e); its distance to a maximum is rounded again, also
   // when partial results with other maxima meet; exp itself has a few units.
   out.lse_rounding = length + 8 + 4 * std::abs(out.lse) + 8 * max_magnitude;
-  for (Index s = 0; s < n; ++s) {
+  for (Index s = 0; s < p.S; ++s) {
     out.prob[at(s)] /= sum;
     double& rounding = out.prob_rounding[at(s)];
     rounding = static_cast<double>(p.D + 6) * rounding + 4 * max_magnitude + 8 + length / 32;
@@ -129,63 +187,110 @@ Softmax softmax(const Problem& p, Index b, Index t, Index h) {
 }
 
 // out and its rounding for one query.
-void attend(const Problem& p, const Softmax& probs, Index b, Index h, Numbers& out,
+void attend(const Problem& p, const Softmax& probs, Index b, Index t, Index h, Numbers& out,
             Numbers& rounding) {
-  const std::size_t n = probs.prob.size();
   out.assign(at(p.Dv), 0);
   rounding.assign(at(p.Dv), 0);
-  for (std::size_t s = 0; s < n; ++s) {
-    const auto v = p.v(b, static_cast<Index>(s), h / (p.Hq / p.Hkv));
-    for (std::size_t d = 0; d < v.size(); ++d) out[d] += probs.prob[s] * v[d];
+  Numbers weights(at(p.S));
+  for (Index s = 0; s < p.S; ++s) {
+    weights[at(s)] = probs.prob[at(s)] == 0 ? 0 : p.kept(b, h, t, s);
+    if (weights[at(s)] == 0) continue;
+    const auto v = p.v(b, s, h / (p.Hq / p.Hkv));
+    for (std::size_t d = 0; d < v.size(); ++d) {
+      out[d] += probs.prob[at(s)] * weights[at(s)] * v[d];
+    }
   }
-  for (std::size_t s = 0; s < n; ++s) {
-    const auto v = p.v(b, static_cast<Index>(s), h / (p.Hq / p.Hkv));
+  const auto additions = static_cast<double>(2 * probs.num_visible + 8);
+  for (Index s = 0; s < p.S; ++s) {
+    if (probs.prob[at(s)] == 0) continue;
+    const auto v = p.v(b, s, h / (p.Hq / p.Hkv));
     for (std::size_t d = 0; d < v.size(); ++d) {
       // A change of one weight moves out towards its v; both sums have n terms.
-      rounding[d] += probs.prob[s] * (std::abs(v[d] - out[d]) * probs.prob_rounding[s] +
-                                      static_cast<double>(2 * n + 8) * std::abs(v[d]));
+      const double term = weights[at(s)] * v[d];
+      rounding[d] += probs.prob[at(s)] * (std::abs(term - out[d]) * probs.prob_rounding[at(s)] +
+                                          additions * std::abs(term));
     }
   }
 }
 
-// Adds what query (b, t, h) gives to the three gradients.
-void add_gradients(const Problem& p, const Rows& d_outs, Index b, Index t, Index h,
-                   AttentionBackwardOracle& g) {
+double additions(Index count) { return static_cast<double>(count + 4); }
+
+// A number and its rounding.
+struct Rounded {
+  double value = 0;
+  double rounding = 0;
+};
+
+// sum_d out d_out + sum_j prob d_score of one query.
+Rounded delta_of(const Problem& p, const Softmax& probs, const Rows& d_outs, ConstView d_scores,
+                 Index b, Index t, Index h) {
+  Numbers out;
+  Numbers out_rounding;
+  attend(p, probs, b, t, h, out, out_rounding);
+  const auto d_out = d_outs(b, t, h);
+  const Dot sum = dot(out, d_out);
+  Rounded delta{sum.value, dot(out_rounding, d_out).magnitude + additions(p.Dv) * sum.magnitude};
+  for (Index s = 0; d_scores.has_value() && s < p.S; ++s) {
+    const double term = probs.prob[at(s)] * element(d_scores, place(d_scores, {b, h, t, s}));
+    delta.value += term;
+    delta.rounding +=
+        std::abs(term) * (probs.prob_rounding[at(s)] + probs.lse_rounding + additions(p.S));
+  }
+  return delta;
+}
+
+// Gradient of logit s of one query, without the scale.
+Rounded d_logit_of(const Problem& p, const Softmax& probs, const Rows& d_outs, ConstView d_scores,
+                   const Rounded& delta, Index b, Index t, Index h, Index s) {
+  if (probs.is_blind) return {};
+  const double prob = probs.prob[at(s)];
+  const double prob_rounding = prob * (probs.prob_rounding[at(s)] + probs.lse_rounding);
+  const double kept = p.kept(b, h, t, s);
+  const Dot product = dot(d_outs(b, t, h), p.v(b, s, h / (p.Hq / p.Hkv)));
+  const double d_score =
+      d_scores.has_value() ? element(d_scores, place(d_scores, {b, h, t, s})) : 0;
+  const double magnitude = kept * product.magnitude + std::abs(d_score);
+  const double distance = kept * product.value + d_score - delta.value;
+  return {prob * distance, prob_rounding * std::abs(distance) +
+                               prob * (additions(p.Dv) * magnitude + delta.rounding +
+                                       4 * (magnitude + std::abs(delta.value)))};
+}
+
+// Adds what query (b, t, h) gives to the gradients.
+void add_gradients(const Problem& p, const Rows& d_outs, ConstView d_scores, Index b, Index t,
+                   Index h, AttentionBackwardOracle& g) {
   const Index n = h / (p.Hq / p.Hkv);
   const Softmax probs = softmax(p, b, t, h);
   const auto q = p.q(b, t, h);
   const auto d_out = d_outs(b, t, h);
-  Numbers out;
-  Numbers out_rounding;
-  attend(p, probs, b, h, out, out_rounding);
-  const auto additions = [](Index count) { return static_cast<double>(count + 4); };
-  const Dot delta = dot(out, d_out);
-  const double delta_rounding =
-      dot(out_rounding, d_out).magnitude + additions(p.Dv) * delta.magnitude;
+  const Rounded delta = delta_of(p, probs, d_outs, d_scores, b, t, h);
   const Index rows = p.T * (p.Hq / p.Hkv);
-  for (Index s = 0; s < static_cast<Index>(probs.prob.size()); ++s) {
-    const auto k = p.k(b, s, n);
+  for (Index s = 0; s < p.S; ++s) {
     const double prob = probs.prob[at(s)];
-    const double prob_rounding = prob * (probs.prob_rounding[at(s)] + probs.lse_rounding);
-    const Dot d_prob = dot(d_out, p.v(b, s, n));
-    const double distance = d_prob.value - delta.value;
-    const double d_logit = p.scale * prob * distance;
-    const double d_logit_rounding =
-        p.scale * (prob_rounding * std::abs(distance) +
-                   prob * (additions(p.Dv) * d_prob.magnitude + delta_rounding +
-                           4 * (d_prob.magnitude + delta.magnitude)));
+    if (prob == 0) continue;
+    const auto k = p.k(b, s, n);
+    const Rounded d_logit = d_logit_of(p, probs, d_outs, d_scores, delta, b, t, h, s);
     const Index q_row = ((b * p.T + t) * p.Hq + h) * p.D;
     const Index k_row = ((b * p.S + s) * p.Hkv + n) * p.D;
     const Index v_row = ((b * p.S + s) * p.Hkv + n) * p.Dv;
-    for (Index d = 0; d < p.D; ++d) {
-      add(g.d_q, q_row + d, d_logit * k[at(d)],
-          (d_logit_rounding + additions(p.S) * std::abs(d_logit)) * std::abs(k[at(d)]));
-      add(g.d_k, k_row + d, d_logit * q[at(d)],
-          (d_logit_rounding + additions(rows) * std::abs(d_logit)) * std::abs(q[at(d)]));
+    const double scaled = p.scale * d_logit.value;
+    const double rounding = p.scale * d_logit.rounding;
+    for (Index d = 0; !probs.is_blind && d < p.D; ++d) {
+      add(g.d_q, q_row + d, scaled * k[at(d)],
+          (rounding + additions(p.S) * std::abs(scaled)) * std::abs(k[at(d)]));
+      add(g.d_k, k_row + d, scaled * q[at(d)],
+          (rounding + additions(rows) * std::abs(scaled)) * std::abs(q[at(d)]));
     }
+    const double kept = p.kept(b, h, t, s);
+    const double prob_rounding = prob * (probs.prob_rounding[at(s)] + probs.lse_rounding);
     for (Index d = 0; d < p.Dv; ++d) {
-      add(g.d_v, v_row + d, prob * d_out[at(d)],
-          (prob_rounding + additions(rows) * prob) * std::abs(d_out[at(d)]));
+      add(g.d_v, v_row + d, kept * prob * d_out[at(d)],
+          kept * (prob_rounding + additions(rows) * prob) * std::abs(d_out[at(d)]));
+    }
+    if (g.d_bias.value.has_value() && g.d_bias.value.dim(3) > 1) {
+      const Index terms = p.B * p.Hq * p.T * p.S / std::max<Index>(1, g.d_bias.value.size());
+      add(g.d_bias, place(g.d_bias.value, {b, h, t, s}), d_logit.value,
+          d_logit.rounding + additions(terms) * std::abs(d_logit.value));
     }
   }
 }
@@ -213,7 +318,7 @@ AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstV
     for (Index t = 0; t < p.T; ++t) {
       for (Index h = 0; h < p.Hq; ++h) {
         const Softmax probs = softmax(p, b, t, h);
-        attend(p, probs, b, h, out, rounding);
+        attend(p, probs, b, t, h, out, rounding);
         const Index row = ((b * p.T + t) * p.Hq + h) * p.Dv;
         for (Index d = 0; d < p.Dv; ++d) add(result.out, row + d, out[at(d)], rounding[at(d)]);
         add(result.lse, (b * p.Hq + h) * p.T + t, probs.lse, probs.lse_rounding);
@@ -223,16 +328,37 @@ AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstV
   return result;
 }
 
+OracleResult attention_scores_oracle(ConstView q, ConstView k,
+                                     const ops::AttentionOptions& options) {
+  const Problem p(q, k, k, options);
+  OracleResult result = make_result({p.B, p.Hq, p.T, p.S});
+  Index next = 0;
+  for (Index b = 0; b < p.B; ++b) {
+    for (Index h = 0; h < p.Hq; ++h) {
+      for (Index t = 0; t < p.T; ++t) {
+        const Softmax probs = softmax(p, b, t, h);
+        for (std::size_t s = 0; s < probs.prob.size(); ++s) {
+          add(result, next++, probs.prob[s],
+              probs.prob[s] * (probs.prob_rounding[s] + probs.lse_rounding));
+        }
+      }
+    }
+  }
+  return result;
+}
+
 AttentionBackwardOracle attention_backward_oracle(ConstView q, ConstView k, ConstView v,
                                                   ConstView d_out,
-                                                  const ops::AttentionOptions& options) {
+                                                  const ops::AttentionOptions& options,
+                                                  ConstView d_scores) {
   const Problem p(q, k, v, options);
   const Rows d_outs(d_out);
   AttentionBackwardOracle result{make_result(q.shape()), make_result(k.shape()),
                                  make_result(v.shape())};
+  if (options.bias.has_value()) result.d_bias = make_result(options.bias.shape());
   for (Index b = 0; b < p.B; ++b) {
     for (Index t = 0; t < p.T; ++t) {
-      for (Index h = 0; h < p.Hq; ++h) add_gradients(p, d_outs, b, t, h, result);
+      for (Index h = 0; h < p.Hq; ++h) add_gradients(p, d_outs, d_scores, b, t, h, result);
     }
   }
   return result;

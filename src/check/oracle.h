@@ -25,6 +25,7 @@ struct AttentionForwardOracle {
 };
 struct AttentionBackwardOracle {
   OracleResult d_q{}, d_k{}, d_v{};
+  OracleResult d_bias{};  // of options.bias, if any
 };
 
 /// ops::attention_forward of f32 or f64 operands, any strides.
@@ -32,9 +33,14 @@ struct AttentionBackwardOracle {
 AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstView v,
                                                 const ops::AttentionOptions& options);
 
-/// Its gradients for the upstream gradient d_out.
+/// ops::attention_scores: [B, Hq, T, S].
+OracleResult attention_scores_oracle(ConstView q, ConstView k,
+                                     const ops::AttentionOptions& options);
+
+/// The gradients for the upstream gradients of the output and, if given, of the scores.
 AttentionBackwardOracle attention_backward_oracle(ConstView q, ConstView k, ConstView v,
                                                   ConstView d_out,
-                                                  const ops::AttentionOptions& options);
+                                                  const ops::AttentionOptions& options,
+                                                  ConstView d_scores = {});
 
 }  // namespace grouphead::check

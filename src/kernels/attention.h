@@ -7,6 +7,7 @@
 // Packed rows: the G query heads that share key/value head n are G rows per position. Packed row r
 // of head n is query position r / G of head n * G + r % G, so R = T * G rows meet the same keys.
 
+#include "kernels/keep_rule.h"
 #include "kernels/level.h"
 
 namespace grouphead::kernels {
@@ -17,6 +18,9 @@ inline constexpr Index kForwardRows = 96;    // packed rows of one forward unit
 inline constexpr Index kDecodeKeys = 1024;   // keys of one partial result of the decode
 inline constexpr Index kGradientKeys = 192;  // keys of one partial sum of d_q
 inline constexpr Index kGradientRows = 192;  // packed rows of one step of a backward unit
+
+/// A bias down to here masks its key, like -inf: no product of f32 numbers would show beside it.
+inline constexpr float kMaskingBias = -0x1p125F;
 
 constexpr Index min(Index a, Index b) noexcept { return a < b ? a : b; }
 constexpr Index max(Index a, Index b) noexcept { return a > b ? a : b; }
@@ -42,6 +46,25 @@ struct PackedHeads {
   Index capacity = 0;
 };
 
+/// A mask or a bias: element (b, h, t, j); an axis that is broadcast has stride 0.
+template <class E>
+struct Grid {
+  E* data = nullptr;
+  Index batch = 0, head = 0, time = 0, key = 0;
+
+  E* row(Index b, Index h, Index t) const noexcept {
+    return data + b * batch + h * head + t * time;
+  }
+};
+
+/// Dropout of probabilities; element ((b Hq + h) T + t) S + j of the draw belongs to (b, h, t, j).
+template <class F>
+struct ProbabilityDropout {
+  bool active = false;
+  KeepRule rule{};
+  F scale = 0;  // of what is kept
+};
+
 /// Sizes and operands; what an operation does not use may be left out.
 template <class F>
 struct AttentionProblem {
@@ -49,16 +72,29 @@ struct AttentionProblem {
   F scale = 0;
   bool causal = false;
   Index causal_offset = 0;  // key j is visible to query t iff j <= t + causal_offset
+  Index window = 0;         // and, if positive, |t + causal_offset - j| < window
+  Index num_masks = 0;
+  Grid<const std::uint8_t> masks[3];  // and where all of them are not 0
+  /// Absent, or not 0 for queries that see nothing and attend to every key alike.
+  Grid<const std::uint8_t> blind;
+  Grid<const F> bias;
+  ProbabilityDropout<F> dropout;
   Heads<const F> q, k, v;
   PackedHeads<F> packed;
   Heads<F> out;
-  F* lse = nullptr;  // [B, Hq, T]
+  F* lse = nullptr;     // [B, Hq, T]
+  F* scores = nullptr;  // [B, Hq, T, S]
 
   Index group() const noexcept { return Hq / Hkv; }
   Index rows() const noexcept { return T * group(); }
-  /// Packed row r sees the keys [0, limit(r)); ascending in r.
+  /// By causality and window alone packed row r sees the keys [begin(r), limit(r)), perhaps none;
+  /// both ascend in r.
+  Index begin(Index r) const noexcept {
+    return window > 0 ? max(0, min(S, r / group() + causal_offset - window + 1)) : 0;
+  }
   Index limit(Index r) const noexcept {
-    return causal ? max(0, min(S, r / group() + causal_offset + 1)) : S;
+    if (!causal && window == 0) return S;
+    return max(0, min(S, r / group() + causal_offset + (causal ? 1 : window)));
   }
   /// First element of packed row r of head n.
   template <class E>
@@ -73,14 +109,21 @@ struct AttentionProblem {
   Index statistic(Index b, Index n, Index r) const noexcept {
     return (b * Hq + n * group() + r % group()) * T + r / group();
   }
+  /// The same in a mask or bias.
+  template <class E>
+  E* grid_row(const Grid<E>& x, Index b, Index n, Index r) const noexcept {
+    return x.row(b, n * group() + r % group(), r / group());
+  }
 };
 
 /// What the backward adds to a problem.
 template <class F>
 struct AttentionGradients {
   Heads<const F> d_out;
-  F* delta = nullptr;  // [B, Hq, T]: sum_d out d_out
+  const F* d_scores = nullptr;  // [B, Hq, T, S]
+  F* delta = nullptr;           // [B, Hq, T]: sum_d out d_out + sum_j prob d_score
   Heads<F> d_q, d_k, d_v;
+  Grid<F> d_bias;
 };
 
 /// Units per batch entry that store S keys and values at positions at .. at + S - 1.
@@ -115,12 +158,16 @@ Index gradient_blocks(const AttentionProblem<F>& p) noexcept {
 template <class F>
 struct AttentionKernels {
   /// Unit of B * pack_tiles(): all heads of b in one absolute tile of kPackKeys positions, which
-  /// lie side by side in memory.
+  /// lie side by side in memory. Keys alone where p.v has no data.
   void (*pack)(const AttentionProblem<F>& p, Index at, Index unit) noexcept;
 
   /// Unit of forward_units(): kForwardRows packed rows against all their keys, from p.packed.
   Index (*forward_scratch)(const AttentionProblem<F>& p) noexcept;
   void (*forward)(const AttentionProblem<F>& p, Index unit, F* scratch) noexcept;
+
+  /// Unit of forward_units(): p.scores of kForwardRows packed rows, from p.lse and p.packed.
+  Index (*scores_scratch)(const AttentionProblem<F>& p) noexcept;
+  void (*scores)(const AttentionProblem<F>& p, Index unit, F* scratch) noexcept;
 
   /// Unit of B * Hkv * decode_chunks(): all rows against one chunk of keys, from p.packed.
   Index (*decode_scratch)(const AttentionProblem<F>& p) noexcept;
@@ -128,9 +175,12 @@ struct AttentionKernels {
   /// Output of head bn from the partial results of its chunks, ascending.
   void (*decode_merge)(const AttentionProblem<F>& p, Index bn, const F* partials) noexcept;
 
-  /// delta of the packed rows [block * kGradientRows, ...) of head bn.
+  /// sum_d out d_out of the packed rows [block * kGradientRows, ...) of head bn.
   void (*gradient_delta)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
                          Index block) noexcept;
+  /// Unit of forward_units(): adds what g.d_scores gives to g.delta. Scratch and p as for scores.
+  void (*gradient_scores)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index unit,
+                          F* scratch) noexcept;
   /// One tile of kGradientKeys keys: begin, then for each block of kGradientRows packed rows
   /// gradient_block (which leaves the block's share of d_q in the scratch) and gradient_add (which
   /// adds it to d_q), then end (which writes d_k and d_v). For each block the tiles must be added
@@ -141,6 +191,9 @@ struct AttentionKernels {
                          Index tile, Index block, F* scratch) noexcept;
   void (*gradient_add)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
                        Index tile, Index block, const F* scratch) noexcept;
+  /// Adds the share of d_bias that gradient_block left in the scratch.
+  void (*gradient_add_bias)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
+                            Index tile, Index block, const F* scratch) noexcept;
   void (*gradient_end)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
                        Index tile, F* scratch) noexcept;
 };

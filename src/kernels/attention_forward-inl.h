@@ -41,6 +41,7 @@ static void pack_unit(const AttentionProblem<float>& p, Index at, Index unit) no
     }
     s += count;
   }
+  if (p.v.data == nullptr) return;
   for (Index s = max(at, tile * kPackKeys); s < end; ++s) {
     const float* v = p.v.data + b * p.v.batch + (s - at) * p.v.time;
     for (Index n = 0; n < p.Hkv; ++n) {

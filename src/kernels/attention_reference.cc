@@ -32,15 +32,54 @@ void pack(const AttentionProblem<F>& p, Index at, Index unit) noexcept {
   for (Index s = max(at, tile * kPackKeys); s < min(at + p.S, (tile + 1) * kPackKeys); ++s) {
     for (Index n = 0; n < p.Hkv; ++n) {
       const F* k = p.k.data + b * p.k.batch + (s - at) * p.k.time + n * p.k.head;
-      const F* v = p.v.data + b * p.v.batch + (s - at) * p.v.time + n * p.v.head;
       const Index bn = b * p.Hkv + n;
       F* key = p.packed_keys(bn) + s / kPanelKeys * kPanelKeys * p.D + s % kPanelKeys;
-      F* value = p.packed_values(bn) + s * width;
       for (Index d = 0; d < p.D; ++d) key[d * kPanelKeys] = k[d];
+      if (p.v.data == nullptr) continue;
+      const F* v = p.v.data + b * p.v.batch + (s - at) * p.v.time + n * p.v.head;
+      F* value = p.packed_values(bn) + s * width;
       for (Index d = 0; d < width; ++d) value[d] = d < p.Dv ? v[d] : F{0};
     }
   }
 }
+
+// What one query sees, and what is added to its products.
+template <class F>
+class Query {
+ public:
+  Query(const AttentionProblem<F>& p, Index bn, Index r) noexcept
+      : p_(p), b_(bn / p.Hkv), n_(bn % p.Hkv), r_(r), begin_(p.begin(r)), limit_(p.limit(r)) {
+    blind_ = p.blind.data != nullptr && *p.grid_row(p.blind, b_, n_, r) != 0;
+  }
+  /// Sees nothing, and attends to every key alike.
+  bool blind() const noexcept { return blind_; }
+  bool attends(Index s) const noexcept {
+    if (blind_) return true;
+    if (s < begin_ || s >= limit_) return false;
+    for (Index i = 0; i < p_.num_masks; ++i) {
+      if (p_.grid_row(p_.masks[i], b_, n_, r_)[s * p_.masks[i].key] == 0) return false;
+    }
+    return p_.bias.data == nullptr || !(bias(s) <= F{kMaskingBias});
+  }
+  /// `product` is scale q k.
+  F logit(F product, Index s) const noexcept {
+    if (blind_) return 0;
+    return p_.bias.data == nullptr ? product : product + bias(s);
+  }
+  /// What dropout multiplies a probability with.
+  F kept(Index s) const noexcept {
+    if (!p_.dropout.active) return 1;
+    const Index element = p_.statistic(b_, n_, r_) * p_.S + s;
+    return p_.dropout.rule.keeps(static_cast<std::uint64_t>(element)) ? p_.dropout.scale : F{0};
+  }
+
+ private:
+  F bias(Index s) const noexcept { return p_.grid_row(p_.bias, b_, n_, r_)[s * p_.bias.key]; }
+
+  const AttentionProblem<F>& p_;
+  Index b_, n_, r_, begin_, limit_;
+  bool blind_;
+};
 
 // Softmax state of one row: sum = sum_j exp(logit_j - max), out = sum_j exp(logit_j - max) v_j.
 template <class F>
@@ -49,24 +88,35 @@ struct RowState {
   F sum = 0;
 };
 
-// One row against the packed keys [begin, end) of head bn.
+// scale q k of a packed key
+template <class F>
+F packed_product(const AttentionProblem<F>& p, Index bn, const F* q, Index s) noexcept {
+  const F* key = p.packed_keys(bn) + s / kPanelKeys * kPanelKeys * p.D + s % kPanelKeys;
+  F product = 0;
+  for (Index d = 0; d < p.D; ++d) product += p.scale * q[d] * key[d * kPanelKeys];
+  return product;
+}
+
+// Row r against the packed keys [begin, end) of head bn.
 // Source: Milakov & Gimelshein 2018, arXiv:1805.02867, algorithm 3.
 template <class F>
-RowState<F> attend(const AttentionProblem<F>& p, Index bn, const F* q, Index begin, Index end,
+RowState<F> attend(const AttentionProblem<F>& p, Index bn, Index r, Index begin, Index end,
                    F* out) noexcept {
   const Index width = round_up(p.Dv, kPanelKeys);
+  const Query<F> query(p, bn, r);
+  const F* q = p.row(p.q, bn / p.Hkv, bn % p.Hkv, r);
   RowState<F> state;
   fill(out, p.Dv, F{0});
   for (Index s = begin; s < end; ++s) {
-    const F* key = p.packed_keys(bn) + s / kPanelKeys * kPanelKeys * p.D + s % kPanelKeys;
+    if (!query.attends(s)) continue;
     const F* value = p.packed_values(bn) + s * width;
-    F logit = 0;
-    for (Index d = 0; d < p.D; ++d) logit += p.scale * q[d] * key[d * kPanelKeys];
+    const F logit = query.logit(packed_product(p, bn, q, s), s);
     const F now = logit < state.max ? state.max : logit;  // this order lets NaN through
     const F keep = std::exp(state.max - now);
     const F weight = std::exp(logit - now);
     state.sum = keep * state.sum + weight;
-    for (Index d = 0; d < p.Dv; ++d) out[d] = keep * out[d] + weight * value[d];
+    const F share = weight * query.kept(s);
+    for (Index d = 0; d < p.Dv; ++d) out[d] = keep * out[d] + share * value[d];
     state.max = now;
   }
   return state;
@@ -96,8 +146,40 @@ void forward(const AttentionProblem<F>& p, Index unit, F*) noexcept {
   const Index n = bn % p.Hkv;
   const Index first = unit % blocks * kForwardRows;
   for (Index r = first; r < min(first + kForwardRows, p.rows()); ++r) {
-    finish(p, b, n, r, attend(p, bn, p.row(p.q, b, n, r), 0, p.limit(r), p.row(p.out, b, n, r)));
+    finish(p, b, n, r, attend(p, bn, r, 0, p.S, p.row(p.out, b, n, r)));
   }
+}
+
+// visit(place in [B, Hq, T], s, prob) for every row and key of a unit.
+template <class F, class Visit>
+void for_probabilities(const AttentionProblem<F>& p, Index unit, const Visit& visit) noexcept {
+  const Index blocks = ceil_div(p.rows(), kForwardRows);
+  const Index bn = unit / blocks;
+  const Index first = unit % blocks * kForwardRows;
+  for (Index r = first; r < min(first + kForwardRows, p.rows()); ++r) {
+    const Query<F> query(p, bn, r);
+    const F* q = p.row(p.q, bn / p.Hkv, bn % p.Hkv, r);
+    const Index place = p.statistic(bn / p.Hkv, bn % p.Hkv, r);
+    for (Index s = 0; s < p.S; ++s) {
+      const bool seen = query.attends(s);
+      visit(place, s,
+            seen ? std::exp(query.logit(packed_product(p, bn, q, s), s) - p.lse[place]) : F{0});
+    }
+  }
+}
+
+template <class F>
+void scores(const AttentionProblem<F>& p, Index unit, F*) noexcept {
+  for_probabilities(p, unit,
+                    [&](Index place, Index s, F prob) { p.scores[place * p.S + s] = prob; });
+}
+
+template <class F>
+void gradient_scores(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index unit,
+                     F*) noexcept {
+  for_probabilities(p, unit, [&](Index place, Index s, F prob) {
+    g.delta[place] += prob * g.d_scores[place * p.S + s];
+  });
 }
 
 template <class F>
@@ -107,9 +189,8 @@ void decode(const AttentionProblem<F>& p, Index unit, F* partial, F*) noexcept {
   const Index stride = decode_partial_size(p) / p.rows();
   for (Index r = 0; r < p.rows(); ++r) {
     F* out = partial + r * stride;
-    const F* q = p.row(p.q, bn / p.Hkv, bn % p.Hkv, r);
-    const Index end = min(begin + kDecodeKeys, p.limit(r));
-    const RowState<F> state = attend(p, bn, q, begin, end, out);
+    const Index end = min(begin + kDecodeKeys, p.S);
+    const RowState<F> state = attend(p, bn, r, begin, end, out);
     out[stride - 2] = state.max;
     out[stride - 1] = state.sum;
   }
@@ -150,15 +231,19 @@ void gradient_delta(const AttentionProblem<F>& p, const AttentionGradients<F>& g
 template <class F>
 struct GradientScratch {
   GradientScratch(const AttentionProblem<F>& p, F* scratch) noexcept
-      : d_q(scratch), d_k(d_q + kGradientRows * p.D), d_v(d_k + kGradientKeys * p.D) {}
-  F* d_q;  // [kGradientRows, D]
-  F* d_k;  // [kGradientKeys, D]
-  F* d_v;  // [kGradientKeys, Dv]
+      : d_q(scratch),
+        d_k(d_q + kGradientRows * p.D),
+        d_v(d_k + kGradientKeys * p.D),
+        d_logits(d_v + kGradientKeys * p.Dv) {}
+  F* d_q;       // [kGradientRows, D]
+  F* d_k;       // [kGradientKeys, D]
+  F* d_v;       // [kGradientKeys, Dv]
+  F* d_logits;  // [kGradientRows, kGradientKeys]
 };
 
 template <class F>
 Index gradient_scratch(const AttentionProblem<F>& p) noexcept {
-  return kGradientRows * p.D + kGradientKeys * (p.D + p.Dv);
+  return kGradientRows * (p.D + kGradientKeys) + kGradientKeys * (p.D + p.Dv);
 }
 
 template <class F>
@@ -175,20 +260,27 @@ void gradient_block(const AttentionProblem<F>& p, const AttentionGradients<F>& g
   const Index begin = tile * kGradientKeys;
   const Index first = block * kGradientRows;
   fill(own.d_q, kGradientRows * p.D, F{0});
+  fill(own.d_logits, kGradientRows * kGradientKeys, F{0});
   for (Index r = first; r < min(first + kGradientRows, p.rows()); ++r) {
+    const Query<F> query(p, bn, r);
     const F* q = p.row(p.q, b, n, r);
     const F* d_out = p.row(g.d_out, b, n, r);
-    const F lse = p.lse[p.statistic(b, n, r)];
-    const F delta = g.delta[p.statistic(b, n, r)];
-    for (Index s = begin; s < min(begin + kGradientKeys, p.limit(r)); ++s) {
+    const Index place = p.statistic(b, n, r);
+    for (Index s = begin; s < min(begin + kGradientKeys, p.S); ++s) {
+      if (!query.attends(s)) continue;
       const F* k = p.k.data + b * p.k.batch + s * p.k.time + n * p.k.head;
       const F* v = p.v.data + b * p.v.batch + s * p.v.time + n * p.v.head;
-      // Forward: logit = scale q k, prob = exp(logit - lse), out += prob v.
-      const F prob = std::exp(p.scale * dot(q, k, p.D) - lse);
-      const F d_logit = prob * (dot(d_out, v, p.Dv) - delta);
+      // Forward: logit = scale q k + bias, prob = exp(logit - lse), out += kept prob v.
+      const F prob = std::exp(query.logit(p.scale * dot(q, k, p.D), s) - p.lse[place]);
+      const F kept = query.kept(s);
+      accumulate(kept * prob, d_out, p.Dv, own.d_v + (s - begin) * p.Dv);
+      if (query.blind()) continue;
+      F d_prob = kept * dot(d_out, v, p.Dv);
+      if (g.d_scores != nullptr) d_prob += g.d_scores[place * p.S + s];
+      const F d_logit = prob * (d_prob - g.delta[place]);
+      own.d_logits[(r - first) * kGradientKeys + s - begin] = d_logit;
       accumulate(p.scale * d_logit, k, p.D, own.d_q + (r - first) * p.D);
       accumulate(p.scale * d_logit, q, p.D, own.d_k + (s - begin) * p.D);
-      accumulate(prob, d_out, p.Dv, own.d_v + (s - begin) * p.Dv);
     }
   }
 }
@@ -201,6 +293,19 @@ void gradient_add(const AttentionProblem<F>& p, const AttentionGradients<F>& g, 
     F* d_q = p.row(g.d_q, bn / p.Hkv, bn % p.Hkv, r);
     if (tile == 0) fill(d_q, p.D, F{0});
     accumulate(F{1}, scratch + (r - first) * p.D, p.D, d_q);
+  }
+}
+
+template <class F>
+void gradient_add_bias(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
+                       Index tile, Index block, const F* scratch) noexcept {
+  const F* d_logits = GradientScratch<F>(p, const_cast<F*>(scratch)).d_logits;
+  const Index begin = tile * kGradientKeys;
+  const Index first = block * kGradientRows;
+  for (Index r = first; r < min(first + kGradientRows, p.rows()); ++r) {
+    F* d_bias = p.grid_row(g.d_bias, bn / p.Hkv, bn % p.Hkv, r);
+    accumulate(F{1}, d_logits + (r - first) * kGradientKeys, min(kGradientKeys, p.S - begin),
+               d_bias + begin);
   }
 }
 
@@ -227,14 +332,18 @@ const AttentionKernels<F>& attention_reference() noexcept {
       .pack = pack<F>,
       .forward_scratch = no_scratch<F>,
       .forward = forward<F>,
+      .scores_scratch = no_scratch<F>,
+      .scores = scores<F>,
       .decode_scratch = no_scratch<F>,
       .decode = decode<F>,
       .decode_merge = decode_merge<F>,
       .gradient_delta = gradient_delta<F>,
+      .gradient_scores = gradient_scores<F>,
       .gradient_scratch = gradient_scratch<F>,
       .gradient_begin = gradient_begin<F>,
       .gradient_block = gradient_block<F>,
       .gradient_add = gradient_add<F>,
+      .gradient_add_bias = gradient_add_bias<F>,
       .gradient_end = gradient_end<F>,
   };
   return kTable;

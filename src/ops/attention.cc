@@ -34,54 +34,105 @@ AttentionProblem<F> problem_of(ConstView q, ConstView k, ConstView v,
   return p;
 }
 
+// The keys of all heads packed, and their values if p.v has any; as long as the tensors live.
 template <class F>
-void forward(Context& ctx, AttentionProblem<F> p, View out, View lse) {
-  p.out = mutable_heads_of<F>(out);
-  if (lse.has_value()) p.lse = lse.data<F>();
-  const AttentionKernels<F>& table = kernels_of<F>(ctx);
-  const Index heads = p.B * p.Hkv;
-  p.packed.capacity = kernels::round_up(p.S, kernels::kPanelKeys);
-  Tensor keys = ctx.tensor({heads, p.packed.capacity, p.D}, kDtypeOf<F>);
-  Tensor values = ctx.tensor(
-      {heads, p.packed.capacity, kernels::round_up(p.Dv, kernels::kPanelKeys)}, kDtypeOf<F>);
-  p.packed.keys = keys.data<F>();
-  p.packed.values = values.data<F>();
+struct Packed {
+  Tensor keys, values;
+  Index tiles;  // units for each batch entry
 
-  // One region for both steps: the rows of a batch entry start as soon as its keys are packed.
-  const Index tiles = kernels::pack_tiles(p, Index{0});
+  Packed(Context& ctx, AttentionProblem<F>& p) : tiles(kernels::pack_tiles(p, Index{0})) {
+    p.packed.capacity = kernels::round_up(p.S, kernels::kPanelKeys);
+    keys = ctx.tensor({p.B * p.Hkv, p.packed.capacity, p.D}, kDtypeOf<F>);
+    p.packed.keys = keys.template data<F>();
+    if (p.v.data == nullptr) return;
+    const Index width = kernels::round_up(p.Dv, kernels::kPanelKeys);
+    values = ctx.tensor({p.B * p.Hkv, p.packed.capacity, width}, kDtypeOf<F>);
+    p.packed.values = values.template data<F>();
+  }
+};
+
+// body(unit, slot) for every forward_units(). One region for both steps: the rows of a batch entry
+// start as soon as its keys are packed.
+template <class F, class Body>
+void for_packed_units(Context& ctx, AttentionProblem<F>& p, Body&& body) {
+  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
+  const Packed<F> memory(ctx, p);
+  const Index tiles = memory.tiles;
   const Index packs = p.B * tiles;
   const Index units_per_batch = p.B == 0 ? 1 : kernels::forward_units(p) / p.B;
-  const Index scratch = table.forward_scratch(p);
   Progress packed(ctx, p.B);
-  reserve_scratch<F>(ctx, scratch);
   for_units(ctx, packs + kernels::forward_units(p), forward_flops(p), [&](Index unit, int slot) {
     if (unit < packs) {
       table.pack(p, 0, unit);
       packed.add(unit / tiles);
     } else {
       packed.wait_for((unit - packs) / units_per_batch, tiles);
-      table.forward(p, unit - packs, ctx.impl().scratch<F>(slot, scratch));
+      body(unit - packs, slot);
     }
   });
 }
 
 template <class F>
+void forward(Context& ctx, AttentionProblem<F> p, const AttentionOptions& options, View out,
+             View lse) {
+  p.out = mutable_heads_of<F>(out);
+  if (lse.has_value()) p.lse = lse.data<F>();
+  const Tensor blind = note_blind_queries(ctx, options, p);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
+  const Index scratch = table.forward_scratch(p);
+  reserve_scratch<F>(ctx, scratch);
+  for_packed_units(ctx, p, [&](Index unit, int slot) {
+    table.forward(p, unit, ctx.impl().scratch<F>(slot, scratch));
+  });
+}
+
+// Probabilities into p.scores.
+template <class F>
+void scores(Context& ctx, AttentionProblem<F> p, const AttentionOptions& options) {
+  const Tensor blind = note_blind_queries(ctx, options, p);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
+  const Index scratch = table.scores_scratch(p);
+  reserve_scratch<F>(ctx, scratch);
+  for_packed_units(ctx, p, [&](Index unit, int slot) {
+    table.scores(p, unit, ctx.impl().scratch<F>(slot, scratch));
+  });
+}
+
+// delta = sum_d out d_out + sum_j prob d_score
+template <class F>
+void gradient_delta(Context& ctx, AttentionProblem<F> p, const AttentionGradients<F>& g) {
+  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
+  const Index heads = p.B * p.Hkv;
+  for_units(ctx, heads * kernels::gradient_blocks(p), forward_flops(p),
+            [&](Index unit, int) { table.gradient_delta(p, g, unit % heads, unit / heads); });
+  if (g.d_scores == nullptr) return;
+  const Index scratch = table.scores_scratch(p);
+  reserve_scratch<F>(ctx, scratch);
+  p.v.data = nullptr;
+  for_packed_units(ctx, p, [&](Index unit, int slot) {
+    table.gradient_scores(p, g, unit, ctx.impl().scratch<F>(slot, scratch));
+  });
+}
+
+template <class F>
 void backward(Context& ctx, const AttentionProblem<F>& p, AttentionGradients<F> g) {
-  const AttentionKernels<F>& table = kernels_of<F>(ctx);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
   const Index heads = p.B * p.Hkv;
   const Index blocks = kernels::gradient_blocks(p);
   Tensor delta = ctx.tensor({p.B, p.Hq, p.T}, kDtypeOf<F>);
   g.delta = delta.data<F>();
-  for_units(ctx, heads * blocks, forward_flops(p),
-            [&](Index unit, int) { table.gradient_delta(p, g, unit % heads, unit / heads); });
+  gradient_delta(ctx, p, g);
 
   // d_q is by definition the ascending sum of the tiles' shares, whoever computes them. A tile
   // keeps behind its predecessor block by block: no second buffer, and one order for any number of
-  // threads. Heads are the inner axis, so with many heads nobody waits.
+  // threads. Heads are the inner axis, so with many heads nobody waits. A bias that heads or batch
+  // entries share gets its gradient from one head after the other in the same way.
   const Index scratch = table.gradient_scratch(p);
-  Progress added(ctx, heads * kernels::gradient_tiles(p));
-  reserve_scratch<F>(ctx, scratch);
   const Index units = heads * kernels::gradient_tiles(p);
+  const bool has_bias = g.d_bias.data != nullptr;
+  Progress added(ctx, units);
+  Progress added_bias(ctx, has_bias ? units : 0);
+  reserve_scratch<F>(ctx, scratch);
   for_units(ctx, units, 2.5 * forward_flops(p), [&](Index unit, int slot) {
     const Index bn = unit % heads;
     const Index tile = unit / heads;
@@ -92,24 +143,37 @@ void backward(Context& ctx, const AttentionProblem<F>& p, AttentionGradients<F> 
       if (tile > 0) added.wait_for(unit - heads, block + 1);
       table.gradient_add(p, g, bn, tile, block, own);
       added.add(unit);
+      if (!has_bias) continue;
+      if (bn > 0) added_bias.wait_for(unit - 1, block + 1);
+      table.gradient_add_bias(p, g, bn, tile, block, own);
+      added_bias.add(unit);
     }
     table.gradient_end(p, g, bn, tile, own);
   });
 }
 
 template <class F>
-void backward(Context& ctx, const AttentionProblem<F>& problem, ConstView out, ConstView lse,
-              ConstView d_out, View d_q, View d_k, View d_v) {
-  AttentionProblem<F> p = problem;
+void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView lse,
+              const AttentionOptions& options, const BackwardOperands& operands) {
   // The backward reads what the forward wrote.
   p.out = {const_cast<F*>(out.data<F>()), out.stride(0), out.stride(1), out.stride(2)};
   p.lse = const_cast<F*>(lse.data<F>());
+  const Tensor blind = note_blind_queries(ctx, options, p);
   AttentionGradients<F> g;
-  g.d_out = heads_of<F>(d_out);
-  g.d_q = mutable_heads_of<F>(d_q);
-  g.d_k = mutable_heads_of<F>(d_k);
-  g.d_v = mutable_heads_of<F>(d_v);
-  if (p.S == 0) fill_zero(d_q);
+  g.d_out = heads_of<F>(operands.d_out);
+  g.d_q = mutable_heads_of<F>(operands.d_q);
+  g.d_k = mutable_heads_of<F>(operands.d_k);
+  g.d_v = mutable_heads_of<F>(operands.d_v);
+  if (operands.d_scores.has_value()) g.d_scores = operands.d_scores.data<F>();
+  if (operands.d_bias.has_value()) {
+    fill_zero(operands.d_bias);
+    if (operands.d_bias.dim(3) > 1) {
+      const auto grid = grid_of<F>(operands.d_bias);
+      g.d_bias = {operands.d_bias.data<F>(), grid.batch, grid.head, grid.time, grid.key};
+    }
+  }
+  if (g.d_scores != nullptr && !p.dropout.active) p.dropout = {true, {}, 1};
+  if (p.S == 0) fill_zero(operands.d_q);
   backward(ctx, p, g);
 }
 
@@ -119,33 +183,66 @@ void attention_forward(Context& ctx, ConstView q, ConstView k, ConstView v,
                        const AttentionOptions& options, View out, View lse) {
   constexpr std::string_view kName = "attention_forward";
   check_operands(kName, q, k, v);
+  check_options(kName, options, q, k.dim(1));
   check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), v.dim(3), q.dtype());
   if (lse.has_value()) check_lse(kName, q, lse);
   if (q.dtype() == Dtype::f32) {
-    forward(ctx, problem_of<float>(q, k, v, options), out, lse);
+    forward(ctx, problem_of<float>(q, k, v, options), options, out, lse);
   } else {
-    forward(ctx, problem_of<double>(q, k, v, options), out, lse);
+    forward(ctx, problem_of<double>(q, k, v, options), options, out, lse);
   }
+}
+
+void attention_scores(Context& ctx, ConstView q, ConstView k, ConstView lse,
+                      const AttentionOptions& options, View result) {
+  constexpr std::string_view kName = "attention_scores";
+  check_operands(kName, q, k, k);
+  check_options(kName, options, q, k.dim(1));
+  check_lse(kName, q, lse);
+  detail::require_dense(kName, "scores", result, {q.dim(0), q.dim(2), q.dim(1), k.dim(1)},
+                        q.dtype());
+  const auto run = [&](auto zero) {
+    using F = decltype(zero);
+    AttentionProblem<F> p = problem_of<F>(q, k, k, options);
+    p.v.data = nullptr;
+    p.lse = const_cast<F*>(lse.data<F>());  // which the kernel reads
+    p.scores = result.data<F>();
+    scores(ctx, p, options);
+  };
+  q.dtype() == Dtype::f32 ? run(0.0F) : run(0.0);
 }
 
 void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v, ConstView out,
                         ConstView lse, const AttentionOptions& options,
                         const BackwardOperands& operands) {
-  const auto& [d_out, d_scores, d_q, d_k, d_v, d_bias] = operands;
   constexpr std::string_view kName = "attention_backward";
   check_operands(kName, q, k, v);
+  check_options(kName, options, q, k.dim(1));
   const Dtype dtype = q.dtype();
   const Index dv = v.dim(3);
   check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), dv, dtype);
   check_lse(kName, q, lse);
-  check_heads(kName, "d_out", d_out, q.dim(0), q.dim(1), q.dim(2), dv, dtype);
-  check_heads(kName, "d_q", d_q, q.dim(0), q.dim(1), q.dim(2), q.dim(3), dtype);
-  check_heads(kName, "d_k", d_k, k.dim(0), k.dim(1), k.dim(2), k.dim(3), dtype);
-  check_heads(kName, "d_v", d_v, k.dim(0), k.dim(1), k.dim(2), dv, dtype);
+  check_heads(kName, "d_out", operands.d_out, q.dim(0), q.dim(1), q.dim(2), dv, dtype);
+  check_heads(kName, "d_q", operands.d_q, q.dim(0), q.dim(1), q.dim(2), q.dim(3), dtype);
+  check_heads(kName, "d_k", operands.d_k, k.dim(0), k.dim(1), k.dim(2), k.dim(3), dtype);
+  check_heads(kName, "d_v", operands.d_v, k.dim(0), k.dim(1), k.dim(2), dv, dtype);
+  if (operands.d_scores.has_value()) {
+    detail::require_dense(kName, "d_scores", operands.d_scores,
+                          {q.dim(0), q.dim(2), q.dim(1), k.dim(1)}, dtype);
+  }
+  if (operands.d_bias.has_value()) {
+    if (!options.bias.has_value()) {
+      detail::throw_shape_error(kName, "d_bias", "nothing, as there is no bias",
+                                operands.d_bias.shape().to_string());
+    }
+    const ConstView& bias = options.bias;
+    detail::require_dense(kName, "d_bias", operands.d_bias,
+                          {bias.dim(0), bias.dim(1), bias.dim(2), bias.dim(3)}, dtype);
+  }
   if (dtype == Dtype::f32) {
-    backward(ctx, problem_of<float>(q, k, v, options), out, lse, d_out, d_q, d_k, d_v);
+    backward(ctx, problem_of<float>(q, k, v, options), out, lse, options, operands);
   } else {
-    backward(ctx, problem_of<double>(q, k, v, options), out, lse, d_out, d_q, d_k, d_v);
+    backward(ctx, problem_of<double>(q, k, v, options), out, lse, options, operands);
   }
 }
 

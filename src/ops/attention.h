@@ -21,7 +21,8 @@ struct AttentionOptions {
   ConstView mask{};
   ConstView key_mask{};    ///< bool [B, S]: which keys are real; absent: all
   ConstView query_mask{};  ///< bool [B, T]: other queries see nothing; absent: all
-  /// Added to the scaled products: q's type, [B or 1, Hq or 1, T or 1, S or 1], any strides.
+  /// Added to the scaled products: q's type, [B or 1, Hq or 1, T or 1, S or 1], any strides. -inf,
+  /// and all down from -2^125, hides the key; a query with nothing else gives zeros.
   ConstView bias{};
   MaskedRows masked_rows = MaskedRows::zeros;
   /// Each probability is dropped with this rate, the others divided by 1 - rate; element
@@ -35,8 +36,11 @@ struct AttentionOptions {
 /// Shapes  q [B, T, Hq, D], k [B, S, Hkv, D], v [B, S, Hkv, Dv], out [B, T, Hq, Dv]: last axis
 ///         contiguous, other strides free; lse [B, Hq, T] contiguous, or absent. f32 or f64.
 /// Memory  packed K and V: B * Hkv * (S rounded up to 16) * (D + Dv) elements, and per thread a few
-///         hundred KiB. With masks also a note of B' Hq' T integers and one for each tile of the
-///         mask: nothing grows as T x S
+///         hundred KiB. With uniform masked rows also a note of one byte for each query that masks
+///         tell apart, at most B Hq T: nothing grows as T x S
+/// NaN     in a key that a query does not see changes nothing for it, gradients included; so does
+///         one in a value hidden by causality or window, while one hidden by a mask alone reaches
+///         the output as in Keras (0 NaN)
 /// Source  Dao et al. 2022, arXiv:2205.14135; Ainslie et al. 2023, arXiv:2305.13245
 void attention_forward(Context& ctx, ConstView q, ConstView k, ConstView v,
                        const AttentionOptions& options, View out, View lse);
@@ -46,10 +50,11 @@ void attention_forward(Context& ctx, ConstView q, ConstView k, ConstView v,
 void attention_scores(Context& ctx, ConstView q, ConstView k, ConstView lse,
                       const AttentionOptions& options, View scores);
 
-/// What attention_backward is given and what it overwrites.
+/// What attention_backward is given and what it overwrites. A bias of one number for all keys has
+/// zero gradient: the softmax does not change with it.
 struct BackwardOperands {
   ConstView d_out{};
-  ConstView d_scores{};  ///< [B, Hq, T, S]: cotangent of attention_scores; absent: none
+  ConstView d_scores{};  ///< [B, Hq, T, S] contiguous: of attention_scores; absent: none
   View d_q{}, d_k{}, d_v{};
   View d_bias{};  ///< of options.bias, contiguous; summed where the bias is broadcast; absent: none
 };
@@ -71,6 +76,7 @@ void cache_store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache
 
 /// attention_forward against the first `length` positions of a cache. Few rows take the decode
 /// kernel (keys split in fixed chunks), many the forward kernel. No allocation once warm.
+/// Errors: ConfigError for options other than scale, causal and causal_offset.
 void attention_cached(Context& ctx, ConstView q, const CacheSlice& cache, Index length,
                       const AttentionOptions& options, View out);
 

@@ -43,6 +43,20 @@ void check_value_width(std::string_view operation, std::string_view operand,
   }
 }
 
+// What the decode kernel does not know must not pass unseen.
+void check_cached_options(std::string_view operation, const AttentionOptions& options) {
+  const auto refuse = [&](bool is_set, std::string_view name) {
+    if (is_set) detail::throw_config_error(operation, name, "nothing, with a cache", "a value");
+  };
+  refuse(options.window != 0, "window");
+  refuse(options.mask.has_value(), "mask");
+  refuse(options.key_mask.has_value(), "key_mask");
+  refuse(options.query_mask.has_value(), "query_mask");
+  refuse(options.bias.has_value(), "bias");
+  refuse(options.masked_rows != MaskedRows::zeros, "masked_rows");
+  refuse(options.dropout_rate != 0, "dropout_rate");
+}
+
 template <class F>
 kernels::PackedHeads<F> packed_of(const CacheSlice& cache) {
   return {cache.keys.data<F>(), cache.values.data<F>(), cache.keys.dim(2) * kPanelKeys};
@@ -54,7 +68,7 @@ void store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, Inde
   p.B = k.dim(0), p.S = k.dim(1), p.Hkv = k.dim(2), p.D = k.dim(3), p.Dv = v.dim(3);
   p.k = heads_of<F>(k), p.v = heads_of<F>(v);
   p.packed = packed_of<F>(cache);
-  const AttentionKernels<F>& table = kernels_of<F>(ctx);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
   constexpr double kCostOfMove = 16;  // moving one element takes as long as so many flops
   const auto moved = static_cast<double>(k.size() + v.size());
   for_units(ctx, p.B * kernels::pack_tiles(p, at), kCostOfMove * moved,
@@ -63,7 +77,7 @@ void store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, Inde
 
 template <class F>
 void decode(Context& ctx, const AttentionProblem<F>& p, double flops) {
-  const AttentionKernels<F>& table = kernels_of<F>(ctx);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
   const Index heads = p.B * p.Hkv;
   const Index chunks = kernels::decode_chunks(p);
   const Index size = kernels::decode_partial_size(p);
@@ -97,7 +111,7 @@ void cached(Context& ctx, ConstView q, const CacheSlice& cache, Index length,
     if (p.rows() > 0) decode(ctx, p, flops);
     return;
   }
-  const AttentionKernels<F>& table = kernels_of<F>(ctx);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
   const Index scratch = table.forward_scratch(p);
   reserve_scratch<F>(ctx, scratch);
   for_units(ctx, kernels::forward_units(p), flops, [&](Index unit, int slot) {
@@ -126,6 +140,7 @@ void attention_cached(Context& ctx, ConstView q, const CacheSlice& cache, Index 
                       const AttentionOptions& options, View out) {
   constexpr std::string_view kName = "attention_cached";
   detail::require_shape(kName, "keys", cache.keys, {-1, -1, -1, -1, kPanelKeys});
+  check_cached_options(kName, options);
   check_queries(kName, "q", q, cache.keys.dim(1));
   check_cache(kName, cache, q.dim(0), q.dim(3), q.dtype());
   check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), -1, q.dtype());

@@ -1,5 +1,6 @@
 #include "ops/attention_problem.h"
 
+#include <cstring>
 #include <string>
 
 #include "core/check.h"
@@ -7,6 +8,43 @@
 namespace grouphead::ops {
 
 using detail::throw_shape_error;
+using kernels::AttentionProblem;
+using kernels::Grid;
+
+namespace {
+
+using Bytes = Grid<const std::uint8_t>;
+
+bool is_byte(Dtype dtype) { return dtype == Dtype::boolean || dtype == Dtype::u8; }
+
+// [B or 1, Hq or 1, T or 1, S or 1]
+void check_grid(std::string_view operation, std::string_view operand, ConstView x, ConstView q,
+                Index num_keys) {
+  const Index full[4] = {q.dim(0), q.dim(2), q.dim(1), num_keys};
+  bool fits = x.rank() == 4;
+  for (int axis = 0; fits && axis < 4; ++axis) {
+    fits = x.dim(axis) == 1 || x.dim(axis) == full[axis];
+  }
+  if (fits) return;
+  throw_shape_error(operation, operand, Shape(full).to_string() + " or 1 in place of any of these",
+                    x.shape().to_string());
+}
+
+template <class F>
+bool is_blind(const AttentionProblem<F>& p, Index b, Index h, Index t) noexcept {
+  const Index row = t * p.group();
+  const Index limit = p.limit(row);
+  for (Index s = p.begin(row); s < limit; ++s) {
+    bool seen = true;
+    for (Index i = 0; seen && i < p.num_masks; ++i) {
+      seen = p.masks[i].row(b, h, t)[s * p.masks[i].key] != 0;
+    }
+    if (seen) return false;
+  }
+  return true;
+}
+
+}  // namespace
 
 void check_heads(std::string_view operation, std::string_view operand, ConstView x, Index b,
                  Index t, Index h, Index d, Dtype dtype) {
@@ -32,5 +70,110 @@ void check_queries(std::string_view operation, std::string_view operand, ConstVi
                       std::to_string(q.dim(2)));
   }
 }
+
+void check_options(std::string_view operation, const AttentionOptions& options, ConstView q,
+                   Index num_keys) {
+  const auto require_bytes = [&](std::string_view operand, ConstView x) {
+    if (!is_byte(x.dtype())) {
+      throw_shape_error(operation, operand, "bool or u8", name_of(x.dtype()));
+    }
+  };
+  if (options.window < 0) {
+    detail::throw_config_error(operation, "window", "0 or more", std::to_string(options.window));
+  }
+  if (!(options.dropout_rate >= 0 && options.dropout_rate <= 1)) {
+    detail::throw_config_error(operation, "dropout_rate", "0 <= rate <= 1",
+                               std::to_string(options.dropout_rate));
+  }
+  if (options.mask.has_value()) {
+    check_grid(operation, "mask", options.mask, q, num_keys);
+    require_bytes("mask", options.mask);
+  }
+  if (options.key_mask.has_value()) {
+    detail::require_shape(operation, "key_mask", options.key_mask, {q.dim(0), num_keys});
+    require_bytes("key_mask", options.key_mask);
+  }
+  if (options.query_mask.has_value()) {
+    detail::require_shape(operation, "query_mask", options.query_mask, {q.dim(0), q.dim(1)});
+    require_bytes("query_mask", options.query_mask);
+  }
+  if (options.bias.has_value()) {
+    check_grid(operation, "bias", options.bias, q, num_keys);
+    detail::require_dtype(operation, "bias", options.bias, q.dtype());
+  }
+}
+
+template <class F>
+void set_options(const AttentionOptions& options, AttentionProblem<F>& p) {
+  constexpr Index kFar = Index{1} << 60;  // sums of two of these do not overflow
+  p.scale =
+      static_cast<F>(options.scale != 0 ? options.scale : 1 / std::sqrt(static_cast<double>(p.D)));
+  p.causal = options.causal;
+  p.causal_offset = std::clamp(options.causal_offset, -kFar, kFar);
+  p.window = std::min(options.window, kFar);
+  if (options.mask.has_value()) p.masks[p.num_masks++] = grid_of<std::uint8_t>(options.mask);
+  if (options.key_mask.has_value()) {
+    const ConstView& x = options.key_mask;
+    const auto* data = static_cast<const std::uint8_t*>(x.raw());
+    p.masks[p.num_masks++] = {data, x.stride(0), 0, 0, x.stride(1)};
+  }
+  if (options.query_mask.has_value()) {
+    const ConstView& x = options.query_mask;
+    const auto* data = static_cast<const std::uint8_t*>(x.raw());
+    p.masks[p.num_masks++] = {data, x.stride(0), 0, x.stride(1), 0};
+  }
+  if (options.bias.has_value()) p.bias = grid_of<F>(options.bias);
+  if (options.dropout_rate == 0) return;
+  const double rate = options.dropout_rate;
+  kernels::KeepRule& rule = p.dropout.rule;
+  p.dropout.active = true;
+  p.dropout.scale = static_cast<F>(rate < 1 ? 1 / (1 - rate) : 0);
+  rule.threefry = options.draw.algorithm == RandomAlgorithm::threefry;
+  rule.seed = options.draw.key.seed;
+  rule.draw = options.draw.key.draw;
+  if (rule.threefry) {
+    // JAX keeps a number of 23 bits, n 2^-23, below the float next to 1 - rate. Its complement
+    // reaches 2^32 - 512 times the smallest n that is not below.
+    const double kept = std::ceil(double{static_cast<float>(1 - rate)} * 0x1p23);
+    rule.threshold = static_cast<std::uint32_t>(std::min(0x1p32 - 512 * kept, 0x1p32 - 1));
+  } else {
+    rule.threshold = static_cast<std::uint32_t>(std::min(std::round(rate * 0x1p32), 0x1p32 - 1));
+  }
+}
+
+template <class F>
+Tensor note_blind_queries(Context& ctx, const AttentionOptions& options, AttentionProblem<F>& p) {
+  const bool hides = p.causal || p.window > 0 || p.num_masks > 0;
+  if (options.masked_rows != MaskedRows::uniform || !hides || p.S == 0) return {};
+  const auto varies = [&](Index Grid<const std::uint8_t>::*axis) {
+    return std::any_of(p.masks, p.masks + p.num_masks,
+                       [&](const Bytes& mask) { return mask.*axis != 0; });
+  };
+  const Index B = varies(&Bytes::batch) ? p.B : 1;
+  const Index H = varies(&Bytes::head) ? p.Hq : 1;
+  Tensor note = ctx.tensor({B, H, p.T}, Dtype::u8);
+  auto* blind = note.data<std::uint8_t>();
+  constexpr Index kQueries = 64;
+  const Index blocks = kernels::ceil_div(p.T, kQueries);
+  for_units(ctx, B * H * blocks, static_cast<double>(B * H * p.T * p.S), [&](Index unit, int) {
+    const Index bh = unit / blocks;
+    const Index begin = unit % blocks * kQueries;
+    for (Index t = begin; t < std::min(begin + kQueries, p.T); ++t) {
+      blind[bh * p.T + t] = is_blind(p, bh / H, bh % H, t) ? 1 : 0;
+    }
+  });
+  if (note.size() == 0 || std::memchr(blind, 1, static_cast<std::size_t>(note.size())) == nullptr) {
+    return {};
+  }
+  p.blind = {blind, B == 1 ? 0 : H * p.T, H == 1 ? 0 : p.T, 1, 0};
+  return note;
+}
+
+template void set_options<float>(const AttentionOptions&, AttentionProblem<float>&);
+template void set_options<double>(const AttentionOptions&, AttentionProblem<double>&);
+template Tensor note_blind_queries<float>(Context&, const AttentionOptions&,
+                                          AttentionProblem<float>&);
+template Tensor note_blind_queries<double>(Context&, const AttentionOptions&,
+                                           AttentionProblem<double>&);
 
 }  // namespace grouphead::ops

@@ -31,17 +31,33 @@ kernels::Heads<F> mutable_heads_of(View x) {
 }
 
 template <class F>
-const kernels::AttentionKernels<F>& kernels_of(Context& ctx) noexcept {
-  return kernels::attention_kernels<F>(static_cast<kernels::Level>(ctx.isa()));
+const kernels::AttentionKernels<F>& kernels_of(Context& ctx,
+                                               const kernels::AttentionProblem<F>& p) noexcept {
+  const bool is_plain = p.num_masks == 0 && p.window == 0 && p.bias.data == nullptr &&
+                        p.blind.data == nullptr && !p.dropout.active && p.scores == nullptr;
+  return kernels::attention_kernels<F>(is_plain ? static_cast<kernels::Level>(ctx.isa())
+                                                : kernels::Level::ref);
 }
 
+/// Refuses options that the operands do not fit, with sizes B, T, S, Hq.
+void check_options(std::string_view operation, const AttentionOptions& options, ConstView q,
+                   Index num_keys);
+
+/// The options as the kernels take them; p has its sizes.
 template <class F>
-void set_options(const AttentionOptions& options, kernels::AttentionProblem<F>& p) {
-  p.scale =
-      static_cast<F>(options.scale != 0 ? options.scale : 1 / std::sqrt(static_cast<double>(p.D)));
-  p.causal = options.causal;
-  // Beyond these the mask does not change, and t + offset cannot overflow.
-  p.causal_offset = std::clamp(options.causal_offset, -p.T, p.S);
+void set_options(const AttentionOptions& options, kernels::AttentionProblem<F>& p);
+
+/// Notes which queries see nothing, where the options want these to attend to all keys alike. The
+/// note lives as long as the tensor; absent without such options.
+template <class F>
+Tensor note_blind_queries(Context& ctx, const AttentionOptions& options,
+                          kernels::AttentionProblem<F>& p);
+
+/// The operand as a grid of the kernels: broadcast axes get stride 0.
+template <class E>
+kernels::Grid<const E> grid_of(ConstView x) {
+  const auto stride = [&](int axis) { return x.dim(axis) == 1 ? 0 : x.stride(axis); };
+  return {static_cast<const E*>(x.raw()), stride(0), stride(1), stride(2), stride(3)};
 }
 
 /// Multiply-adds of the two products of the forward, counted 2, without the mask.

@@ -1,0 +1,184 @@
+#pragma once
+
+// Attention problems with masks, windows, biases, dropout and cotangents of the scores.
+
+#include <string>
+#include <vector>
+
+#include "attention_support.h"
+
+namespace grouphead::testing_support {
+
+struct OptionCase {
+  AttentionCase base{};
+  Index window = 0;
+  Shape mask{};  ///< rank 0: none
+  Shape bias{};
+  bool key_mask = false;
+  bool query_mask = false;
+  ops::MaskedRows masked_rows = ops::MaskedRows::zeros;
+  double dropout_rate = 0;
+  RandomAlgorithm algorithm = RandomAlgorithm::philox;
+  bool d_scores = false;
+
+  std::string to_string() const {
+    std::string text = base.key("attention.fwdbwd", Dtype::f32, Isa::ref);
+    text += " window=" + std::to_string(window) + " mask=" + mask.to_string() +
+            " bias=" + bias.to_string();
+    if (key_mask) text += " key_mask";
+    if (query_mask) text += " query_mask";
+    if (masked_rows == ops::MaskedRows::uniform) text += " uniform";
+    if (dropout_rate != 0) text += " dropout=" + std::to_string(dropout_rate);
+    if (algorithm == RandomAlgorithm::threefry) text += " threefry";
+    if (d_scores) text += " d_scores";
+    return text;
+  }
+};
+
+inline std::uint64_t mixed(std::uint64_t x) {
+  x = (x ^ x >> 31) * 0x9e3779b97f4a7c15U;
+  return x ^ x >> 29;
+}
+
+/// Blocks of 20 x 48 positions, of which a quarter hides all, a quarter nothing, the rest every
+/// third element. `first_row_hidden`: the first row sees nothing.
+inline Tensor block_mask(const Shape& shape, std::uint64_t seed) {
+  Tensor mask(shape, Dtype::u8);
+  Index i = 0;
+  for (Index outer = 0; outer < shape[0] * shape[1]; ++outer) {
+    for (Index t = 0; t < shape[2]; ++t) {
+      for (Index s = 0; s < shape[3]; ++s, ++i) {
+        const auto block = static_cast<std::uint64_t>((outer * 1000 + t / 20) * 1000 + s / 48);
+        const std::uint64_t kind = mixed(block + seed * 77) % 4;
+        const bool every_third = mixed(static_cast<std::uint64_t>(i) + seed) % 3 == 0;
+        const bool hidden = kind == 0 || (kind > 1 && every_third) || t == 1;
+        mask.data<std::uint8_t>()[i] = hidden ? 0 : static_cast<std::uint8_t>(1 + i % 200);
+      }
+    }
+  }
+  return mask;
+}
+
+/// Each row sees its first positions; the last row of a batch of several none.
+inline Tensor length_mask(Index B, Index length, std::uint64_t seed) {
+  Tensor mask = Tensor::zeros({B, length}, Dtype::boolean);
+  for (Index b = 0; b < B; ++b) {
+    const auto hidden = static_cast<Index>(mixed(seed + static_cast<std::uint64_t>(b)) %
+                                           static_cast<std::uint64_t>(length + 1));
+    const Index seen = b > 0 && b == B - 1 ? 0 : length - hidden / 2;
+    std::fill_n(mask.data<bool>() + b * length, seen, true);
+  }
+  return mask;
+}
+
+struct OptionOperands {
+  AttentionInputs in{};
+  Tensor mask{}, key_mask{}, query_mask{}, bias{}, d_scores{};
+  ops::AttentionOptions options{};
+};
+
+inline OptionOperands make_operands(const OptionCase& c, Dtype dtype, std::uint64_t seed = 1) {
+  const AttentionCase& base = c.base;
+  OptionOperands o{make_inputs(base, dtype, seed)};
+  o.options = base.options();
+  o.options.window = c.window;
+  o.options.masked_rows = c.masked_rows;
+  o.options.dropout_rate = c.dropout_rate;
+  o.options.draw = {c.algorithm, {0x1234567890 + seed, 0x300000005}};
+  if (c.mask.rank() > 0) o.options.mask = o.mask = block_mask(c.mask, seed);
+  if (c.bias.rank() > 0) o.options.bias = o.bias = uniform(c.bias, dtype, seed + 11);
+  if (c.key_mask) o.options.key_mask = o.key_mask = length_mask(base.B, base.S, seed);
+  if (c.query_mask) o.options.query_mask = o.query_mask = length_mask(base.B, base.T, seed + 5);
+  if (c.d_scores) o.d_scores = uniform({base.B, base.Hq, base.T, base.S}, dtype, seed + 12);
+  return o;
+}
+
+struct OptionResults {
+  Tensor out{}, lse{}, scores{}, d_q{}, d_k{}, d_v{}, d_bias{};
+};
+
+inline OptionResults run_options(Context& ctx, const OptionOperands& o) {
+  const AttentionInputs& in = o.in;
+  const Dtype dtype = in.q.dtype();
+  const Index B = in.q.dim(0), T = in.q.dim(1), Hq = in.q.dim(2), S = in.k.dim(1);
+  OptionResults r{Tensor(in.d_out.shape(), dtype), Tensor({B, Hq, T}, dtype),
+                  Tensor({B, Hq, T, S}, dtype),    Tensor(in.q.shape(), dtype),
+                  Tensor(in.k.shape(), dtype),     Tensor(in.v.shape(), dtype)};
+  ops::attention_forward(ctx, in.q, in.k, in.v, o.options, r.out, r.lse);
+  ops::attention_scores(ctx, in.q, in.k, r.lse, o.options, r.scores);
+  ops::BackwardOperands gradients{.d_out = in.d_out, .d_q = r.d_q, .d_k = r.d_k, .d_v = r.d_v};
+  if (o.d_scores.has_value()) gradients.d_scores = o.d_scores;
+  if (o.bias.has_value()) {
+    r.d_bias = Tensor(o.bias.shape(), dtype);
+    gradients.d_bias = r.d_bias;
+  }
+  ops::attention_backward(ctx, in.q, in.k, in.v, r.out, r.lse, o.options, gradients);
+  return r;
+}
+
+/// Each option alone and in company, with shapes around lanes, strips and tiles.
+inline std::vector<OptionCase> option_cases() {
+  using ops::MaskedRows;
+  constexpr auto kUniform = MaskedRows::uniform;
+  constexpr auto kZeros = MaskedRows::zeros;
+  constexpr auto kThreefry = RandomAlgorithm::threefry;
+  const AttentionCase small{2, 37, 83, 4, 2, 8, 5};
+  const AttentionCase square{1, 210, 210, 3, 1, 16, 24, true};
+  const AttentionCase wide{1, 61, 530, 2, 2, 64, 72};
+  const AttentionCase odd{2, 19, 201, 6, 3, 7, 9, true, 180};
+  return {
+      {.base = small, .mask = {2, 4, 37, 83}},
+      {.base = small, .mask = {1, 1, 37, 83}, .masked_rows = kUniform},
+      {.base = small, .mask = {2, 1, 1, 83}},
+      {.base = small, .mask = {1, 4, 37, 1}, .masked_rows = kUniform},
+      {.base = small, .mask = {1, 1, 1, 1}},
+      {.base = wide, .mask = {1, 1, 61, 530}, .masked_rows = kUniform},
+      {.base = wide, .mask = {1, 2, 61, 530}},
+      {.base = square, .mask = {1, 1, 210, 210}},
+      {.base = small, .key_mask = true, .query_mask = true},
+      {.base = odd, .key_mask = true, .query_mask = true, .masked_rows = kUniform},
+      {.base = square, .window = 1},
+      {.base = square, .window = 70},
+      {.base = {2, 130, 170, 2, 2, 24, 16, false, 13}, .window = 9},
+      {.base = {1, 90, 700, 4, 1, 64, 64, false, 400}, .window = 150, .masked_rows = kUniform},
+      {.base = {1, 90, 70, 2, 1, 12, 12, false, -60}, .window = 5, .masked_rows = kUniform},
+      {.base = {1, 40, 30, 2, 1, 12, 12, true, -20}, .masked_rows = kUniform},
+      {.base = odd, .window = 33, .mask = {2, 1, 19, 201}, .key_mask = true},
+      {.base = small, .bias = {2, 4, 37, 83}},
+      {.base = small, .bias = {1, 1, 37, 83}},
+      {.base = small, .bias = {2, 1, 1, 83}},
+      {.base = small, .bias = {1, 4, 37, 1}},
+      {.base = wide, .bias = {1, 1, 1, 530}},
+      {.base = square, .bias = {1, 3, 210, 210}},
+      {.base = odd, .mask = {1, 1, 19, 201}, .bias = {1, 6, 1, 201}, .masked_rows = kUniform},
+      {.base = small, .dropout_rate = 0.3},
+      {.base = small, .dropout_rate = 0.3, .algorithm = kThreefry},
+      {.base = small, .dropout_rate = 1},
+      {.base = small, .dropout_rate = 1, .algorithm = kThreefry},
+      {.base = square, .dropout_rate = 0.1},
+      {.base = wide, .dropout_rate = 0.1, .algorithm = kThreefry},
+      {.base = odd, .query_mask = true, .masked_rows = kUniform, .dropout_rate = 0.5},
+      {.base = small, .d_scores = true},
+      {.base = square, .window = 90, .d_scores = true},
+      {.base = wide, .mask = {1, 2, 61, 530}, .masked_rows = kUniform, .d_scores = true},
+      {.base = odd,
+       .window = 60,
+       .mask = {2, 1, 19, 201},
+       .bias = {2, 6, 19, 201},
+       .key_mask = true,
+       .query_mask = true,
+       .masked_rows = kZeros,
+       .dropout_rate = 0.2,
+       .algorithm = kThreefry,
+       .d_scores = true},
+      {.base = odd,
+       .mask = {1, 6, 19, 201},
+       .bias = {1, 1, 1, 201},
+       .key_mask = true,
+       .masked_rows = kUniform,
+       .dropout_rate = 0.4,
+       .d_scores = true},
+  };
+}
+
+}  // namespace grouphead::testing_support
