@@ -6,6 +6,7 @@
 #include "grouphead/kv_cache.h"
 #include "grouphead/layer.h"
 #include "grouphead/layers.h"
+#include "grouphead/model.h"
 #include "grouphead/models.h"
 #include "grouphead/random.h"
 #include "grouphead/rope.h"

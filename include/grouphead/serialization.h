@@ -26,6 +26,8 @@ std::shared_ptr<Layer> make_operation(std::string_view module, std::string_view 
                                       const ConfigValue& config);
 /// A layer or an operation from Keras's envelope {"module", "class_name", "config", ...}.
 std::shared_ptr<Layer> layer_from_config(const ConfigValue& envelope);
+/// Whether layer_from_config() knows the class of the envelope.
+bool has_layer(const ConfigValue& envelope);
 /// Keras's envelope of a layer.
 ConfigValue layer_to_config(const Layer& layer);
 

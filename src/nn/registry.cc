@@ -32,12 +32,22 @@ constexpr Entry kEntries[] = {
 
 constexpr std::string_view kOperationModules = "keras.src.ops.";
 
+const Entry* find_layer(std::string_view class_name) noexcept {
+  for (const Entry& entry : kEntries) {
+    if (entry.class_name == class_name) return &entry;
+  }
+  return nullptr;
+}
+
+bool is_operation(const ConfigValue& envelope) {
+  const ConfigValue& module = envelope["module"];
+  return module.is_string() && module.as_string("module").starts_with(kOperationModules);
+}
+
 }  // namespace
 
 std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue& config) {
-  for (const Entry& entry : kEntries) {
-    if (entry.class_name == class_name) return entry.make(config);
-  }
+  if (const Entry* entry = find_layer(class_name)) return entry->make(config);
   detail::throw_config_error("make_layer", "class_name", "a layer that this library has",
                              class_name);
 }
@@ -50,11 +60,22 @@ std::vector<std::string_view> layer_class_names() {
 
 std::shared_ptr<Layer> layer_from_config(const ConfigValue& envelope) {
   const std::string& class_name = envelope["class_name"].as_string("class_name");
-  const ConfigValue& module = envelope["module"];
-  if (module.is_string() && module.as_string("module").starts_with(kOperationModules)) {
-    return make_operation(module.as_string("module"), class_name, envelope["config"]);
+  if (is_operation(envelope)) {
+    return make_operation(envelope["module"].as_string("module"), class_name, envelope["config"]);
   }
   return make_layer(class_name, envelope["config"]);
+}
+
+bool has_layer(const ConfigValue& envelope) {
+  if (!is_operation(envelope)) {
+    return find_layer(envelope["class_name"].as_string("class_name")) != nullptr;
+  }
+  try {
+    layer_from_config(envelope);
+    return true;
+  } catch (const ConfigError&) {
+    return false;
+  }
 }
 
 ConfigValue layer_to_config(const Layer& layer) {

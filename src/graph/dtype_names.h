@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string_view>
+
+#include "grouphead/tensor.h"
+
+namespace grouphead::detail {
+
+/// Keras's name of an element type: `float32`, `int32`, `bool`, ...
+std::string_view keras_name(Dtype dtype) noexcept;
+/// Errors: ConfigError that lists the known names.
+Dtype dtype_from_keras(std::string_view name);
+
+}  // namespace grouphead::detail

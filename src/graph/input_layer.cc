@@ -1,0 +1,93 @@
+#include "graph/input_layer.h"
+
+#include "graph/dtype_names.h"
+#include "graph/node.h"
+#include "nn/config_reader.h"
+#include "nn/layer_checks.h"
+#include "ops/elementwise.h"
+
+namespace grouphead {
+namespace detail {
+namespace {
+
+Shape with_batch(const InputConfig& config) {
+  std::vector<Index> dims = {config.batch_size};
+  dims.insert(dims.end(), config.shape.begin(), config.shape.end());
+  return Shape::partial(dims);
+}
+
+}  // namespace
+
+InputLayer::InputLayer(const InputConfig& config)
+    : Layer(config.name, config.dtype == Dtype::f64 ? DtypePolicy("float64") : DtypePolicy()),
+      config_(config),
+      shape_(with_batch(config)) {}
+
+ConfigValue InputLayer::get_config() const {
+  ConfigValue config;
+  config.set("batch_shape", ConfigValue(shape_));
+  config.set("dtype", keras_name(config_.dtype));
+  config.set("sparse", false);
+  config.set("ragged", false);
+  config.set("name", name());
+  config.set("optional", config_.optional);
+  return config;
+}
+
+InputConfig InputLayer::config_from(const ConfigValue& config) {
+  nn::ConfigReader reader("InputLayer", config);
+  InputConfig made;
+  // Older files say batch_input_shape.
+  const char* key = reader.has("batch_input_shape") ? "batch_input_shape" : "batch_shape";
+  const Shape shape = reader.value(key).as_shape("batch_shape");
+  if (shape.rank() < 1) throw_config_error("InputLayer", key, "a batch axis", shape.to_string());
+  made.batch_size = shape[0];
+  made.shape.assign(shape.begin() + 1, shape.end());
+  made.dtype = dtype_from_keras(reader.string("dtype", "float32"));
+  made.name = reader.name(made.name);
+  made.optional = reader.boolean("optional", false);
+  for (const char* kind : {"sparse", "ragged"}) {
+    if (reader.boolean(kind, false)) {
+      throw_config_error("InputLayer", kind, "false: inputs are dense", "true");
+    }
+  }
+  reader.finish();
+  return made;
+}
+
+void InputLayer::build(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) {}
+
+std::vector<Value> InputLayer::forward(Context& /*ctx*/, std::span<const Value> in,
+                                       const Mode& /*mode*/, std::unique_ptr<Saved>* saved) const {
+  nn::require_count(name(), "number of inputs", in.size(), 1, 1);
+  if (saved != nullptr) *saved = std::make_unique<Saved>();
+  return {in[0]};
+}
+
+void InputLayer::backward(Context& ctx, Saved& /*saved*/, std::span<const ConstView> d_out,
+                          std::span<View> d_in, Grads& /*grads*/) const {
+  if (d_out[0].has_value() && d_in[0].has_value()) ops::add(ctx, d_in[0], d_out[0], d_in[0]);
+}
+
+void InputLayer::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) const {}
+
+Symbol symbol_of(std::shared_ptr<InputLayer> layer) {
+  auto node = std::make_shared<Node>();
+  node->shapes = {layer->shape()};
+  node->dtypes = {layer->input_dtype()};
+  node->order = next_call_order();
+  node->layer = std::move(layer);
+  return Symbol(std::move(node), 0);
+}
+
+const InputLayer* input_layer_of(const Symbol& symbol) {
+  return dynamic_cast<const InputLayer*>(symbol.node()->layer.get());
+}
+
+}  // namespace detail
+
+Symbol input(const InputConfig& config) {
+  return detail::symbol_of(std::make_shared<detail::InputLayer>(config));
+}
+
+}  // namespace grouphead

@@ -1,0 +1,37 @@
+#pragma once
+
+#include "grouphead/symbol.h"
+
+namespace grouphead::detail {
+
+/// Where a model's tensor comes in. Source: keras.layers.InputLayer.
+class InputLayer final : public Layer {
+ public:
+  explicit InputLayer(const InputConfig& config);
+  std::string_view class_name() const override { return "InputLayer"; }
+  ConfigValue get_config() const override;
+  static InputConfig config_from(const ConfigValue& config);
+
+  void build(std::span<const Shape> inputs, RandomStream& random) override;
+  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                             std::unique_ptr<Saved>* saved) const override;
+  void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
+                Grads& grads) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+
+  /// With the batch.
+  const Shape& shape() const noexcept { return shape_; }
+  Dtype input_dtype() const noexcept { return config_.dtype; }
+  bool is_optional() const noexcept { return config_.optional; }
+
+ private:
+  InputConfig config_;
+  Shape shape_;
+};
+
+/// A symbol of a new input layer.
+Symbol symbol_of(std::shared_ptr<InputLayer> layer);
+/// The input layer that makes the symbol; null when another layer does.
+const InputLayer* input_layer_of(const Symbol& symbol);
+
+}  // namespace grouphead::detail

@@ -1,0 +1,174 @@
+#include "grouphead/model.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "graph/graph.h"
+#include "graph/run.h"
+#include "nn/layer_checks.h"
+
+namespace grouphead {
+namespace {
+
+using detail::Graph;
+using detail::throw_config_error;
+
+// Gradients between a model and what is around it are in f64 once one of its layers is.
+DtypePolicy policy_of(const Graph& graph) {
+  const bool has_f64 =
+      std::any_of(graph.steps().begin(), graph.steps().end(),
+                  [](const detail::Step& step) { return step.layer().dtype() == Dtype::f64; });
+  return has_f64 ? DtypePolicy("float64") : DtypePolicy();
+}
+
+void require_keys(const std::string& model, std::string_view what,
+                  const std::vector<std::string>& keys, std::size_t count) {
+  if (keys.empty() || keys.size() == count) return;
+  throw_config_error(model, what, std::to_string(count) + " or none", std::to_string(keys.size()));
+}
+
+}  // namespace
+
+Model::Model(const ModelConfig& config)
+    : Model(config, std::make_unique<Graph>(config.name, config.inputs, config.outputs)) {}
+
+Model::Model(const ModelConfig& config, std::unique_ptr<Graph> graph)
+    : Layer(config.name, policy_of(*graph)),
+      graph_(std::move(graph)),
+      input_keys_(config.input_keys),
+      output_keys_(config.output_keys) {
+  require_keys(name(), "input_keys", input_keys_, config.inputs.size());
+  require_keys(name(), "output_keys", output_keys_, config.outputs.size());
+  RandomStream random(config.seed);
+  graph_->build(random);
+  if (!config.trainable) set_trainable(false);
+}
+
+Model::Model(const std::string& name, const DtypePolicy& policy) : Layer(name, policy) {}
+
+Model::~Model() = default;
+
+void Model::set_graph(std::vector<Symbol> inputs, std::vector<Symbol> outputs,
+                      RandomStream& random) {
+  auto graph = std::make_unique<Graph>(name(), std::move(inputs), std::move(outputs));
+  graph->build(random);
+  graph_ = std::move(graph);
+  if (!trainable()) set_trainable(false);
+}
+
+// Its layers round what they take and make.
+Tensor Model::received(Context& /*ctx*/, const Tensor& tensor) const { return tensor; }
+
+Tensor Model::leaving(Context& /*ctx*/, Tensor tensor) const { return tensor; }
+
+const Graph& Model::graph() const {
+  nn::require_built(name(), graph_ != nullptr);
+  return *graph_;
+}
+
+std::span<const std::string_view> Model::input_names() const {
+  if (!graph_) return Layer::input_names();
+  return graph_->input_names();
+}
+
+std::vector<Shape> Model::output_shapes(std::span<const Shape> inputs,
+                                        const CallArguments* /*arguments*/) const {
+  return graph().output_shapes(inputs);
+}
+
+Dtype Model::output_dtype(std::span<const Dtype> /*inputs*/,
+                          const CallArguments* /*arguments*/) const {
+  return graph().outputs()[0].dtype();
+}
+
+void Model::build(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) {}
+
+std::vector<Value> Model::run(Context& ctx, std::span<const Value> in, const Mode& mode,
+                              std::optional<bool> training, std::unique_ptr<Saved>* saved) const {
+  return detail::run_forward(ctx, name(), graph(), in, {.mode = mode, .training = training}, saved);
+}
+
+std::vector<Value> Model::forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                                  std::unique_ptr<Saved>* saved) const {
+  return run(ctx, in, mode, mode.training, saved);
+}
+
+void Model::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
+                     std::span<View> d_in, Grads& grads) const {
+  detail::run_backward(ctx, name(), graph(), saved, d_out, d_in, grads);
+}
+
+void Model::append_parameters(const std::string& prefix, ParameterList& out) const {
+  if (graph_) detail::append_parameters_of(graph_->layers(), prefix, out);
+}
+
+std::vector<Tensor> Model::operator()(Context& ctx, std::span<const Tensor> in) const {
+  std::vector<Value> values;
+  for (const Tensor& tensor : in) values.push_back({tensor, {}});
+  std::vector<Tensor> out;
+  for (Value& value : run(ctx, values, {}, std::nullopt, nullptr)) {
+    out.push_back(std::move(value.tensor));
+  }
+  return out;
+}
+
+std::vector<Tensor> Model::operator()(Context& ctx, const std::map<std::string, Tensor>& in) const {
+  const auto names = graph().input_names();
+  std::vector<Tensor> tensors(names.size());
+  for (const auto& [key, tensor] : in) {
+    const auto found = std::find(names.begin(), names.end(), key);
+    if (found == names.end()) throw_config_error(name(), "inputs", "names of inputs", key);
+    tensors[static_cast<std::size_t>(found - names.begin())] = tensor;
+  }
+  return (*this)(ctx, tensors);
+}
+
+Tensor Model::operator()(Context& ctx, const Tensor& x) const {
+  return (*this)(ctx, std::span(&x, 1)).front();
+}
+
+const std::vector<Symbol>& Model::inputs() const { return graph().inputs(); }
+
+const std::vector<Symbol>& Model::outputs() const { return graph().outputs(); }
+
+std::vector<std::shared_ptr<Layer>> Model::layers() const { return graph().layers(); }
+
+std::shared_ptr<Layer> Model::get_layer(std::string_view layer) const {
+  std::string known;
+  for (const auto& candidate : layers()) {
+    if (candidate->name() == layer) return candidate;
+    known += (known.empty() ? "" : ", ") + candidate->name();
+  }
+  throw_config_error(name(), "layer", "one of " + known, layer);
+}
+
+std::vector<Tensor> get_weights(const Layer& layer) {
+  std::vector<Tensor> weights;
+  for (const auto& [path, parameter] : layer.parameters()) {
+    Tensor copied(parameter->shape(), parameter->dtype());
+    copy(parameter->value(), copied);
+    weights.push_back(std::move(copied));
+  }
+  return weights;
+}
+
+void set_weights(const Layer& layer, std::span<const Tensor> weights) {
+  const ParameterList parameters = layer.parameters();
+  nn::require_count(layer.name(), "number of weights", weights.size(), parameters.size(),
+                    parameters.size());
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const Parameter& parameter = *parameters[i].parameter;
+    if (weights[i].shape() != parameter.shape()) {
+      detail::throw_shape_error(layer.name(), parameters[i].path, parameter.shape().to_string(),
+                                weights[i].shape().to_string());
+    }
+    detail::require_dtype(layer.name(), parameters[i].path, weights[i], parameter.dtype());
+  }
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    copy(weights[i], parameters[i].parameter->edit());
+  }
+}
+
+Index count_params(const Layer& layer) { return count_elements(layer.parameters()); }
+
+}  // namespace grouphead

@@ -1,0 +1,81 @@
+#include <algorithm>
+
+#include "core/check.h"
+#include "graph/call_config.h"
+#include "graph/input_layer.h"
+#include "grouphead/model.h"
+#include "grouphead/serialization.h"
+
+namespace grouphead {
+namespace {
+
+using detail::Graph;
+
+// Keras names the class of models in a place of its own too.
+ConfigValue envelope_of(const Layer& layer) {
+  ConfigValue envelope = layer_to_config(layer);
+  if (layer.class_name() == "Functional") envelope.set("registered_name", "Functional");
+  return envelope;
+}
+
+// The histories of inputs or outputs: one alone, a list, or an object where they have keys.
+ConfigValue ends_config(const Graph& graph, const std::vector<detail::Place>& places,
+                        const std::vector<std::string>& keys) {
+  ConfigValue::List histories;
+  for (const detail::Place place : places) histories.push_back(detail::history_of(graph, place));
+  if (!keys.empty()) {
+    ConfigValue::Object by_key;
+    for (std::size_t i = 0; i < keys.size(); ++i) by_key.emplace_back(keys[i], histories[i]);
+    return by_key;
+  }
+  return histories.size() == 1 ? histories.front() : ConfigValue(histories);
+}
+
+}  // namespace
+
+ConfigValue Model::get_config() const {
+  ConfigValue::List entries;
+  for (const auto& layer : graph().layers()) {
+    ConfigValue::List calls;
+    for (const detail::Step* call : graph().calls_of(*layer)) {
+      calls.push_back(detail::call_to_config(graph(), *call));
+    }
+    ConfigValue entry = envelope_of(*layer);
+    entry.set("name", layer->name());
+    entry.set("inbound_nodes", std::move(calls));
+    entries.push_back(std::move(entry));
+  }
+  std::vector<detail::Place> input_places;
+  for (std::size_t i = 0; i < graph().inputs().size(); ++i) {
+    input_places.push_back(static_cast<detail::Place>(i));
+  }
+  ConfigValue config;
+  config.set("name", name());
+  config.set("trainable", trainable());
+  config.set("layers", std::move(entries));
+  config.set("input_layers", ends_config(graph(), input_places, input_keys_));
+  config.set("output_layers", ends_config(graph(), graph().output_places(), output_keys_));
+  return config;
+}
+
+ConfigValue Sequential::get_config() const {
+  ConfigValue config = Layer::get_config();
+  ConfigValue::List entries;
+  if (input_.has_value()) entries.push_back(envelope_of(*input_.node()->layer));
+  for (const auto& layer : layers_) entries.push_back(envelope_of(*layer));
+  config.set("layers", std::move(entries));
+  if (has_graph()) config.set("build_input_shape", ConfigValue(input_.shape()));
+  return config;
+}
+
+ConfigValue model_to_config(const Model& model) {
+  ConfigValue envelope = envelope_of(model);
+  ConfigValue build;
+  const bool is_sequential = model.class_name() == "Sequential";
+  const bool has_shape = is_sequential && model.has_graph();
+  build.set("input_shape", has_shape ? ConfigValue(model.inputs()[0].shape()) : ConfigValue());
+  if (!is_sequential || has_shape) envelope.set("build_config", std::move(build));
+  return envelope;
+}
+
+}  // namespace grouphead

@@ -1,0 +1,246 @@
+// Models from Keras's configurations.
+
+#include <map>
+
+#include "core/check.h"
+#include "graph/call_config.h"
+#include "graph/input_layer.h"
+#include "grouphead/model.h"
+#include "grouphead/serialization.h"
+#include "nn/config_reader.h"
+
+namespace grouphead {
+namespace {
+
+using detail::throw_config_error;
+
+bool is_model(std::string_view class_name) {
+  return class_name == "Functional" || class_name == "Model" || class_name == "Sequential";
+}
+
+std::string name_in(const ConfigValue& entry) {
+  const ConfigValue& name = entry.contains("name") ? entry["name"] : entry["config"]["name"];
+  return name.is_string() ? name.as_string("name") : "";
+}
+
+// "'name' (Class) in model", for each layer that cannot be made.
+void find_unsupported(const ConfigValue& model, const std::string& place,
+                      std::vector<std::string>& found) {
+  for (const ConfigValue& entry : model["config"]["layers"].as_list("layers")) {
+    const std::string& class_name = entry["class_name"].as_string("class_name");
+    const std::string name = name_in(entry);
+    if (is_model(class_name)) {
+      find_unsupported(entry, place + "/" + name, found);
+    } else if (class_name != "InputLayer" && !has_layer(entry)) {
+      found.push_back("'" + name + "' (" + class_name + ") in " + place);
+    }
+  }
+}
+
+void require_supported(const ConfigValue& envelope) {
+  std::vector<std::string> found;
+  find_unsupported(envelope, name_in(envelope), found);
+  if (found.empty()) return;
+  std::string list;
+  for (const std::string& one : found) list += (list.empty() ? "" : ", ") + one;
+  throw_config_error("model_from_config", "layers", "layers that this library has", list);
+}
+
+std::shared_ptr<Model> make_model(const ConfigValue& envelope, std::uint64_t seed);
+
+std::shared_ptr<Layer> make_entry(const ConfigValue& entry, std::uint64_t seed) {
+  const std::string& class_name = entry["class_name"].as_string("class_name");
+  if (is_model(class_name)) return make_model(entry, seed);
+  if (class_name == "InputLayer") {
+    return std::make_shared<detail::InputLayer>(detail::InputLayer::config_from(entry["config"]));
+  }
+  return layer_from_config(entry);
+}
+
+// A call whose operands are not there yet.
+struct NotYet {};
+
+class FunctionalReader {
+ public:
+  FunctionalReader(std::string model, std::uint64_t seed) : model_(std::move(model)), seed_(seed) {}
+
+  void add_layer(const ConfigValue& entry) {
+    const std::string name = name_in(entry);
+    if (layers_.contains(name)) {
+      throw_config_error(model_, "layers", "one of each name", "two named '" + name + "'");
+    }
+    Made& made = layers_[name];
+    made.layer = make_entry(entry, seed_);
+    if (made.layer->name() != name) made.layer->rename(name);
+    if (auto input_layer = std::dynamic_pointer_cast<detail::InputLayer>(made.layer)) {
+      made.calls.push_back(Outputs({detail::symbol_of(std::move(input_layer))}));
+    } else {
+      made.todo = entry["inbound_nodes"].as_list("inbound_nodes");
+    }
+    order_.push_back(name);
+  }
+
+  // A layer may be called at several depths, so calls wait until their operands are there.
+  void connect_all() {
+    for (bool has_rest = true; has_rest;) {
+      has_rest = false;
+      bool has_progress = false;
+      for (const std::string& name : order_) {
+        Made& made = layers_.at(name);
+        while (made.num_connected < made.todo.size() && connect_next(made)) has_progress = true;
+        has_rest = has_rest || made.num_connected < made.todo.size();
+      }
+      if (has_rest && !has_progress) throw_unconnected();
+    }
+  }
+
+  /// The ends of the model: [layer, call, output], a list of these, or an object of these.
+  std::vector<Symbol> ends(const ConfigValue& value, std::vector<std::string>& keys) {
+    try {
+      return found_ends(value, keys);
+    } catch (const NotYet&) {
+      throw_config_error(model_, "input_layers, output_layers", "calls that there are",
+                         value.to_string());
+    }
+  }
+
+ private:
+  std::vector<Symbol> found_ends(const ConfigValue& value, std::vector<std::string>& keys) {
+    if (value.is_object()) {
+      std::map<std::string, Symbol> sorted;  // Keras passes tensors in the order of their keys
+      for (const auto& [key, history] : value.as_object("layers")) sorted[key] = found(history);
+      std::vector<Symbol> symbols;
+      for (auto& [key, symbol] : sorted) {
+        keys.push_back(key);
+        symbols.push_back(std::move(symbol));
+      }
+      return symbols;
+    }
+    const ConfigValue::List& list = value.as_list("input_layers, output_layers");
+    if (!list.empty() && list[0].is_string()) return {found(value)};
+    std::vector<Symbol> symbols;
+    for (const ConfigValue& history : list) symbols.push_back(found(history));
+    return symbols;
+  }
+
+  struct Made {
+    std::shared_ptr<Layer> layer;
+    std::vector<Outputs> calls;
+    ConfigValue::List todo;  // inbound nodes
+    std::size_t num_connected = 0;
+  };
+
+  // The symbol; NotYet where its call is still to be connected.
+  Symbol found(const ConfigValue& history) const {
+    const ConfigValue::List& parts = history.as_list("keras_history");
+    if (parts.size() != 3) {
+      throw_config_error(model_, "keras_history", "[layer, call, output]", history.to_string());
+    }
+    const std::string& name = parts[0].as_string("layer");
+    const auto made = layers_.find(name);
+    if (made == layers_.end()) throw_config_error(model_, "keras_history", "a known layer", name);
+    // Keras counts a functional model's own inner call first.
+    const bool counts_itself = made->second.layer->class_name() == "Functional";
+    const Index call = parts[1].as_integer("call") - (counts_itself ? 1 : 0);
+    const Index output = parts[2].as_integer("output");
+    if (call >= static_cast<Index>(made->second.calls.size())) throw NotYet{};
+    if (call < 0 || output < 0) {
+      throw_config_error(model_, "keras_history", "numbers from 0", history.to_string());
+    }
+    const Outputs& outputs = made->second.calls[static_cast<std::size_t>(call)];
+    if (output >= static_cast<Index>(outputs.size())) {
+      throw_config_error(model_, "keras_history",
+                         "one of " + std::to_string(outputs.size()) + " outputs",
+                         history.to_string());
+    }
+    return outputs[static_cast<std::size_t>(output)];
+  }
+
+  bool connect_next(Made& made) {
+    try {
+      made.calls.push_back(detail::connect_from_config(
+          made.layer, made.todo[made.num_connected],
+          [this](const ConfigValue& history) { return found(history); }));
+    } catch (const NotYet&) {
+      return false;
+    }
+    ++made.num_connected;
+    return true;
+  }
+
+  [[noreturn]] void throw_unconnected() const {
+    std::string names;
+    for (const std::string& name : order_) {
+      const Made& made = layers_.at(name);
+      if (made.num_connected == made.todo.size()) continue;
+      names += (names.empty() ? "" : ", ") + name;
+    }
+    throw_config_error(model_, "layers", "calls on what other layers make",
+                       "a loop or a missing layer at " + names);
+  }
+
+  std::string model_;
+  std::uint64_t seed_;
+  std::map<std::string, Made> layers_;
+  std::vector<std::string> order_;  // of the names, as in the file
+};
+
+std::shared_ptr<Model> make_functional(const ConfigValue& config, std::uint64_t seed) {
+  nn::ConfigReader reader("Functional", config);
+  ModelConfig made;
+  made.name = reader.name(made.name);
+  made.trainable = reader.trainable();
+  made.seed = seed;
+  FunctionalReader functional(made.name, seed);
+  for (const ConfigValue& entry : reader.value("layers").as_list("layers")) {
+    functional.add_layer(entry);
+  }
+  functional.connect_all();
+  made.inputs = functional.ends(reader.value("input_layers"), made.input_keys);
+  made.outputs = functional.ends(reader.value("output_layers"), made.output_keys);
+  reader.finish();
+  return std::make_shared<Model>(made);
+}
+
+std::shared_ptr<Model> make_sequential(const ConfigValue& config, std::uint64_t seed) {
+  nn::ConfigReader reader("Sequential", config);
+  const auto model =
+      std::make_shared<Sequential>(SequentialConfig{.name = reader.name("sequential"),
+                                                    .trainable = reader.trainable(),
+                                                    .seed = seed,
+                                                    .dtype = reader.dtype()});
+  for (const ConfigValue& entry : reader.value("layers").as_list("layers")) {
+    std::shared_ptr<Layer> layer = make_entry(entry, seed);
+    if (auto input_layer = std::dynamic_pointer_cast<detail::InputLayer>(layer)) {
+      model->add(detail::symbol_of(std::move(input_layer)));
+    } else {
+      model->add(std::move(layer));
+    }
+  }
+  const ConfigValue& shape = reader.value("build_input_shape");
+  if (!shape.is_null() && !model->has_graph()) {
+    const Shape input_shape = shape.as_shape("build_input_shape");
+    model->build({input_shape.begin(), input_shape.end()});
+  }
+  reader.finish();
+  return model;
+}
+
+std::shared_ptr<Model> make_model(const ConfigValue& envelope, std::uint64_t seed) {
+  const bool is_sequential = envelope["class_name"] == ConfigValue("Sequential");
+  return is_sequential ? make_sequential(envelope["config"], seed)
+                       : make_functional(envelope["config"], seed);
+}
+
+}  // namespace
+
+std::shared_ptr<Model> model_from_config(const ConfigValue& envelope, std::uint64_t seed) {
+  const std::string& class_name = envelope["class_name"].as_string("class_name");
+  if (!is_model(class_name)) {
+    throw_config_error("model_from_config", "class_name", "Functional or Sequential", class_name);
+  }
+  require_supported(envelope);
+  return make_model(envelope, seed);
+}
+
+}  // namespace grouphead

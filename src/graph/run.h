@@ -1,0 +1,26 @@
+#pragma once
+
+// A graph's forward and backward pass.
+
+#include "graph/graph.h"
+
+namespace grouphead::detail {
+
+/// How a run is meant. Without a value `training` is what each call was given, else false, as in
+/// Keras's `model(x)`; with one it is that everywhere, as in fit() and predict().
+struct RunMode {
+  Mode mode{};
+  std::optional<bool> training{};
+};
+
+/// Keeps nothing where `saved` is null: each tensor is released after its last use.
+std::vector<Value> run_forward(Context& ctx, std::string_view model, const Graph& graph,
+                               std::span<const Value> in, const RunMode& mode,
+                               std::unique_ptr<Saved>* saved);
+
+/// Walks the calls backwards. Skipped are those that lead to no parameter of `grads` and to no
+/// input whose gradient is asked for, and those that nothing comes back to.
+void run_backward(Context& ctx, std::string_view model, const Graph& graph, Saved& saved,
+                  std::span<const ConstView> d_out, std::span<View> d_in, Grads& grads);
+
+}  // namespace grouphead::detail

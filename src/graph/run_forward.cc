@@ -1,0 +1,147 @@
+#include "core/check.h"
+#include "graph/input_layer.h"
+#include "graph/run.h"
+#include "graph/run_saved.h"
+#include "nn/layer_checks.h"
+#include "ops/convert.h"
+
+namespace grouphead::detail {
+namespace {
+
+bool fits(const Shape& got, const Shape& expected) noexcept {
+  if (got.rank() != expected.rank()) return false;
+  for (int axis = 0; axis < got.rank(); ++axis) {
+    if (expected[axis] != -1 && expected[axis] != got[axis]) return false;
+  }
+  return true;
+}
+
+// Keras adds or drops a last axis of size 1 where that makes the rank fit.
+Tensor with_expected_rank(const Tensor& tensor, const Shape& expected) {
+  const Shape& got = tensor.shape();
+  std::vector<Index> dims(got.begin(), got.end());
+  if (got.rank() == expected.rank() + 1 && got.back() == 1) {
+    dims.pop_back();
+  } else if (got.rank() + 1 == expected.rank() && expected.back() == 1) {
+    dims.push_back(1);
+  } else {
+    return tensor;
+  }
+  return tensor.reshaped(Shape(dims));
+}
+
+Value received(std::string_view model, const Symbol& input, const Value& given) {
+  const auto& layer = *input_layer_of(input);
+  if (!given.tensor.has_value()) {
+    if (!layer.is_optional()) throw_shape_error(model, input.name(), "a tensor", "nothing");
+    return given;
+  }
+  Value value = given;
+  value.tensor = with_expected_rank(given.tensor, layer.shape());
+  if (!fits(value.tensor.shape(), layer.shape())) {
+    throw_shape_error(model, input.name(), layer.shape().to_string(),
+                      given.tensor.shape().to_string());
+  }
+  if (ops::is_floating(value.tensor.dtype()) != ops::is_floating(layer.input_dtype())) {
+    throw_shape_error(model, input.name(), name_of(layer.input_dtype()),
+                      name_of(value.tensor.dtype()));
+  }
+  return value;
+}
+
+class ForwardRun {
+ public:
+  ForwardRun(Context& ctx, const Graph& graph, const RunMode& mode, GraphSaved* keep)
+      : ctx_(ctx), graph_(graph), mode_(mode), keep_(keep) {
+    values_.resize(static_cast<std::size_t>(graph.num_places()));
+    for (const GraphConstant& constant : graph.constants()) {
+      at(constant.place).tensor = constant.tensor;
+    }
+  }
+
+  void receive(std::string_view model, std::span<const Value> in) {
+    for (std::size_t i = 0; i < graph_.inputs().size(); ++i) {
+      const Value given = i < in.size() ? in[i] : Value{};
+      set(static_cast<Place>(i), received(model, graph_.inputs()[i], given));
+    }
+  }
+
+  void take(const Step& step, std::size_t index) {
+    std::vector<Value> operands;
+    for (const Place place : step.operands) {
+      operands.push_back(place == kNoPlace ? Value{} : at(place));
+    }
+    for (std::size_t i = 0; i < step.masks.size() && i < operands.size(); ++i) {
+      if (step.masks[i] != kNoPlace) operands[i].mask = at(step.masks[i]).tensor;
+    }
+    std::vector<Value> made = call(step, operands, keep_ ? &keep_->calls[index] : nullptr);
+    nn::require_count(step.layer().name(), "number of outputs", made.size(), step.num_outputs(),
+                      step.num_outputs());
+    for (std::size_t i = 0; i < made.size(); ++i) {
+      set(step.first_output + static_cast<Place>(i), std::move(made[i]));
+    }
+    for (const Place place : step.last_uses) at(place) = Value{};
+  }
+
+  std::vector<Value> results() {
+    std::vector<Value> out;
+    for (const Place place : graph_.output_places()) out.push_back(at(place));
+    return out;
+  }
+
+ private:
+  Value& at(Place place) { return values_[static_cast<std::size_t>(place)]; }
+
+  void set(Place place, Value value) {
+    if (keep_ != nullptr && value.tensor.has_value()) {
+      keep_->tensors[static_cast<std::size_t>(place)] = {value.tensor.shape(),
+                                                         ops::is_floating(value.tensor.dtype())};
+    }
+    at(place) = std::move(value);
+  }
+
+  std::vector<Value> call(const Step& step, std::span<const Value> operands, SavedCall* keep) {
+    Mode mode = mode_.mode;
+    mode.arguments = step.node->arguments.get();
+    const std::optional<bool> training = mode_.training ? mode_.training : step.node->training;
+    mode.training = training.value_or(false);
+    std::unique_ptr<Saved>* saved = keep != nullptr ? &keep->saved : nullptr;
+    const std::size_t losses_before = num_losses();
+    std::vector<Value> made = step.model != nullptr
+                                  ? step.model->run(ctx_, operands, mode, training, saved)
+                                  : step.layer().call(ctx_, operands, mode, saved);
+    if (keep != nullptr) keep->adds_losses = num_losses() > losses_before;
+    return made;
+  }
+
+  std::size_t num_losses() const {
+    return mode_.mode.losses != nullptr ? mode_.mode.losses->losses().size() : 0;
+  }
+
+  Context& ctx_;
+  const Graph& graph_;
+  const RunMode& mode_;
+  GraphSaved* keep_;
+  std::vector<Value> values_;
+};
+
+}  // namespace
+
+std::vector<Value> run_forward(Context& ctx, std::string_view model, const Graph& graph,
+                               std::span<const Value> in, const RunMode& mode,
+                               std::unique_ptr<Saved>* saved) {
+  nn::require_count(model, "number of inputs", in.size(), 0, graph.inputs().size());
+  std::unique_ptr<GraphSaved> keep;
+  if (saved != nullptr) {
+    keep = std::make_unique<GraphSaved>();
+    keep->calls.resize(graph.steps().size());
+    keep->tensors.resize(static_cast<std::size_t>(graph.num_places()));
+  }
+  ForwardRun run(ctx, graph, mode, keep.get());
+  run.receive(model, in);
+  for (std::size_t i = 0; i < graph.steps().size(); ++i) run.take(graph.steps()[i], i);
+  if (saved != nullptr) *saved = std::move(keep);
+  return run.results();
+}
+
+}  // namespace grouphead::detail
