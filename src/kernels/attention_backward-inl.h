@@ -35,11 +35,12 @@ struct GradientScratch {
         d_logits(probs + kGradientRows * kProbRow),
         shift(d_logits + kGradientRows * kProbRow),
         delta(shift + kGradientRows),
-        unused(delta + kGradientRows) {}
+        unused(delta + kGradientRows),
+        strip(unused + kStripRows * kPanelKeys) {}
   static Index size(const AttentionProblem<float>& p) {
     return (3 * kGradientKeys + 2 * kGradientRows) * round_up(p.D, kPanelKeys) +
            (2 * kGradientKeys + kGradientRows) * round_up(p.Dv, kPanelKeys) +
-           kGradientRows * (2 * kProbRow + 2) + kStripRows * kPanelKeys;
+           kGradientRows * (2 * kProbRow + 2) + kStripRows * kPanelKeys + StripMemory::kSize;
   }
   Index dp, dvp;    // D and Dv in whole vectors
   float* d_q;       // [kGradientRows][dp]: this tile's share, without the scale
@@ -55,6 +56,7 @@ struct GradientScratch {
   float* shift;     // [kGradientRows]: lse times log2 e
   float* delta;     // [kGradientRows]
   float* unused;    // [kStripRows][lanes]: maxima that nobody asks for
+  StripMemory strip;
 };
 
 static Index gradient_scratch(const AttentionProblem<float>& p) noexcept {
@@ -81,6 +83,16 @@ static void gradient_delta(const AttentionProblem<float>& p, const AttentionGrad
   }
 }
 
+// Zeros for NaN and infinities, which would reach rows and keys that do not see them as 0 NaN. Who
+// sees them knows by his probabilities.
+static HWY_INLINE void drop_not_finite(float* x, Index n) {  // n: whole vectors
+  for (Index i = 0; i < n; i += kLanes) {
+    const Vector v = hn::LoadU(kFloats, x + i);
+    const auto finite = hn::Eq(hn::Sub(v, v), hn::Zero(kFloats));
+    hn::StoreU(hn::IfThenElseZero(finite, v), kFloats, x + i);
+  }
+}
+
 static void gradient_begin(const AttentionProblem<float>& p, Index bn, Index tile,
                            float* scratch) noexcept {
   const GradientScratch w(p, scratch);
@@ -100,6 +112,8 @@ static void gradient_begin(const AttentionProblem<float>& p, Index bn, Index til
     pack_panel(v + j * p.v.time, p.v.time, 0, count, p.Dv, w.v_panels + j * p.Dv);
   }
   for (Index j = 0; j < keys; ++j) copy_row(k + j * p.k.time, p.D, w.dp, 1.0F, w.k_rows + j * w.dp);
+  fill(w.k_rows + keys * w.dp, (kGradientKeys - keys) * w.dp, 0.0F);
+  if (has_options(p)) drop_not_finite(w.k_rows, keys * w.dp);
 }
 
 // Rows of a block, the last one repeated to whole strips.
@@ -147,10 +161,119 @@ static HWY_INLINE void gradient_strip(const GradientScratch& w, const AttentionP
                  w.dp);
 }
 
-// Whether any row of the block sees a key of the tile.
+// Row i of a strip with options: probabilities and gradients of logits from the two products.
+static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
+                                    const AttentionGradients<float>& g, const GradientScratch& w,
+                                    Index b, const RowPlace& place, const Sight& sight, int i,
+                                    Index row, Index first_key) {
+  const RowLogits logits_of(p, b, place, first_key, sight, i, w.strip);
+  const Vector shift = hn::Set(kFloats, w.shift[row]);
+  const Vector delta = hn::Set(kFloats, w.delta[row]);
+  const Index element = ((b * p.Hq + place.h) * p.T + place.t) * p.S + first_key;
+  float* probs = w.probs + row * kProbRow;
+  float* d_logits = w.d_logits + row * kProbRow;
+  Index done = 0;
+  for (Index n = 0; n < sight.num_segments; ++n) {
+    const Index begin = sight.segments[n].begin;
+    const Index end = round_up(sight.segments[n].end, kLanes);
+    fill(probs + done, begin - done, 0.0F);
+    fill(d_logits + done, begin - done, 0.0F);
+    done = end;
+    const float* d_scores = g.d_scores == nullptr ? nullptr
+                                                  : row_part(g.d_scores + element, 1, begin, end,
+                                                             p.S - first_key, w.strip.d_scores);
+    const float* kept = p.dropout.active
+                            ? kept_of(p, b, place, first_key + begin, end - begin, w.strip.kept)
+                            : nullptr;
+    for (Index c = begin; c < end; c += kLanes) {
+      Vector logit = hn::LoadU(kFloats, probs + c);
+      auto hidden = logits_of(c, logit);
+      Vector prob = hn::IfThenZeroElse(hidden, exp2_neg(hn::Sub(logit, shift)));
+      Vector d_prob = hn::LoadU(kFloats, d_logits + c);
+      const Vector scale =
+          kept == nullptr ? hn::Set(kFloats, 1.0F) : hn::LoadU(kFloats, kept + c - begin);
+      d_prob = hn::Sub(hn::Mul(d_prob, scale), delta);
+      if (d_scores != nullptr) d_prob = hn::Add(d_prob, hn::LoadU(kFloats, d_scores + c));
+      Vector d_logit = hn::IfThenZeroElse(hidden, hn::Mul(prob, d_prob));
+      if (place.blind) d_logit = hn::Zero(kFloats);
+      hn::StoreU(hn::Mul(prob, scale), kFloats, probs + c);
+      hn::StoreU(d_logit, kFloats, d_logits + c);
+    }
+  }
+  fill(probs + done, kGradientKeys - done, 0.0F);
+  fill(d_logits + done, kGradientKeys - done, 0.0F);
+}
+
+// gradient_strip() with options.
+static HWY_NOINLINE void gradient_strip_with_options(const GradientScratch& w,
+                                                     const AttentionProblem<float>& p,
+                                                     const AttentionGradients<float>& g, Index b,
+                                                     const RowPlace* places, const Sight& sight,
+                                                     Index row, Index first_key) {
+  segment_products(sight, w.q + row * w.dp, w.dp, w.k_panels, p.D, w.probs + row * kProbRow,
+                   kProbRow, w.unused);
+  segment_products(sight, w.d_out + row * w.dvp, w.dvp, w.v_panels, p.Dv,
+                   w.d_logits + row * kProbRow, kProbRow, w.unused);
+  for (int i = 0; i < kStripRows; ++i) {
+    gradient_row(p, g, w, b, places[row + i], sight, i, row + i, first_key);
+  }
+  for (Index n = 0; n < sight.num_segments; ++n) {
+    const auto [begin, end] = sight.segments[n];
+    strip_product(w.dp, w.d_logits + row * kProbRow + begin, kProbRow, 1, w.k_rows + begin * w.dp,
+                  w.dp, end - begin, kKeep, w.d_q + row * w.dp, w.dp);
+  }
+}
+
+// dV += P^T dO and dK += dS^T Q for keys [j, j + kStripRows) and rows [begin, end) of a block.
+static HWY_INLINE void add_to_keys(const GradientScratch& w, Index j, Index begin, Index end) {
+  strip_product(w.dvp, w.probs + begin * kProbRow + j, 1, kProbRow, w.d_out + begin * w.dvp, w.dvp,
+                end - begin, kKeep, w.d_v + j * w.dvp, w.dvp);
+  strip_product(w.dp, w.d_logits + begin * kProbRow + j, 1, kProbRow, w.q + begin * w.dp, w.dp,
+                end - begin, kKeep, w.d_k + j * w.dp, w.dp);
+}
+
+static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
+                                                     const AttentionProblem<float>& p,
+                                                     const AttentionGradients<float>& g, Index bn,
+                                                     Index first_key, Index first, Index padded) {
+  constexpr Index kStrips = kGradientRows / kStripRows;
+  const Index b = bn / p.Hkv;
+  RowPlace places[kGradientRows];
+  find_places(p, bn, first, padded, places);
+  Sight sight;
+  std::uint32_t groups[kStrips];  // which kStripRows keys a strip sees any of, a bit for each
+  static_assert(kGradientKeys / kStripRows <= 32);
+  for (Index row = 0; row < padded; row += kStripRows) {
+    look(p, b, places + row, first_key, kGradientKeys, w.strip, sight);
+    gradient_strip_with_options(w, p, g, b, places, sight, row, first_key);
+    std::uint32_t& seen = groups[row / kStripRows];
+    seen = 0;
+    for (Index n = 0; n < sight.num_segments; ++n) {
+      const auto [begin, end] = sight.segments[n];
+      for (Index x = begin / kStripRows; x * kStripRows < end; ++x) seen |= 1U << x;
+    }
+  }
+  drop_not_finite(w.q, padded * w.dp);
+  const Index keys = min(kGradientKeys, p.S - first_key);
+  for (Index j = 0; j < keys; j += kStripRows) {
+    const auto sees = [&](Index row) {
+      return row < padded && (groups[row / kStripRows] >> j / kStripRows & 1) != 0;
+    };
+    for (Index row = 0; row < padded; row += kStripRows) {
+      if (!sees(row)) continue;
+      const Index begin = row;
+      while (sees(row)) row += kStripRows;
+      add_to_keys(w, j, begin, row);
+    }
+  }
+}
+
+// Whether any row of the block may see a key of the tile.
 static bool block_sees_tile(const AttentionProblem<float>& p, Index tile, Index block) {
+  if (p.blind.data != nullptr) return true;
   const Index last = min((block + 1) * kGradientRows, p.rows()) - 1;
-  return p.limit(last) > tile * kGradientKeys;
+  return p.limit(last) > tile * kGradientKeys &&
+         p.begin(block * kGradientRows) < (tile + 1) * kGradientKeys;
 }
 
 static void gradient_block(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
@@ -161,24 +284,25 @@ static void gradient_block(const AttentionProblem<float>& p, const AttentionGrad
   const Index first = block * kGradientRows;
   const Index padded = round_up(min(kGradientRows, p.rows() - first), kStripRows);
   load_block(w, p, g, bn, first, padded);
+  fill(w.d_q, padded * w.dp, 0.0F);
+  if (has_options(p) || g.d_scores != nullptr) {
+    gradient_block_with_options(w, p, g, bn, first_key, first, padded);
+    return;
+  }
   Index limits[kGradientRows];
   row_limits(p, first, padded, limits);
-  fill(w.d_q, padded * w.dp, 0.0F);
   for (Index row = 0; row < padded; row += kStripRows) {
     const Visible seen = visible_keys(limits + row, first_key, kGradientKeys);
     if (seen.any > 0) gradient_strip(w, p, seen, row);
   }
-  // dV += P^T dO and dK += dS^T Q, from the first strip on that sees key j.
+  // From the first strip on that sees key j.
   const Index keys = min(kGradientKeys, p.S - first_key);
   Index row = 0;
   for (Index j = 0; j < keys; j += kStripRows) {
     while (row < padded && limits[row + kStripRows - 1] <= first_key + j) {
       row += kStripRows;
     }
-    strip_product(w.dvp, w.probs + row * kProbRow + j, 1, kProbRow, w.d_out + row * w.dvp, w.dvp,
-                  padded - row, kKeep, w.d_v + j * w.dvp, w.dvp);
-    strip_product(w.dp, w.d_logits + row * kProbRow + j, 1, kProbRow, w.q + row * w.dp, w.dp,
-                  padded - row, kKeep, w.d_k + j * w.dp, w.dp);
+    add_to_keys(w, j, row, padded);
   }
 }
 
@@ -202,6 +326,25 @@ static void gradient_add(const AttentionProblem<float>& p, const AttentionGradie
       hn::StoreU(sum, kFloats, d_q + d);
     }
     for (; d < p.D; ++d) d_q[d] += p.scale * share[d];
+  }
+}
+
+static void gradient_add_bias(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
+                              Index bn, Index tile, Index block, const float* scratch) noexcept {
+  if (!block_sees_tile(p, tile, block)) return;
+  const GradientScratch w(p, const_cast<float*>(scratch));
+  const Index first = block * kGradientRows;
+  const Index first_key = tile * kGradientKeys;
+  const Index keys = min(kGradientKeys, p.S - first_key);
+  for (Index r = first; r < min(first + kGradientRows, p.rows()); ++r) {
+    const float* share = w.d_logits + (r - first) * kProbRow;
+    float* d_bias = p.grid_row(g.d_bias, bn / p.Hkv, bn % p.Hkv, r) + first_key;
+    Index j = 0;
+    for (; j + kLanes <= keys; j += kLanes) {
+      hn::StoreU(hn::Add(hn::LoadU(kFloats, d_bias + j), hn::LoadU(kFloats, share + j)), kFloats,
+                 d_bias + j);
+    }
+    for (; j < keys; ++j) d_bias[j] += share[j];
   }
 }
 

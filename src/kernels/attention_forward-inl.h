@@ -12,7 +12,7 @@
 
 #include <cmath>
 
-#include "kernels/attention_tiles-inl.h"
+#include "kernels/attention_sight-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
@@ -20,7 +20,6 @@ namespace grouphead::kernels::HWY_NAMESPACE {
 // Keys of one softmax step. Its K and V (256 KiB at D = Dv = 64) stay in L2 while the strips of a
 // unit pass over them; a strip of logits (25 KiB) stays in L1. By shape alone: steps show in the
 // last bits.
-constexpr Index kMostTileKeys = 512;
 constexpr Index kLogitRow = kMostTileKeys + 16;  // no power of two: rows fall into different sets
 static HWY_INLINE Index tile_keys(const AttentionProblem<float>& p) {
   return p.D + p.Dv <= 128 ? kMostTileKeys : kMostTileKeys / 2;
@@ -83,33 +82,6 @@ static HWY_INLINE void row_limits(const AttentionProblem<float>& p, Index first,
   }
 }
 
-// logits[i][.] = q_i k_j for N vectors of keys from key j on; maxima[i] = lane maxima so far.
-// kSome: keys from limits[i] on are masked.
-template <int N, bool kSome>
-static HWY_NOINLINE void logit_tile(const float* q, Index q_row, const float* panels, Index D,
-                                    float* HWY_RESTRICT logits, Index logit_row,
-                                    float* HWY_RESTRICT maxima, const Index* limits, Index j) {
-  Tile<kStripRows, N> tile;
-  tile.clear();
-  tile.run(q, q_row, 1, panel_at(panels, j, D), InPanels{D * kPanelKeys}, kPanelKeys, D);
-  HWY_UNROLL(16)
-  for (int i = 0; i < kStripRows; ++i) {
-    Vector top = hn::LoadU(kFloats, maxima + i * kLanes);
-    HWY_UNROLL(16)
-    for (int n = 0; n < N; ++n) {
-      Vector x = tile.sums[i][n];
-      if constexpr (kSome) {
-        const Index seen = max(0, min(kLanes, limits[i] - j - n * kLanes));
-        x = hn::IfThenElse(hn::FirstN(kFloats, static_cast<std::size_t>(seen)), x,
-                           hn::Set(kFloats, kMasked));
-      }
-      top = hn::Max(top, x);
-      hn::StoreU(x, kFloats, logits + i * logit_row + j + n * kLanes);
-    }
-    hn::StoreU(top, kFloats, maxima + i * kLanes);
-  }
-}
-
 // All visible logits of a strip, to whole vectors.
 static HWY_INLINE void logit_strip(const float* q, Index q_row, const float* panels, Index D,
                                    const Visible& seen, float* logits, Index logit_row,
@@ -127,32 +99,47 @@ static HWY_INLINE void logit_strip(const float* q, Index q_row, const float* pan
   }
 }
 
-// x = 2^(x - top) in place; weights[16 lanes] = keep * weights + sums of x.
-static HWY_INLINE void softmax_row(float* HWY_RESTRICT x, Index vectors, float top, float keep,
-                                   float* HWY_RESTRICT weights) {
-  Vector sums[4] = {hn::Mul(hn::Set(kFloats, keep), hn::LoadU(kFloats, weights)), hn::Zero(kFloats),
-                    hn::Zero(kFloats), hn::Zero(kFloats)};
-  const Vector shift = hn::Set(kFloats, top);
-  Index c = 0;
-  for (; c + 4 <= vectors; c += 4) {
+// The sums of a row's weights: vector c of a tile always adds to sum c % 4, so what its neighbours
+// see does not change a row's bits.
+struct WeightSums {
+  Vector sums[4];
+
+  HWY_INLINE WeightSums(const float* weights, float keep)
+      : sums{hn::Mul(hn::Set(kFloats, keep), hn::LoadU(kFloats, weights)), hn::Zero(kFloats),
+             hn::Zero(kFloats), hn::Zero(kFloats)} {}
+  // x = 2^(x - top) in place for the vectors [begin, end); begin % 4 = 0.
+  HWY_INLINE void add(float* HWY_RESTRICT x, Index begin, Index end, float top) {
+    const Vector shift = hn::Set(kFloats, top);
+    Index c = begin;
+    for (; c + 4 <= end; c += 4) {
+      HWY_UNROLL(4)
+      for (int u = 0; u < 4; ++u) {
+        float* at = x + (c + u) * kLanes;
+        const Vector weight = exp2_neg(hn::Sub(hn::LoadU(kFloats, at), shift));
+        hn::StoreU(weight, kFloats, at);
+        sums[u] = hn::Add(sums[u], weight);
+      }
+    }
     HWY_UNROLL(4)
-    for (int u = 0; u < 4; ++u) {
+    for (int u = 0; u < 3; ++u) {
+      if (c + u >= end) break;
       float* at = x + (c + u) * kLanes;
       const Vector weight = exp2_neg(hn::Sub(hn::LoadU(kFloats, at), shift));
       hn::StoreU(weight, kFloats, at);
       sums[u] = hn::Add(sums[u], weight);
     }
   }
-  // Vector c always adds to sums[c % 4]: what its neighbours see does not change a row's bits.
-  HWY_UNROLL(4)
-  for (int u = 0; u < 3; ++u) {
-    if (c + u >= vectors) break;
-    float* at = x + (c + u) * kLanes;
-    const Vector weight = exp2_neg(hn::Sub(hn::LoadU(kFloats, at), shift));
-    hn::StoreU(weight, kFloats, at);
-    sums[u] = hn::Add(sums[u], weight);
+  HWY_INLINE void store(float* weights) const {
+    hn::StoreU(hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])), kFloats, weights);
   }
-  hn::StoreU(hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])), kFloats, weights);
+};
+
+// x = 2^(x - top) in place; weights[lanes] = keep * weights + sums of x.
+static HWY_INLINE void softmax_row(float* HWY_RESTRICT x, Index vectors, float top, float keep,
+                                   float* HWY_RESTRICT weights) {
+  WeightSums sums(weights, keep);
+  sums.add(x, 0, vectors, top);
+  sums.store(weights);
 }
 
 // Memory of a forward unit, for the rows of its strips.
@@ -166,10 +153,11 @@ struct ForwardScratch {
         weights(out + kRows * width),
         tops(weights + kRows * kPanelKeys),
         maxima(tops + kRows),
-        logits(maxima + kStripRows * kPanelKeys) {}
+        logits(maxima + kStripRows * kPanelKeys),
+        strip(logits + kStripRows * kLogitRow) {}
   static Index size(const AttentionProblem<float>& p) {
     return kRows * (round_up(p.D, kPanelKeys) + round_up(p.Dv, kPanelKeys) + kPanelKeys + 1) +
-           kStripRows * (kPanelKeys + kLogitRow);
+           kStripRows * (kPanelKeys + kLogitRow) + StripMemory::kSize;
   }
   Index width, q_row;
   float* q;        // [kRows][q_row], times scale and log2 e
@@ -178,7 +166,21 @@ struct ForwardScratch {
   float* tops;     // [kRows]: the maximum that the weights are relative to
   float* maxima;   // [kStripRows][lanes]
   float* logits;   // [kStripRows][kLogitRow]
+  StripMemory strip;
 };
+
+// Moves the maxima of a strip to those of this tile, where these are greater; what the sums so far
+// are to be multiplied with.
+static HWY_INLINE void raise_tops(const float* here, float* tops, float* keep) {
+  for (int i = 0; i < kStripRows; ++i) {
+    const float now = here[i] > tops[i] ? here[i] : tops[i];
+    keep[i] = tops[i] - now;
+    tops[i] = now;
+  }
+  for (Index i = 0; i < 16; i += kLanes) {
+    hn::StoreU(exp2_neg(hn::LoadU(kFloats, keep + i)), kFloats, keep + i);
+  }
+}
 
 // One strip of rows against one tile of keys.
 static HWY_INLINE void attend_strip(const ForwardScratch& w, const AttentionProblem<float>& p,
@@ -188,17 +190,11 @@ static HWY_INLINE void attend_strip(const ForwardScratch& w, const AttentionProb
   fill(w.maxima, kStripRows * kLanes, kMasked);
   logit_strip(w.q + row * w.q_row, w.q_row, panels, p.D, seen, w.logits, kLogitRow, w.maxima);
   HWY_ALIGN float keep[16] = {};
+  float here[kStripRows];
   for (int i = 0; i < kStripRows; ++i) {
-    float& top = w.tops[row + i];
-    const float here =
-        hn::GetLane(hn::MaxOfLanes(kFloats, hn::LoadU(kFloats, w.maxima + i * kLanes)));
-    const float now = here > top ? here : top;
-    keep[i] = top - now;
-    top = now;
+    here[i] = hn::GetLane(hn::MaxOfLanes(kFloats, hn::LoadU(kFloats, w.maxima + i * kLanes)));
   }
-  for (Index i = 0; i < 16; i += kLanes) {
-    hn::StoreU(exp2_neg(hn::LoadU(kFloats, keep + i)), kFloats, keep + i);
-  }
+  raise_tops(here, w.tops + row, keep);
   const Index vectors = ceil_div(seen.any, kLanes);
   for (int i = 0; i < kStripRows; ++i) {
     const float top = w.tops[row + i];
@@ -210,6 +206,99 @@ static HWY_INLINE void attend_strip(const ForwardScratch& w, const AttentionProb
   strip_product(w.width, w.logits, kLogitRow, 1, values, w.width, seen.all, keep, out, w.width);
   ragged_product(w.width, w.logits, kLogitRow, values, w.width, seen.all, seen.limits, kStripRows,
                  out, w.width);
+}
+
+// Logits of row i of a strip in place; their maximum. Masked in front of each segment, where the
+// softmax begins at a fourth vector.
+static HWY_INLINE float mask_row(const Sight& sight, const RowLogits& logits_of,
+                                 float* HWY_RESTRICT x) {
+  constexpr Index kFour = 4 * kLanes;
+  Vector top = hn::Set(kFloats, kMasked);
+  for (Index n = 0; n < sight.num_segments; ++n) {
+    const auto [begin, end] = sight.segments[n];
+    fill(x + begin / kFour * kFour, begin % kFour, kMasked);
+    for (Index c = begin; c < end; c += kLanes) {
+      Vector logit = hn::LoadU(kFloats, x + c);
+      logits_of(c, logit);
+      top = hn::Max(top, logit);
+      hn::StoreU(logit, kFloats, x + c);
+    }
+  }
+  return hn::GetLane(hn::MaxOfLanes(kFloats, top));
+}
+
+// Drops weights of a row, after they were summed.
+static HWY_INLINE void drop_row(const AttentionProblem<float>& p, Index b, const RowPlace& row,
+                                const Sight& sight, Index first_key, float* kept_memory,
+                                float* HWY_RESTRICT x) {
+  for (Index n = 0; n < sight.num_segments; ++n) {
+    const auto [begin, end] = sight.segments[n];
+    const float* kept =
+        kept_of(p, b, row, first_key + begin, round_up(end, kLanes) - begin, kept_memory);
+    for (Index c = begin; c < end; c += kLanes) {
+      const Vector weight = hn::LoadU(kFloats, x + c);
+      hn::StoreU(hn::Mul(weight, hn::LoadU(kFloats, kept + c - begin)), kFloats, x + c);
+    }
+  }
+}
+
+// out[i] += weights[i] values for the segments; keys that causality or a window hides from some
+// rows go row by row.
+static HWY_INLINE void segment_values(const Sight& sight, const float* weights, const float* values,
+                                      Index width, float* out) {
+  Index all_begin = 0;
+  Index all_end = kMostTileKeys;
+  for (int i = 0; i < kStripRows; ++i) {
+    all_begin = max(all_begin, sight.begins[i]);
+    all_end = min(all_end, sight.limits[i]);
+  }
+  for (Index n = 0; n < sight.num_segments; ++n) {
+    const auto [begin, end] = sight.segments[n];
+    const Index from = min(end, max(begin, all_begin));
+    const Index to = max(from, min(end, all_end));
+    for (int i = 0; i < kStripRows; ++i) {
+      row_product(width, weights + i * kLogitRow, values, width, max(begin, sight.begins[i]),
+                  min(from, sight.limits[i]), out + i * width);
+    }
+    strip_product(width, weights + from, kLogitRow, 1, values + from * width, width, to - from,
+                  kKeep, out, width);
+    for (int i = 0; i < kStripRows; ++i) {
+      row_product(width, weights + i * kLogitRow, values, width, max(to, sight.begins[i]),
+                  min(end, sight.limits[i]), out + i * width);
+    }
+  }
+}
+
+// attend_strip() with options: `rows` of head b * Hkv + n against the tile from first_key on.
+static HWY_NOINLINE void attend_strip_with_options(const ForwardScratch& w,
+                                                   const AttentionProblem<float>& p, Index b,
+                                                   const RowPlace* rows, const Sight& sight,
+                                                   Index strip, Index first_key,
+                                                   const float* panels, const float* values) {
+  const Index row = strip * kStripRows;
+  segment_products(sight, w.q + row * w.q_row, w.q_row, panels, p.D, w.logits, kLogitRow, w.maxima);
+  HWY_ALIGN float keep[16] = {};
+  float here[kStripRows];
+  for (int i = 0; i < kStripRows; ++i) {
+    const RowLogits logits_of(p, b, rows[i], first_key, sight, i, w.strip);
+    here[i] = mask_row(sight, logits_of, w.logits + i * kLogitRow);
+  }
+  raise_tops(here, w.tops + row, keep);
+  for (int i = 0; i < kStripRows; ++i) {
+    const float top = w.tops[row + i] == kMasked ? 0.0F : w.tops[row + i];
+    float* x = w.logits + i * kLogitRow;
+    WeightSums sums(w.weights + (row + i) * kLanes, keep[i]);
+    for (Index n = 0; n < sight.num_segments; ++n) {
+      const auto [begin, end] = sight.segments[n];
+      sums.add(x, begin / (4 * kLanes) * 4, ceil_div(end, kLanes), top);
+    }
+    sums.store(w.weights + (row + i) * kLanes);
+    if (p.dropout.active) drop_row(p, b, rows[i], sight, first_key, w.strip.kept, x);
+    if (keep[i] == 1.0F) continue;
+    float* out = w.out + (row + i) * w.width;
+    copy_row(out, w.width, w.width, keep[i], out);
+  }
+  segment_values(sight, w.logits, values, w.width, w.out + row * w.width);
 }
 
 // Asks for a strip of rows early: pieces of memory too short and too far apart for the hardware
@@ -248,6 +337,59 @@ static Index forward_scratch(const AttentionProblem<float>& p) noexcept {
   return ForwardScratch::size(p);
 }
 
+// The unit's rows against all tiles of keys: body(strip, its sight, first key) for each strip that
+// sees any of a tile.
+template <class Body>
+static HWY_INLINE void for_seen_strips(const ForwardScratch& w, const AttentionProblem<float>& p,
+                                       Index bn, Index first, Index strips, const RowPlace* places,
+                                       const Body& body) {
+  Index begin = p.S;
+  Index end = 0;
+  for (Index r = 0; r < strips * kStripRows; ++r) {
+    begin = min(begin, places[r].begin);
+    end = max(end, places[r].limit);
+  }
+  bool loaded[kForwardRows] = {};  // of each strip
+  Sight sight;
+  const Index keys = tile_keys(p);
+  for (Index s = begin / keys * keys; s < end; s += keys) {
+    for (Index strip = 0; strip < strips; ++strip) {
+      look(p, bn / p.Hkv, places + strip * kStripRows, s, keys, w.strip, sight);
+      if (sight.num_segments == 0) continue;
+      if (!loaded[strip]) load_queries(w, p, bn, first, strip);
+      loaded[strip] = true;
+      body(strip, sight, s);
+    }
+  }
+}
+
+static HWY_NOINLINE void attend_with_options(const ForwardScratch& w,
+                                             const AttentionProblem<float>& p, Index bn,
+                                             Index first, Index strips) {
+  RowPlace places[kForwardRows];
+  find_places(p, bn, first, strips * kStripRows, places);
+  for_seen_strips(w, p, bn, first, strips, places, [&](Index strip, const Sight& sight, Index s) {
+    attend_strip_with_options(w, p, bn / p.Hkv, places + strip * kStripRows, sight, strip, s,
+                              p.packed_keys(bn) + s * p.D, p.packed_values(bn) + s * w.width);
+  });
+}
+
+static HWY_INLINE void attend_plainly(const ForwardScratch& w, const AttentionProblem<float>& p,
+                                      Index bn, Index first, Index strips) {
+  Index limits[kForwardRows];
+  row_limits(p, first, strips * kStripRows, limits);
+  const Index keys = tile_keys(p);
+  for (Index s = 0; s < limits[strips * kStripRows - 1]; s += keys) {
+    for (Index strip = 0; strip < strips; ++strip) {
+      const Visible seen = visible_keys(limits + strip * kStripRows, s, keys);
+      if (seen.any == 0) continue;
+      if (s == 0) load_queries(w, p, bn, first, strip);
+      attend_strip(w, p, seen, strip, p.packed_keys(bn) + s * p.D,
+                   p.packed_values(bn) + s * w.width);
+    }
+  }
+}
+
 // Heads one after the other, so that one head's packed keys and values stay in L2; of each head the
 // last rows, which see most keys under a causal mask, come first.
 static void forward_unit(const AttentionProblem<float>& p, Index unit, float* scratch) noexcept {
@@ -258,21 +400,13 @@ static void forward_unit(const AttentionProblem<float>& p, Index unit, float* sc
   const Index rows = min(kForwardRows, R - first);
   const Index strips = ceil_div(rows, kStripRows);
   const ForwardScratch w(p, scratch);
-  Index limits[kForwardRows];
-  row_limits(p, first, strips * kStripRows, limits);
   for (Index r = 0; r < strips * kStripRows; ++r) w.tops[r] = kMasked;
   fill(w.out, strips * kStripRows * w.width, 0.0F);
   fill(w.weights, strips * kStripRows * kLanes, 0.0F);
-
-  const Index keys = tile_keys(p);
-  for (Index s = 0; s < limits[rows - 1]; s += keys) {
-    for (Index strip = 0; strip < strips; ++strip) {
-      const Visible seen = visible_keys(limits + strip * kStripRows, s, keys);
-      if (seen.any == 0) continue;
-      if (s == 0) load_queries(w, p, bn, first, strip);
-      attend_strip(w, p, seen, strip, p.packed_keys(bn) + s * p.D,
-                   p.packed_values(bn) + s * w.width);
-    }
+  if (has_options(p)) {
+    attend_with_options(w, p, bn, first, strips);
+  } else {
+    attend_plainly(w, p, bn, first, strips);
   }
   RowCursor<float> out(p, p.out, bn, first);
   float unused = 0.0F;

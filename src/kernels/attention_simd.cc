@@ -10,6 +10,7 @@
 #if GROUPHEAD_TARGET_IS_LEVEL
 #include "kernels/attention_backward-inl.h"
 #include "kernels/attention_decode-inl.h"
+#include "kernels/attention_scores-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
@@ -19,14 +20,18 @@ const AttentionKernels<float>& attention_table() noexcept {
       .pack = pack_unit,
       .forward_scratch = forward_scratch,
       .forward = forward_unit,
+      .scores_scratch = scores_scratch,
+      .scores = scores,
       .decode_scratch = decode_scratch,
       .decode = decode_unit,
       .decode_merge = decode_merge,
       .gradient_delta = gradient_delta,
+      .gradient_scores = gradient_scores,
       .gradient_scratch = gradient_scratch,
       .gradient_begin = gradient_begin,
       .gradient_block = gradient_block,
       .gradient_add = gradient_add,
+      .gradient_add_bias = gradient_add_bias,
       .gradient_end = gradient_end,
   };
   return kTable;

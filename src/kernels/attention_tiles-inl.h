@@ -27,6 +27,9 @@ constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(kFloats));
 constexpr int kStripRows = HWY_TARGET == HWY_AVX3 ? 12 : 6;
 constexpr int kTileVectors = 2;
 
+// Keys of one softmax step at most.
+constexpr Index kMostTileKeys = 512;
+
 // A masked logit: below any real one, and finite, so that differences are no NaN.
 constexpr float kMasked = -0x1p126F;
 constexpr float kLog2E = 1.44269504088896340736F;
@@ -103,6 +106,33 @@ static HWY_INLINE const float* panel_at(const float* panels, Index j, Index D) {
   return panels + j / kPanelKeys * kPanelKeys * D + j % kPanelKeys;
 }
 
+// logits[i][.] = q_i k_j for N vectors of keys from key j on; maxima[i] = lane maxima so far.
+// kSome: keys from limits[i] on are masked.
+template <int N, bool kSome>
+static HWY_NOINLINE void logit_tile(const float* q, Index q_row, const float* panels, Index D,
+                                    float* HWY_RESTRICT logits, Index logit_row,
+                                    float* HWY_RESTRICT maxima, const Index* limits, Index j) {
+  Tile<kStripRows, N> tile;
+  tile.clear();
+  tile.run(q, q_row, 1, panel_at(panels, j, D), InPanels{D * kPanelKeys}, kPanelKeys, D);
+  HWY_UNROLL(16)
+  for (int i = 0; i < kStripRows; ++i) {
+    Vector top = hn::LoadU(kFloats, maxima + i * kLanes);
+    HWY_UNROLL(16)
+    for (int n = 0; n < N; ++n) {
+      Vector x = tile.sums[i][n];
+      if constexpr (kSome) {
+        const Index seen = max(0, min(kLanes, limits[i] - j - n * kLanes));
+        x = hn::IfThenElse(hn::FirstN(kFloats, static_cast<std::size_t>(seen)), x,
+                           hn::Set(kFloats, kMasked));
+      }
+      top = hn::Max(top, x);
+      hn::StoreU(x, kFloats, logits + i * logit_row + j + n * kLanes);
+    }
+    hn::StoreU(top, kFloats, maxima + i * kLanes);
+  }
+}
+
 // c[i][.] = alpha[i] c[i][.] + sum_k a[i * a_row + k * a_step] b[k][.]
 template <int M, int N>
 static HWY_NOINLINE void product(const float* a, Index a_row, Index a_step, const float* b,
@@ -142,21 +172,26 @@ static HWY_INLINE void strip_product(Index width, const float* a, Index a_row, I
   }
 }
 
-// The keys that only some rows of a strip see: c[i][.] += a[i][k] b[k][.] for begin <= k < limit[i]
-// alone. Zero times a NaN that a row must not see would still be NaN. Rows' limits ascend.
+// The keys that only some rows of a strip see: c[i][.] += a[i][k] b[k][.] for begin <= k < end
+// alone. Zero times a NaN that a row must not see would still be NaN.
+static HWY_INLINE void row_product(Index width, const float* a, const float* b, Index b_row,
+                                   Index begin, Index end, float* HWY_RESTRICT c) {
+  if (end <= begin) return;
+  for (Index x = 0; x < width; x += kLanes) {
+    Vector sum = hn::LoadU(kFloats, c + x);
+    for (Index k = begin; k < end; ++k) {
+      sum = hn::MulAdd(hn::Set(kFloats, a[k]), hn::LoadU(kFloats, b + k * b_row + x), sum);
+    }
+    hn::StoreU(sum, kFloats, c + x);
+  }
+}
+
+// row_product() of each row from `begin` to its own limit.
 static HWY_INLINE void ragged_product(Index width, const float* a, Index a_row, const float* b,
                                       Index b_row, Index begin, const Index* limits, Index rows,
-                                      float* HWY_RESTRICT c, Index c_row) {
+                                      float* c, Index c_row) {
   for (Index i = 0; i < rows; ++i) {
-    if (limits[i] <= begin) continue;
-    for (Index x = 0; x < width; x += kLanes) {
-      Vector sum = hn::LoadU(kFloats, c + i * c_row + x);
-      for (Index k = begin; k < limits[i]; ++k) {
-        sum = hn::MulAdd(hn::Set(kFloats, a[i * a_row + k]), hn::LoadU(kFloats, b + k * b_row + x),
-                         sum);
-      }
-      hn::StoreU(sum, kFloats, c + i * c_row + x);
-    }
+    row_product(width, a + i * a_row, b, b_row, begin, limits[i], c + i * c_row);
   }
 }
 

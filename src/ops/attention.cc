@@ -55,7 +55,7 @@ struct Packed {
 // start as soon as its keys are packed.
 template <class F, class Body>
 void for_packed_units(Context& ctx, AttentionProblem<F>& p, Body&& body) {
-  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Packed<F> memory(ctx, p);
   const Index tiles = memory.tiles;
   const Index packs = p.B * tiles;
@@ -78,7 +78,7 @@ void forward(Context& ctx, AttentionProblem<F> p, const AttentionOptions& option
   p.out = mutable_heads_of<F>(out);
   if (lse.has_value()) p.lse = lse.data<F>();
   const Tensor blind = note_blind_queries(ctx, options, p);
-  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index scratch = table.forward_scratch(p);
   reserve_scratch<F>(ctx, scratch);
   for_packed_units(ctx, p, [&](Index unit, int slot) {
@@ -90,7 +90,7 @@ void forward(Context& ctx, AttentionProblem<F> p, const AttentionOptions& option
 template <class F>
 void scores(Context& ctx, AttentionProblem<F> p, const AttentionOptions& options) {
   const Tensor blind = note_blind_queries(ctx, options, p);
-  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index scratch = table.scores_scratch(p);
   reserve_scratch<F>(ctx, scratch);
   for_packed_units(ctx, p, [&](Index unit, int slot) {
@@ -101,7 +101,7 @@ void scores(Context& ctx, AttentionProblem<F> p, const AttentionOptions& options
 // delta = sum_d out d_out + sum_j prob d_score
 template <class F>
 void gradient_delta(Context& ctx, AttentionProblem<F> p, const AttentionGradients<F>& g) {
-  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index heads = p.B * p.Hkv;
   for_units(ctx, heads * kernels::gradient_blocks(p), forward_flops(p),
             [&](Index unit, int) { table.gradient_delta(p, g, unit % heads, unit / heads); });
@@ -116,7 +116,7 @@ void gradient_delta(Context& ctx, AttentionProblem<F> p, const AttentionGradient
 
 template <class F>
 void backward(Context& ctx, const AttentionProblem<F>& p, AttentionGradients<F> g) {
-  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index heads = p.B * p.Hkv;
   const Index blocks = kernels::gradient_blocks(p);
   Tensor delta = ctx.tensor({p.B, p.Hq, p.T}, kDtypeOf<F>);
@@ -172,7 +172,6 @@ void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView lse,
       g.d_bias = {operands.d_bias.data<F>(), grid.batch, grid.head, grid.time, grid.key};
     }
   }
-  if (g.d_scores != nullptr && !p.dropout.active) p.dropout = {true, {}, 1};
   if (p.S == 0) fill_zero(operands.d_q);
   backward(ctx, p, g);
 }

@@ -68,7 +68,7 @@ void store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, Inde
   p.B = k.dim(0), p.S = k.dim(1), p.Hkv = k.dim(2), p.D = k.dim(3), p.Dv = v.dim(3);
   p.k = heads_of<F>(k), p.v = heads_of<F>(v);
   p.packed = packed_of<F>(cache);
-  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx);
   constexpr double kCostOfMove = 16;  // moving one element takes as long as so many flops
   const auto moved = static_cast<double>(k.size() + v.size());
   for_units(ctx, p.B * kernels::pack_tiles(p, at), kCostOfMove * moved,
@@ -77,7 +77,7 @@ void store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, Inde
 
 template <class F>
 void decode(Context& ctx, const AttentionProblem<F>& p, double flops) {
-  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index heads = p.B * p.Hkv;
   const Index chunks = kernels::decode_chunks(p);
   const Index size = kernels::decode_partial_size(p);
@@ -111,7 +111,7 @@ void cached(Context& ctx, ConstView q, const CacheSlice& cache, Index length,
     if (p.rows() > 0) decode(ctx, p, flops);
     return;
   }
-  const AttentionKernels<F>& table = kernels_of<F>(ctx, p);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index scratch = table.forward_scratch(p);
   reserve_scratch<F>(ctx, scratch);
   for_units(ctx, kernels::forward_units(p), flops, [&](Index unit, int slot) {

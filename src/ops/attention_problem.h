@@ -31,12 +31,8 @@ kernels::Heads<F> mutable_heads_of(View x) {
 }
 
 template <class F>
-const kernels::AttentionKernels<F>& kernels_of(Context& ctx,
-                                               const kernels::AttentionProblem<F>& p) noexcept {
-  const bool is_plain = p.num_masks == 0 && p.window == 0 && p.bias.data == nullptr &&
-                        p.blind.data == nullptr && !p.dropout.active && p.scores == nullptr;
-  return kernels::attention_kernels<F>(is_plain ? static_cast<kernels::Level>(ctx.isa())
-                                                : kernels::Level::ref);
+const kernels::AttentionKernels<F>& kernels_of(Context& ctx) noexcept {
+  return kernels::attention_kernels<F>(static_cast<kernels::Level>(ctx.isa()));
 }
 
 /// Refuses options that the operands do not fit, with sizes B, T, S, Hq.

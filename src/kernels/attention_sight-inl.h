@@ -1,0 +1,270 @@
+// What the rows of a strip see of a tile of keys, and what masks, biases and dropout do to a strip
+// between its products. Included once per target.
+
+#if defined(GROUPHEAD_KERNELS_ATTENTION_SIGHT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GROUPHEAD_KERNELS_ATTENTION_SIGHT_INL_H_
+#undef GROUPHEAD_KERNELS_ATTENTION_SIGHT_INL_H_
+#else
+#define GROUPHEAD_KERNELS_ATTENTION_SIGHT_INL_H_
+#endif
+
+#include "kernels/attention_tiles-inl.h"
+#include "kernels/random-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace grouphead::kernels::HWY_NAMESPACE {
+
+// Keys of a strip that are looked at, or passed over, together. Whole vectors of each level in
+// fours, so that passing over them moves no key to another sum of the softmax.
+constexpr Index kSightKeys = 64;
+
+// Whether the kernels must look at rows one by one; causality alone they trim.
+static HWY_INLINE bool has_options(const AttentionProblem<float>& p) {
+  return p.num_masks > 0 || p.window > 0 || p.bias.data != nullptr || p.blind.data != nullptr ||
+         p.dropout.active;
+}
+
+// A packed row: its place, and the keys [begin, limit) that causality and window let it see.
+struct RowPlace {
+  Index h, t;
+  Index begin, limit;
+  bool blind;
+};
+
+// `count` packed rows of head bn from `first` on, the last one repeated.
+static inline void find_places(const AttentionProblem<float>& p, Index bn, Index first, Index count,
+                               RowPlace* to) {
+  const Index b = bn / p.Hkv;
+  for (Index i = 0; i < count; ++i) {
+    const Index r = min(first + i, p.rows() - 1);
+    RowPlace& row = to[i];
+    row = {bn % p.Hkv * p.group() + r % p.group(), r / p.group(), p.begin(r), p.limit(r), false};
+    if (p.blind.data == nullptr || *p.blind.row(b, row.h, row.t) == 0) continue;
+    row.begin = 0;
+    row.limit = p.S;
+    row.blind = true;
+  }
+}
+
+// Memory of one strip.
+struct StripMemory {
+  static constexpr Index kSize = kStripRows * kMostTileKeys / 4 + 4 * kMostTileKeys + 128;
+  explicit StripMemory(float* at)
+      : seen(reinterpret_cast<std::uint8_t*>(at)),
+        kept(at + kStripRows * kMostTileKeys / 4),
+        bias(kept + kMostTileKeys + 64),
+        d_scores(bias + kMostTileKeys) {}
+  std::uint8_t* seen;  // [kStripRows][kMostTileKeys]
+  float* kept;         // [kMostTileKeys + 64]
+  float* bias;         // [kMostTileKeys]
+  float* d_scores;     // [kMostTileKeys]
+};
+
+// What a strip sees of a tile; keys count from the tile's first one.
+struct Sight {
+  struct Segment {
+    Index begin, end;  // begin: a multiple of kPanelKeys
+  };
+  Index begins[kStripRows];              // of what causality and window let the rows see
+  Index limits[kStripRows];              //
+  const std::uint8_t* seen[kStripRows];  // 255 for a key that the row sees, else 0
+  Index num_segments = 0;                // outside of them no row sees anything
+  Segment segments[kMostTileKeys / kSightKeys];
+};
+
+using Bytes = hn::CappedTag<std::uint8_t, kSightKeys>;
+constexpr Bytes kBytes;
+constexpr Index kByteLanes = static_cast<Index>(hn::MaxLanes(kBytes));
+
+// Bytes [0, kByteLanes) of a row of a mask, of which `valid` exist.
+static HWY_INLINE hn::Vec<Bytes> load_mask(const std::uint8_t* row, Index stride, Index valid) {
+  if (stride == 1 && valid >= kByteLanes) return hn::LoadU(kBytes, row);
+  if (stride == 0) return hn::Set(kBytes, *row);
+  alignas(64) std::uint8_t bytes[kByteLanes] = {};
+  for (Index j = 0; j < min(kByteLanes, valid); ++j) bytes[j] = row[j * stride];
+  return hn::Load(kBytes, bytes);
+}
+
+// Which keys of [c, c + kByteLanes) lie in [begin, end).
+static HWY_INLINE hn::Vec<Bytes> interval(Index c, Index begin, Index end) {
+  const auto up_to = [&](Index x) {
+    return hn::VecFromMask(
+        kBytes, hn::FirstN(kBytes, static_cast<std::size_t>(max(0, min(kByteLanes, x - c)))));
+  };
+  return hn::AndNot(up_to(begin), up_to(end));
+}
+
+// Notes the keys [lo, hi) that row i sees; a bit for each kSightKeys keys of which it sees any.
+static HWY_INLINE unsigned look_along(const AttentionProblem<float>& p, Index b,
+                                      const RowPlace& row, Index first_key, Index lo, Index hi,
+                                      Index begin, Index limit, std::uint8_t* seen) {
+  const Index masks = row.blind ? 0 : p.num_masks;
+  unsigned some = 0;
+  for (Index block = lo; block < hi; block += kSightKeys) {
+    auto any = hn::Zero(kBytes);
+    for (Index c = block; c < block + kSightKeys; c += kByteLanes) {
+      auto here = interval(c, begin, limit);
+      for (Index i = 0; i < masks; ++i) {
+        const Grid<const std::uint8_t>& mask = p.masks[i];
+        const std::uint8_t* at = mask.row(b, row.h, row.t);
+        if (mask.key != 0) at += (first_key + c) * mask.key;
+        const auto shown = hn::Ne(load_mask(at, mask.key, p.S - first_key - c), hn::Zero(kBytes));
+        here = hn::And(here, hn::VecFromMask(kBytes, shown));
+      }
+      hn::StoreU(here, kBytes, seen + c);
+      any = hn::Or(any, here);
+    }
+    const bool none = hn::AllTrue(kBytes, hn::Eq(any, hn::Zero(kBytes)));
+    if (!none) some |= 1U << block / kSightKeys;
+  }
+  return some;
+}
+
+// Whether two rows of a strip see the same keys.
+static HWY_INLINE bool see_alike(const AttentionProblem<float>& p, const RowPlace& x,
+                                 const RowPlace& y) {
+  if (x.t != y.t || x.blind != y.blind) return false;
+  bool alike = true;
+  for (Index i = 0; i < p.num_masks; ++i) alike = alike && (x.h == y.h || p.masks[i].head == 0);
+  return alike;
+}
+
+// What the strip of `rows` sees of the keys [first_key, first_key + keys).
+static HWY_NOINLINE void look(const AttentionProblem<float>& p, Index b, const RowPlace* rows,
+                              Index first_key, Index keys, const StripMemory& memory,
+                              Sight& sight) {
+  Index begin = keys;
+  Index end = 0;
+  for (int i = 0; i < kStripRows; ++i) {
+    sight.begins[i] = max(0, min(keys, rows[i].begin - first_key));
+    sight.limits[i] = max(0, min(keys, rows[i].limit - first_key));
+    if (sight.begins[i] >= sight.limits[i]) {
+      sight.begins[i] = sight.limits[i] = 0;
+      continue;
+    }
+    begin = min(begin, sight.begins[i]);
+    end = max(end, sight.limits[i]);
+  }
+  sight.num_segments = 0;
+  if (begin >= end) return;
+  const Index lo = begin / kSightKeys * kSightKeys;
+  const Index hi = round_up(end, kSightKeys);
+  unsigned some = 0;
+  for (int i = 0; i < kStripRows; ++i) {
+    if (i > 0 && see_alike(p, rows[i - 1], rows[i])) {
+      sight.seen[i] = sight.seen[i - 1];
+      continue;
+    }
+    std::uint8_t* seen = memory.seen + i * kMostTileKeys;
+    some |= look_along(p, b, rows[i], first_key, lo, hi, sight.begins[i], sight.limits[i], seen);
+    sight.seen[i] = seen;
+  }
+  for (Index j = lo; j < hi; j += kSightKeys) {
+    if ((some >> j / kSightKeys & 1) == 0) continue;
+    const Index from = max(j, begin / kPanelKeys * kPanelKeys);
+    const Index to = min(j + kSightKeys, end);
+    if (sight.num_segments > 0 && sight.segments[sight.num_segments - 1].end == from) {
+      sight.segments[sight.num_segments - 1].end = to;
+    } else {
+      sight.segments[sight.num_segments++] = {from, to};
+    }
+  }
+}
+
+// The products of a strip with the keys of its segments, to whole vectors.
+static HWY_INLINE void segment_products(const Sight& sight, const float* q, Index q_row,
+                                        const float* panels, Index D, float* to, Index to_row,
+                                        float* unused) {
+  constexpr Index kStep = kTileVectors * kLanes;
+  for (Index n = 0; n < sight.num_segments; ++n) {
+    const auto [begin, end] = sight.segments[n];
+    Index j = begin;
+    for (; j + kLanes < end; j += kStep) {
+      logit_tile<kTileVectors, false>(q, q_row, panels, D, to, to_row, unused, nullptr, j);
+    }
+    if (j < end) logit_tile<1, false>(q, q_row, panels, D, to, to_row, unused, nullptr, j);
+  }
+}
+
+// Numbers of a row of a bias or of scores for the keys [begin, end) of a tile, to whole vectors,
+// as an array that keys index; `valid` keys exist.
+static HWY_INLINE const float* row_part(const float* row, Index stride, Index begin, Index end,
+                                        Index valid, float* buffer) {
+  if (stride == 1 && round_up(end, kLanes) <= valid) return row;
+  for (Index j = begin; j < round_up(end, kLanes); ++j) {
+    buffer[j] = j < valid ? row[j * stride] : 0.0F;
+  }
+  return buffer;
+}
+
+// Logits of one row from its products, key by key.
+struct RowLogits {
+  RowLogits(const AttentionProblem<float>& p, Index b, const RowPlace& row, Index first_key,
+            const Sight& sight, int i, const StripMemory& memory)
+      : seen_(sight.seen[i]), blind_(row.blind) {
+    if (p.bias.data == nullptr || blind_ || sight.num_segments == 0) return;
+    bias_ = row_part(p.bias.row(b, row.h, row.t) + first_key * p.bias.key, p.bias.key,
+                     sight.segments[0].begin, sight.segments[sight.num_segments - 1].end,
+                     p.S - first_key, memory.bias);
+  }
+  // What the row does not see of the keys from c on; `x`: their products, then logits in base 2.
+  HWY_INLINE hn::Mask<Floats> operator()(Index c, Vector& x) const {
+    const hn::Rebind<std::int8_t, Floats> bytes;
+    const hn::RebindToSigned<Floats> integers;
+    const auto wide =
+        hn::PromoteTo(integers, hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(seen_ + c)));
+    auto hidden = hn::RebindMask(kFloats, hn::Eq(wide, hn::Zero(integers)));
+    if (bias_ != nullptr) {
+      const Vector bias = hn::LoadU(kFloats, bias_ + c);
+      hidden = hn::Or(hidden, hn::Le(bias, hn::Set(kFloats, kMaskingBias)));
+      x = hn::MulAdd(hn::Set(kFloats, kLog2E), bias, x);
+    }
+    if (blind_) x = hn::Zero(kFloats);
+    x = hn::IfThenElse(hidden, hn::Set(kFloats, kMasked), x);
+    return hidden;
+  }
+
+ private:
+  const std::uint8_t* seen_;
+  const float* bias_ = nullptr;
+  bool blind_;
+};
+
+// Elements [element, element + count) of a dropout draw: 0 where it drops, else the scale.
+static HWY_INLINE const float* kept_factors(const ProbabilityDropout<float>& dropout,
+                                            std::uint64_t element, Index count, float* to) {
+  const VU32 threshold = hn::Set(DU32(), dropout.rule.threshold);
+  const Vector scale = hn::Set(kFloats, dropout.scale);
+  const auto store = [&](VU32 words, Index i) {
+    const auto dropped = hn::RebindMask(kFloats, hn::Lt(words, threshold));
+    hn::StoreU(hn::IfThenZeroElse(dropped, scale), kFloats, to + i);
+  };
+  const KeepRule& rule = dropout.rule;
+  if (rule.threefry) {
+    const ThreefryKey key(rule.seed, rule.draw);
+    for (Index i = 0; i < count; i += kLanes) {
+      store(hn::Not(threefry_vector(key, element + static_cast<std::uint64_t>(i))), i);
+    }
+    return to;
+  }
+  const auto skipped = static_cast<Index>(element % 4);
+  std::uint64_t block = element / 4;
+  for (Index i = 0; i < skipped + count; i += 2 * kLanes, block += kPhiloxBlocks) {
+    const PhiloxVectors words = philox_vectors(rule.seed, rule.draw, block);
+    store(words.first, i);
+    store(words.second, i + kLanes);
+  }
+  return to + skipped;
+}
+
+// What dropout does to the keys [begin, end) of a tile, for one row.
+static HWY_INLINE const float* kept_of(const AttentionProblem<float>& p, Index b,
+                                       const RowPlace& row, Index key, Index count, float* to) {
+  const Index element = ((b * p.Hq + row.h) * p.T + row.t) * p.S + key;
+  return kept_factors(p.dropout, static_cast<std::uint64_t>(element), count, to);
+}
+
+}  // namespace grouphead::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
