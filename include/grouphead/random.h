@@ -82,6 +82,8 @@ class Seed {
   ConfigValue config_;
 };
 
+/// `seed` as generators take it. Errors: ConfigError unless 0 <= seed < 2^32.
+std::uint32_t checked_seed(Index seed);
 /// An integer seed by the next draw of a stream: what a layer takes where the user gives none.
 std::uint32_t draw_seed(RandomStream& random) noexcept;
 

@@ -4,17 +4,13 @@
 #include "grouphead/random.h"
 
 namespace grouphead {
-namespace {
 
-std::uint32_t checked_seed(const ConfigValue& seed) {
-  const Index value = seed.as_integer("seed");
-  if (value < 0 || value >= Index{1} << 32) {
-    detail::throw_config_error("seed", "seed", "0 <= seed < 2^32", seed.to_string());
+std::uint32_t checked_seed(Index seed) {
+  if (seed < 0 || seed >= Index{1} << 32) {
+    detail::throw_config_error("seed", "seed", "0 <= seed < 2^32", std::to_string(seed));
   }
-  return static_cast<std::uint32_t>(value);
+  return static_cast<std::uint32_t>(seed);
 }
-
-}  // namespace
 
 ConfigValue SeedGenerator::get_config() const {
   return ConfigValue::Object{{"seed", Index{seed_}}, {"name", name_}};
@@ -39,7 +35,7 @@ Seed Seed::from_config(const ConfigValue& config) {
   if (!own["seed"].is_null()) {
     const std::string name =
         own["name"].is_null() ? "seed_generator" : own["name"].as_string("name");
-    seed = std::make_shared<SeedGenerator>(checked_seed(own["seed"]), name);
+    seed = std::make_shared<SeedGenerator>(checked_seed(own["seed"].as_integer("seed")), name);
   }
   seed.config_ = config;
   return seed;

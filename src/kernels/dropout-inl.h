@@ -20,8 +20,8 @@ HWY_INLINE void drop(VU32 words, VU32 threshold, VF scale, const float* x, Index
   store(hn::IfThenZeroElse(dropped, hn::Mul(load(x, n), scale)), n, y);
 }
 
-inline void dropout(const float* x, DropoutDraw draw, float scale, Index first, Index count,
-                    float* y) noexcept {
+inline void philox_dropout(const float* x, const DropoutDraw& draw, float scale, Index first,
+                           Index count, float* y) noexcept {
   const VU32 threshold = hn::Set(DU32(), draw.threshold);
   auto block = static_cast<std::uint64_t>(first / 4);
   Index i = 0;
@@ -36,6 +36,25 @@ inline void dropout(const float* x, DropoutDraw draw, float scale, Index first, 
   drop(words.first, threshold, set(scale), x + i, n, y + i);
   if (n < count - i) {
     drop(words.second, threshold, set(scale), x + i + n, count - i - n, y + i + n);
+  }
+}
+
+inline void threefry_dropout(const float* x, const DropoutDraw& draw, float scale, Index first,
+                             Index count, float* y) noexcept {
+  const VU32 threshold = hn::Set(DU32(), draw.threshold);
+  const ThreefryKey key(draw.seed, draw.draw);
+  for (Index i = 0; i < count; i += kLanes) {
+    const VU32 words = hn::Not(threefry_vector(key, static_cast<std::uint64_t>(first + i)));
+    drop(words, threshold, set(scale), x + i, count - i < kLanes ? count - i : kLanes, y + i);
+  }
+}
+
+inline void dropout(const float* x, DropoutDraw draw, float scale, Index first, Index count,
+                    float* y) noexcept {
+  if (draw.words == DropoutDraw::Words::philox) {
+    philox_dropout(x, draw, scale, first, count, y);
+  } else {
+    threefry_dropout(x, draw, scale, first, count, y);
   }
 }
 

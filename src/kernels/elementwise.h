@@ -11,11 +11,15 @@ namespace grouphead::kernels {
 
 using Index = std::int64_t;
 
-/// One dropout draw: which Philox stream, and the threshold that a word must reach to be kept.
+/// One dropout draw. Element i has word i % 4 of Philox block i / 4, or the complement of its
+/// Threefry word (JAX keeps small numbers, not large ones), and is kept where the word reaches the
+/// threshold.
 struct DropoutDraw {
+  enum class Words : std::uint8_t { philox, threefry_complement };
   std::uint64_t seed;
   std::uint64_t draw;
-  std::uint32_t threshold;  ///< rate 2^32, rounded
+  std::uint32_t threshold;
+  Words words = Words::philox;
 };
 
 /// The coefficients of one AdamW step in the element type.
@@ -47,9 +51,9 @@ struct ElementwiseKernels {
   void (*add)(const F* a, const F* b, Index count, F* y) noexcept;
   void (*scale)(const F* x, F a, Index count, F* y) noexcept;
   double (*sum_of_squares)(const F* x, Index count) noexcept;
-  /// y = x scale where the word of element first + i reaches the threshold, else 0. Element i has
-  /// word i % 4 of Philox block i / 4; `first` is a multiple of 4.
-  void (*dropout)(const F* x, DropoutDraw draw, F scale, Index first, Index count, F* y) noexcept;
+  /// y = x / keep where the word of element first + i reaches the threshold, else 0. `first` is a
+  /// multiple of 16, so that no vector crosses a multiple of 2^32.
+  void (*dropout)(const F* x, DropoutDraw draw, F keep, Index first, Index count, F* y) noexcept;
   void (*adamw)(const AdamWCoefficients<F>& step, const F* gradient, Index count, F* w, F* m,
                 F* v) noexcept;
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "kernels/philox.h"
+#include "kernels/threefry.h"
 
 namespace grouphead::kernels {
 namespace {
@@ -102,13 +103,16 @@ double sum_of_squares(const F* x, Index count) noexcept {
 }
 
 template <class F>
-void dropout(const F* x, DropoutDraw draw, F scale, Index first, Index count, F* y) noexcept {
-  for (Index i = 0; i < count; i += 4) {
-    const auto block = static_cast<std::uint64_t>((first + i) / 4);
-    const PhiloxWords random = philox(draw.seed, draw.draw, block);
-    for (Index j = i; j < i + 4 && j < count; ++j) {
-      y[j] = random.words[j - i] >= draw.threshold ? x[j] * scale : F{0};
-    }
+void dropout(const F* x, DropoutDraw draw, F keep, Index first, Index count, F* y) noexcept {
+  const ThreefryKey key(draw.seed, draw.draw);
+  const auto word = [&](std::uint64_t i) {
+    return draw.words == DropoutDraw::Words::philox
+               ? philox(draw.seed, draw.draw, i / 4).words[i % 4]
+               : ~threefry(key, i);
+  };
+  for (Index i = 0; i < count; ++i) {
+    const bool is_kept = word(static_cast<std::uint64_t>(first + i)) >= draw.threshold;
+    y[i] = is_kept ? x[i] / keep : F{0};
   }
 }
 

@@ -13,7 +13,7 @@ constexpr std::string_view kLayer = "transformer";
 
 struct StackSaved final : Saved {
   std::vector<BlockSaved> blocks;
-  std::vector<std::optional<RandomKey>> between;  // dropout after each block
+  std::vector<std::optional<RandomDraw>> between;  // dropout after each block
   std::unique_ptr<Saved> final_norm;
 };
 
@@ -109,9 +109,10 @@ Tensor TransformerStack::run(Context& ctx, const Tensor& x, const StackCall& cal
     const bool is_last = i + 1 == blocks_.size();
     inner.positions = is_last ? call.positions : Positions::all;
     h = blocks_[i]->run(ctx, h, inner, static_cast<Index>(i), keep ? &keep->blocks[i] : nullptr);
-    const std::optional<RandomKey> key = is_last ? std::nullopt : between_blocks_.draw(call.mode);
-    if (key) ops::dropout(ctx, h, config_.inter_block_dropout, *key, h);
-    if (keep) keep->between[i] = key;
+    const std::optional<RandomDraw> drawn =
+        is_last ? std::nullopt : between_blocks_.draw(call.mode);
+    if (drawn) between_blocks_.apply(ctx, *drawn, h, h);
+    if (keep) keep->between[i] = drawn;
   }
   if (final_norm_) h = (*final_norm_)(ctx, h, keep ? &keep->final_norm : nullptr);
   if (call.cache != nullptr) call.cache->advance(x.dim(1));
@@ -130,7 +131,7 @@ Tensor TransformerStack::run_backward(Context& ctx, Saved& saved, Tensor d, Grad
     d = std::move(d_h);
   }
   for (std::size_t i = blocks_.size(); i-- > 0;) {
-    if (kept.between[i]) ops::dropout(ctx, d, config_.inter_block_dropout, *kept.between[i], d);
+    if (kept.between[i]) between_blocks_.apply(ctx, *kept.between[i], d, d);
     blocks_[i]->backward(ctx, kept.blocks[i], d, grads);
   }
   return d;

@@ -27,18 +27,18 @@ LayerNormalizationConfig norm_config(const TransformerConfig& config, const char
 }
 
 // x <- dropout(x), where it acts.
-std::optional<RandomKey> drop(Context& ctx, const Dropout& dropout, const Mode& mode, Tensor& x) {
-  const std::optional<RandomKey> key = dropout.draw(mode);
-  if (key) ops::dropout(ctx, x, dropout.config().rate, *key, x);
-  return key;
+std::optional<RandomDraw> drop(Context& ctx, const Dropout& dropout, const Mode& mode, Tensor& x) {
+  const std::optional<RandomDraw> drawn = dropout.draw(mode);
+  if (drawn) dropout.apply(ctx, *drawn, x, x);
+  return drawn;
 }
 
 // The gradient for dropout's input: `d` itself where dropout was the identity.
-Tensor dropped(Context& ctx, const Dropout& dropout, const std::optional<RandomKey>& key,
+Tensor dropped(Context& ctx, const Dropout& dropout, const std::optional<RandomDraw>& drawn,
                const Tensor& d) {
-  if (!key) return d;
+  if (!drawn) return d;
   Tensor out = ctx.tensor(d.shape(), d.dtype());
-  ops::dropout(ctx, d, dropout.config().rate, *key, out);
+  dropout.apply(ctx, *drawn, d, out);
   return out;
 }
 

@@ -10,8 +10,8 @@ namespace grouphead {
 /// What a block keeps for its backward pass.
 struct BlockSaved {
   std::unique_ptr<Saved> attn_norm, attn, ffn_norm, ffn_up, ffn_down;
-  std::optional<RandomKey> attn_dropout, ffn_dropout;  // absent: it was the identity
-  Index length = 0;                                    // T
+  std::optional<RandomDraw> attn_dropout, ffn_dropout;  // absent: it was the identity
+  Index length = 0;                                     // T
 };
 
 /// y = x + dropout(GQA(LN(x))); out = y + dropout(down(gelu(up(LN(y))))).

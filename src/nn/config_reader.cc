@@ -1,6 +1,7 @@
 #include "nn/config_reader.h"
 
 #include "core/check.h"
+#include "grouphead/random.h"
 
 namespace grouphead::nn {
 
@@ -36,6 +37,12 @@ DtypePolicy ConfigReader::dtype() {
   if (held.is_null()) return {};
   if (held.is_string()) return held.as_string("dtype");
   return held["config"]["name"].as_string("dtype");
+}
+
+std::optional<std::uint32_t> ConfigReader::seed() {
+  const ConfigValue& held = value("seed");
+  if (held.is_null()) return {};
+  return checked_seed(held.as_integer("seed"));
 }
 
 void ConfigReader::finish() const {

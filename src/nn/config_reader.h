@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -30,6 +31,8 @@ class ConfigReader {
   std::string name(std::string_view fallback) { return string("name", fallback); }
   bool trainable() { return boolean("trainable", true); }
   DtypePolicy dtype();
+  /// `seed`: an integer that a SeedGenerator takes, or null.
+  std::optional<std::uint32_t> seed();
   /// `activation`, a name; linear when absent or null.
   Activation activation() { return Activation(string("activation", "linear")); }
 

@@ -18,6 +18,7 @@ constexpr Entry kEntries[] = {
     {"Add", nn::make_add},
     {"Concatenate", nn::make_concatenate},
     {"Dense", nn::make_dense},
+    {"Dropout", nn::make_dropout},
     {"Embedding", nn::make_embedding},
     {"Flatten", nn::make_flatten},
     {"GlobalAveragePooling1D", nn::make_global_average_pooling_1d},

@@ -15,6 +15,7 @@ std::shared_ptr<Layer> make_activation(const ConfigValue& config);
 std::shared_ptr<Layer> make_add(const ConfigValue& config);
 std::shared_ptr<Layer> make_concatenate(const ConfigValue& config);
 std::shared_ptr<Layer> make_dense(const ConfigValue& config);
+std::shared_ptr<Layer> make_dropout(const ConfigValue& config);
 std::shared_ptr<Layer> make_embedding(const ConfigValue& config);
 std::shared_ptr<Layer> make_flatten(const ConfigValue& config);
 std::shared_ptr<Layer> make_global_average_pooling_1d(const ConfigValue& config);
