@@ -317,7 +317,7 @@ TEST(EdificeDropout, TrainingWithoutARandomStreamIsRefused) {
   EXPECT_EQ(error_of<ConfigError>([&] {
               call(ctx, *model, {random_tensor({1, 2, 12}, 1)}, {.training = true});
             }),
-            "[dropout] mode.random: expected a random stream in training, got none");
+            "[dropout] mode.random: expected a random stream, a seed, or build(), got none");
 }
 
 }  // namespace

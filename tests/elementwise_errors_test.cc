@@ -56,9 +56,9 @@ TEST(ElementwiseErrors, NameTheOperand) {
               }),
               HasSubstr("[layer_norm_backward] d_gamma"));
   EXPECT_THAT(refusal([&] { ops::adamw(ctx, {}, x, y, other, y); }), HasSubstr("[adamw] m"));
-  EXPECT_THROW(ops::dropout(ctx, x, 1.0, {}, y), ConfigError);
-  EXPECT_THROW(ops::dropout(ctx, x, -0.1, {}, y), ConfigError);
-  EXPECT_THROW(ops::dropout(ctx, x, std::nan(""), {}, y), ConfigError);
+  EXPECT_THROW(ops::dropout(ctx, x, 1.1, {}, Dtype::f32, y), ConfigError);
+  EXPECT_THROW(ops::dropout(ctx, x, -0.1, {}, Dtype::f32, y), ConfigError);
+  EXPECT_THROW(ops::dropout(ctx, x, std::nan(""), {}, Dtype::f32, y), ConfigError);
 }
 
 TEST(ElementwiseErrors, BadTokensAndLabelsChangeNothing) {

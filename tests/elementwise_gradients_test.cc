@@ -106,13 +106,16 @@ TEST(ReferenceGradients, DropoutIsItsOwnBackward) {
   Context ctx({.num_threads = 1});
   Tensor x = values({50}, 1);
   Tensor y({50}, Dtype::f64);
-  const auto loss = [&] {
-    ops::dropout(ctx, x, 0.3, {5, 6}, y);
-    return weighted(y);
-  };
-  Tensor d_x = weights({50});
-  ops::dropout(ctx, d_x, 0.3, {5, 6}, d_x);
-  check_gradient(x, loss, d_x, "x");
+  for (const auto algorithm : {RandomAlgorithm::philox, RandomAlgorithm::threefry}) {
+    const RandomDraw draw = {algorithm, {5, 6}};
+    const auto loss = [&] {
+      ops::dropout(ctx, x, 0.3, draw, Dtype::f64, y);
+      return weighted(y);
+    };
+    Tensor d_x = weights({50});
+    ops::dropout(ctx, d_x, 0.3, draw, Dtype::f64, d_x);
+    check_gradient(x, loss, d_x, "x");
+  }
 }
 
 TEST(ReferenceGradients, Embedding) {

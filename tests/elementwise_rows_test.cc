@@ -1,4 +1,4 @@
-// Layer normalisation, cross-entropy, rotation and dropout of every level against loops in double.
+// Layer normalisation, cross-entropy and rotation of every level against loops in double.
 
 #include <algorithm>
 #include <limits>
@@ -302,42 +302,6 @@ TEST(RopeKernels, KeepNormsLeaveTheOriginAndTurnBack) {
       CHECK_CLOSE(y.view(), x.f64, bound, key);
     }
   });
-}
-
-TEST(Dropout, IsAPureFunctionOfKeyAndElementOnEveryLevel) {
-  const RandomKey key = {0x123456789abcdef0, 0xfedcba9876543210};
-  for_each_level([&](Context& ctx, const std::string& isa) {
-    for (const double rate : {0.0, 0.1, 0.5, 0.9}) {
-      const double threshold = std::round(rate * 0x1p32);
-      const auto scale = static_cast<float>(1 / (1 - threshold * 0x1p-32));
-      for (const Index n : {1, 3, 4, 5, 15, 16, 17, 31, 33, 63, 100, 1000, 40000}) {
-        Operand x({n}, 1);
-        ops::dropout(ctx, x.f32.view(), rate, key, x.f32.view());
-        for (Index i = 0; i < n; ++i) {
-          const PhiloxBlock block = philox4x32(key, static_cast<std::uint64_t>(i / 4));
-          const bool keep = static_cast<double>(block.words[i % 4]) >= threshold;
-          ASSERT_EQ(x.f32[i], keep ? static_cast<float>(x[i]) * scale : 0.0F)
-              << isa << " rate " << rate << " n " << n << " element " << i;
-        }
-      }
-    }
-  });
-}
-
-TEST(Dropout, KeepsTheMeanAndTheShareItSays) {
-  Context ctx({.num_threads = 1});
-  constexpr Index kCount = 1 << 20;
-  Tensor x({kCount}), y({kCount});
-  for (Index i = 0; i < kCount; ++i) x.data<float>()[i] = 1;
-  ops::dropout(ctx, x, 0.2, {1, 2}, y);
-  double kept = 0, sum = 0;
-  for (Index i = 0; i < kCount; ++i) {
-    kept += y.data<float>()[i] != 0;
-    sum += y.data<float>()[i];
-  }
-  // Five standard deviations of a binomial share: 5 sqrt(0.2 0.8 / n).
-  EXPECT_NEAR(kept / kCount, 0.8, 5 * std::sqrt(0.16 / kCount));
-  EXPECT_NEAR(sum / kCount, 1, 5 * std::sqrt(0.16 / kCount) / 0.8);
 }
 
 }  // namespace

@@ -56,7 +56,8 @@ std::vector<Tensor> run_all(Context& ctx) {
   ops::gelu_backward(ctx, x, d_y, make(all));
   ops::add(ctx, x, d_y, make(all));
   ops::scale(ctx, x, 0.7, make(all));
-  ops::dropout(ctx, x, 0.1, {1, 2}, make(all));
+  ops::dropout(ctx, x, 0.1, {RandomAlgorithm::philox, {1, 2}}, Dtype::f32, make(all));
+  ops::dropout(ctx, x, 0.1, {RandomAlgorithm::threefry, {1, 2}}, Dtype::f32, make(all));
   ops::embedding_forward(ctx, labels, x, make(all));
   ops::embedding_backward(ctx, labels, d_y, make(all));
   Tensor turned = x.clone();

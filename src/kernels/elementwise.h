@@ -51,9 +51,9 @@ struct ElementwiseKernels {
   void (*add)(const F* a, const F* b, Index count, F* y) noexcept;
   void (*scale)(const F* x, F a, Index count, F* y) noexcept;
   double (*sum_of_squares)(const F* x, Index count) noexcept;
-  /// y = x / keep where the word of element first + i reaches the threshold, else 0. `first` is a
-  /// multiple of 16, so that no vector crosses a multiple of 2^32.
-  void (*dropout)(const F* x, DropoutDraw draw, F keep, Index first, Index count, F* y) noexcept;
+  /// y = x scale where the word of element first + i reaches the threshold, else 0. `first` is a
+  /// multiple of 4.
+  void (*dropout)(const F* x, DropoutDraw draw, F scale, Index first, Index count, F* y) noexcept;
   void (*adamw)(const AdamWCoefficients<F>& step, const F* gradient, Index count, F* w, F* m,
                 F* v) noexcept;
 

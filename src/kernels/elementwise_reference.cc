@@ -103,7 +103,7 @@ double sum_of_squares(const F* x, Index count) noexcept {
 }
 
 template <class F>
-void dropout(const F* x, DropoutDraw draw, F keep, Index first, Index count, F* y) noexcept {
+void dropout(const F* x, DropoutDraw draw, F scale, Index first, Index count, F* y) noexcept {
   const ThreefryKey key(draw.seed, draw.draw);
   const auto word = [&](std::uint64_t i) {
     return draw.words == DropoutDraw::Words::philox
@@ -112,7 +112,7 @@ void dropout(const F* x, DropoutDraw draw, F keep, Index first, Index count, F* 
   };
   for (Index i = 0; i < count; ++i) {
     const bool is_kept = word(static_cast<std::uint64_t>(first + i)) >= draw.threshold;
-    y[i] = is_kept ? x[i] / keep : F{0};
+    y[i] = is_kept ? x[i] * scale : F{0};
   }
 }
 

@@ -11,7 +11,7 @@ struct Drawn {
   double keep;  // the share that is kept, by the threshold
 };
 
-// The rate that acts is the threshold's, so that kept values are divided by exactly what is kept.
+// The rate that acts is the threshold's, so that kept values are scaled by exactly its inverse.
 Drawn philox_draw(double rate, RandomKey key) {
   const double threshold = std::min(std::round(rate * 0x1p32), 0x1p32 - 1);
   return {{key.seed, key.draw, static_cast<std::uint32_t>(threshold)}, 1 - threshold * 0x1p-32};
@@ -32,6 +32,12 @@ double rounded_to(Dtype grid, double value) {
   return value;
 }
 
+// Keras divides by `keep` in the type `grid`; XLA makes that a product with the inverse, which it
+// rounds to the type it multiplies in: f32 for bf16.
+double scale_of(double keep, Dtype grid) {
+  return rounded_to(grid == Dtype::bf16 ? Dtype::f32 : grid, 1 / rounded_to(grid, keep));
+}
+
 }  // namespace
 
 void dropout(Context& ctx, ConstView x, double rate, RandomDraw draw, Dtype grid, View y) {
@@ -45,10 +51,10 @@ void dropout(Context& ctx, ConstView x, double rate, RandomDraw draw, Dtype grid
     if (rate == 1) return fill_zero(y);
     const Drawn drawn = draw.algorithm == RandomAlgorithm::philox ? philox_draw(rate, draw.key)
                                                                   : threefry_draw(rate, draw.key);
-    const auto keep = static_cast<F>(rounded_to(grid, drawn.keep));
+    const auto scale = static_cast<F>(scale_of(drawn.keep, grid));
     const auto& kernels = elementwise_kernels<F>(ctx);
     for_blocks(ctx, y.size(), kBlockElements, [&](Index begin, Index end) {
-      kernels.dropout(x.data<F>() + begin, drawn.draw, keep, begin, end - begin,
+      kernels.dropout(x.data<F>() + begin, drawn.draw, scale, begin, end - begin,
                       y.data<F>() + begin);
     });
   });
