@@ -7,6 +7,7 @@
 #include "grouphead/layer.h"
 #include "grouphead/layers.h"
 #include "grouphead/model.h"
+#include "grouphead/model_json.h"
 #include "grouphead/models.h"
 #include "grouphead/random.h"
 #include "grouphead/rope.h"

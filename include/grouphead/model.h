@@ -67,11 +67,13 @@ class Model : public Layer {
   /// Errors: ConfigError before build().
   const std::vector<Symbol>& inputs() const;
   const std::vector<Symbol>& outputs() const;
-  /// Functional: by the graph's depth from the inputs, input layers among them. Sequential: as
-  /// added, without the input layer.
+  /// Functional: by the graph's depth from the inputs, input layers among them, operations not.
+  /// Sequential: as added, without the input layer.
   virtual std::vector<std::shared_ptr<Layer>> layers() const;
   /// Errors: ConfigError when there is none of this name.
   std::shared_ptr<Layer> get_layer(std::string_view name) const;
+  /// What the layer's last call in this model makes, for models of inner tensors.
+  Outputs outputs_of(std::string_view layer) const;
   /// Keras's table of the layers, their outputs and numbers of parameters.
   std::string summary() const;
 

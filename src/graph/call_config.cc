@@ -13,14 +13,11 @@ namespace {
 constexpr std::string_view kMergingLayers[] = {"Add",     "Average", "Concatenate", "Dot",
                                                "Maximum", "Minimum", "Multiply",    "Subtract"};
 constexpr std::string_view kListAttention[] = {"AdditiveAttention", "Attention"};
-constexpr std::string_view kOperationModules = "keras.src.ops.";
 constexpr std::string_view kMaskSuffix = "_mask";
 
 bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
-
-bool is_operation(const Layer& layer) { return layer.module().starts_with(kOperationModules); }
 
 bool is_mask(std::string_view name) { return name == "mask" || name.ends_with(kMaskSuffix); }
 
@@ -84,17 +81,7 @@ bool takes_list(const Layer& layer) {
 
 ConfigValue history_of(const Graph& graph, Place place) {
   const Symbol symbol = graph.symbol_at(place);
-  const Layer& layer = *symbol.node()->layer;
-  const std::vector<const Step*> calls = graph.calls_of(layer);
-  Index call = 0;
-  while (call < static_cast<Index>(calls.size()) &&
-         calls[static_cast<std::size_t>(call)]->node != symbol.node()) {
-    ++call;
-  }
-  // Keras counts a functional model's own inner call first.
-  const bool counts_itself = layer.class_name() == "Functional";
-  if (input_layer_of(symbol) != nullptr) call = 0;
-  return ConfigValue::List{layer.name(), call + (counts_itself ? 1 : 0), Index{symbol.output()}};
+  return ConfigValue::List{symbol.name(), graph.call_index(symbol), Index{symbol.output()}};
 }
 
 ConfigValue call_to_config(const Graph& graph, const Step& step) {

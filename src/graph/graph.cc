@@ -137,6 +137,15 @@ Symbol Graph::symbol_at(Place place) const {
   return {};
 }
 
+Index Graph::call_index(const Symbol& symbol) const {
+  Index index = 0;
+  for (const Step* call : calls_of(*symbol.node()->layer)) {
+    if (call->node == symbol.node()) return index;
+    ++index;
+  }
+  return 0;
+}
+
 std::vector<Shape> Graph::output_shapes(std::span<const Shape> inputs) const {
   std::vector<Shape> shapes(static_cast<std::size_t>(num_places_));
   std::copy_n(inputs.begin(), std::min(inputs.size(), inputs_.size()), shapes.begin());

@@ -52,6 +52,9 @@ class Graph {
   /// Whether it is no plain chain of layers, each called once.
   bool has_branches() const noexcept { return has_branches_; }
 
+  /// Which of its layer's calls in this graph makes the symbol; 0 for an input.
+  Index call_index(const Symbol& symbol) const;
+
   /// The outputs' shapes for other inputs' shapes. Errors: ShapeError.
   std::vector<Shape> output_shapes(std::span<const Shape> inputs) const;
 

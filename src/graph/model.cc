@@ -131,7 +131,29 @@ const std::vector<Symbol>& Model::inputs() const { return graph().inputs(); }
 
 const std::vector<Symbol>& Model::outputs() const { return graph().outputs(); }
 
-std::vector<std::shared_ptr<Layer>> Model::layers() const { return graph().layers(); }
+std::vector<std::shared_ptr<Layer>> Model::layers() const {
+  std::vector<std::shared_ptr<Layer>> layers;
+  for (const auto& layer : graph().layers()) {
+    if (!detail::is_operation(*layer)) layers.push_back(layer);
+  }
+  return layers;
+}
+
+Outputs Model::outputs_of(std::string_view layer) const {
+  const std::shared_ptr<Layer> found = get_layer(layer);
+  const std::vector<const detail::Step*> calls = graph().calls_of(*found);
+  std::vector<Symbol> symbols;
+  if (calls.empty()) {
+    for (const Symbol& input : inputs()) {
+      if (input.node()->layer == found) symbols.push_back(input);
+    }
+    return Outputs(symbols);
+  }
+  for (std::size_t i = 0; i < calls.back()->num_outputs(); ++i) {
+    symbols.emplace_back(calls.back()->node, static_cast<int>(i));
+  }
+  return Outputs(symbols);
+}
 
 std::shared_ptr<Layer> Model::get_layer(std::string_view layer) const {
   std::string known;

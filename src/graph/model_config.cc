@@ -18,11 +18,19 @@ ConfigValue envelope_of(const Layer& layer) {
   return envelope;
 }
 
+// [layer, call, output]. As the end of a model, and only there, Keras counts the calls of a
+// functional model from 1.
+ConfigValue end_config(const Graph& graph, detail::Place place) {
+  const Symbol symbol = graph.symbol_at(place);
+  const Index first = symbol.node()->layer->class_name() == "Functional" ? 1 : 0;
+  return ConfigValue::List{symbol.name(), first + graph.call_index(symbol), Index{symbol.output()}};
+}
+
 // The histories of inputs or outputs: one alone, a list, or an object where they have keys.
 ConfigValue ends_config(const Graph& graph, const std::vector<detail::Place>& places,
                         const std::vector<std::string>& keys) {
   ConfigValue::List histories;
-  for (const detail::Place place : places) histories.push_back(detail::history_of(graph, place));
+  for (const detail::Place place : places) histories.push_back(end_config(graph, place));
   if (!keys.empty()) {
     ConfigValue::Object by_key;
     for (std::size_t i = 0; i < keys.size(); ++i) by_key.emplace_back(keys[i], histories[i]);

@@ -108,7 +108,8 @@ class FunctionalReader {
   std::vector<Symbol> found_ends(const ConfigValue& value, std::vector<std::string>& keys) {
     if (value.is_object()) {
       std::map<std::string, Symbol> sorted;  // Keras passes tensors in the order of their keys
-      for (const auto& [key, history] : value.as_object("layers")) sorted[key] = found(history);
+      for (const auto& [key, history] : value.as_object("layers"))
+        sorted[key] = found(history, true);
       std::vector<Symbol> symbols;
       for (auto& [key, symbol] : sorted) {
         keys.push_back(key);
@@ -117,9 +118,9 @@ class FunctionalReader {
       return symbols;
     }
     const ConfigValue::List& list = value.as_list("input_layers, output_layers");
-    if (!list.empty() && list[0].is_string()) return {found(value)};
+    if (!list.empty() && list[0].is_string()) return {found(value, true)};
     std::vector<Symbol> symbols;
-    for (const ConfigValue& history : list) symbols.push_back(found(history));
+    for (const ConfigValue& history : list) symbols.push_back(found(history, true));
     return symbols;
   }
 
@@ -130,8 +131,9 @@ class FunctionalReader {
     std::size_t num_connected = 0;
   };
 
-  // The symbol; NotYet where its call is still to be connected.
-  Symbol found(const ConfigValue& history) const {
+  // The symbol; NotYet where its call is still to be connected. As the end of a model, and only
+  // there, Keras counts the calls of a functional model from 1.
+  Symbol found(const ConfigValue& history, bool is_end = false) const {
     const ConfigValue::List& parts = history.as_list("keras_history");
     if (parts.size() != 3) {
       throw_config_error(model_, "keras_history", "[layer, call, output]", history.to_string());
@@ -139,9 +141,8 @@ class FunctionalReader {
     const std::string& name = parts[0].as_string("layer");
     const auto made = layers_.find(name);
     if (made == layers_.end()) throw_config_error(model_, "keras_history", "a known layer", name);
-    // Keras counts a functional model's own inner call first.
-    const bool counts_itself = made->second.layer->class_name() == "Functional";
-    const Index call = parts[1].as_integer("call") - (counts_itself ? 1 : 0);
+    const bool is_functional = made->second.layer->class_name() == "Functional";
+    const Index call = parts[1].as_integer("call") - (is_end && is_functional ? 1 : 0);
     const Index output = parts[2].as_integer("output");
     if (call >= static_cast<Index>(made->second.calls.size())) throw NotYet{};
     if (call < 0 || output < 0) {

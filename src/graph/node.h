@@ -28,4 +28,7 @@ std::vector<Shape> operand_shapes(const Node& node);
 /// Whether the layer attends: its first operands are query and value.
 bool attends(const Layer& layer);
 
+/// Whether it is one of the operations that Keras writes between layers.
+bool is_operation(const Layer& layer);
+
 }  // namespace grouphead::detail

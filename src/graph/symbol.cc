@@ -113,6 +113,8 @@ std::vector<Shape> operand_shapes(const Node& node) {
   return shapes;
 }
 
+bool is_operation(const Layer& layer) { return layer.module().starts_with("keras.src.ops."); }
+
 bool attends(const Layer& layer) {
   const auto names = layer.input_names();
   return names.size() > 1 && names[0] == "query" && names[1] == "value";

@@ -1,0 +1,57 @@
+// summary() gives what Keras prints: tests/golden/graph/summary_*.txt are Keras's, and the models
+// there are built here again.
+
+#include <fstream>
+#include <sstream>
+
+#include "graph_support.h"
+#include "grouphead/dense.h"
+#include "grouphead/dropout.h"
+#include "grouphead/normalization.h"
+
+namespace grouphead {
+namespace {
+
+std::string printed_by_keras(const std::string& model) {
+  std::ifstream file(GROUPHEAD_SOURCE_DIR "/tests/golden/graph/summary_" + model + ".txt");
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+TEST(Summary, OfAChainHasThreeColumns) {
+  const auto norm = layer<LayerNormalization>(LayerNormalizationConfig{.name = "norm"});
+  norm->set_trainable(false);
+  Sequential model({.name = "chain"});
+  model.add(input({.shape = {7}}))
+      .add(layer<Dense>({.units = 7, .activation = "gelu", .name = "d1"}))
+      .add(layer<Dropout>({.rate = 0.2}))
+      .add(layer<Dense>(
+          {.units = 4000, .use_bias = false, .name = "a_very_long_name_of_a_layer_that_wraps"}))
+      .add(norm);
+  EXPECT_EQ(model.summary(), printed_by_keras("chain"));
+}
+
+TEST(Summary, OfSharedAndNestedLayersHasTheirConnections) {
+  const Symbol a = input({.shape = {5, 3}, .name = "a"});
+  const auto inner = std::make_shared<Model>(
+      ModelConfig{.inputs = {a},
+                  .outputs = {layer<Dense>({.units = 3, .name = "shared"})(a)},
+                  .name = "inner"});
+  const Symbol x = input({.shape = {5, 3}, .name = "x"});
+  const Symbol y = connect(inner, connect(inner, x));
+  const Model model({.inputs = {x},
+                     .outputs = {layer<Dense>({.units = 1000000, .name = "wide"})(y)},
+                     .name = "outer"});
+  EXPECT_EQ(model.summary(), printed_by_keras("nested"));
+}
+
+TEST(Summary, SaysWhatIsNotBuilt) {
+  Sequential model({.name = "unbuilt"});
+  model.add(layer<Dense>({.units = 3, .name = "first"}))
+      .add(layer<Dense>({.units = 2, .name = "second"}));
+  EXPECT_EQ(model.summary(), printed_by_keras("unbuilt"));
+}
+
+}  // namespace
+}  // namespace grouphead
