@@ -62,7 +62,7 @@ class CheckpointFolder : public FolderTest {
     } catch (const IoError& error) {
       EXPECT_TRUE(same_weights(trainer.model(), untouched.model()));
       EXPECT_EQ(trainer.steps_done(), 0);
-      for (const Tensor& moment : trainer.optimizer().momentums()) {
+      for (const Tensor& moment : trainer.optimizer().slots()[0].tensors) {
         EXPECT_TRUE(same_bits(moment, Tensor::zeros(moment.shape())));
       }
       return error.what();
@@ -90,9 +90,11 @@ TEST_F(CheckpointFolder, AResumedRunEndsWithTheBitsOfAnUninterruptedOne) {
   train_to(20, resumed, history);
 
   EXPECT_TRUE(same_weights(resumed.model(), whole.model()));
-  for (std::size_t i = 0; i < whole.optimizer().momentums().size(); ++i) {
-    EXPECT_TRUE(same_bits(resumed.optimizer().momentums()[i], whole.optimizer().momentums()[i]));
-    EXPECT_TRUE(same_bits(resumed.optimizer().velocities()[i], whole.optimizer().velocities()[i]));
+  for (std::size_t i = 0; i < whole.optimizer().slots()[0].tensors.size(); ++i) {
+    EXPECT_TRUE(same_bits(resumed.optimizer().slots()[0].tensors[i],
+                          whole.optimizer().slots()[0].tensors[i]));
+    EXPECT_TRUE(same_bits(resumed.optimizer().slots()[1].tensors[i],
+                          whole.optimizer().slots()[1].tensors[i]));
   }
   fs::create_directory(path("resumed"));
   fs::create_directory(path("whole"));

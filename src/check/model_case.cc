@@ -56,13 +56,13 @@ struct Trained {
         grads(ctx, model.parameters()) {}
 
   double step(Context& ctx, const Tensor& tokens, const Tensor& labels) {
-    return train_step(ctx, model, optimizer, grads, tokens, labels,
-                      sparse_categorical_crossentropy);
+    return train_step(ctx, model, optimizer, grads, tokens, labels, loss);
   }
 
   LanguageModel model;
   AdamW optimizer;
   Grads grads;
+  Loss loss = sparse_categorical_crossentropy({.from_logits = true});
 };
 
 class TrainingCase final : public Case {

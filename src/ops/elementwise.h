@@ -71,9 +71,17 @@ void rope(Context& ctx, const RopeTable& table, Index first_position, Direction 
 /// Mean of -log softmax(logits)[label] over the rows, and lse [rows] for the backward (absent: not
 /// kept). Shapes  logits [rows, V], labels [rows] i32. Errors: ShapeError for a bad label.
 double softmax_cross_entropy_forward(Context& ctx, ConstView logits, ConstView labels, View lse);
+/// What rows are multiplied by: one number, or one each (f64 [rows]; a row of 0 gives zeros, even
+/// for NaN).
+struct RowScale {
+  RowScale(double uniform_scale) : uniform(uniform_scale) {}  // NOLINT(google-explicit-constructor)
+  explicit RowScale(ConstView scales) : of_rows(scales) {}
+  double uniform = 1;
+  ConstView of_rows{};
+};
 /// d_logits = (softmax(logits) - onehot(label)) * scale; d_logits may be logits.
 void softmax_cross_entropy_backward(Context& ctx, ConstView logits, ConstView labels, ConstView lse,
-                                    double scale, View d_logits);
+                                    const RowScale& scale, View d_logits);
 
 /// Sum of squares of all elements, summed in fixed blocks, in double.
 double sum_of_squares(Context& ctx, ConstView x);
@@ -88,5 +96,23 @@ struct AdamWStep {
 };
 /// One AdamW update of w with moments m and v. Source: keras.optimizers.AdamW.
 void adamw(Context& ctx, const AdamWStep& step, ConstView gradient, View w, View m, View v);
+/// The same with v_hat = max(v_hat, v) in v's place in the step.
+void amsgrad(Context& ctx, const AdamWStep& step, ConstView gradient, View w, View m, View v,
+             View v_hat);
+
+struct SgdStep {
+  double learning_rate;
+  double weight_decay;
+  double momentum;
+  bool nesterov;
+  double gradient_scale;
+};
+/// One step of w with velocity m; without m plain gradient descent. Source: keras.optimizers.SGD.
+void sgd(Context& ctx, const SgdStep& step, ConstView gradient, View w, View m);
+
+/// y = a x + b y.
+void blend(Context& ctx, double a, ConstView x, double b, View y);
+/// x = scale x, cut to [-limit, limit]; NaN stays NaN.
+void clip(Context& ctx, double scale, double limit, View x);
 
 }  // namespace grouphead::ops

@@ -31,19 +31,34 @@ double softmax_cross_entropy_forward(Context& ctx, ConstView logits, ConstView l
 }
 
 void softmax_cross_entropy_backward(Context& ctx, ConstView logits, ConstView labels, ConstView lse,
-                                    double scale, View d_logits) {
+                                    const RowScale& scale, View d_logits) {
   constexpr std::string_view kName = "softmax_cross_entropy_backward";
   const Rows rows = checked_rows(kName, logits, labels);
+  const double* scales = nullptr;
+  if (scale.of_rows.has_value()) {
+    require_elements(kName, "scale", scale.of_rows, rows.count, Dtype::f64);
+    scales = scale.of_rows.data<double>();
+  }
   with_float_type(kName, "logits", logits, [&](auto zero) {
     using F = decltype(zero);
     require_elements(kName, "lse", lse, rows.count, kDtypeOf<F>);
     require_elements(kName, "d_logits", d_logits, logits.size(), kDtypeOf<F>);
     const auto& kernels = elementwise_kernels<F>(ctx);
-    for_row_blocks(ctx, rows, [&](Index begin, Index end) {
+    const auto run = [&](Index begin, Index end, double factor) {
       const Index at = begin * rows.width;
       kernels.cross_entropy_backward(logits.data<F>() + at, labels.data<std::int32_t>() + begin,
-                                     lse.data<F>() + begin, static_cast<F>(scale), end - begin,
+                                     lse.data<F>() + begin, static_cast<F>(factor), end - begin,
                                      rows.width, d_logits.data<F>() + at);
+    };
+    for_row_blocks(ctx, rows, [&](Index begin, Index end) {
+      if (scales == nullptr) return run(begin, end, scale.uniform);
+      for (Index r = begin; r < end; ++r) {
+        if (scales[r] != 0) {
+          run(r, r + 1, scales[r]);
+        } else {
+          std::fill_n(d_logits.data<F>() + r * rows.width, rows.width, F{0});
+        }
+      }
     });
   });
 }

@@ -100,11 +100,9 @@ void read_run(const std::string& text, const std::string& where, Checkpoint& int
   if (into.steps_done < 0) throw IoError(where + ": steps_done: expected 0 or more");
 }
 
-/// visit(prefix, parameters, tensors) for each moment of the optimizer.
-template <class Visit>
-void for_each_moment(AdamW& optimizer, Visit&& visit) {
-  visit("momentum/", optimizer.momentums());
-  visit("velocity/", optimizer.velocities());
+/// Under which name a parameter's moment is stored.
+std::string moment_path(const OptimizerSlot& slot, const NamedParameter& parameter) {
+  return slot.name + "/" + parameter.path;
 }
 
 }  // namespace
@@ -150,17 +148,18 @@ void restore(const Checkpoint& checkpoint, Trainer& trainer) {
   AdamW& optimizer = trainer.optimizer();
   const ParameterList parameters = trainer.model().parameters();
   require_parameters(checkpoint.contents, checkpoint.file, "", parameters);
-  for_each_moment(optimizer, [&](const std::string& prefix, const std::vector<Tensor>&) {
-    require_parameters(checkpoint.contents, checkpoint.file, prefix, optimizer.parameters());
-  });
+  for (const OptimizerSlot& slot : optimizer.slots()) {
+    require_parameters(checkpoint.contents, checkpoint.file, slot.name + "/",
+                       optimizer.parameters());
+  }
   for (const auto& [path, parameter] : parameters) {
     copy(checkpoint.contents.at(path), parameter->edit());
   }
-  for_each_moment(optimizer, [&](const std::string& prefix, std::vector<Tensor>& moments) {
-    for (std::size_t i = 0; i < moments.size(); ++i) {
-      copy(checkpoint.contents.at(prefix + optimizer.parameters()[i].path), moments[i]);
+  for (OptimizerSlot& slot : optimizer.slots()) {
+    for (std::size_t i = 0; i < slot.tensors.size(); ++i) {
+      copy(checkpoint.contents.at(moment_path(slot, optimizer.parameters()[i])), slot.tensors[i]);
     }
-  });
+  }
   trainer.restore(checkpoint.steps_done, checkpoint.next_dropout_draw);
 }
 
@@ -172,11 +171,11 @@ void save(const fs::path& folder, Trainer& trainer, const History& history,
   contents.tensors["history"] = tensor_of(history);
   add_parameters(trainer.model().parameters(), contents);
   AdamW& optimizer = trainer.optimizer();
-  for_each_moment(optimizer, [&](const std::string& prefix, const std::vector<Tensor>& moments) {
-    for (std::size_t i = 0; i < moments.size(); ++i) {
-      contents.tensors.emplace(prefix + optimizer.parameters()[i].path, moments[i]);
+  for (const OptimizerSlot& slot : optimizer.slots()) {
+    for (std::size_t i = 0; i < slot.tensors.size(); ++i) {
+      contents.tensors.emplace(moment_path(slot, optimizer.parameters()[i]), slot.tensors[i]);
     }
-  });
+  }
   io::write_safetensors(folder / kStateFile, contents);
   write_model(folder, trainer.model(), trainer.config());
   io::write_file(folder / "history.csv", csv_of(history));

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "core/check.h"
-#include "ops/elementwise.h"
 
 namespace grouphead {
 namespace {
@@ -41,7 +40,7 @@ CosineDecay schedule_of(const TrainerConfig& config) {
 }
 
 AdamWConfig adamw_config(const TrainerConfig& config) {
-  return {.learning_rate = config.learning_rate,
+  return {.learning_rate = schedule_of(config),
           .weight_decay = config.weight_decay,
           .global_clipnorm = config.clipnorm};
 }
@@ -70,7 +69,6 @@ Trainer::Trainer(Context& ctx, const TrainerConfig& config, TextData text)
     : ctx_(ctx),
       config_(checked(config)),
       text_(std::move(text)),
-      schedule_(schedule_of(config)),
       model_(language_model_config(config)),
       optimizer_(model_.parameters(), adamw_config(config)),
       grads_(ctx, model_.parameters()),
@@ -88,10 +86,9 @@ Trainer::StepResult Trainer::step() {
   const RandomKey key{config_.seed ^ kBatchStream, static_cast<std::uint64_t>(steps_done_)};
   text_.training_batch(key, tokens_, labels_);
   StepResult result;
-  result.learning_rate = schedule_(steps_done_);
-  result.loss = loss_and_gradients(ctx_, model_, grads_, tokens_, labels_,
-                                   sparse_categorical_crossentropy, &dropout_stream_);
-  result.gradient_norm = optimizer_.step(ctx_, grads_, result.learning_rate);
+  result.learning_rate = optimizer_.learning_rate();
+  result.loss = loss_and_gradients(ctx_, model_, grads_, tokens_, labels_, loss_, &dropout_stream_);
+  result.gradient_norm = optimizer_.step(ctx_, grads_);
   ++steps_done_;
   return result;
 }
@@ -107,9 +104,7 @@ double Trainer::validate() {
     Tensor labels = ctx_.tensor(shape, Dtype::i32);
     text_.validation_batch(first, windows, Tensor(tokens.tensor), labels);
     const std::vector<Value> out = model_.forward(ctx_, std::span(&tokens, 1), Mode{}, nullptr);
-    const Index positions = labels.size();
-    sum += ops::softmax_cross_entropy_forward(ctx_, out[0].tensor.reshaped({positions, 256}),
-                                              labels.view().reshaped({positions}), View()) *
+    sum += loss_->value(ctx_, {.target = labels, .prediction = out[0].tensor}) *
            static_cast<double>(rows);
   }
   return sum / static_cast<double>(windows);

@@ -67,9 +67,9 @@ class Trainer {
   Context& ctx_;
   TrainerConfig config_;
   TextData text_;
-  CosineDecay schedule_;
   LanguageModel model_;
   AdamW optimizer_;
+  Loss loss_ = sparse_categorical_crossentropy({.from_logits = true});
   Grads grads_;
   RandomStream dropout_stream_;
   Tensor tokens_;  // [B, T]

@@ -1,0 +1,254 @@
+// The losses and their configurations.
+
+#include <array>
+
+#include "core/check.h"
+#include "nn/config_reader.h"
+#include "ops/row_losses.h"
+
+namespace grouphead {
+namespace {
+
+class MeanSquaredError final : public LossRule {
+ public:
+  explicit MeanSquaredError(const MeanErrorConfig& config)
+      : LossRule(config.name.empty() ? "mean_squared_error" : config.name, config.reduction) {}
+  std::string_view class_name() const override { return "MeanSquaredError"; }
+
+ private:
+  void evaluate(Context& ctx, const LossRows& rows) const override {
+    ops::error_loss(ctx, rows, ops::ErrorNorm::squared, 0);
+  }
+};
+
+class MeanAbsoluteError final : public LossRule {
+ public:
+  explicit MeanAbsoluteError(const MeanErrorConfig& config)
+      : LossRule(config.name.empty() ? "mean_absolute_error" : config.name, config.reduction) {}
+  std::string_view class_name() const override { return "MeanAbsoluteError"; }
+
+ private:
+  void evaluate(Context& ctx, const LossRows& rows) const override {
+    ops::error_loss(ctx, rows, ops::ErrorNorm::absolute, 0);
+  }
+};
+
+// Keras leaves delta out of the configuration, so a saved Huber comes back with delta 1 there; here
+// it is read and written.
+class Huber final : public LossRule {
+ public:
+  explicit Huber(const HuberConfig& config)
+      : LossRule(config.name, config.reduction), delta_(config.delta) {
+    if (!(delta_ >= 0)) {
+      detail::throw_config_error("huber", "delta", "a number of 0 or more", std::to_string(delta_));
+    }
+  }
+  std::string_view class_name() const override { return "Huber"; }
+  ConfigValue get_config() const override {
+    ConfigValue config = LossRule::get_config();
+    if (delta_ != 1) config.set("delta", delta_);
+    return config;
+  }
+
+ private:
+  void evaluate(Context& ctx, const LossRows& rows) const override {
+    ops::error_loss(ctx, rows, ops::ErrorNorm::huber, delta_);
+  }
+  double delta_;
+};
+
+void require_smoothing(std::string_view loss, double label_smoothing) {
+  if (label_smoothing >= 0 && label_smoothing <= 1) return;
+  detail::throw_config_error(loss, "label_smoothing", "a number in [0, 1]",
+                             std::to_string(label_smoothing));
+}
+
+ConfigValue crossentropy_config(ConfigValue config, const CrossentropyConfig& options) {
+  config.set("from_logits", options.from_logits);
+  config.set("label_smoothing", options.label_smoothing);
+  config.set("axis", -1);
+  return config;
+}
+
+class BinaryCrossentropy final : public LossRule {
+ public:
+  explicit BinaryCrossentropy(const CrossentropyConfig& config)
+      : LossRule(config.name.empty() ? "binary_crossentropy" : config.name, config.reduction),
+        config_(config) {
+    require_smoothing(name(), config.label_smoothing);
+  }
+  std::string_view class_name() const override { return "BinaryCrossentropy"; }
+  ConfigValue get_config() const override {
+    return crossentropy_config(LossRule::get_config(), config_);
+  }
+
+ private:
+  void evaluate(Context& ctx, const LossRows& rows) const override {
+    ops::binary_cross_entropy(ctx, rows,
+                              {.from_logits = config_.from_logits,
+                               .target_scale = 1 - config_.label_smoothing,
+                               .target_shift = config_.label_smoothing / 2});
+  }
+  CrossentropyConfig config_;
+};
+
+class CategoricalCrossentropy final : public LossRule {
+ public:
+  explicit CategoricalCrossentropy(const CrossentropyConfig& config)
+      : LossRule(config.name.empty() ? "categorical_crossentropy" : config.name, config.reduction),
+        config_(config) {
+    require_smoothing(name(), config.label_smoothing);
+  }
+  std::string_view class_name() const override { return "CategoricalCrossentropy"; }
+  ConfigValue get_config() const override {
+    return crossentropy_config(LossRule::get_config(), config_);
+  }
+
+ private:
+  void evaluate(Context& ctx, const LossRows& rows) const override {
+    const auto classes = static_cast<double>(rows.prediction.shape().back());
+    ops::categorical_cross_entropy(ctx, rows,
+                                   {.from_logits = config_.from_logits,
+                                    .target_scale = 1 - config_.label_smoothing,
+                                    .target_shift = config_.label_smoothing / classes});
+  }
+  CrossentropyConfig config_;
+};
+
+class SparseCategoricalCrossentropy final : public LossRule {
+ public:
+  explicit SparseCategoricalCrossentropy(const SparseCategoricalCrossentropyConfig& config)
+      : LossRule(config.name, config.reduction), config_(config) {}
+  std::string_view class_name() const override { return "SparseCategoricalCrossentropy"; }
+  ConfigValue get_config() const override {
+    ConfigValue config = LossRule::get_config();
+    config.set("from_logits", config_.from_logits);
+    config.set("ignore_class",
+               config_.ignore_class ? ConfigValue(*config_.ignore_class) : ConfigValue());
+    return config;
+  }
+
+ private:
+  void evaluate(Context& ctx, const LossRows& rows) const override {
+    ops::sparse_cross_entropy(ctx, rows, config_.from_logits);
+  }
+  bool takes_labels() const override { return true; }
+  std::optional<Index> ignored_class() const override { return config_.ignore_class; }
+  SparseCategoricalCrossentropyConfig config_;
+};
+
+// ---- From configurations -----------------------------------------------------------------------
+
+using Rule = std::shared_ptr<const LossRule>;
+
+Reduction reduction_of(nn::ConfigReader& reader) {
+  return reader.has("reduction") ? reduction_from_config(reader.value("reduction"))
+                                 : Reduction::sum_over_batch_size;
+}
+
+template <class R>
+Rule make_error(const ConfigValue& config) {
+  nn::ConfigReader reader("loss", config);
+  MeanErrorConfig options{.reduction = reduction_of(reader), .name = reader.name("")};
+  reader.finish();
+  return std::make_shared<R>(options);
+}
+
+Rule make_huber(const ConfigValue& config) {
+  nn::ConfigReader reader("Huber", config);
+  HuberConfig options{.delta = reader.number("delta", 1),
+                      .reduction = reduction_of(reader),
+                      .name = reader.name("huber_loss")};
+  reader.finish();
+  return std::make_shared<Huber>(options);
+}
+
+void require_last(nn::ConfigReader& reader) {
+  const Index axis = reader.integer("axis", -1);
+  if (axis != -1) {
+    detail::throw_config_error("loss", "axis", "the last axis, -1", std::to_string(axis));
+  }
+}
+
+template <class R>
+Rule make_crossentropy(const ConfigValue& config) {
+  nn::ConfigReader reader("crossentropy", config);
+  CrossentropyConfig options{.from_logits = reader.boolean("from_logits", false),
+                             .label_smoothing = reader.number("label_smoothing", 0),
+                             .reduction = reduction_of(reader),
+                             .name = reader.name("")};
+  require_last(reader);
+  reader.finish();
+  return std::make_shared<R>(options);
+}
+
+Rule make_sparse(const ConfigValue& config) {
+  nn::ConfigReader reader("SparseCategoricalCrossentropy", config);
+  SparseCategoricalCrossentropyConfig options{
+      .from_logits = reader.boolean("from_logits", false),
+      .reduction = reduction_of(reader),
+      .name = reader.name("sparse_categorical_crossentropy")};
+  const ConfigValue& ignored = reader.value("ignore_class");
+  if (!ignored.is_null()) options.ignore_class = ignored.as_integer("ignore_class");
+  require_last(reader);
+  reader.finish();
+  return std::make_shared<SparseCategoricalCrossentropy>(options);
+}
+
+struct Entry {
+  std::array<std::string_view, 4> names;
+  Rule (*make)(const ConfigValue& config);
+};
+// Class names first; then the names of Keras's functions.
+constexpr Entry kEntries[] = {
+    {{"BinaryCrossentropy", "binary_crossentropy", "bce", "BCE"},
+     make_crossentropy<BinaryCrossentropy>},
+    {{"CategoricalCrossentropy", "categorical_crossentropy"},
+     make_crossentropy<CategoricalCrossentropy>},
+    {{"Huber", "huber"}, make_huber},
+    {{"MeanAbsoluteError", "mean_absolute_error", "mae", "MAE"}, make_error<MeanAbsoluteError>},
+    {{"MeanSquaredError", "mean_squared_error", "mse", "MSE"}, make_error<MeanSquaredError>},
+    {{"SparseCategoricalCrossentropy", "sparse_categorical_crossentropy"}, make_sparse},
+};
+
+Rule make(std::string_view name, const ConfigValue& config) {
+  std::string known;
+  for (const Entry& entry : kEntries) {
+    for (const std::string_view candidate : entry.names) {
+      if (!candidate.empty() && candidate == name) return entry.make(config);
+    }
+    known += known.empty() ? "" : ", ";
+    known += entry.names[0];
+  }
+  detail::throw_config_error("loss", "name", known, name);
+}
+
+}  // namespace
+
+std::shared_ptr<const LossRule> LossRule::from_config(const ConfigValue& identifier) {
+  if (identifier.is_null()) return nullptr;
+  if (identifier.is_string()) return make(identifier.as_string("loss"), ConfigValue());
+  const std::string& class_name = identifier["class_name"].as_string("class_name");
+  // Keras writes its loss functions so.
+  if (class_name == "function") return make(identifier["config"].as_string("config"), {});
+  return make(class_name, identifier["config"]);
+}
+
+Loss mean_squared_error(const MeanErrorConfig& config) {
+  return std::make_shared<MeanSquaredError>(config);
+}
+Loss mean_absolute_error(const MeanErrorConfig& config) {
+  return std::make_shared<MeanAbsoluteError>(config);
+}
+Loss huber(const HuberConfig& config) { return std::make_shared<Huber>(config); }
+Loss binary_crossentropy(const CrossentropyConfig& config) {
+  return std::make_shared<BinaryCrossentropy>(config);
+}
+Loss categorical_crossentropy(const CrossentropyConfig& config) {
+  return std::make_shared<CategoricalCrossentropy>(config);
+}
+Loss sparse_categorical_crossentropy(const SparseCategoricalCrossentropyConfig& config) {
+  return std::make_shared<SparseCategoricalCrossentropy>(config);
+}
+
+}  // namespace grouphead
