@@ -15,7 +15,8 @@ namespace {
 using testing::UnorderedElementsAreArray;
 
 const std::string kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras";
-const std::vector<std::string> kGroups = {"constraint", "initializers", "regularizer"};
+const std::vector<std::string> kGroups = {"AdditiveAttention", "Attention", "constraint",
+                                          "initializers", "regularizer"};
 
 class KerasGolden : public testing::TestWithParam<std::string> {};
 

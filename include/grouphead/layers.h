@@ -1,7 +1,9 @@
 #pragma once
 
-// The layers around attention, one header per idea.
+// The layers, one header per idea.
 
+#include "grouphead/activation.h"
+#include "grouphead/attention.h"
 #include "grouphead/dense.h"
 #include "grouphead/dropout.h"
 #include "grouphead/embedding.h"

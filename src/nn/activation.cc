@@ -1,6 +1,6 @@
 #include "grouphead/activation.h"
 
-#include "nn/config_reader.h"
+#include "nn/base_config.h"
 #include "nn/layer_checks.h"
 #include "nn/registry.h"
 #include "ops/elementwise.h"
@@ -62,15 +62,10 @@ void ActivationLayer::append_parameters(const std::string& /*prefix*/,
 std::shared_ptr<Layer> nn::make_activation(const ConfigValue& config) {
   ConfigReader reader("Activation", config);
   ActivationLayerConfig options;
+  read_base(reader, options);
   options.activation = reader.activation();
-  options.name = reader.name("activation");
-  options.dtype = reader.dtype();
-  options.activity_regularizer =
-      reader.choice("activity_regularizer", options.activity_regularizer);
-  auto layer = std::make_shared<ActivationLayer>(options);
-  layer->set_trainable(reader.trainable());
   reader.finish();
-  return layer;
+  return with_trainable(std::make_shared<ActivationLayer>(options), config);
 }
 
 }  // namespace grouphead

@@ -1,5 +1,6 @@
 #include "grouphead/dense.h"
 
+#include "nn/base_config.h"
 #include "nn/layer_checks.h"
 #include "nn/projection_config.h"
 #include "nn/registry.h"
@@ -125,17 +126,14 @@ void Dense::append_parameters(const std::string& prefix, ParameterList& out) con
 std::shared_ptr<Layer> nn::make_dense(const ConfigValue& config) {
   ConfigReader reader("Dense", config);
   DenseConfig options;
+  read_base(reader, options);
   options.units = reader.integer("units", 0);
   options.activation = reader.activation();
   options.use_bias = reader.boolean("use_bias", true);
   read_projection_rules(reader, options);
   require_plain_weights(reader, kLayer);
-  options.name = reader.name("dense");
-  options.dtype = reader.dtype();
-  auto layer = std::make_shared<Dense>(options);
-  layer->set_trainable(reader.trainable());
   reader.finish();
-  return layer;
+  return with_trainable(std::make_shared<Dense>(options), config);
 }
 
 }  // namespace grouphead

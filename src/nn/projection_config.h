@@ -35,14 +35,13 @@ void write_constraints(const Config& config, ConfigValue& out) {
   out.set("bias_constraint", config.bias_constraint.config());
 }
 
-/// All of them and `activity_regularizer` from a configuration; absent ones keep their value.
+/// All of them from a configuration; absent ones keep their value.
 template <class Config>
 void read_projection_rules(ConfigReader& reader, Config& config) {
   config.kernel_initializer = reader.choice("kernel_initializer", config.kernel_initializer);
   config.bias_initializer = reader.choice("bias_initializer", config.bias_initializer);
   config.kernel_regularizer = reader.choice("kernel_regularizer", config.kernel_regularizer);
   config.bias_regularizer = reader.choice("bias_regularizer", config.bias_regularizer);
-  config.activity_regularizer = reader.choice("activity_regularizer", config.activity_regularizer);
   config.kernel_constraint = reader.choice("kernel_constraint", config.kernel_constraint);
   config.bias_constraint = reader.choice("bias_constraint", config.bias_constraint);
 }

@@ -16,6 +16,8 @@ struct Entry {
 constexpr Entry kEntries[] = {
     {"Activation", nn::make_activation},
     {"Add", nn::make_add},
+    {"AdditiveAttention", nn::make_additive_attention},
+    {"Attention", nn::make_attention},
     {"Concatenate", nn::make_concatenate},
     {"Dense", nn::make_dense},
     {"Dropout", nn::make_dropout},

@@ -13,6 +13,8 @@ using LayerFactory = std::shared_ptr<Layer> (*)(const ConfigValue& config);
 
 std::shared_ptr<Layer> make_activation(const ConfigValue& config);
 std::shared_ptr<Layer> make_add(const ConfigValue& config);
+std::shared_ptr<Layer> make_additive_attention(const ConfigValue& config);
+std::shared_ptr<Layer> make_attention(const ConfigValue& config);
 std::shared_ptr<Layer> make_concatenate(const ConfigValue& config);
 std::shared_ptr<Layer> make_dense(const ConfigValue& config);
 std::shared_ptr<Layer> make_dropout(const ConfigValue& config);

@@ -40,4 +40,21 @@ double sum_of_squares(Context& ctx, ConstView x) {
   return sum;
 }
 
+double inner_product(Context& ctx, ConstView a, ConstView b) {
+  double sum = 0;
+  with_float_type("inner_product", "a", a, [&](auto zero) {
+    using F = decltype(zero);
+    require_elements("inner_product", "a", a, b.size(), kDtypeOf<F>);
+    require_elements("inner_product", "b", b, a.size(), kDtypeOf<F>);
+    const F* x = a.data<F>();
+    const F* y = b.data<F>();
+    sum = sum_of_blocks(ctx, a.size(), kBlockElements, [&](Index begin, Index end) {
+      double part = 0;
+      for (Index i = begin; i < end; ++i) part += static_cast<double>(x[i]) * y[i];
+      return part;
+    });
+  });
+  return sum;
+}
+
 }  // namespace grouphead::ops

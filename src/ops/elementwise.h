@@ -85,6 +85,8 @@ void softmax_cross_entropy_backward(Context& ctx, ConstView logits, ConstView la
 
 /// Sum of squares of all elements, summed in fixed blocks, in double.
 double sum_of_squares(Context& ctx, ConstView x);
+/// Sum of the products of all elements, summed in fixed blocks, in double.
+double inner_product(Context& ctx, ConstView a, ConstView b);
 /// y = a x; y may be x.
 void scale(Context& ctx, ConstView x, double a, View y);
 
