@@ -22,6 +22,9 @@ clang clang++
 libclang-rt-14-dev -
 clang-format clang-format
 "
+live_test_packages="
+python3-venv -
+"
 
 is_bookworm() {
   [ -r /etc/os-release ] && (. /etc/os-release && [ "${ID:-}" = debian ] && [ "${VERSION_CODENAME:-}" = bookworm ])

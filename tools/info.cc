@@ -6,6 +6,7 @@
 #include <string>
 
 #include "grouphead/context.h"
+#include "grouphead/serialization.h"
 #include "grouphead/version.h"
 #include "models/cost.h"
 #include "saved/model_folder.h"
@@ -85,10 +86,16 @@ void add_info(CLI::App& app, const Globals& globals, Action& action) {
   verb->add_option("model", *folder, "Folder that train wrote");
   const auto only_isas = std::make_shared<bool>(false);
   verb->add_flag("--isas", *only_isas, "Print only the available instruction-set levels");
-  verb->callback([&globals, &action, only_isas, folder] {
-    action = [&globals, only_isas, folder] {
+  const auto only_layers = std::make_shared<bool>(false);
+  verb->add_flag("--layers", *only_layers, "Print only the layers that Keras's files may name");
+  verb->callback([&globals, &action, only_isas, only_layers, folder] {
+    action = [&globals, only_isas, only_layers, folder] {
       if (*only_isas) {
         for (const Isa isa : available_isas()) fmt::print("{}\n", name_of(isa));
+        return kOk;
+      }
+      if (*only_layers) {
+        for (const std::string_view name : layer_class_names()) fmt::print("{}\n", name);
         return kOk;
       }
       print_machine(globals);
