@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "core/check.h"
 
@@ -77,11 +78,13 @@ class Reader {
     }
   }
 
-  /// A mask belongs to a tensor, so every operand that is this tensor has it.
+  /// A mask belongs to a tensor, so every operand that is this tensor has it. Keys are names of
+  /// operands, or positions in the list of a layer that takes one.
   void attach(const ConfigValue& masks) {
     if (masks.is_null()) return;
     for (const auto& [key, mask] : masks.as_object("implicit_masks")) {
-      const std::size_t operand = key == "inputs" ? 0 : position(key);
+      std::size_t operand = key == "inputs" ? 0 : position(key);
+      if (names_.size() == 1) std::from_chars(key.data(), key.data() + key.size(), operand);
       if (operand >= call_.operands.size() || !call_.operands[operand].is_string()) {
         detail::throw_shape_error(layer_.name(), "implicit_masks", "names of operands", key);
       }
