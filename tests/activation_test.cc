@@ -51,6 +51,10 @@ const Known kKnown[] = {
      [](double x) { return 1 - std::tanh(x) * std::tanh(x); },
      // 1 - t loses what t was rounded by, at most 4 + 1, times 1 + t <= 2; then the products.
      [](double) { return 13.0; }},
+    {Activation::elu, [](double x) { return x < 0 ? std::expm1(x) : x; },
+     [](double x) { return x < 0 ? -2 * std::expm1(x) : 0; },
+     [](double x) { return x < 0 ? std::exp(x) : 1; },
+     [](double x) { return x < 0 ? 2 * std::exp(x) : 0; }},
     // The argument has seven roundings, so its exponential is off by 7 |u| more.
     {Activation::gelu_tanh, [](double x) { return x * sigmoid(gelu_argument(x)); },
      [](double x) {
@@ -135,6 +139,7 @@ TEST(Activation, KeepsItsLimitsAndNaN) {
     expect(Activation::tanh, {-1, -1, 1, 1}, {0, 0, 0, 0});
     expect(Activation::silu, {0, 0, 1000, 1e30F}, {0, 0, 1, 1});
     expect(Activation::gelu_tanh, {0, 0, 1000, 1e30F}, {0, 0, 1, 1});
+    expect(Activation::elu, {-1, -1, 1000, 1e30F}, {0, 0, 1, 1});
     expect(Activation::gelu, {0, 0, 1000, 1e30F}, {0, 0, 1, 1});
   });
 }
@@ -179,7 +184,7 @@ TEST(Softmax, RowsAddUpToOneWhateverTheirOffset) {
 
 TEST(Activation, IsEmptyOfNothing) {
   Context ctx;
-  for (const char* name : {"linear", "relu", "gelu", "gelu_tanh", "silu", "softmax"}) {
+  for (const char* name : {"linear", "relu", "gelu", "gelu_tanh", "silu", "elu", "softmax"}) {
     Tensor x({3, 0});
     Tensor y({3, 0});
     ops::activation_forward(ctx, name, x, y);
@@ -191,7 +196,8 @@ TEST(Activation, IsEmptyOfNothing) {
 TEST(Activation, ThreadsDoNotChangeABit) {
   const Tensor x = random_tensor({50, 1000}, 1);
   const Tensor d_y = random_tensor({50, 1000}, 2);
-  for (const char* name : {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softmax"}) {
+  for (const char* name :
+       {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "elu", "softmax"}) {
     std::vector<Tensor> found;
     for (const int threads : {1, 2, 5}) {
       Context ctx({.num_threads = threads});
@@ -212,7 +218,7 @@ TEST(ActivationLayer, FollowsCentralDifferencesAndHandsTheMaskOn) {
   Context ctx({.num_threads = 1});
   const Tensor x = random_tensor({2, 3, 5}, 3, Dtype::f64);
   for (const char* name :
-       {"linear", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softmax"}) {
+       {"linear", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "elu", "softmax"}) {
     SCOPED_TRACE(name);
     const ActivationLayer layer({.activation = name, .dtype = Dtype::f64});
     check_gradients(ctx, {.layer = layer, .in = {x}});

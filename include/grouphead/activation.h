@@ -13,7 +13,7 @@ namespace grouphead {
 /// Source: keras.activations.
 class Activation {
  public:
-  enum Kind : std::uint8_t { linear, relu, gelu, gelu_tanh, silu, tanh, sigmoid, softmax };
+  enum Kind : std::uint8_t { linear, relu, gelu, gelu_tanh, silu, tanh, sigmoid, elu, softmax };
 
   constexpr Activation() = default;                          ///< linear
   constexpr Activation(Kind kind) noexcept : kind_(kind) {}  // NOLINT(google-explicit-constructor)

@@ -43,6 +43,18 @@ struct Silu {
   }
 };
 
+// exp(x) - 1 below zero. Source: Clevert et al. 2015, arXiv:1511.07289, with alpha 1.
+struct Elu {
+  template <class F>
+  static F value(F x) noexcept {
+    return x < 0 ? std::expm1(x) : x;
+  }
+  template <class F>
+  static F gradient(F x, F d_y) noexcept {
+    return x < 0 ? d_y * std::exp(x) : d_y;
+  }
+};
+
 struct Tanh {
   template <class F>
   static F value(F x) noexcept {
@@ -153,6 +165,8 @@ void activation_forward(Context& ctx, Activation activation, ConstView x, View y
       return map_forward<Tanh>(ctx, x, y);
     case Activation::sigmoid:
       return map_forward<Sigmoid>(ctx, x, y);
+    case Activation::elu:
+      return map_forward<Elu>(ctx, x, y);
     case Activation::softmax:
       return softmax_forward(ctx, x, y);
   }
@@ -176,6 +190,8 @@ void activation_backward(Context& ctx, Activation activation, ConstView x, Const
       return map_backward<Tanh>(ctx, x, d_y, d_x);
     case Activation::sigmoid:
       return map_backward<Sigmoid>(ctx, x, d_y, d_x);
+    case Activation::elu:
+      return map_backward<Elu>(ctx, x, d_y, d_x);
     case Activation::softmax: {
       Tensor y = ctx.tensor(x.shape(), x.dtype());
       softmax_forward(ctx, x, y);

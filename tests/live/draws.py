@@ -96,7 +96,7 @@ def generic(r, shapes, kw, **rest):
             "losses": r.b(), **rest}
 
 
-ACTIVATIONS = [None, "relu", "gelu", "tanh", "sigmoid", "silu", "softmax", "elu", "selu", "softplus", "linear"]
+ACTIVATIONS = [None, "relu", "gelu", "tanh", "sigmoid", "silu", "swish", "softmax", "elu", "linear"]
 
 
 def weights_kw(r, bias="bias"):
