@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
+
+#include "check/masks.h"
 
 namespace grouphead::check {
 namespace {
@@ -42,6 +45,9 @@ TEST(Problem, CanonicalStringReadsBackAsTheSameProblem) {
   for (const char* text :
        {"attention.fwd f32 b1 t1024 s1024 hq32 hkv8 d64 dv64",
         "attention.fwd f64 b1 t5 s9 hq2 hkv1 d3 dv4 causal offset=4 isa=ref",
+        "attention.fwd f32 b1 t5 s9 hq2 hkv1 d3 dv4 window=3 mask=bool bias dropout=0.25",
+        "attention.fwdbwd f32 b1 t5 s9 hq2 hkv1 d3 dv4 offset=2 window=3 mask=key dropout=1 "
+        "rng=threefry",
         "attention.fwdbwd f32 b4 t512 s512 hq8 hkv2 d64 dv64 causal thr=2 seed=7",
         "decode f32 b1 s8192 hq32 hkv8 d128 dv128 cache=f32 thr=1", "gemm f32 m512 n256 k256",
         "lm.train f32 b16 t256 hq8 hkv2 m256 f1024 l4 v256 thr=2",
@@ -73,10 +79,10 @@ TEST(Problem, UnknownOperationsAreRefusedWithTheKnownOnes) {
 
 TEST(Problem, UnknownWordsAreRefusedWithTheKnownOnes) {
   const std::string known =
-      ": expected one of f32 f64 b# t# s# hq# hkv# d# dv# causal offset= thr= isa= seed=, got a "
-      "word that is not available";
-  for (const char* word : {"window=128", "mask=bool", "dropout=0.1", "bf16", "cache=f32", "m64",
-                           "t", "x9", "causal=1", "offset", "thr", "12", "=", "T4"}) {
+      ": expected one of f32 f64 b# t# s# hq# hkv# d# dv# causal offset= window= mask= bias "
+      "dropout= rng= thr= isa= seed=, got a word that is not available";
+  for (const char* word : {"softcap=5", "bias=1", "mask", "bf16", "cache=f32", "m64", "t", "x9",
+                           "causal=1", "offset", "thr", "12", "=", "T4"}) {
     EXPECT_EQ(error_of(std::string("attention.fwd t4 hq2 d8 ") + word),
               "[problem] " + std::string(word) + known);
   }
@@ -98,7 +104,17 @@ TEST(Problem, ImpossibleValuesAreRefused) {
   EXPECT_EQ(error_of(base + "b99999999999999999999"),
             "[problem] b: " + size + "99999999999999999999");
   EXPECT_EQ(error_of(base + "hkv3"), "[problem] hkv: expected a divisor of hq2, got 3");
-  EXPECT_EQ(error_of(base + "offset=1"), "[problem] offset=: expected causal beside it, got 1");
+  EXPECT_EQ(error_of(base + "offset=1"),
+            "[problem] offset=: expected causal or window= beside it, got 1");
+  EXPECT_EQ(error_of(base + "mask=rows"), "[problem] mask=: expected bool or key, got rows");
+  EXPECT_EQ(error_of(base + "rng=threefry"),
+            "[problem] rng=: expected dropout= beside it, got threefry");
+  EXPECT_EQ(error_of(base + "rng=mt"), "[problem] rng=: expected philox or threefry, got mt");
+  for (const char* word : {"1.5", "-0.1", "nan", "", "0.1x"}) {
+    EXPECT_EQ(error_of(base + "dropout=" + word),
+              std::string("[problem] dropout=: expected a number from 0 to 1, got ") + word);
+  }
+  EXPECT_EQ(error_of(base + "window=0"), "[problem] window=: " + size + "0");
   EXPECT_EQ(error_of(base + "thr=-1"),
             "[problem] thr=: expected a whole number from 0 to 4096, got -1");
   EXPECT_EQ(error_of(base + "seed=a"),
@@ -114,6 +130,9 @@ TEST(Problem, WorkCountsWhatIsVisible) {
   EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8")), 2.0 * 2 * 16 * 16);
   EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8 causal")), 2.0 * 2 * 10 * 16);
   EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8 causal offset=-3")), 2.0 * 2 * 16);
+  EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8 window=2")), 2.0 * 2 * 10 * 16);
+  EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8 causal window=2")),
+            2.0 * 2 * 7 * 16);
   EXPECT_EQ(count_flops(parse_problem("attention.fwdbwd t4 hq2 d8")), 3.5 * 2 * 2 * 16 * 16);
   EXPECT_EQ(count_flops(parse_problem("gemm m2 n3 k5")), 60);
   EXPECT_EQ(count_tokens(parse_problem("lm.train b2 t8")), 16);
@@ -123,6 +142,35 @@ TEST(Problem, WorkCountsWhatIsVisible) {
             2.0 * 200 + 4 * 2 * 4);
   EXPECT_EQ(count_flops(parse_problem("lm.train b1 l1 m4 hq1 hkv1 v2 t3")),
             3.0 * 2 * 3 * 200 + 3.5 * 4 * 6 * 4);
+}
+
+// Blocks of 64 x 64 that hide all, show all, and hide a third, about three quarters shown; and keys
+// of which at least half are shown.
+TEST(Problem, MasksAreDrawnByTheSeed) {
+  const Problem p = parse_problem("attention.fwd b2 t512 s640 hq2 d8 mask=bool");
+  const Tensor mask = make_block_mask(p);
+  int kinds[3] = {};
+  double visible = 0;
+  for (Index block = 0; block < 2 * 8 * 10; ++block) {
+    Index shown = 0;
+    for (Index i = 0; i < 64 * 64; ++i) {
+      const Index b = block / 80, t = block / 10 % 8 * 64 + i / 64, s = block % 10 * 64 + i % 64;
+      const bool shows = mask.data<bool>()[(b * 512 + t) * 640 + s];
+      EXPECT_EQ(shows, is_visible(p, b, t, s));
+      shown += shows ? 1 : 0;
+    }
+    ++kinds[shown == 0 ? 0 : shown == 64 * 64 ? 1 : 2];
+    visible += static_cast<double>(shown);
+  }
+  for (const int kind : kinds) EXPECT_GT(kind, 8);
+  EXPECT_EQ(count_visible(p), visible);
+  EXPECT_NEAR(visible / (2 * 512 * 640), 0.75, 0.08);
+  const Problem keys = parse_problem("attention.fwd b2 t5 s640 hq2 d8 mask=key seed=3");
+  const Tensor key_mask = make_key_mask(keys);
+  const auto shown = std::count(key_mask.data<bool>(), key_mask.data<bool>() + 1280, true);
+  EXPECT_GE(shown, 640);
+  EXPECT_LT(shown, 1280);
+  EXPECT_EQ(count_visible(keys), 5.0 * static_cast<double>(shown));
 }
 
 }  // namespace

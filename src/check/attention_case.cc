@@ -1,5 +1,6 @@
 #include "check/cases.h"
 #include "check/inputs.h"
+#include "check/masks.h"
 #include "check/oracle.h"
 #include "ops/attention.h"
 
@@ -16,6 +17,7 @@ class AttentionCase final : public Case {
       : ctx_(ctx), has_backward_(p.operation == Operation::attention_forward_backward) {
     options_.causal = p.causal;
     options_.causal_offset = p.causal_offset;
+    set_options(p);
     const Shape q_shape{p.B, p.T, p.Hq, p.D};
     const Shape out_shape{p.B, p.T, p.Hq, p.Dv};
     for (Index i = 0; i < input_sets; ++i) {
@@ -32,6 +34,7 @@ class AttentionCase final : public Case {
       d_q_ = ctx.tensor(q_shape, p.dtype);
       d_k_ = ctx.tensor(sets_[0].k.shape(), p.dtype);
       d_v_ = ctx.tensor(sets_[0].v.shape(), p.dtype);
+      if (p.bias) d_bias_ = ctx.tensor(bias_.shape(), p.dtype);
     }
   }
 
@@ -40,8 +43,9 @@ class AttentionCase final : public Case {
     next_ = (next_ + 1) % sets_.size();
     ops::attention_forward(ctx_, in.q, in.k, in.v, options_, out_, lse_);
     if (has_backward_) {
-      ops::attention_backward(ctx_, in.q, in.k, in.v, out_, lse_, options_,
-                              {.d_out = in.d_out, .d_q = d_q_, .d_k = d_k_, .d_v = d_v_});
+      ops::BackwardOperands gradients{.d_out = in.d_out, .d_q = d_q_, .d_k = d_k_, .d_v = d_v_};
+      if (d_bias_.has_value()) gradients.d_bias = d_bias_;
+      ops::attention_backward(ctx_, in.q, in.k, in.v, out_, lse_, options_, gradients);
     }
   }
 
@@ -61,24 +65,39 @@ class AttentionCase final : public Case {
       add("d_q", d_q_, backward.d_q);
       add("d_k", d_k_, backward.d_k);
       add("d_v", d_v_, backward.d_v);
+      if (d_bias_.has_value()) add("d_bias", d_bias_, backward.d_bias);
     }
     return results;
   }
 
   double bytes() const override {
     const InputSet& in = sets_[0];
-    const Index forward = in.q.bytes() + in.k.bytes() + in.v.bytes() + out_.bytes() + lse_.bytes();
-    if (!has_backward_) return static_cast<double>(forward);
-    return static_cast<double>(forward + in.d_out.bytes() + d_q_.bytes() + d_k_.bytes() +
-                               d_v_.bytes());
+    Index bytes = 0;
+    for (const Tensor* each : {&in.q, &in.k, &in.v, &in.d_out, &out_, &lse_, &d_q_, &d_k_, &d_v_,
+                               &mask_, &bias_, &d_bias_}) {
+      if (each->has_value()) bytes += each->bytes();
+    }
+    return static_cast<double>(bytes);
   }
 
  private:
+  void set_options(const Problem& p) {
+    options_.window = p.window;
+    options_.dropout_rate = p.dropout_rate;
+    options_.draw = {p.rng, {static_cast<std::uint64_t>(p.seed), 0}};
+    if (p.mask == MaskKind::blocks) options_.mask = mask_ = make_block_mask(p);
+    if (p.mask == MaskKind::keys) options_.key_mask = mask_ = make_key_mask(p);
+    if (p.bias) {
+      options_.bias = bias_ = random_tensor(ctx_, {1, p.Hq, p.T, p.S}, p.dtype, p.seed + 7);
+    }
+  }
+
   Context& ctx_;
   bool has_backward_;
   ops::AttentionOptions options_{};
   std::vector<InputSet> sets_;
-  Tensor out_, lse_, d_q_, d_k_, d_v_;
+  Tensor mask_, bias_;
+  Tensor out_, lse_, d_q_, d_k_, d_v_, d_bias_;
   std::size_t next_ = 0;
 };
 

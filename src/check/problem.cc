@@ -7,6 +7,7 @@
 #include <charconv>
 #include <vector>
 
+#include "check/masks.h"
 #include "core/check.h"
 
 namespace grouphead::check {
@@ -52,9 +53,11 @@ struct OptionWord {
   std::string_view name;
   unsigned operations;
 };
-constexpr OptionWord kOptions[] = {{"causal", kAttention}, {"offset=", kAttention},
-                                   {"cache=", kDecode},    {"thr=", kAll},
-                                   {"isa=", kAll},         {"seed=", kAll}};
+constexpr OptionWord kOptions[] = {
+    {"causal", kAttention}, {"offset=", kAttention}, {"window=", kAttention},
+    {"mask=", kAttention},  {"bias", kAttention},    {"dropout=", kAttention},
+    {"rng=", kAttention},   {"cache=", kDecode},     {"thr=", kAll},
+    {"isa=", kAll},         {"seed=", kAll}};
 
 [[noreturn]] void refuse(std::string_view what, const std::string& expected, std::string_view got) {
   detail::throw_config_error("problem", what, expected, got);
@@ -93,6 +96,39 @@ Index number(std::string_view what, std::string_view digits, Index lowest, Index
     refuse(what, fmt::format("a whole number from {} to {}", lowest, highest), digits);
   }
   return value;
+}
+
+double rate(std::string_view what, std::string_view digits) {
+  double value = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, value);
+  if (error != std::errc() || stop != end || !(value >= 0 && value <= 1)) {
+    refuse(what, "a number from 0 to 1", digits);
+  }
+  return value;
+}
+
+/// The value whose name this is.
+template <class T>
+struct NamedValue {
+  std::string_view name;
+  T value;
+};
+constexpr NamedValue<MaskKind> kMasks[] = {{"bool", MaskKind::blocks}, {"key", MaskKind::keys}};
+constexpr NamedValue<RandomAlgorithm> kGenerators[] = {{"philox", RandomAlgorithm::philox},
+                                                       {"threefry", RandomAlgorithm::threefry}};
+
+template <class T>
+T value_of(const NamedValue<T> (&known)[2], std::string_view what, std::string_view name) {
+  for (const NamedValue<T>& each : known) {
+    if (each.name == name) return each.value;
+  }
+  refuse(what, fmt::format("{} or {}", known[0].name, known[1].name), name);
+}
+
+template <class T>
+std::string_view name_of(const NamedValue<T> (&known)[2], T value) {
+  return known[0].value == value ? known[0].name : known[1].name;
 }
 
 Problem with_defaults(Operation operation) {
@@ -171,6 +207,11 @@ class Reader {
     if (name == "causal") problem_.causal = true;
     if (name == "offset=")
       problem_.causal_offset = number(name, value, -kLargestSize, kLargestSize);
+    if (name == "window=") problem_.window = number(name, value, 1, kLargestSize);
+    if (name == "mask=") problem_.mask = value_of(kMasks, name, value);
+    if (name == "bias") problem_.bias = true;
+    if (name == "dropout=") problem_.dropout_rate = rate(name, value);
+    if (name == "rng=") problem_.rng = value_of(kGenerators, name, value);
     if (name == "cache=") cache_ = value;
     if (name == "thr=") problem_.num_threads = number(name, value, 0, 4096);
     if (name == "isa=") problem_.isa = isa_from_name(value);
@@ -207,8 +248,11 @@ class Reader {
     if (is_for_this(kModel) && p.M % (2 * p.Hq) != 0) {
       refuse("m", fmt::format("hq{} heads of one even size", p.Hq), std::to_string(p.M));
     }
-    if (p.causal_offset != 0 && !p.causal) {
-      refuse("offset=", "causal beside it", std::to_string(p.causal_offset));
+    if (p.causal_offset != 0 && !p.causal && p.window == 0) {
+      refuse("offset=", "causal or window= beside it", std::to_string(p.causal_offset));
+    }
+    if (p.rng != RandomAlgorithm::philox && p.dropout_rate == 0) {
+      refuse("rng=", "dropout= beside it", name_of(kGenerators, p.rng));
     }
   }
 
@@ -218,16 +262,6 @@ class Reader {
 };
 
 double real(Index size) { return static_cast<double>(size); }
-
-/// Number of (query, key) pairs of one head that attention looks at.
-double count_visible(const Problem& p) {
-  if (!p.causal) return real(p.T) * real(p.S);
-  double visible = 0;
-  for (Index t = 0; t < p.T; ++t) {
-    visible += real(std::clamp<Index>(t + p.causal_offset + 1, 0, p.S));
-  }
-  return visible;
-}
 
 /// Multiply-adds of one position of the language model, without attention's own products.
 double count_projection_weights(const Problem& p) {
@@ -275,6 +309,11 @@ std::string to_string(const Problem& p) {
   if (p.operation == Operation::decode) text.append(" cache=").append(grouphead::name_of(p.dtype));
   if (p.causal) text += " causal";
   if (p.causal_offset != 0) text += fmt::format(" offset={}", p.causal_offset);
+  if (p.window != 0) text += fmt::format(" window={}", p.window);
+  if (p.mask != MaskKind::none) text.append(" mask=").append(name_of(kMasks, p.mask));
+  if (p.bias) text += " bias";
+  if (p.dropout_rate != 0) text += fmt::format(" dropout={}", p.dropout_rate);
+  if (p.rng != RandomAlgorithm::philox) text.append(" rng=").append(name_of(kGenerators, p.rng));
   if (p.num_threads != 0) text += fmt::format(" thr={}", p.num_threads);
   if (p.isa) text.append(" isa=").append(grouphead::name_of(*p.isa));
   if (p.seed != 1) text += fmt::format(" seed={}", p.seed);
@@ -289,7 +328,7 @@ double count_flops(const Problem& p) {
   switch (p.operation) {
     case Operation::attention_forward:
     case Operation::attention_forward_backward: {
-      const double forward = 2 * real(p.B) * real(p.Hq) * count_visible(p) * real(p.D + p.Dv);
+      const double forward = 2 * real(p.Hq) * count_visible(p) * real(p.D + p.Dv);
       return p.operation == Operation::attention_forward ? forward : 3.5 * forward;
     }
     case Operation::decode:

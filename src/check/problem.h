@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "grouphead/context.h"
+#include "grouphead/random.h"
 
 namespace grouphead::check {
 
@@ -21,11 +22,16 @@ enum class Operation : std::uint8_t {
 /// `attention.fwd`, `attention.fwdbwd`, `decode`, `gemm`, `lm.train`, `lm.generate`.
 std::string_view name_of(Operation operation) noexcept;
 
+/// Which mask tensor an attention problem has.
+enum class MaskKind : std::uint8_t { none, blocks, keys };
+
 /// One thing to check or to measure, in words: operation, dtype, then words in any order, as in
 /// `attention.fwd f32 b1 t1024 s1024 hq32 hkv8 d64 dv64 causal offset=0 thr=2 isa=avx3 seed=1`.
 /// Sizes are 0 where the operation has no such word.
 ///
-/// attention.fwd, attention.fwdbwd   t hq d [b s hkv dv causal offset=]
+/// attention.fwd, attention.fwdbwd   t hq d [b s hkv dv causal offset= window= mask=bool|key bias
+///                                   dropout= rng=philox|threefry]: bias is [1, Hq, T, S], the
+///                                   masks are drawn by the seed
 /// decode                            s hq d [b hkv dv cache=]: one query against s cached positions
 /// gemm                              m n k
 /// lm.train                          [b t m f l hq hkv v]: t positions of context, defaults are
@@ -40,6 +46,11 @@ struct Problem {
   Index F = 0, L = 0, V = 0;
   bool causal = false;
   Index causal_offset = 0;
+  Index window = 0;
+  MaskKind mask = MaskKind::none;
+  bool bias = false;
+  double dropout_rate = 0;
+  RandomAlgorithm rng = RandomAlgorithm::philox;
   Index num_threads = 0;
   std::optional<Isa> isa{};
   Index seed = 1;
@@ -56,7 +67,7 @@ std::string to_string(const Problem& problem);
 
 ContextOptions context_options(const Problem& problem);
 
-/// Useful work, a multiply-add counting 2; causal attention counts what is visible. Attention's
+/// Useful work, a multiply-add counting 2; attention counts what is visible. Attention's
 /// backward has five products where the forward has two.
 double count_flops(const Problem& problem);
 
