@@ -14,7 +14,7 @@ constexpr RandomKey kKey = {0x123456789abcdef0, 0xfedcba9876543210};
 
 bool is_kept_by_philox(RandomKey key, Index i, double rate) {
   const PhiloxBlock block = philox4x32(key, static_cast<std::uint64_t>(i / 4));
-  return static_cast<double>(block.words[i % 4]) >= std::round(rate * 0x1p32);
+  return static_cast<double>(block.words[i % 4]) >= std::round(rate * 0x1p32) && rate < 1;
 }
 
 // jax.random.bernoulli: the upper 23 bits as a number in [0, 1).
@@ -32,14 +32,12 @@ TEST(Dropout, IsAPureFunctionOfKeyAndElementOnEveryLevel) {
                      x.f32.view());
         ops::dropout(ctx, same.f32.view(), rate, {RandomAlgorithm::threefry, kKey}, Dtype::f32,
                      same.f32.view());
-        const double threshold = std::min(std::round(rate * 0x1p32), 0x1p32 - 1);
-        const float philox_scale = 1 / static_cast<float>(1 - threshold * 0x1p-32);
-        const float threefry_scale = 1 / static_cast<float>(1 - rate);
+        const float scale = 1 / static_cast<float>(1 - rate);
         for (Index i = 0; i < n; ++i) {
           const auto value = static_cast<float>(x[i]);
-          ASSERT_EQ(x.f32[i], is_kept_by_philox(kKey, i, rate) ? value * philox_scale : 0.0F)
+          ASSERT_EQ(x.f32[i], is_kept_by_philox(kKey, i, rate) ? value * scale : 0.0F)
               << isa << " philox, rate " << rate << " n " << n << " element " << i;
-          ASSERT_EQ(same.f32[i], is_kept_by_threefry(kKey, i, rate) ? value * threefry_scale : 0.0F)
+          ASSERT_EQ(same.f32[i], is_kept_by_threefry(kKey, i, rate) ? value * scale : 0.0F)
               << isa << " threefry, rate " << rate << " n " << n << " element " << i;
         }
       }

@@ -61,6 +61,67 @@ TEST(Threefry, GivesTheBitsOfJax) {
   }
 }
 
+// Source: the state of keras.random.SeedGenerator(7), next() after next().
+TEST(SeedGenerator, CountsItsDraws) {
+  SeedGenerator generator(7);
+  for (std::uint32_t draw = 0; draw < 3; ++draw) {
+    const RandomKey key = generator.next();
+    EXPECT_EQ(key.seed, 7U);
+    EXPECT_EQ(key.draw, draw);
+  }
+  EXPECT_EQ(generator.next_draw(), 3U);
+  generator.set_next_draw(1);
+  EXPECT_EQ(generator.next().draw, 1U);
+  EXPECT_EQ(generator.get_config().to_string(), R"({"seed": 7, "name": "seed_generator"})");
+}
+
+TEST(Seed, IsNoneAnIntegerOrAGenerator) {
+  RandomStream random(3);
+  const auto keys = [&](const Seed& seed) {
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> found;
+    for (int i = 0; i < 3; ++i) {
+      const RandomKey key = seed.next(random);
+      found.emplace_back(key.seed, key.draw);
+    }
+    return found;
+  };
+  using Key = std::pair<std::uint64_t, std::uint64_t>;
+  EXPECT_THAT(keys(5), ElementsAre(Key(5, 0), Key(5, 0), Key(5, 0)));
+  EXPECT_THAT(keys(std::make_shared<SeedGenerator>(5)),
+              ElementsAre(Key(5, 0), Key(5, 1), Key(5, 2)));
+  EXPECT_EQ(random.next_draw(), 0U);
+  const auto drawn = keys({});
+  EXPECT_EQ(random.next_draw(), 3U);
+  EXPECT_NE(drawn[0].first, drawn[1].first);
+  EXPECT_LT(drawn[0].first, std::uint64_t{1} << 32);
+}
+
+TEST(Seed, IsReadFromKerassConfigurations) {
+  EXPECT_EQ(Seed::from_config(nullptr).config(), ConfigValue());
+  EXPECT_EQ(Seed::from_config(9).config(), ConfigValue(9));
+  RandomStream random(3);
+  const ConfigValue envelope =
+      config_envelope("keras.random", "SeedGenerator", SeedGenerator(8, "mine").get_config());
+  const Seed generator = Seed::from_config(envelope);
+  EXPECT_EQ(generator.config(), envelope);
+  EXPECT_EQ(generator.next(random).draw, 0U);
+  EXPECT_EQ(generator.next(random).draw, 1U);
+  EXPECT_EQ(random.next_draw(), 0U);
+  const ConfigValue unseeded =
+      config_envelope("keras.random", "SeedGenerator", ConfigValue::Object{{"seed", nullptr}});
+  EXPECT_EQ(Seed::from_config(unseeded).config(), unseeded);
+  Seed::from_config(unseeded).next(random);
+  EXPECT_EQ(random.next_draw(), 1U);
+}
+
+TEST(Seed, RefusesWhatIsNoUnsigned32BitNumber) {
+  EXPECT_THROW(Seed(-1), ConfigError);
+  EXPECT_THROW(Seed(Index{1} << 32), ConfigError);
+  EXPECT_NO_THROW(Seed((Index{1} << 32) - 1));
+  EXPECT_THROW(Seed::from_config("7"), ConfigError);
+  EXPECT_THROW(Seed::from_config(config_envelope("keras.random", "Other", {})), ConfigError);
+}
+
 TEST(RandomStream, NamesEachDrawOnceAndResumes) {
   RandomStream stream(7);
   EXPECT_EQ(stream.next().draw, 0U);

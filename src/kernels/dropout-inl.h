@@ -20,18 +20,18 @@ HWY_INLINE void drop(VU32 words, VU32 threshold, VF scale, const float* x, Index
   store(hn::IfThenZeroElse(dropped, hn::Mul(load(x, n), scale)), n, y);
 }
 
-inline void philox_dropout(const float* x, const DropoutDraw& draw, float scale, Index first,
+inline void philox_dropout(const float* x, const KeepRule& rule, float scale, Index first,
                            Index count, float* y) noexcept {
-  const VU32 threshold = hn::Set(DU32(), draw.threshold);
+  const VU32 threshold = hn::Set(DU32(), rule.threshold);
   auto block = static_cast<std::uint64_t>(first / 4);
   Index i = 0;
   for (; i + 2 * kLanes <= count; i += 2 * kLanes, block += kPhiloxBlocks) {
-    const PhiloxVectors words = philox_vectors(draw.seed, draw.draw, block);
+    const PhiloxVectors words = philox_vectors(rule.seed, rule.draw, block);
     drop(words.first, threshold, set(scale), x + i, kLanes, y + i);
     drop(words.second, threshold, set(scale), x + i + kLanes, kLanes, y + i + kLanes);
   }
   if (i == count) return;
-  const PhiloxVectors words = philox_vectors(draw.seed, draw.draw, block);
+  const PhiloxVectors words = philox_vectors(rule.seed, rule.draw, block);
   const Index n = count - i < kLanes ? count - i : kLanes;
   drop(words.first, threshold, set(scale), x + i, n, y + i);
   if (n < count - i) {
@@ -39,22 +39,22 @@ inline void philox_dropout(const float* x, const DropoutDraw& draw, float scale,
   }
 }
 
-inline void threefry_dropout(const float* x, const DropoutDraw& draw, float scale, Index first,
+inline void threefry_dropout(const float* x, const KeepRule& rule, float scale, Index first,
                              Index count, float* y) noexcept {
-  const VU32 threshold = hn::Set(DU32(), draw.threshold);
-  const ThreefryKey key(draw.seed, draw.draw);
+  const VU32 threshold = hn::Set(DU32(), rule.threshold);
+  const ThreefryKey key(rule.seed, rule.draw);
   for (Index i = 0; i < count; i += kLanes) {
     const VU32 words = hn::Not(threefry_vector(key, static_cast<std::uint64_t>(first + i)));
     drop(words, threshold, set(scale), x + i, count - i < kLanes ? count - i : kLanes, y + i);
   }
 }
 
-inline void dropout(const float* x, DropoutDraw draw, float scale, Index first, Index count,
+inline void dropout(const float* x, KeepRule rule, float scale, Index first, Index count,
                     float* y) noexcept {
-  if (draw.words == DropoutDraw::Words::philox) {
-    philox_dropout(x, draw, scale, first, count, y);
+  if (rule.threefry) {
+    threefry_dropout(x, rule, scale, first, count, y);
   } else {
-    threefry_dropout(x, draw, scale, first, count, y);
+    philox_dropout(x, rule, scale, first, count, y);
   }
 }
 

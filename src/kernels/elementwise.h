@@ -5,22 +5,12 @@
 
 #include <cstdint>
 
+#include "kernels/keep_rule.h"
 #include "kernels/level.h"
 
 namespace grouphead::kernels {
 
 using Index = std::int64_t;
-
-/// One dropout draw. Element i has word i % 4 of Philox block i / 4, or the complement of its
-/// Threefry word (JAX keeps small numbers, not large ones), and is kept where the word reaches the
-/// threshold.
-struct DropoutDraw {
-  enum class Words : std::uint8_t { philox, threefry_complement };
-  std::uint64_t seed;
-  std::uint64_t draw;
-  std::uint32_t threshold;
-  Words words = Words::philox;
-};
 
 /// The coefficients of one AdamW step in the element type.
 template <class F>
@@ -51,9 +41,8 @@ struct ElementwiseKernels {
   void (*add)(const F* a, const F* b, Index count, F* y) noexcept;
   void (*scale)(const F* x, F a, Index count, F* y) noexcept;
   double (*sum_of_squares)(const F* x, Index count) noexcept;
-  /// y = x scale where the word of element first + i reaches the threshold, else 0. `first` is a
-  /// multiple of 4.
-  void (*dropout)(const F* x, DropoutDraw draw, F scale, Index first, Index count, F* y) noexcept;
+  /// y = x scale where the rule keeps element first + i, else 0. `first` is a multiple of 4.
+  void (*dropout)(const F* x, KeepRule rule, F scale, Index first, Index count, F* y) noexcept;
   void (*adamw)(const AdamWCoefficients<F>& step, const F* gradient, Index count, F* w, F* m,
                 F* v) noexcept;
 

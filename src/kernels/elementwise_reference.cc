@@ -3,9 +3,6 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/philox.h"
-#include "kernels/threefry.h"
-
 namespace grouphead::kernels {
 namespace {
 
@@ -103,16 +100,9 @@ double sum_of_squares(const F* x, Index count) noexcept {
 }
 
 template <class F>
-void dropout(const F* x, DropoutDraw draw, F scale, Index first, Index count, F* y) noexcept {
-  const ThreefryKey key(draw.seed, draw.draw);
-  const auto word = [&](std::uint64_t i) {
-    return draw.words == DropoutDraw::Words::philox
-               ? philox(draw.seed, draw.draw, i / 4).words[i % 4]
-               : ~threefry(key, i);
-  };
+void dropout(const F* x, KeepRule rule, F scale, Index first, Index count, F* y) noexcept {
   for (Index i = 0; i < count; ++i) {
-    const bool is_kept = word(static_cast<std::uint64_t>(first + i)) >= draw.threshold;
-    y[i] = is_kept ? x[i] * scale : F{0};
+    y[i] = rule.keeps(static_cast<std::uint64_t>(first + i)) ? x[i] * scale : F{0};
   }
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/check.h"
+#include "ops/keep_rule.h"
 
 namespace grouphead::ops {
 
@@ -125,20 +126,9 @@ void set_options(const AttentionOptions& options, AttentionProblem<F>& p) {
   if (options.bias.has_value()) p.bias = grid_of<F>(options.bias);
   if (options.dropout_rate == 0) return;
   const double rate = options.dropout_rate;
-  kernels::KeepRule& rule = p.dropout.rule;
   p.dropout.active = true;
   p.dropout.scale = static_cast<F>(rate < 1 ? 1 / (1 - rate) : 0);
-  rule.threefry = options.draw.algorithm == RandomAlgorithm::threefry;
-  rule.seed = options.draw.key.seed;
-  rule.draw = options.draw.key.draw;
-  if (rule.threefry) {
-    // JAX keeps a number of 23 bits, n 2^-23, below the float next to 1 - rate. Its complement
-    // reaches 2^32 - 512 times the smallest n that is not below.
-    const double kept = std::ceil(double{static_cast<float>(1 - rate)} * 0x1p23);
-    rule.threshold = static_cast<std::uint32_t>(std::min(0x1p32 - 512 * kept, 0x1p32 - 1));
-  } else {
-    rule.threshold = static_cast<std::uint32_t>(std::min(std::round(rate * 0x1p32), 0x1p32 - 1));
-  }
+  p.dropout.rule = keep_rule(rate, options.draw);
 }
 
 template <class F>

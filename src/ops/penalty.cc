@@ -120,9 +120,9 @@ void add_penalty_gradient(Context& ctx, ConstView x, double magnitudes, double s
     const F by_sign = static_cast<F>(magnitudes);
     const F by_value = static_cast<F>(2 * squares);
     for_blocks(ctx, x.size(), kBlockElements, [&](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i) {
-        d[i] += by_sign * sign(values[i]) + by_value * values[i];
-      }
+      for (Index i = begin; i < end; ++i) d[i] += by_sign * sign(values[i]);
+      if (squares == 0) return;  // 0 times infinity would be NaN
+      for (Index i = begin; i < end; ++i) d[i] += by_value * values[i];
     });
   });
 }

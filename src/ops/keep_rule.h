@@ -1,0 +1,11 @@
+#pragma once
+
+#include "grouphead/random.h"
+#include "kernels/keep_rule.h"
+
+namespace grouphead::ops {
+
+/// Which elements dropout of this rate, keeps.
+kernels::KeepRule keep_rule(double rate, const RandomDraw& draw) noexcept;
+
+}  // namespace grouphead::ops
