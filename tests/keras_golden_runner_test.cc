@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using testing_support::CommandResult;
 using testing_support::run_grouphead;
 
@@ -119,6 +120,87 @@ TEST(KerasRunner, WhatIsExpectedMustBeCompared) {
   EXPECT_THAT(failures(changed("regularizer_02", {},
                                [](io::Safetensors& file) { file.tensors.erase("r02.value"); })),
               ElementsAre(HasSubstr("r02.value")));
+}
+
+TEST(KerasRunner, AWrongWeightFailsWhatItTouches) {
+  const fs::path folder = changed("add_scale", {}, [](io::Safetensors& file) {
+    file.tensors.at("scale").data<float>()[2] += 0.5F;
+  });
+  const std::vector<std::string> lines = failures(folder);
+  ASSERT_EQ(lines.size(), 1U);
+  for (const char* name : {"expect.output[", "expect.loss[", "grad.scale[", "grad.inputs.query[",
+                           "grad.inputs.value["}) {
+    EXPECT_THAT(lines[0], HasSubstr(std::string("add_scale: ") + name));
+  }
+}
+
+TEST(KerasRunner, AWrongCotangentFailsTheGradientsAlone) {
+  const fs::path folder = changed("add_scale", {}, [](io::Safetensors& file) {
+    Tensor& cotangent = file.tensors.at("cotangent.output");
+    cotangent.data<float>()[0] += 0.1F;
+  });
+  const std::vector<std::string> lines = failures(folder);
+  ASSERT_EQ(lines.size(), 1U);
+  EXPECT_THAT(lines[0], AllOf(HasSubstr("grad.scale["), Not(HasSubstr("expect.output["))));
+}
+
+TEST(KerasRunner, WeightsMustFit) {
+  const auto failure_with = [](const ConfigValue::List& weights, const ChangeFile& change_file) {
+    return failures(changed(
+        "add_scale", [&](ConfigValue& fields) { fields.set("weights", weights); }, change_file));
+  };
+  EXPECT_THAT(failure_with({}, {}), ElementsAre(HasSubstr("weights: expected , got scale")));
+  EXPECT_THAT(failure_with({"scale", "bias"}, {}),
+              ElementsAre(HasSubstr("weights: expected scale bias, got scale")));
+  EXPECT_THAT(
+      failure_with({"scale"},
+                   [](io::Safetensors& file) { file.tensors.at("scale") = Tensor::zeros({1}); }),
+      ElementsAre(HasSubstr("[golden] scale: expected f32 [1], got f32 [")));
+  EXPECT_THAT(failure_with({"scale"}, [](io::Safetensors& file) { file.tensors.erase("scale"); }),
+              ElementsAre(HasSubstr("scale")));
+}
+
+TEST(KerasRunner, CallsMustBeUnderstood) {
+  const auto failure_with = [](std::string_view key, const ConfigValue& value) {
+    return failures(changed("add_scale", [&](ConfigValue& fields) {
+      ConfigValue call = fields["call"];
+      call.set(key, value);
+      fields.set("call", call);
+    }));
+  };
+  EXPECT_THAT(failure_with("upside_down", true), ElementsAre(HasSubstr("upside_down")));
+  EXPECT_THAT(failure_with("inputs", ConfigValue::List{"inputs.query", "inputs.nobody"}),
+              ElementsAre(HasSubstr("inputs.nobody")));
+  EXPECT_THAT(failure_with("mask", ConfigValue::List{"masks.nobody", nullptr}),
+              ElementsAre(HasSubstr("masks.nobody")));
+  EXPECT_THAT(failure_with("mask", ConfigValue::List{nullptr}),
+              ElementsAre(HasSubstr("mask: expected [query_mask, value_mask]")));
+  EXPECT_THAT(failure_with("implicit_masks", ConfigValue::Object{{"nobody", "inputs.query"}}),
+              ElementsAre(HasSubstr("implicit_masks: expected names of operands, got nobody")));
+  EXPECT_THAT(failures(changed("add_scale",
+                               [](ConfigValue& fields) { fields.set("layer", "Attendance"); })),
+              ElementsAre(HasSubstr("Attendance")));
+}
+
+/// A folder with one entry of errors.json or initializers.json, changed.
+std::vector<std::string> failures_of_entry(std::string_view list, ConfigValue entry) {
+  const fs::path folder = changed("regularizer_02");
+  write_list(folder, list, {std::move(entry)});
+  return failures(folder);
+}
+
+TEST(KerasRunner, RefusalsMustHappenAndOnlyThese) {
+  ConfigValue entry = entry_named("errors", "att_score_mode");
+  EXPECT_THAT(failures_of_entry("errors", entry), ElementsAre());
+  entry.set("kwargs", ConfigValue::Object{});
+  EXPECT_THAT(failures_of_entry("errors", entry), ElementsAre(HasSubstr("got none")));
+  entry.set("raises", nullptr);
+  EXPECT_THAT(failures_of_entry("errors", entry), ElementsAre());
+  entry.set("kwargs", ConfigValue::Object{{"score_mode", "cosine"}});
+  EXPECT_THAT(failures_of_entry("errors", entry),
+              ElementsAre(AllOf(HasSubstr("expected no error"), HasSubstr("score_mode"))));
+  entry.set("layer", "Attendance");
+  EXPECT_THAT(failures_of_entry("errors", entry), ElementsAre(HasSubstr("Attendance")));
 }
 
 TEST(KerasRunner, ModelsAreListedAsFailed) {

@@ -66,6 +66,7 @@ class KerasCase {
 void run_layer_case(KerasCase& each);
 void run_constraint_case(KerasCase& each);
 void run_regularizer_case(KerasCase& each);
+void run_training_case(KerasCase& each);
 
 /// An entry of initializers.json: class, configuration, fans, range and spread of the numbers.
 /// Errors: Error, with what is wrong.

@@ -43,7 +43,8 @@ void run_kind(KerasCase& each) {
   constexpr Kind kKinds[] = {{"constraint", run_constraint_case},
                              {"layer", run_layer_case},
                              {"model", run_model_case},
-                             {"regularizer", run_regularizer_case}};
+                             {"regularizer", run_regularizer_case},
+                             {"training", run_training_case}};
   require_known_fields(
       each.fields(), "case",
       {"name",         "kind",          "layer",        "file",      "config",
