@@ -1,12 +1,15 @@
 #pragma once
 
+#include "grouphead/callbacks.h"
 #include "grouphead/context.h"
 #include "grouphead/error.h"
+#include "grouphead/fit.h"
 #include "grouphead/group_query_attention.h"
 #include "grouphead/kv_cache.h"
 #include "grouphead/layer.h"
 #include "grouphead/layers.h"
 #include "grouphead/losses.h"
+#include "grouphead/metrics.h"
 #include "grouphead/model.h"
 #include "grouphead/model_json.h"
 #include "grouphead/models.h"
@@ -17,3 +20,4 @@
 #include "grouphead/tensor.h"
 #include "grouphead/training.h"
 #include "grouphead/version.h"
+#include "grouphead/weights.h"

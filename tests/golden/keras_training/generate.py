@@ -351,8 +351,8 @@ def token_model():
 def two_model():
     keras.backend.clear_session()
     a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
-    h = keras.layers.Dense(4, name="hidden", activation="tanh", kernel_regularizer=keras.regularizers.L2(0.05))(a)
-    g = keras.layers.Dense(4, name="gate", bias_regularizer=keras.regularizers.L1(0.1))(b)
+    h = keras.layers.Dense(4, name="hidden", activation="tanh", kernel_regularizer=keras.regularizers.L2(0.0625))(a)
+    g = keras.layers.Dense(4, name="gate", bias_regularizer=keras.regularizers.L1(0.125))(b)
     s = keras.layers.Add(name="sum")([h, g])
     return keras.Model([a, b], [keras.layers.Dense(2, name="first")(s), keras.layers.Dense(3, name="second")(h)])
 
@@ -367,7 +367,7 @@ def fits():
     sgd = lambda: O.SGD(0.2, momentum=0.5)  # noqa: E731
     fit_case("regression", dense_model(2), dict(optimizer=sgd(), loss="mse", metrics=["mae"]), x, y,
              dict(batch_size=4, epochs=3))
-    fit_case("regression__regularized", dense_model(2, regularizer=keras.regularizers.L2(0.1)),
+    fit_case("regression__regularized", dense_model(2, regularizer=keras.regularizers.L2(0.125)),
              dict(optimizer=O.Adam(0.05), loss="mae", metrics=["mse"]), x, y, dict(batch_size=4, epochs=3))
     fit_case("regression__weighted", dense_model(2),
              dict(optimizer=sgd(), loss="mse", metrics=["mae"], weighted_metrics=["mae", "mse"]), x, y,

@@ -1,0 +1,354 @@
+#include "grouphead/fit.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "grouphead/model.h"
+#include "ops/elementwise.h"
+#include "train/batches.h"
+#include "train/compiled_loss.h"
+#include "train/compiled_metrics.h"
+
+namespace grouphead {
+
+std::optional<double> find(const Logs& logs, std::string_view name) {
+  for (const auto& [key, value] : logs) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+const std::vector<double>& History::operator[](std::string_view name) const {
+  std::string known;
+  for (const auto& [key, values] : series) {
+    if (key == name) return values;
+    known += known.empty() ? key : ", " + key;
+  }
+  detail::throw_config_error("history", "name", known, name);
+}
+
+struct CompiledModel::State {
+  const Layer& model;
+  std::shared_ptr<Optimizer> optimizer;
+  train::CompiledLoss loss;
+  train::CompiledMetrics metrics;
+  std::vector<std::string> output_names;
+  ParameterList parameters;
+  std::unique_ptr<Grads> grads{};  // made for the first step
+  Mean mean_loss{"loss"};
+};
+
+namespace {
+
+std::vector<std::string> names_of_outputs(const Layer& layer, const CompileConfig& config) {
+  if (!config.output_names.empty()) return config.output_names;
+  std::vector<std::string> names;
+  const auto* model = dynamic_cast<const Model*>(&layer);
+  if (model == nullptr || !model->has_graph()) return names;
+  for (const Symbol& output : model->outputs()) names.push_back(output.name());
+  return names;
+}
+
+std::vector<Value> values_of(const std::vector<Tensor>& tensors) {
+  std::vector<Value> values;
+  for (const Tensor& tensor : tensors) values.push_back({tensor, {}});
+  return values;
+}
+
+}  // namespace
+
+CompiledModel::CompiledModel(const Layer& model, const CompileConfig& config)
+    : state_(new State{.model = model,
+                       .optimizer = config.optimizer.get(),
+                       .loss = {config.loss, config.loss_weights},
+                       .metrics = {config.metrics, config.weighted_metrics},
+                       .output_names = names_of_outputs(model, config),
+                       .parameters = model.parameters()}) {
+  if (state_->optimizer && !state_->optimizer->is_built()) {
+    state_->optimizer->build(state_->parameters);
+  }
+}
+
+CompiledModel::~CompiledModel() = default;
+CompiledModel::CompiledModel(CompiledModel&&) noexcept = default;
+CompiledModel& CompiledModel::operator=(CompiledModel&&) noexcept = default;
+
+const Layer& CompiledModel::model() const noexcept { return state_->model; }
+
+Optimizer& CompiledModel::optimizer() const {
+  if (!state_->optimizer)
+    detail::throw_config_error("compile", "optimizer", "one, to train", "none");
+  return *state_->optimizer;
+}
+
+std::optional<bool> CompiledModel::higher_is_better(std::string_view name) const {
+  return name == "loss" ? false : state_->metrics.higher_is_better(name);
+}
+
+// ---- One batch ---------------------------------------------------------------------------------
+
+double CompiledModel::train_on_batch(Context& ctx, const Data& batch, RandomStream* random) {
+  State& s = *state_;
+  if (!s.grads) s.grads = std::make_unique<Grads>(ctx, s.parameters);
+  LossSink penalties;
+  const Mode mode{.training = true, .random = random, .losses = &penalties};
+  const std::vector<Value> in = values_of(batch.x);
+  std::unique_ptr<Saved> saved;
+  const std::vector<Value> out = s.model.call(ctx, in, mode, &saved);
+  s.output_names.resize(out.size());
+
+  std::vector<Tensor> d_outputs;
+  double total = s.loss.value(ctx, batch, out, &d_outputs);
+  const std::vector<ConstView> d_out(d_outputs.begin(), d_outputs.end());
+  std::vector<View> d_in(in.size());
+  s.grads->zero();
+  s.model.call_backward(ctx, *saved, d_out, d_in, *s.grads);
+  add_weight_penalties(ctx, s.parameters, &penalties, s.grads.get());
+  for (const double penalty : penalties.losses()) total += penalty;
+
+  // Optimizers expect gradients of the scaled loss.
+  const double scale = optimizer().loss_scale();
+  for (const NamedParameter& named : s.optimizer->parameters()) {
+    const View gradient = s.grads->of(*named.parameter);
+    if (scale != 1) ops::scale(ctx, gradient, scale, gradient);
+  }
+  s.optimizer->step(ctx, *s.grads);
+  s.mean_loss.add(total, static_cast<double>(batch.x[0].dim(0)));
+  s.metrics.update(ctx, batch, out);
+  return total;
+}
+
+double CompiledModel::test_on_batch(Context& ctx, const Data& batch) {
+  State& s = *state_;
+  LossSink penalties;
+  const Mode mode{.losses = &penalties};
+  const std::vector<Value> out = s.model.call(ctx, values_of(batch.x), mode, nullptr);
+  s.output_names.resize(out.size());
+  double total = s.loss.value(ctx, batch, out, nullptr);
+  add_weight_penalties(ctx, s.parameters, &penalties, nullptr);
+  for (const double penalty : penalties.losses()) total += penalty;
+  s.mean_loss.add(total, static_cast<double>(batch.x[0].dim(0)));
+  s.metrics.update(ctx, batch, out);
+  return total;
+}
+
+Logs CompiledModel::logs() const {
+  std::vector<std::string> names = state_->output_names;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (names[i].empty()) names[i] = "output_" + std::to_string(i + 1);
+  }
+  Logs logs{{"loss", state_->mean_loss.result()}};
+  state_->metrics.append_logs(names, logs);
+  state_->loss.append_logs(names, logs);
+  return logs;
+}
+
+void CompiledModel::reset_metrics() {
+  state_->mean_loss.reset();
+  state_->metrics.reset();
+  state_->loss.reset();
+}
+
+// ---- Evaluation --------------------------------------------------------------------------------
+
+Logs CompiledModel::evaluate(Context& ctx, const BatchSource& source, Index steps) {
+  reset_metrics();
+  for (Index step = 0; steps == 0 || step < steps; ++step) {
+    const std::optional<Data> batch = source(0, step);
+    if (!batch) break;
+    test_on_batch(ctx, *batch);
+  }
+  return logs();
+}
+
+Logs CompiledModel::evaluate(Context& ctx, const Data& data, const EvaluateConfig& config) {
+  return evaluate(ctx, train::ArrayBatches(data, {.batch_size = config.batch_size}), config.steps);
+}
+
+Logs CompiledModel::evaluate(Context& ctx, const BatchSource& source,
+                             const EvaluateConfig& config) {
+  return evaluate(ctx, source, config.steps);
+}
+
+std::vector<Tensor> CompiledModel::predict(Context& ctx, const std::vector<Tensor>& x,
+                                           Index batch_size) {
+  train::ArrayBatches batches({.x = x}, {.batch_size = batch_size});
+  const Index samples = train::num_samples({.x = x});
+  std::vector<Tensor> outputs;
+  Index first = 0;
+  for (Index step = 0; step < batches.steps(); ++step) {
+    const std::optional<Data> batch = batches(0, step);
+    const std::vector<Value> out = state_->model.call(ctx, values_of(batch->x), {}, nullptr);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const Tensor& part = out[i].tensor;
+      if (outputs.size() <= i) {
+        std::array<Index, kMaxRank> dims{};
+        std::copy(part.shape().begin(), part.shape().end(), dims.begin());
+        dims[0] = samples;
+        outputs.emplace_back(
+            Shape(std::span<const Index>(dims.data(), static_cast<std::size_t>(part.rank()))),
+            part.dtype());
+      }
+      copy(part, outputs[i].view().slice(0, first, first + part.dim(0)));
+    }
+    first += batch->x[0].dim(0);
+  }
+  return outputs;
+}
+
+// ---- Training ----------------------------------------------------------------------------------
+
+namespace {
+
+void append(const Logs& logs, Index epoch, History& history) {
+  history.epochs.push_back(epoch);
+  for (const auto& [name, value] : logs) {
+    auto found = std::find_if(history.series.begin(), history.series.end(),
+                              [&](const auto& series) { return series.first == name; });
+    if (found == history.series.end()) {
+      history.series.push_back({name, {}});
+      found = history.series.end() - 1;
+    }
+    found->second.push_back(value);
+  }
+}
+
+/// Training data with class weights as sample weights, and what is validated on.
+struct Parts {
+  Data training;
+  std::optional<Data> validation;
+};
+
+Parts parts_of(Context& ctx, const Data& data, const FitConfig& config) {
+  Parts parts{data, config.validation_data};
+  if (config.validation_split != 0 && !parts.validation) {
+    auto [training, validation] = train::split(data, config.validation_split);
+    parts = {std::move(training), std::move(validation)};
+  }
+  if (!config.class_weight.empty()) {
+    parts.training.sample_weight = {
+        train::weights_of_classes(ctx, parts.training, config.class_weight)};
+  }
+  return parts;
+}
+
+/// One call of fit().
+class Fitting {
+ public:
+  Fitting(Context& ctx, CompiledModel& model, const BatchSource& source, Index steps,
+          const FitConfig& config)
+      : ctx_(ctx), model_(model), source_(source), steps_(steps), config_(config) {}
+
+  template <class Validate>
+  History run(Validate&& validate) {
+    for (const auto& callback : config_.callbacks) callback->on_train_begin(model_);
+    for (Index epoch = config_.initial_epoch; epoch < config_.epochs; ++epoch) {
+      model_.reset_metrics();
+      for (const auto& callback : config_.callbacks) callback->on_epoch_begin(model_, epoch);
+      if (!train_epoch(epoch)) break;
+      Logs logs = model_.logs();
+      if ((epoch + 1) % config_.validation_freq == 0) {
+        for (auto& [name, value] : validate()) logs.emplace_back("val_" + name, value);
+      }
+      append(logs, epoch, history_);
+      report(epoch, true, logs);
+      for (const auto& callback : config_.callbacks) callback->on_epoch_end(model_, epoch, logs);
+      if (model_.stop_training) break;
+    }
+    model_.optimizer().finalize(ctx_);
+    for (const auto& callback : config_.callbacks) callback->on_train_end(model_);
+    return std::move(history_);
+  }
+
+ private:
+  /// False when the training is to end before the epoch does.
+  bool train_epoch(Index epoch) {
+    for (step_ = 0; config_.steps_per_epoch == 0 || step_ < config_.steps_per_epoch;) {
+      if (config_.stop != nullptr && config_.stop->load()) {
+        history_.interrupted = true;
+        return false;
+      }
+      const std::optional<Data> batch = source_(epoch, step_);
+      if (!batch) break;
+      for (const auto& callback : config_.callbacks) callback->on_train_batch_begin(model_, step_);
+      model_.train_on_batch(ctx_, *batch, config_.random);
+      const Logs logs = model_.logs();
+      for (const auto& callback : config_.callbacks) {
+        callback->on_train_batch_end(model_, step_, logs);
+      }
+      ++step_;
+      report(epoch, false, logs);
+      if (model_.stop_training) break;
+    }
+    return true;
+  }
+
+  void report(Index epoch, bool epoch_is_over, const Logs& logs) {
+    if (!config_.progress) return;
+    config_.progress({.epoch = epoch,
+                      .epochs = config_.epochs,
+                      .step = step_,
+                      .steps = steps_,
+                      .epoch_is_over = epoch_is_over,
+                      .logs = logs});
+  }
+
+  Context& ctx_;
+  CompiledModel& model_;
+  const BatchSource& source_;
+  Index steps_;
+  const FitConfig& config_;
+  History history_;
+  Index step_ = 0;
+};
+
+void check(const FitConfig& config) {
+  if (config.validation_freq < 1 || config.initial_epoch < 0 || config.epochs < 0) {
+    detail::throw_config_error("fit", "epochs", "epochs of 0 or more, validation_freq of 1 or more",
+                               std::to_string(config.epochs));
+  }
+}
+
+}  // namespace
+
+History CompiledModel::fit(Context& ctx, const Data& data, const FitConfig& config) {
+  Parts parts = parts_of(ctx, data, config);
+  train::ArrayBatches batches(
+      parts.training,
+      {.batch_size = config.batch_size,
+       .steps_per_epoch = config.steps_per_epoch,
+       .shuffle_seed = config.shuffle ? std::optional(config.shuffle_seed) : std::nullopt});
+  FitConfig with_validation = config;
+  with_validation.validation_data = std::move(parts.validation);
+  const Index steps = batches.steps();
+  return fit(ctx, BatchSource([&](Index epoch, Index step) { return batches(epoch, step); }),
+             with_validation, steps);
+}
+
+History CompiledModel::fit(Context& ctx, const BatchSource& source, const FitConfig& config) {
+  if (config.validation_split != 0 || !config.class_weight.empty()) {
+    detail::throw_config_error("fit", "validation_split, class_weight", "none with a BatchSource",
+                               "one");
+  }
+  return fit(ctx, source, config, config.steps_per_epoch > 0 ? config.steps_per_epoch : -1);
+}
+
+History CompiledModel::fit(Context& ctx, const BatchSource& source, const FitConfig& config,
+                           Index steps) {
+  check(config);
+  optimizer();
+  stop_training = false;
+  const Index batch_size =
+      config.validation_batch_size > 0 ? config.validation_batch_size : config.batch_size;
+  const auto validate = [&]() -> Logs {
+    if (config.validation_data) {
+      const train::ArrayBatches batches(*config.validation_data, {.batch_size = batch_size});
+      return evaluate(ctx, batches, config.validation_steps);
+    }
+    if (!config.validation_source) return {};
+    return evaluate(ctx, config.validation_source, config.validation_steps);
+  };
+  return Fitting(ctx, *this, source, steps, config).run(validate);
+}
+
+}  // namespace grouphead
