@@ -9,6 +9,8 @@
 
 #include "elementwise_fixture.h"
 #include "gradient_support.h"
+#include "grouphead/serialization.h"
+#include "grouphead/softmax.h"
 
 namespace grouphead {
 namespace {
@@ -241,6 +243,66 @@ TEST(ActivationLayer, IsWrittenUnderKerasNames) {
   EXPECT_EQ(entries[3], ConfigValue::Entry("activation", "silu"));
   EXPECT_THAT(error_of<ConfigError>([] { Activation("cosine"); }),
               HasSubstr("[activation] name: expected one of linear, relu, gelu"));
+}
+
+TEST(SoftmaxLayer, TakesOneAxisOrSome) {
+  Context ctx({.num_threads = 2});
+  const Tensor x = random_tensor({2, 3, 4}, 3, Dtype::f64);
+  for (const std::vector<Index>& axis :
+       std::vector<std::vector<Index>>{{-1}, {1}, {0}, {1, 2}, {-1, 0}, {}}) {
+    const Softmax layer({.axis = axis, .dtype = Dtype::f64});
+    check_gradients(ctx, {.layer = layer, .in = {x}});
+    const Tensor y = call(ctx, layer, {x});
+    const auto is_reduced = [&](Index i) {
+      return axis.empty() || std::count(axis.begin(), axis.end(), i) > 0 ||
+             std::count(axis.begin(), axis.end(), i - 3) > 0;
+    };
+    // Each element by its definition.
+    for (Index i = 0; i < 24; ++i) {
+      double sum = 0;
+      for (Index j = 0; j < 24; ++j) {
+        const bool same = (is_reduced(0) || i / 12 == j / 12) &&
+                          (is_reduced(1) || i / 4 % 3 == j / 4 % 3) &&
+                          (is_reduced(2) || i % 4 == j % 4);
+        if (same) sum += std::exp(element(x, j));
+      }
+      EXPECT_NEAR(element(y, i), std::exp(element(x, i)) / sum, 1e-15);
+    }
+  }
+}
+
+TEST(SoftmaxLayer, WhatIsMaskedIsZeroEvenWhereAllIs) {
+  Context ctx;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Tensor x = Tensor::from({2, 3}, {1, 1, nan, 5, 6, 7});
+  Tensor real = Tensor::zeros({2, 3}, Dtype::boolean);
+  real.data<bool>()[0] = real.data<bool>()[1] = true;
+  const Softmax layer({});
+  const Value own = {x, real};
+  const std::vector<Value> out = layer.forward(ctx, std::span(&own, 1), {}, nullptr);
+  EXPECT_TRUE(same_bits(out.at(0).tensor, Tensor::from({2, 3}, {0.5, 0.5, 0, 0, 0, 0})));
+  EXPECT_TRUE(same_bits(out[0].mask.value(), real));
+  // Numbers above 0.5 keep; the mask broadcasts.
+  const Value given[] = {{random_tensor({2, 3}, 1), {}}, {Tensor::from({3}, {0.4F, 1, 0.5F}), {}}};
+  EXPECT_TRUE(same_bits(layer.forward(ctx, given, {}, nullptr).at(0).tensor,
+                        Tensor::from({2, 3}, {0, 1, 0, 0, 1, 0})));
+  const Value wide[] = {{x, {}}, {Tensor::zeros({2, 2, 3}, Dtype::boolean), {}}};
+  EXPECT_THAT(error_of<ShapeError>([&] { layer.forward(ctx, wide, {}, nullptr); }),
+              HasSubstr("[2, 2, 3]"));
+}
+
+TEST(SoftmaxLayer, ComesBackFromItsConfiguration) {
+  for (const ConfigValue& axis :
+       {ConfigValue(-1), ConfigValue(ConfigValue::List{1, 2}), ConfigValue()}) {
+    const ConfigValue config =
+        make_layer("Softmax", ConfigValue::Object{{"axis", axis}})->get_config();
+    EXPECT_EQ(config["axis"], axis);
+    EXPECT_EQ(make_layer("Softmax", config)->get_config(), config);
+  }
+  EXPECT_THAT(error_of<ConfigError>([] {
+                Softmax({.axis = {1, 1}});
+              }),
+              HasSubstr("each axis once"));
 }
 
 }  // namespace

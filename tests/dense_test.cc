@@ -4,7 +4,10 @@
 
 #include <gmock/gmock.h>
 
+#include <map>
+
 #include "gradient_support.h"
+#include "grouphead/einsum_dense.h"
 #include "grouphead/serialization.h"
 
 namespace grouphead {
@@ -86,6 +89,162 @@ TEST(Dense, KnowsItsOutputsShape) {
                 Dense({.units = 3}).output_shapes({&vector, 1}, nullptr);
               }),
               HasSubstr("rank 2 or more"));
+}
+
+/// einsum(x, kernel) by its definition, ellipses written out: sums over all values of all letters.
+Tensor defined_einsum(std::string_view x_letters, std::string_view w_letters,
+                      std::string_view y_letters, const Tensor& x, ConstView w, const Shape& y) {
+  std::map<char, Index> size;
+  for (std::size_t i = 0; i < x_letters.size(); ++i)
+    size[x_letters[i]] = x.dim(static_cast<int>(i));
+  for (std::size_t i = 0; i < w_letters.size(); ++i)
+    size[w_letters[i]] = w.dim(static_cast<int>(i));
+  Index total = 1;
+  for (const auto& [letter, count] : size) total *= count;
+  Tensor sum = Tensor::zeros(y, Dtype::f64);
+  for (Index i = 0; i < total; ++i) {
+    std::map<char, Index> at;
+    Index rest = i;
+    for (const auto& [letter, count] : size) {
+      at[letter] = rest % count;
+      rest /= count;
+    }
+    const auto offset = [&](std::string_view letters) {
+      Index place = 0;
+      for (const char letter : letters) place = place * size[letter] + at[letter];
+      return place;
+    };
+    sum.data<double>()[offset(y_letters)] +=
+        element(x, offset(x_letters)) * element(w, offset(w_letters));
+  }
+  return sum;
+}
+
+struct EinsumCase {
+  const char* equation;
+  std::vector<Index> output_shape;
+  const char* bias_axes;
+  Shape input;
+  const char *x, *w, *y;  // without ellipses
+  Shape kernel, bias;     // as Keras 3.15.1 makes them
+};
+
+const std::vector<EinsumCase> kEinsums = {
+    {"abc,cd->abd", {-1, 4}, "d", {2, 3, 5}, "abc", "cd", "abd", {5, 4}, {4}},
+    {"abc,cde->abde", {-1, 2, 4}, "de", {2, 3, 5}, "abc", "cde", "abde", {5, 2, 4}, {2, 4}},
+    {"abcd,cde->abe", {3, 4}, "e", {2, 3, 5, 2}, "abcd", "cde", "abe", {5, 2, 4}, {4}},
+    {"abc,cd->abd", {3, 4}, "b", {2, 3, 5}, "abc", "cd", "abd", {5, 4}, {3, 1}},
+    {"abc,dc->adb", {4, -1}, "d", {2, 3, 5}, "abc", "dc", "adb", {4, 5}, {4, 1}},
+    {"...x,xy->...y", {4}, "y", {2, 3, 2, 5}, "abcx", "xy", "abcy", {5, 4}, {4}},
+    {"ab...,bc->ac...", {4}, "c", {2, 5, 3, 2}, "abde", "bc", "acde", {5, 4}, {4, 1, 1}},
+    {"abc,bcd->abd", {3, 4}, "bd", {2, 3, 5}, "abc", "bcd", "abd", {3, 5, 4}, {3, 4}},
+    {"abc,cd->ad", {4}, "", {2, 3, 5}, "abc", "cd", "ad", {5, 4}, {}},
+    {"abc,d->abcd", {3, 5, 4}, "", {2, 3, 5}, "abc", "d", "abcd", {4}, {}},
+};
+
+EinsumDense einsum_layer(const EinsumCase& each, Dtype dtype, Activation activation) {
+  return EinsumDense({.equation = each.equation,
+                      .output_shape = each.output_shape,
+                      .activation = activation,
+                      .bias_axes = each.bias_axes,
+                      .dtype = dtype});
+}
+
+TEST(EinsumDense, IsItsDefinitionPlusABias) {
+  for (const Isa isa : isas_under_test()) {
+    Context ctx({.num_threads = 2, .isa = isa});
+    for (const EinsumCase& each : kEinsums) {
+      SCOPED_TRACE(each.equation);
+      EinsumDense layer = einsum_layer(each, Dtype::f32, Activation::linear);
+      build(layer, {each.input});
+      randomize(layer, 4);
+      const ParameterList parameters = layer.parameters();
+      EXPECT_EQ(parameters.at(0).parameter->shape(), each.kernel);
+      const Tensor x = random_tensor(each.input, 1);
+      const Tensor y = call(ctx, layer, {x});
+      EXPECT_EQ(layer.output_shapes(std::span(&each.input, 1), nullptr).at(0), y.shape());
+      Tensor want =
+          defined_einsum(each.x, each.w, each.y, x, parameters[0].parameter->value(), y.shape());
+      if (each.bias.rank() > 0) {
+        const Parameter& bias = *parameters.at(1).parameter;
+        EXPECT_EQ(bias.shape(), each.bias);
+        // The bias lies along the output's last axes: walk both together.
+        for (Index i = 0; i < want.size(); ++i) {
+          Index rest = i;
+          Index place = 0;
+          Index step = 1;
+          for (int axis = 1; axis <= each.bias.rank(); ++axis) {
+            const Index size = each.bias[each.bias.rank() - axis];
+            const Index at = rest % y.dim(y.rank() - axis);
+            rest /= y.dim(y.rank() - axis);
+            place += (size == 1 ? 0 : at) * step;
+            step *= size;
+          }
+          want.data<double>()[i] += element(bias.value(), place);
+        }
+      }
+      // 15 products below 1 and a bias.
+      CHECK_CLOSE(y, want, 16 * 16 * 0x1p-24, each.equation);
+    }
+  }
+}
+
+TEST(EinsumDense, FollowsCentralDifferences) {
+  Context ctx({.num_threads = 1});
+  for (const EinsumCase& each : kEinsums) {
+    SCOPED_TRACE(each.equation);
+    EinsumDense layer = einsum_layer(each, Dtype::f64, Activation::tanh);
+    build(layer, {each.input});
+    randomize(layer, 4);
+    check_gradients(ctx, {.layer = layer, .in = {random_tensor(each.input, 1, Dtype::f64)}});
+  }
+}
+
+TEST(EinsumDense, StartsWithTheFansOfItsEquation) {
+  EinsumDense layer({.equation = "abc,cde->abde", .output_shape = {-1, 30, 40}, .bias_axes = "e"});
+  build(layer, {Shape::partial({-1, -1, 200})});
+  const double limit = std::sqrt(6.0 / (200 + 30 * 40));
+  const double largest = check::max_abs(layer.parameters()[0].parameter->value());
+  EXPECT_LE(largest, limit * (1 + 0x1p-24));  // rounded to f32
+  EXPECT_GT(largest, 0.999 * limit);
+}
+
+TEST(EinsumDense, ComesBackFromItsConfiguration) {
+  const EinsumDense layer(
+      {.equation = "abc,cd->abd", .output_shape = {-1, 4}, .activation = "relu"});
+  const ConfigValue config = layer.get_config();
+  // The keys of keras.layers.EinsumDense(...).get_config() in Keras 3.15.1.
+  EXPECT_THAT(
+      keys_of(config),
+      testing::ElementsAre("name", "trainable", "dtype", "output_shape", "equation", "activation",
+                           "bias_axes", "kernel_initializer", "bias_initializer",
+                           "kernel_regularizer", "bias_regularizer", "activity_regularizer",
+                           "kernel_constraint", "bias_constraint", "quantization_config"));
+  EXPECT_EQ(config["output_shape"], ConfigValue(ConfigValue::List{nullptr, 4}));
+  EXPECT_TRUE(config["bias_axes"].is_null());
+  EXPECT_EQ(make_layer("EinsumDense", config)->get_config(), config);
+}
+
+TEST(EinsumDense, RefusesWhatKerasRefuses) {
+  const auto made = [](const char* equation, std::vector<Index> output, const Shape& input,
+                       const char* bias = "") {
+    return error_of<Error>([&] {
+      EinsumDense layer({.equation = equation, .output_shape = output, .bias_axes = bias});
+      layer.output_shapes(std::span(&input, 1), nullptr);
+    });
+  };
+  const char* forms = "expected X,Y->Z, ...X,Y->...Z or X...,Y->Z...";
+  EXPECT_THAT(made("a b c,cd->abd", {-1, 4}, {2, 3, 5}), HasSubstr(forms));
+  EXPECT_THAT(made("abc,cd", {-1, 4}, {2, 3, 5}), HasSubstr(forms));
+  EXPECT_THAT(made("...bc,cd->bd...", {-1, 4}, {2, 3, 5}), HasSubstr(forms));
+  EXPECT_THAT(made("abc,cde->abd", {-1, 4}, {2, 3, 5}), HasSubstr("kernel letters"));
+  EXPECT_THAT(made("abc,cd->abx", {-1, 4}, {2, 3, 5}), HasSubstr("output letters"));
+  EXPECT_THAT(made("abc,cd->abd", {7, 4}, {2, 3, 5}), HasSubstr("expected 7 on axis b"));
+  EXPECT_THAT(made("abc,cd->abd", {4}, {2, 3, 5}), HasSubstr("expected 2 axes, got 1"));
+  EXPECT_THAT(made("abc,cd->abd", {-1, -1}, {2, 3, 5}),
+              HasSubstr("known size of 1 or more for axis d"));
+  EXPECT_THAT(made("abc,cd->abd", {-1, 4}, {2, 3, 5, 6}), HasSubstr("the axes of abc"));
+  EXPECT_THAT(made("abc,cd->abd", {-1, 4}, {2, 3, 5}, "x"), HasSubstr("letters of abd"));
 }
 
 }  // namespace

@@ -6,6 +6,11 @@
 
 namespace grouphead {
 
+namespace ops {
+struct AttentionOptions;
+struct ScoredGradients;
+}  // namespace ops
+
 /// Arguments of Attention and AdditiveAttention that are not tensors.
 struct ScoredAttentionArguments : CallArguments {
   bool use_causal_mask = false;          ///< key j is visible to query i iff j <= i
@@ -24,6 +29,9 @@ struct ScoredAttentionArguments : CallArguments {
 ///           1e9, where the numbers of f32 are 64 apart
 /// Errors    ConfigError for unknown call keywords; ShapeError
 /// Memory    no T x S buffer unless scores are returned
+/// Speed     products of queries and keys take attention's fast kernels, unless scores are
+/// returned;
+///           the other rules take plain loops
 class BaseScoredAttention : public Layer {
  public:
   ~BaseScoredAttention() override;
@@ -67,6 +75,11 @@ class BaseScoredAttention : public Layer {
   std::optional<RandomDraw> draw(const Mode& mode) const;
   Tensor scaled(Context& ctx, const Tensor& x) const;
   Tensor tangent_weights(Context& ctx, Index width) const;
+  static bool is_fused(const Kept& kept);
+  static ops::AttentionOptions kernel_options(const Kept& kept);
+  void attend(Context& ctx, Kept& kept) const;
+  static void attend_backward(Context& ctx, const Kept& kept,
+                              const ops::ScoredGradients& gradients);
 
   Options options_;
   std::unique_ptr<SeedGenerator> seeds_;  // null without dropout

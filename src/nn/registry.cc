@@ -21,6 +21,7 @@ constexpr Entry kEntries[] = {
     {"Concatenate", nn::make_concatenate},
     {"Dense", nn::make_dense},
     {"Dropout", nn::make_dropout},
+    {"EinsumDense", nn::make_einsum_dense},
     {"Embedding", nn::make_embedding},
     {"Flatten", nn::make_flatten},
     {"GlobalAveragePooling1D", nn::make_global_average_pooling_1d},
@@ -31,6 +32,7 @@ constexpr Entry kEntries[] = {
     {"Permute", nn::make_permute},
     {"Reshape", nn::make_reshape},
     {"RMSNormalization", nn::make_rms_normalization},
+    {"Softmax", nn::make_softmax},
 };
 
 constexpr std::string_view kOperationModules = "keras.src.ops.";

@@ -18,6 +18,7 @@ std::shared_ptr<Layer> make_attention(const ConfigValue& config);
 std::shared_ptr<Layer> make_concatenate(const ConfigValue& config);
 std::shared_ptr<Layer> make_dense(const ConfigValue& config);
 std::shared_ptr<Layer> make_dropout(const ConfigValue& config);
+std::shared_ptr<Layer> make_einsum_dense(const ConfigValue& config);
 std::shared_ptr<Layer> make_embedding(const ConfigValue& config);
 std::shared_ptr<Layer> make_flatten(const ConfigValue& config);
 std::shared_ptr<Layer> make_global_average_pooling_1d(const ConfigValue& config);
@@ -28,5 +29,6 @@ std::shared_ptr<Layer> make_multiply(const ConfigValue& config);
 std::shared_ptr<Layer> make_permute(const ConfigValue& config);
 std::shared_ptr<Layer> make_reshape(const ConfigValue& config);
 std::shared_ptr<Layer> make_rms_normalization(const ConfigValue& config);
+std::shared_ptr<Layer> make_softmax(const ConfigValue& config);
 
 }  // namespace grouphead::nn

@@ -8,6 +8,7 @@
 #include "grouphead/initializers.h"
 #include "nn/layer_checks.h"
 #include "nn/shapes.h"
+#include "ops/attention.h"
 #include "ops/elementwise.h"
 #include "ops/reduction.h"
 #include "ops/strided.h"
@@ -69,6 +70,12 @@ Shape as_rank_3(const Shape& shape) {
   for (int i = 0; i < rank - 2; ++i) batch *= shape[i];
   return {batch, shape[rank - 2], shape[rank - 1]};
 }
+
+// [B, T, D] as the one head of attention's kernels.
+ConstView one_head(const ConstView& x) { return x.reshaped({x.dim(0), x.dim(1), 1, x.dim(2)}); }
+View one_head(const View& x) { return x.reshaped({x.dim(0), x.dim(1), 1, x.dim(2)}); }
+ConstView one_head(const Tensor& x) { return one_head(x.view()); }
+View one_head(Tensor& x) { return one_head(x.view()); }
 
 // A mask of `positions` ([..., T], or [B, T] for all the axes between) as bool, in its full shape.
 Tensor full_mask(Context& ctx, std::string_view layer, std::string_view operand, const Tensor& mask,
@@ -141,9 +148,61 @@ struct BaseScoredAttention::Kept final : Saved {
   Tensor query, key;                    // scaled
   Tensor weights;                       // of the tangents
   Tensor out, scores;                   // scores: where returned
+  Tensor lse;                           // of the kernels for dot products
   Tensor max, inverse;                  // of the softmax's rows
   ops::ScoredAttentionOptions options;  // views of the tensors above
 };
+
+// Products of queries and keys go to attention's kernels, as one head, which leave out the queries
+// that see no key. All other logits are made here, and those of a call that returns scores: it has
+// a T x S buffer anyway, and gets probabilities whose sums and gradients are good to the last bits.
+
+bool BaseScoredAttention::is_fused(const Kept& kept) {
+  return kept.options.rule == ops::ScoreRule::dot && !kept.scores.has_value();
+}
+
+ops::AttentionOptions BaseScoredAttention::kernel_options(const Kept& kept) {
+  const ops::ScoredAttentionOptions& own = kept.options;
+  return {.scale = 1,
+          .causal = own.causal,
+          .key_mask = own.key_mask,
+          .masked_rows = ops::MaskedRows::zeros,
+          .dropout_rate = own.dropout_rate,
+          .draw = own.draw};
+}
+
+void BaseScoredAttention::attend(Context& ctx, Kept& kept) const {
+  const Call& call = kept.call;
+  const Index B = call.query.dim(0);
+  const Index T = call.query.dim(1);
+  if (is_fused(kept)) {
+    kept.lse = ctx.tensor({B, 1, T}, dtype());
+    ops::attention_forward(ctx, one_head(kept.query), one_head(kept.key), one_head(call.value),
+                           kernel_options(kept), one_head(kept.out), kept.lse);
+    if (!ops::has_blind_rows(kept.options, B, T, call.key.dim(1))) return;
+    kept.options.rows = ops::ScoredRows::blind;
+  }
+  kept.max = ctx.tensor({B, T}, dtype());
+  kept.inverse = ctx.tensor({B, T}, dtype());
+  ops::scored_attention_forward(ctx, kept.query, kept.key, call.value, kept.options, kept.out,
+                                kept.max, kept.inverse, kept.scores);
+}
+
+void BaseScoredAttention::attend_backward(Context& ctx, const Kept& kept,
+                                          const ops::ScoredGradients& gradients) {
+  const Tensor& value = kept.call.value;
+  if (is_fused(kept)) {
+    ops::attention_backward(ctx, one_head(kept.query), one_head(kept.key), one_head(value),
+                            one_head(kept.out), kept.lse, kernel_options(kept),
+                            {.d_out = one_head(gradients.d_out),
+                             .d_q = one_head(gradients.d_q),
+                             .d_k = one_head(gradients.d_k),
+                             .d_v = one_head(gradients.d_v)});
+    if (kept.options.rows != ops::ScoredRows::blind) return;
+  }
+  ops::scored_attention_backward(ctx, kept.query, kept.key, value, kept.out, kept.max, kept.inverse,
+                                 kept.scores, kept.options, gradients);
+}
 
 BaseScoredAttention::BaseScoredAttention(std::string name, const DtypePolicy& policy,
                                          Regularizer activity_regularizer, const Options& options)
@@ -303,11 +362,8 @@ std::vector<Value> BaseScoredAttention::forward(Context& ctx, std::span<const Va
     options.draw = *call.draw;
   }
   keep->out = ctx.tensor({B, T, call.value.dim(2)}, dtype());
-  keep->max = ctx.tensor({B, T}, dtype());
-  keep->inverse = ctx.tensor({B, T}, dtype());
   if (call.arguments.return_attention_scores) keep->scores = ctx.tensor({B, T, S}, dtype());
-  ops::scored_attention_forward(ctx, keep->query, keep->key, call.value, options, keep->out,
-                                keep->max, keep->inverse, keep->scores);
+  attend(ctx, *keep);
   zero_masked_rows(call.query_mask, keep->out);
 
   std::vector<Value> outputs = {{keep->out.reshaped(call.output), call.own_mask}};
@@ -336,9 +392,7 @@ void BaseScoredAttention::backward(Context& ctx, Saved& saved, std::span<const C
   ops::ScoredGradients gradients{
       .d_out = d_rows, .d_q = d_query, .d_k = d_key, .d_v = d_value, .d_weights = d_weights};
   if (has_d_scores) gradients.d_scores = d_out[1].reshaped(kept.scores.shape());
-  ops::scored_attention_backward(ctx, kept.query, kept.key, call.value, kept.out, kept.max,
-                                 kept.inverse, kept.scores, kept.options, gradients);
-
+  attend_backward(ctx, kept, gradients);
   if (weights_) {
     const View sum = grads.of(*weights_);
     if (sum.has_value()) ops::sum_to(ctx, d_weights, 1, ops::Write::add, sum);
