@@ -71,6 +71,10 @@ static void gradient_delta(const AttentionProblem<float>& p, const AttentionGrad
   RowCursor<float> delta(p, statistics(p, g.delta), bn, first);
   for (Index r = first; r < min(first + kGradientRows, p.rows());
        ++r, out.next(), d_out.next(), delta.next()) {
+    if (p.S == 1 || p.window == 1) {
+      *delta.get() = chained_dot(out.get(), d_out.get(), p.Dv);
+      continue;
+    }
     Vector sums = hn::Zero(kFloats);
     Index d = 0;
     for (; d + kLanes <= p.Dv; d += kLanes) {
@@ -192,8 +196,9 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
       Vector d_prob = hn::LoadU(kFloats, d_logits + c);
       const Vector scale =
           kept == nullptr ? hn::Set(kFloats, 1.0F) : hn::LoadU(kFloats, kept + c - begin);
-      d_prob = hn::Sub(hn::Mul(d_prob, scale), delta);
+      d_prob = hn::Mul(d_prob, scale);
       if (d_scores != nullptr) d_prob = hn::Add(d_prob, hn::LoadU(kFloats, d_scores + c));
+      d_prob = hn::Sub(d_prob, delta);
       Vector d_logit = hn::IfThenZeroElse(hidden, hn::Mul(prob, d_prob));
       if (place.blind) d_logit = hn::Zero(kFloats);
       hn::StoreU(hn::Mul(prob, scale), kFloats, probs + c);

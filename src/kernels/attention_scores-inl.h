@@ -76,7 +76,11 @@ static void scores(const AttentionProblem<float>& p, Index unit, float* scratch)
 static void gradient_scores(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
                             Index unit, float* scratch) noexcept {
   const ForwardScratch w(p, scratch);
+  float* plain = w.out;    // [rows][lanes]: sums of d_scores over the keys that a row sees
+  float* counts = w.tops;  // [rows]: how many these are
   fill(w.weights, kForwardRows * kLanes, 0.0F);
+  fill(plain, kForwardRows * kLanes, 0.0F);
+  fill(counts, kForwardRows, 0.0F);
   const Index blocks = ceil_div(p.rows(), kForwardRows);
   const Index bn = unit / blocks;
   const Index first = unit % blocks * kForwardRows;
@@ -85,18 +89,34 @@ static void gradient_scores(const AttentionProblem<float>& p, const AttentionGra
       [&](Index row, Index place, const Sight& sight, Index first_key, const float* x) {
         const float* d_row = g.d_scores + place * p.S + first_key;
         Vector sum = hn::LoadU(kFloats, w.weights + row * kLanes);
+        Vector unweighted = hn::LoadU(kFloats, plain + row * kLanes);
+        std::size_t count = 0;
         for (Index n = 0; n < sight.num_segments; ++n) {
           const auto [begin, end] = sight.segments[n];
           const float* d_scores = row_part(d_row, 1, begin, end, p.S - first_key, w.strip.d_scores);
           for (Index c = begin; c < end; c += kLanes) {
-            sum = hn::MulAdd(hn::LoadU(kFloats, x + c), hn::LoadU(kFloats, d_scores + c), sum);
+            const Vector prob = hn::LoadU(kFloats, x + c);
+            const Vector d_score = hn::LoadU(kFloats, d_scores + c);
+            const auto seen = hn::Ne(prob, hn::Zero(kFloats));
+            sum = hn::MulAdd(prob, d_score, sum);
+            unweighted = hn::Add(unweighted, hn::IfThenElseZero(seen, d_score));
+            count += hn::CountTrue(kFloats, seen);
           }
         }
         hn::StoreU(sum, kFloats, w.weights + row * kLanes);
+        hn::StoreU(unweighted, kFloats, plain + row * kLanes);
+        counts[row] += static_cast<float>(count);
       });
-  for (Index r = first; r < min(first + kForwardRows, p.rows()); ++r) {
-    const Vector sum = hn::LoadU(kFloats, w.weights + (r - first) * kLanes);
-    g.delta[p.statistic(bn / p.Hkv, bn % p.Hkv, r)] += hn::GetLane(hn::SumOfLanes(kFloats, sum));
+  RowCursor<float> out(p, p.out, bn, first);
+  RowCursor<const float> d_out(p, g.d_out, bn, first);
+  for (Index r = first; r < min(first + kForwardRows, p.rows()); ++r, out.next(), d_out.next()) {
+    float& delta = g.delta[p.statistic(bn / p.Hkv, bn % p.Hkv, r)];
+    // The softmax of one logit is constant. The rounding of its probability, which is not quite 1,
+    // would look like a gradient.
+    const bool sees_one = counts[r - first] == 1.0F;
+    if (sees_one) delta = chained_dot(out.get(), d_out.get(), p.Dv);
+    const float* sums = (sees_one ? plain : w.weights) + (r - first) * kLanes;
+    delta += hn::GetLane(hn::SumOfLanes(kFloats, hn::LoadU(kFloats, sums)));
   }
 }
 
