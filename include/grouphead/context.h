@@ -20,9 +20,14 @@ Isa isa_from_name(std::string_view name);
 /// What this processor and build can run, slowest first; never empty.
 std::span<const Isa> available_isas() noexcept;
 
+/// Keras's config.enable_flash_attention() (automatic) and disable_flash_attention() (off). There
+/// is one set of exact kernels, which both run: no number depends on it.
+enum class FlashAttention : std::uint8_t { automatic, off };
+
 struct ContextOptions {
   int num_threads = 0;       ///< 0: one per core; clamped to oneTBB's limit
   std::optional<Isa> isa{};  ///< absent: the fastest available
+  FlashAttention flash_attention = FlashAttention::automatic;
 };
 
 /// Bytes of tensors and workspaces that a Context handed out.
@@ -49,6 +54,7 @@ class Context {
 
   int num_threads() const noexcept;
   Isa isa() const noexcept;
+  FlashAttention flash_attention() const noexcept { return flash_attention_; }
 
   /// Uninitialised elements from this Context's memory, given back when the last Tensor dies.
   Tensor tensor(const Shape& shape, Dtype dtype = Dtype::f32);
@@ -63,6 +69,7 @@ class Context {
 
  private:
   std::unique_ptr<detail::ContextImpl> impl_;
+  FlashAttention flash_attention_;
 };
 
 }  // namespace grouphead

@@ -11,7 +11,7 @@ std::string message(std::string_view operation, std::string_view operand, std::s
   return text;
 }
 
-std::string pattern(std::initializer_list<Index> expected) {
+std::string pattern(std::span<const Index> expected) {
   std::string text = "[";
   for (const Index size : expected) {
     if (text.size() > 1) text += ", ";
@@ -34,6 +34,11 @@ void throw_config_error(std::string_view operation, std::string_view option,
 
 void require_shape(std::string_view operation, std::string_view operand, const Shape& shape,
                    std::initializer_list<Index> expected) {
+  require_shape(operation, operand, shape, std::span(expected.begin(), expected.size()));
+}
+
+void require_shape(std::string_view operation, std::string_view operand, const Shape& shape,
+                   std::span<const Index> expected) {
   bool fits = shape.rank() == static_cast<int>(expected.size());
   int axis = 0;
   for (const Index size : expected) {
@@ -46,7 +51,9 @@ void require_shape(std::string_view operation, std::string_view operand, const S
 
 void require_shape(std::string_view operation, std::string_view operand, const ConstView& view,
                    std::initializer_list<Index> expected) {
-  if (!view.has_value()) throw_shape_error(operation, operand, pattern(expected), "nothing");
+  if (!view.has_value()) {
+    throw_shape_error(operation, operand, pattern({expected.begin(), expected.size()}), "nothing");
+  }
   require_shape(operation, operand, view.shape(), expected);
 }
 

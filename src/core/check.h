@@ -2,6 +2,7 @@
 
 // Error texts: `[operation] operand: expected ..., got ...`.
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -19,6 +20,8 @@ void require_shape(std::string_view operation, std::string_view operand, const C
                    std::initializer_list<Index> expected);
 void require_shape(std::string_view operation, std::string_view operand, const Shape& shape,
                    std::initializer_list<Index> expected);
+void require_shape(std::string_view operation, std::string_view operand, const Shape& shape,
+                   std::span<const Index> expected);
 void require_dtype(std::string_view operation, std::string_view operand, const ConstView& view,
                    Dtype expected);
 void require_contiguous(std::string_view operation, std::string_view operand,

@@ -97,7 +97,8 @@ std::span<const Isa> available_isas() noexcept {
 
 Context::Context(const ContextOptions& options)
     : impl_(std::make_unique<detail::ContextImpl>(checked_num_threads(options.num_threads),
-                                                  checked_isa(options.isa))) {}
+                                                  checked_isa(options.isa))),
+      flash_attention_(options.flash_attention) {}
 
 Context::~Context() = default;
 
