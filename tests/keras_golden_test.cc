@@ -15,8 +15,9 @@ namespace {
 using testing::UnorderedElementsAreArray;
 
 const std::string kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras";
-const std::vector<std::string> kGroups = {"AdditiveAttention", "Attention", "constraint",
-                                          "initializers", "regularizer"};
+const std::vector<std::string> kGroups = {"AdditiveAttention",  "Attention",  "GroupQueryAttention",
+                                          "MultiHeadAttention", "constraint", "errors",
+                                          "initializers",       "regularizer"};
 
 class KerasGolden : public testing::TestWithParam<std::string> {};
 

@@ -1,5 +1,8 @@
 #pragma once
 
+#include "grouphead/attention_inputs.h"
+#include "grouphead/constraints.h"
+#include "grouphead/initializers.h"
 #include "grouphead/kv_cache.h"
 #include "grouphead/layer.h"
 #include "grouphead/rope.h"
@@ -7,52 +10,60 @@
 namespace grouphead {
 
 namespace detail {
-class RopeTables;
+class AttentionCore;
 }
 
-/// Names and defaults are Keras's; `rope`, `causal` and `output_dim` are ours and off by default.
+/// Names and defaults are Keras's; from `rope` to `masked_rows` they are ours.
 struct GroupQueryAttentionConfig {
-  Index head_dim = 0;             ///< D >= 1; even with rope
-  Index num_query_heads = 0;      ///< Hq >= 1
-  Index num_key_value_heads = 0;  ///< Hkv >= 1, divides Hq
-  bool use_bias = true;
-  std::optional<RopeConfig> rope{};
-  bool causal = false;   ///< every call has use_causal_mask
-  Index output_dim = 0;  ///< width of y; 0: the query's
+  Index head_dim = 0;                     ///< D >= 1; even with rope
+  Index num_query_heads = 0;              ///< Hq >= 1
+  Index num_key_value_heads = 0;          ///< Hkv >= 1, divides Hq
+  double dropout = 0;                     ///< of the probabilities, in [0, 1]
+  bool use_bias = true;                   ///< in every projection
+  std::optional<Index> sliding_window{};  ///< W >= 1: query i sees keys |i - j| < W
+  std::optional<bool> flash_attention{};  ///< true: refuse dropout and scores, as Keras does
+  Initializer kernel_initializer = initializers::glorot_uniform();
+  Initializer bias_initializer = initializers::zeros();
+  Regularizer kernel_regularizer{};
+  Regularizer bias_regularizer{};
+  Regularizer activity_regularizer{};  ///< of each projection and of the outputs
+  Constraint kernel_constraint{};
+  Constraint bias_constraint{};
+  bool use_gate = false;                ///< heads *= sigmoid(query W_g + b_g)
+  std::optional<std::uint32_t> seed{};  ///< of dropout
+  std::optional<RopeConfig> rope{};     ///< rotates q and k
+  bool causal = false;                  ///< every call has use_causal_mask
+  Index output_dim = 0;                 ///< width of y; 0: the query's
+  MaskedRows masked_rows = MaskedRows::keras;
   std::string name = "grouped_query_attention";
   DtypePolicy dtype{};
 };
 
-/// GroupQueryAttention's arguments that are not tensors.
-struct AttentionArguments : CallArguments {
-  bool use_causal_mask = false;
-  Index causal_offset = 0;  ///< key j is visible to query i iff j <= i + causal_offset; 0 is Keras
-};
-
-/// One call's inputs by name; Keras's positional order is (query, value, key).
-struct AttentionInputs {
-  Tensor query{};  ///< [B, T, M]
-  Tensor value{};  ///< [B, S, Mv]
-  Tensor key{};    ///< [B, S, Mk]; absent: value serves as key
-  bool use_causal_mask = false;
-  Index causal_offset = 0;
-};
-
-/// y = concat_h(softmax(mask(q_h k_{h/G}^T / sqrt(D))) v_{h/G}) W_o + b_o.
+/// y = concat_h(dropout(softmax(mask(q_h k_{h/G}^T / sqrt(D)))) v_{h/G} [* gate_h]) W_o + b_o.
 ///
-/// With rope, q and k are rotated; in a plain call the positions of both start at 0.
+/// Operands (query, value, key, query_mask, value_mask, key_mask, attention_mask, attention_bias),
+/// shapes as in AttentionInputs; arguments AttentionArguments. One input alone is query, value and
+/// key, and gets the sum of their gradients. Masks attached to query, value and key stand in for
+/// masks that are not given; the query's leaves with y. With rope, q and k are rotated; in a plain
+/// call the positions of both start at 0.
 ///
-/// Shapes   inputs (query [B, T, M], value [B, S, Mv], optional key [B, S, Mk]); y [B, T, M]. One
-///          input alone is query, value and key, and gets the sum of their gradients
-/// Errors   ConfigError, ShapeError: operand, expected, received; also for an input with a mask,
-///          which this layer cannot honour
-/// Memory   O(T + S): no T x S buffer, forward or backward. Saved: inputs, q, k, v, per-head
-///          results and their log-sum-exps
+/// Outputs  y [B, T, M]; with return_attention_scores also the scores [B, Hq, T, S]
+/// Errors   ConfigError, ShapeError: operand, expected, received
+/// Memory   O(T + S): no T x S buffer but the scores, where asked for. Saved: inputs, q, k, v,
+///          per-head results and their log-sum-exps
 /// Source   Ainslie et al. 2023, arXiv:2305.13245; keras.layers.GroupQueryAttention 3.15.1
 class GroupQueryAttention final : public Layer {
  public:
   explicit GroupQueryAttention(const GroupQueryAttentionConfig& config);
   ~GroupQueryAttention() override;
+  std::string_view class_name() const override { return "GroupQueryAttention"; }
+  ConfigValue get_config() const override;
+  std::span<const std::string_view> input_names() const override;
+  std::unique_ptr<CallArguments> arguments_from_config(const ConfigValue& keywords) const override;
+  ConfigValue arguments_config(const CallArguments* arguments) const override;
+  /// Errors: ShapeError also where Keras refuses symbols alone: query and value of unequal width.
+  std::vector<Shape> output_shapes(std::span<const Shape> inputs,
+                                   const CallArguments* arguments) const override;
   void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
@@ -61,10 +72,16 @@ class GroupQueryAttention final : public Layer {
   void append_parameters(const std::string& prefix, ParameterList& out) const override;
 
   const GroupQueryAttentionConfig& config() const noexcept { return config_; }
+  /// Where dropout draws without Mode::random. Null before build() and without dropout.
+  const SeedGenerator* seed_generator() const noexcept;
 
-  /// The typed front of forward().
+  /// The typed front of forward(), with 16-bit policies of call(): what it saves is for backward()
+  /// or call_backward(). `mode` without arguments.
   Tensor operator()(Context& ctx, const AttentionInputs& in,
-                    std::unique_ptr<Saved>* saved = nullptr) const;
+                    std::unique_ptr<Saved>* saved = nullptr, const Mode& mode = {}) const;
+  /// The same with the scores.
+  AttentionOutput with_scores(Context& ctx, const AttentionInputs& in,
+                              std::unique_ptr<Saved>* saved = nullptr, const Mode& mode = {}) const;
 
   /// Causal self-attention of x [B, T, M] at positions cache.length() .. + T - 1: stores their keys
   /// and values in layer `layer` of the cache and attends to all stored positions. The caller
@@ -75,14 +92,8 @@ class GroupQueryAttention final : public Layer {
   void share_rope_tables(const GroupQueryAttention& other);
 
  private:
-  struct Weights;
-  struct Heads;
-  Heads project(Context& ctx, const AttentionInputs& in, Index first_position,
-                Index capacity) const;
-
   GroupQueryAttentionConfig config_;
-  std::shared_ptr<detail::RopeTables> rope_tables_;  // null without rope
-  std::unique_ptr<Weights> weights_;                 // null before build()
+  std::unique_ptr<detail::AttentionCore> core_;
 };
 
 }  // namespace grouphead

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "grouphead/attention_inputs.h"
 #include "grouphead/callbacks.h"
 #include "grouphead/context.h"
 #include "grouphead/error.h"
@@ -13,6 +14,7 @@
 #include "grouphead/model.h"
 #include "grouphead/model_json.h"
 #include "grouphead/models.h"
+#include "grouphead/multi_head_attention.h"
 #include "grouphead/optimizers.h"
 #include "grouphead/random.h"
 #include "grouphead/rope.h"
