@@ -15,9 +15,10 @@ namespace {
 using testing::UnorderedElementsAreArray;
 
 const std::string kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras";
-const std::vector<std::string> kGroups = {"AdditiveAttention",  "Attention",  "GroupQueryAttention",
-                                          "MultiHeadAttention", "constraint", "errors",
-                                          "initializers",       "regularizer"};
+const std::vector<std::string> kGroups = {
+    "AdditiveAttention",  "Attention",   "GroupQueryAttention",
+    "MultiHeadAttention", "constraint",  "errors",
+    "initializers",       "regularizer", "training"};
 
 class KerasGolden : public testing::TestWithParam<std::string> {};
 
@@ -32,6 +33,13 @@ TEST_P(KerasGolden, NumbersAreKeras) {
 
 INSTANTIATE_TEST_SUITE_P(Of, KerasGolden, testing::ValuesIn(kGroups),
                          [](const auto& each) { return each.param; });
+
+// Model files are not read yet.
+TEST(KerasGoldenGroups, AreAllThereAre) {
+  std::vector<std::string> groups = kGroups;
+  groups.emplace_back("model");
+  EXPECT_THAT(keras_golden_groups(kFolder), UnorderedElementsAreArray(groups));
+}
 
 }  // namespace
 }  // namespace grouphead::check
