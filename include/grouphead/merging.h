@@ -53,11 +53,15 @@ struct MultiplyConfig {
   Regularizer activity_regularizer{};
 };
 
-/// y = x1 x2 ..., element by element. Source: keras.layers.Multiply.
+/// y = x1 x2 ..., element by element. Masked steps of an input count as 1; the result is 0 where
+/// its mask is false. Masks of inputs of a lower rank than the result are not seen by the numbers.
+/// Source: keras.layers.Multiply.
 class Multiply final : public Merging {
  public:
   explicit Multiply(const MultiplyConfig& config = {});
   std::string_view class_name() const override { return "Multiply"; }
+  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                             std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
 

@@ -15,12 +15,13 @@ std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue
 /// The class names that make_layer() knows, in the order of the alphabet.
 std::vector<std::string_view> layer_class_names();
 /// An operation that Keras writes between the layers of a functional model, such as `NotEqual` of
-/// `ids != 0`, from its module (`keras.src.ops.numpy`), class and configuration; "dtype" in it is
-/// ours (default float32) and decides the type of gradients, since results have the types that the
-/// operands' and Keras's rules give.
+/// `ids != 0`, from its module (`keras.src.ops.numpy`), class and configuration. A key
+/// "dtype_policy" in it is ours: "float64" for gradients in f64, else they are f32. Results have
+/// the types that Keras's rules give.
 ///
 /// Operands stand in the order of Keras's call, absent where the call has a literal; literals and
 /// keywords come by arguments_from_config({"args": [null for a tensor, else the literal], ...}).
+/// Operations on a list of tensors have its tensors as operands.
 /// Errors: ConfigError for an operation that this library does not have.
 std::shared_ptr<Layer> make_operation(std::string_view module, std::string_view class_name,
                                       const ConfigValue& config);

@@ -18,6 +18,12 @@ struct MergeSaved final : Saved {
   std::vector<Tensor> inputs;  // empty where the gradient needs none
 };
 
+struct MultiplySaved final : Saved {
+  std::unique_ptr<Saved> merged;
+  std::vector<Tensor> steps;  // of each input, bool [..., 1]; absent where all count
+  Tensor result;              // the same of the result
+};
+
 struct ConcatenateSaved final : Saved {
   int axis = 0;
   std::vector<Index> sizes;  // of the inputs along the axis
@@ -41,12 +47,6 @@ V expanded(const V& x, int rank) {
 }
 
 Shape tail_of(const Shape& shape) { return nn::part_of(shape, 1, shape.rank()); }
-
-Shape with_batch(Index batch, const Shape& tail) {
-  std::vector<Index> dims = {batch};
-  dims.insert(dims.end(), tail.begin(), tail.end());
-  return Shape::partial(dims);
-}
 
 std::vector<Shape> shapes_of(std::span<const Value> values) {
   std::vector<Shape> shapes;
@@ -81,6 +81,23 @@ std::optional<Tensor> either_mask(Context& ctx, std::string_view layer,
     sum = next;
   }
   return sum;
+}
+
+// A value's mask as [..., 1], where its tensor has this rank.
+Tensor step_mask(const Value& value, int rank) {
+  if (!value.mask || value.tensor.rank() != rank) return {};
+  return value.mask->reshaped(nn::with_appended_axis(value.mask->shape(), 1));
+}
+
+// x where the mask is true, else `other`.
+Tensor where(Context& ctx, std::string_view layer, const Tensor& mask, const Tensor& x,
+             double other) {
+  const Tensor number = Tensor::from(Shape(), std::span<const double>(&other, 1));
+  const Tensor numbers = nn::numbers_as(ctx, x, x.dtype());
+  const ConstView steps = ops::broadcast_to(layer, mask, x.shape());
+  Tensor chosen = ctx.tensor(x.shape(), numbers.dtype());
+  ops::select(ctx, steps, numbers, nn::as_type(ctx, number, numbers.dtype()), chosen);
+  return nn::as_type(ctx, chosen, x.dtype());
 }
 
 // The elements' masks of each input joined as the inputs are, then those of a position or-ed.
@@ -125,7 +142,7 @@ std::vector<Shape> Merging::output_shapes(std::span<const Shape> inputs,
     batch = std::max(batch, shape[0]);
     tail = ops::broadcast_shape(name(), tail, tail_of(shape));
   }
-  return {with_batch(batch, tail)};
+  return {nn::with_leading_axis(batch, tail)};
 }
 
 void Merging::build(std::span<const Shape> inputs, RandomStream& /*random*/) {
@@ -151,7 +168,7 @@ std::vector<Value> Merging::forward(Context& ctx, std::span<const Value> in, con
     }
     if (is_rounded && &value != &in[1]) ops::convert_rounded(sum, policy().compute(), sum);
     merged = ops::broadcast_shape(name(), merged, tail_of(x.shape()));
-    Tensor next = ctx.tensor(with_batch(shape[0], merged), arithmetic);
+    Tensor next = ctx.tensor(nn::with_leading_axis(shape[0], merged), arithmetic);
     merge(ctx, expanded(sum.view(), next.rank()), expanded(x.view(), next.rank()), next);
     sum = next;
   }
@@ -189,23 +206,50 @@ void Multiply::merge(Context& ctx, ConstView a, ConstView b, View y) const {
   ops::binary_forward(ctx, ops::Binary::multiply, a, b, y);
 }
 
+std::vector<Value> Multiply::forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                                     std::unique_ptr<Saved>* saved) const {
+  const int rank = output_shapes(shapes_of(in), nullptr)[0].rank();
+  auto keep = std::make_unique<MultiplySaved>();
+  std::vector<Value> factors(in.begin(), in.end());
+  bool all_masked = true;
+  for (Value& factor : factors) {
+    keep->steps.push_back(step_mask(factor, rank));
+    const Tensor& steps = keep->steps.back();
+    if (steps.has_value()) {
+      factor.tensor = where(ctx, name(), steps, factor.tensor, 1);
+    } else {
+      all_masked = false;
+    }
+  }
+  std::vector<Value> out =
+      Merging::forward(ctx, factors, mode, saved != nullptr ? &keep->merged : nullptr);
+  if (all_masked) {
+    keep->result = out[0].mask->reshaped(nn::with_appended_axis(out[0].mask->shape(), 1));
+    out[0].tensor = where(ctx, name(), keep->result, out[0].tensor, 0);
+  }
+  if (saved != nullptr) *saved = std::move(keep);
+  return out;
+}
+
 void Multiply::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
                         std::span<View> d_in, Grads& /*grads*/) const {
-  auto& kept = nn::saved_as<MergeSaved>(name(), saved);
+  auto& kept = nn::saved_as<MultiplySaved>(name(), saved);
+  const auto& inputs = nn::saved_as<MergeSaved>(name(), *kept.merged).inputs;
   nn::require_count(name(), "number of output gradients", d_out.size(), 1, 1);
-  nn::require_count(name(), "number of input gradients", d_in.size(), kept.inputs.size(),
-                    kept.inputs.size());
+  nn::require_count(name(), "number of input gradients", d_in.size(), inputs.size(), inputs.size());
   if (!d_out[0].has_value()) return;
   const int rank = d_out[0].rank();
+  Tensor d_y = nn::copied(ctx, d_out[0]);
+  if (kept.result.has_value()) d_y = where(ctx, name(), kept.result, d_y, 0);
   for (std::size_t i = 0; i < d_in.size(); ++i) {
     if (!d_in[i].has_value()) continue;
-    // d_y times all other inputs.
-    Tensor product = nn::copied(ctx, d_out[0]);
-    for (std::size_t j = 0; j < kept.inputs.size(); ++j) {
+    Tensor product = nn::copied(ctx, d_y);  // times all other inputs
+    for (std::size_t j = 0; j < inputs.size(); ++j) {
       if (j == i) continue;
-      const ConstView other = expanded(std::as_const(kept.inputs[j]).view(), rank);
-      ops::binary_forward(ctx, ops::Binary::multiply, product, other, product);
+      ops::binary_forward(ctx, ops::Binary::multiply, product, expanded(inputs[j].view(), rank),
+                          product);
     }
+    if (kept.steps[i].has_value()) product = where(ctx, name(), kept.steps[i], product, 0);
     ops::sum_to(ctx, product, 1, ops::Write::add, expanded(d_in[i], rank));
   }
 }
@@ -222,27 +266,8 @@ ConfigValue Concatenate::get_config() const {
 std::vector<Shape> Concatenate::output_shapes(std::span<const Shape> inputs,
                                               const CallArguments* /*arguments*/) const {
   require_inputs(name(), inputs);
-  const Shape& first = inputs[0];
-  const int axis = nn::positive_axis(name(), config_.axis, first.rank());
-  std::vector<Index> dims(first.begin(), first.end());
-  for (const Shape& shape : inputs.subspan(1)) {
-    bool fits = shape.rank() == first.rank();
-    for (int i = 0; fits && i < first.rank(); ++i) {
-      Index& dim = dims[static_cast<std::size_t>(i)];
-      if (i == axis) {
-        dim = dim < 0 || shape[i] < 0 ? -1 : dim + shape[i];
-      } else {
-        fits = dim < 0 || shape[i] < 0 || dim == shape[i];
-        dim = std::max(dim, shape[i]);
-      }
-    }
-    if (!fits) {
-      detail::throw_shape_error(name(), "inputs",
-                                "equal shapes but for axis " + std::to_string(axis),
-                                first.to_string() + " and " + shape.to_string());
-    }
-  }
-  return {Shape::partial(dims)};
+  const int axis = nn::positive_axis(name(), config_.axis, inputs[0].rank());
+  return {nn::joined_shape(name(), inputs, axis)};
 }
 
 void Concatenate::build(std::span<const Shape> inputs, RandomStream& /*random*/) {

@@ -97,21 +97,7 @@ ConfigValue Reshape::get_config() const {
 
 Shape Reshape::shape_for(const Shape& input) const {
   const Shape from = nn::part_of(input, 1, input.rank());
-  std::vector<Index> dims(target_shape_.begin(), target_shape_.end());
-  const auto open = std::find(dims.begin(), dims.end(), -1);
-  if (from.is_complete()) {
-    Index rest = 1;
-    for (const Index dim : dims) rest *= dim < 0 ? 1 : dim;
-    const bool divides =
-        open == dims.end() ? rest == from.size() : rest != 0 && from.size() % rest == 0;
-    if (!divides) {
-      detail::throw_shape_error(name(), "input", "elements that fill " + target_shape_.to_string(),
-                                from.to_string());
-    }
-    if (open != dims.end()) *open = from.size() / rest;
-  }
-  dims.insert(dims.begin(), input[0]);
-  return Shape::partial(dims);
+  return nn::with_leading_axis(input[0], nn::reshaped_shape(name(), from, target_shape_));
 }
 
 Permute::Permute(const PermuteConfig& config)

@@ -185,7 +185,7 @@ F slope_of(Binary kind, bool second, F a, F b) noexcept {
     case Binary::minimum:
       return mine < other ? F{1} : (mine == other ? F{0.5} : F{0});
     case Binary::mod:
-      return second ? -std::trunc(a / b) : F{1};
+      return second ? -std::floor(a / b) : F{1};
     case Binary::floor_divide:
       return 0;
     case Binary::power:
