@@ -10,7 +10,7 @@ namespace {
 
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
-class SmallLayerGradient : public testing::Test {
+class AroundGradient : public testing::Test {
  protected:
   template <class L, class Config>
   void check(Config config, const std::vector<Shape>& shapes) {
@@ -27,7 +27,7 @@ class SmallLayerGradient : public testing::Test {
   Context ctx_{{.num_threads = 2}};
 };
 
-TEST_F(SmallLayerGradient, Merging) {
+TEST_F(AroundGradient, Merging) {
   check<Add>(AddConfig{}, {{2, 3, 4}, {2, 3, 4}});
   check<Add>(AddConfig{}, {{2, 3, 4}, {2, 1, 4}, {2, 4}, {2, 3, 1}});
   check<Add>(AddConfig{}, {{2, 4}, {2, 3, 4}, {2, 5, 3, 1}});
@@ -40,7 +40,7 @@ TEST_F(SmallLayerGradient, Merging) {
   check<Concatenate>(ConcatenateConfig{.axis = -2}, {{2, 3, 4}, {2, 1, 4}});
 }
 
-TEST_F(SmallLayerGradient, Reshaping) {
+TEST_F(AroundGradient, Reshaping) {
   check<Reshape>(ReshapeConfig{.target_shape = Shape::partial({2, -1})}, {{2, 3, 4}});
   check<Permute>(PermuteConfig{.dims = {2, 1}}, {{2, 3, 4}});
   check<Permute>(PermuteConfig{.dims = {3, 1, 2}}, {{2, 3, 4, 2}});
@@ -48,7 +48,7 @@ TEST_F(SmallLayerGradient, Reshaping) {
   check<Flatten>(FlattenConfig{.data_format = DataFormat::channels_first}, {{2, 3, 4, 2}});
 }
 
-TEST_F(SmallLayerGradient, Pooling) {
+TEST_F(AroundGradient, Pooling) {
   for (const DataFormat format : {DataFormat::channels_last, DataFormat::channels_first}) {
     for (const bool keepdims : {false, true}) {
       check<GlobalAveragePooling1D>(
@@ -59,7 +59,7 @@ TEST_F(SmallLayerGradient, Pooling) {
   }
 }
 
-TEST_F(SmallLayerGradient, MaskedMean) {
+TEST_F(AroundGradient, MaskedMean) {
   GlobalAveragePooling1D layer({.dtype = Dtype::f64});
   const bool steps[] = {true, false, true, true, false, false};
   const Tensor mask = Tensor::from({2, 3}, std::span<const bool>(steps));
@@ -81,9 +81,9 @@ TEST_F(SmallLayerGradient, MaskedMean) {
   }
 }
 
-TEST_F(SmallLayerGradient, Masking) { check<Masking>(MaskingConfig{}, {{2, 3, 4}}); }
+TEST_F(AroundGradient, Masking) { check<Masking>(MaskingConfig{}, {{2, 3, 4}}); }
 
-TEST_F(SmallLayerGradient, Normalization) {
+TEST_F(AroundGradient, Normalization) {
   for (const std::vector<Index>& axis :
        std::vector<std::vector<Index>>{{-1}, {1}, {1, 2}, {2, 1}, {-1, 1}, {0, 2}}) {
     for (const bool rms_scaling : {false, true}) {
