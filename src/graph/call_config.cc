@@ -13,6 +13,7 @@ namespace {
 constexpr std::string_view kMergingLayers[] = {"Add",     "Average", "Concatenate", "Dot",
                                                "Maximum", "Minimum", "Multiply",    "Subtract"};
 constexpr std::string_view kListAttention[] = {"AdditiveAttention", "Attention"};
+constexpr std::string_view kListOperations[] = {"Concatenate", "Stack"};
 constexpr std::string_view kMaskSuffix = "_mask";
 
 bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
@@ -50,6 +51,7 @@ ConfigValue operation_call(const Graph& graph, const Step& step) {
   for (const auto& [key, value] : keywords.as_object("keywords")) {
     if (key != "args") others.emplace_back(key, value);
   }
+  if (takes_list(step.layer())) args = ConfigValue::List{ConfigValue(std::move(args))};
   return ConfigValue::Object{{"args", args}, {"kwargs", others}};
 }
 
@@ -75,6 +77,7 @@ void add_operand(const Graph& graph, const Step& step, std::size_t i, Arguments&
 }  // namespace
 
 bool takes_list(const Layer& layer) {
+  if (is_operation(layer)) return is_one_of(kListOperations, layer.class_name());
   return is_one_of(kMergingLayers, layer.class_name()) ||
          is_one_of(kListAttention, layer.class_name());
 }
@@ -153,7 +156,7 @@ class CallReader {
   CallReader(const Layer& layer, const FindSymbol& find) : layer_(layer), find_(find) {}
 
   void read_positional(const ConfigValue& value) {
-    if (value.is_list() && !is_operation(layer_)) return read_list(value);
+    if (value.is_list() && (!is_operation(layer_) || takes_list(layer_))) return read_list(value);
     literals_.push_back(is_tensor(value) ? ConfigValue() : value);
     if (is_tensor(value)) {
       operands_.push_back(operand_from(value, find_));
@@ -191,6 +194,7 @@ class CallReader {
         throw_config_error(layer_.name(), "call", "tensors in a list", value.to_string());
       }
       operands_.push_back(operand_from(value, find_));
+      literals_.emplace_back();
     }
   }
 
