@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
+#include "grouphead/model_json.h"
 #include "grouphead/serialization.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -15,8 +17,7 @@
 namespace grouphead {
 namespace {
 
-using testing::HasSubstr;
-using testing_support::error_of;
+using testing_support::same_bits;
 
 const std::string kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_operations/";
 
@@ -141,6 +142,23 @@ TEST(KerasOperations, EnvelopesAreKeras) {
             R"({"module": "keras.src.ops.numpy", "class_name": "NotEqual", "config": )"
             R"({"name": "ne"}, "registered_name": "NotEqual"})");
   EXPECT_EQ(layer_from_config(envelope)->class_name(), "NotEqual");
+}
+
+// model.json is what Keras writes for y = concatenate([a, b], axis=1) and
+// where(stack([a, b], axis=1) > 0.5, 1.0, 2 * expand_dims(y[:, 1:3], 1)).
+TEST(KerasOperations, StandInModels) {
+  const std::string text = io::read_file(kFolder + "model.json");
+  const std::shared_ptr<Model> model = model_from_json(text);
+  Context ctx;
+  const std::vector<Tensor> out =
+      (*model)(ctx, std::map<std::string, Tensor>{{"a", Tensor::from({1, 2}, {0.25F, 1})},
+                                                  {"b", Tensor::from({1, 2}, {2, -3})}});
+  ASSERT_EQ(out.size(), 2U);
+  EXPECT_TRUE(same_bits(out[0], Tensor::from({1, 4}, {0.25F, 1, 2, -3})));
+  EXPECT_TRUE(same_bits(out[1], Tensor::from({1, 2, 2}, {2, 1, 1, 4})));
+  const ConfigValue written = io::parse_json(to_json(*model), "model");
+  const ConfigValue read = io::parse_json(text, "model");
+  EXPECT_EQ(written["config"]["layers"].to_string(), read["config"]["layers"].to_string());
 }
 
 }  // namespace

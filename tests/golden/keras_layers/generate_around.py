@@ -379,6 +379,11 @@ def main():
     folder = HERE.parent / "keras_operations"
     write(folder / "cases.json", "cases", [document for document, _ in operations])
     save(folder / "tensors.safetensors", {k: v for _, tensors in operations for k, v in tensors.items()})
+    a, b = keras.Input((2,), name="a"), keras.Input((2,), name="b")
+    y = ops.concatenate([a, b], axis=1)
+    z = ops.where(ops.stack([a, b], axis=1) > 0.5, 1.0, 2 * ops.expand_dims(y[:, 1:3], 1))
+    model = keras.Model([a, b], [y, z], name="m")
+    (folder / "model.json").write_text(json.dumps(json.loads(model.to_json()), indent=1) + "\n")
     print(len(made), "layer cases,", len(operations), "operation cases")
 
 
