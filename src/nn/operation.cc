@@ -1,7 +1,5 @@
 #include "nn/operation.h"
 
-#include <limits>
-
 #include "core/check.h"
 #include "grouphead/serialization.h"
 #include "nn/layer_checks.h"
@@ -11,8 +9,6 @@
 namespace grouphead {
 namespace nn {
 namespace {
-
-constexpr std::string_view kPlaces[] = {"x1", "x2", "x3"};
 
 // "dtype_policy" is ours, Keras's configurations have none.
 DtypePolicy policy_from(const ConfigValue& config) {

@@ -209,8 +209,9 @@ void add_gradient(Context& ctx, Binary kind, const ConstView& a, const ConstView
   with_float_type(kName, "d_y", d_y, [&](auto zero) {
     using F = decltype(zero);
     with_kind(kind, [&](auto constant) {
-      constexpr Binary kKind = decltype(constant)::value;
-      map_two<F, F>(ctx, a, b, slopes, [](F x1, F x2) { return slope_of(kKind, Second, x1, x2); });
+      using Kind = decltype(constant);
+      map_two<F, F>(ctx, a, b, slopes,
+                    [](F x1, F x2) { return slope_of(Kind::value, Second, x1, x2); });
     });
     map_two<F, F>(ctx, slopes, d_y, slopes, [](F slope, F gradient) { return slope * gradient; });
   });
@@ -334,8 +335,8 @@ void binary_forward(Context& ctx, Binary kind, ConstView a, ConstView b, View y)
     using T = decltype(zero);
     if constexpr (!std::is_same_v<T, bool>) {
       with_kind(kind, [&](auto constant) {
-        constexpr Binary kKind = decltype(constant)::value;
-        map_two<T, T>(ctx, a, b, y, [](T x1, T x2) { return value_of(kKind, x1, x2); });
+        using Kind = decltype(constant);
+        map_two<T, T>(ctx, a, b, y, [](T x1, T x2) { return value_of(Kind::value, x1, x2); });
       });
     }
   });
