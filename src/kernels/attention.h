@@ -87,15 +87,18 @@ struct AttentionProblem {
 
   Index group() const noexcept { return Hq / Hkv; }
   Index rows() const noexcept { return T * group(); }
-  /// By causality and window alone packed row r sees the keys [begin(r), limit(r)), perhaps none;
-  /// both ascend in r.
-  Index begin(Index r) const noexcept {
-    return window > 0 ? max(0, min(S, r / group() + causal_offset - window + 1)) : 0;
+  /// By causality and window alone query t sees the keys [begin_at(t), limit_at(t)), perhaps none;
+  /// both ascend in t.
+  Index begin_at(Index t) const noexcept {
+    return window > 0 ? max(0, min(S, t + causal_offset - window + 1)) : 0;
   }
-  Index limit(Index r) const noexcept {
+  Index limit_at(Index t) const noexcept {
     if (!causal && window == 0) return S;
-    return max(0, min(S, r / group() + causal_offset + (causal ? 1 : window)));
+    return max(0, min(S, t + causal_offset + (causal ? 1 : window)));
   }
+  /// The same of packed row r.
+  Index begin(Index r) const noexcept { return begin_at(r / group()); }
+  Index limit(Index r) const noexcept { return limit_at(r / group()); }
   /// First element of packed row r of head n.
   template <class E>
   E* row(const Heads<E>& x, Index b, Index n, Index r) const noexcept {

@@ -215,6 +215,7 @@ static HWY_NOINLINE void gradient_strip_with_options(const GradientScratch& w,
                                                      const AttentionGradients<float>& g, Index b,
                                                      const RowPlace* places, const Sight& sight,
                                                      Index row, Index first_key) {
+  prefetch_bias(p, b, places + row, first_key, sight);
   segment_products(sight, w.q + row * w.dp, w.dp, w.k_panels, p.D, w.probs + row * kProbRow,
                    kProbRow, w.unused);
   segment_products(sight, w.d_out + row * w.dvp, w.dvp, w.v_panels, p.Dv,

@@ -219,6 +219,10 @@ static HWY_INLINE float mask_row(const Sight& sight, const RowLogits& logits_of,
     fill(x + begin / kFour * kFour, begin % kFour, kMasked);
     for (Index c = begin; c < end; c += kLanes) {
       Vector logit = hn::LoadU(kFloats, x + c);
+      if (logits_of.are_products(c)) {
+        top = hn::Max(top, logit);
+        continue;
+      }
       logits_of(c, logit);
       top = hn::Max(top, logit);
       hn::StoreU(logit, kFloats, x + c);
@@ -276,6 +280,7 @@ static HWY_NOINLINE void attend_strip_with_options(const ForwardScratch& w,
                                                    Index strip, Index first_key,
                                                    const float* panels, const float* values) {
   const Index row = strip * kStripRows;
+  prefetch_bias(p, b, rows, first_key, sight);
   segment_products(sight, w.q + row * w.q_row, w.q_row, panels, p.D, w.logits, kLogitRow, w.maxima);
   HWY_ALIGN float keep[16] = {};
   float here[kStripRows];

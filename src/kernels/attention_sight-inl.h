@@ -35,14 +35,17 @@ struct RowPlace {
 static inline void find_places(const AttentionProblem<float>& p, Index bn, Index first, Index count,
                                RowPlace* to) {
   const Index b = bn / p.Hkv;
+  const Index head = bn % p.Hkv * p.group();
+  Index g = first % p.group();
+  Index t = first / p.group();
   for (Index i = 0; i < count; ++i) {
-    const Index r = min(first + i, p.rows() - 1);
-    RowPlace& row = to[i];
-    row = {bn % p.Hkv * p.group() + r % p.group(), r / p.group(), p.begin(r), p.limit(r), false};
-    if (p.blind.data == nullptr || *p.blind.row(b, row.h, row.t) == 0) continue;
-    row.begin = 0;
-    row.limit = p.S;
-    row.blind = true;
+    to[i] = {head + g, t, p.begin_at(t), p.limit_at(t), false};
+    if (p.blind.data != nullptr && *p.blind.row(b, head + g, t) != 0) {
+      to[i] = {head + g, t, 0, p.S, true};
+    }
+    if (first + i + 1 >= p.rows() || ++g < p.group()) continue;
+    g = 0;
+    ++t;
   }
 }
 
@@ -68,6 +71,7 @@ struct Sight {
   Index begins[kStripRows];              // of what causality and window let the rows see
   Index limits[kStripRows];              //
   const std::uint8_t* seen[kStripRows];  // 255 for a key that the row sees, else 0
+  unsigned partly = 0;                   // a bit for each kSightKeys keys: not all rows see all
   Index num_segments = 0;                // outside of them no row sees anything
   Segment segments[kMostTileKeys / kSightKeys];
 };
@@ -94,14 +98,21 @@ static HWY_INLINE hn::Vec<Bytes> interval(Index c, Index begin, Index end) {
   return hn::AndNot(up_to(begin), up_to(end));
 }
 
-// Notes the keys [lo, hi) that row i sees; a bit for each kSightKeys keys of which it sees any.
-static HWY_INLINE unsigned look_along(const AttentionProblem<float>& p, Index b,
-                                      const RowPlace& row, Index first_key, Index lo, Index hi,
-                                      Index begin, Index limit, std::uint8_t* seen) {
-  const Index masks = row.blind ? 0 : p.num_masks;
+// A bit for each kSightKeys keys of a tile: of which a row sees any, and of which it sees all.
+struct SeenBlocks {
   unsigned some = 0;
+  unsigned all = 0;
+};
+
+// Notes the keys [lo, hi) that a row sees.
+static HWY_INLINE SeenBlocks look_along(const AttentionProblem<float>& p, Index b,
+                                        const RowPlace& row, Index first_key, Index lo, Index hi,
+                                        Index begin, Index limit, std::uint8_t* seen) {
+  const Index masks = row.blind ? 0 : p.num_masks;
+  SeenBlocks found;
   for (Index block = lo; block < hi; block += kSightKeys) {
     auto any = hn::Zero(kBytes);
+    auto every = hn::Set(kBytes, 255);
     for (Index c = block; c < block + kSightKeys; c += kByteLanes) {
       auto here = interval(c, begin, limit);
       for (Index i = 0; i < masks; ++i) {
@@ -113,11 +124,13 @@ static HWY_INLINE unsigned look_along(const AttentionProblem<float>& p, Index b,
       }
       hn::StoreU(here, kBytes, seen + c);
       any = hn::Or(any, here);
+      every = hn::And(every, here);
     }
-    const bool none = hn::AllTrue(kBytes, hn::Eq(any, hn::Zero(kBytes)));
-    if (!none) some |= 1U << block / kSightKeys;
+    const unsigned bit = 1U << block / kSightKeys;
+    if (!hn::AllTrue(kBytes, hn::Eq(any, hn::Zero(kBytes)))) found.some |= bit;
+    if (hn::AllTrue(kBytes, hn::Eq(every, hn::Set(kBytes, 255)))) found.all |= bit;
   }
-  return some;
+  return found;
 }
 
 // Whether two rows of a strip see the same keys.
@@ -149,18 +162,22 @@ static HWY_NOINLINE void look(const AttentionProblem<float>& p, Index b, const R
   if (begin >= end) return;
   const Index lo = begin / kSightKeys * kSightKeys;
   const Index hi = round_up(end, kSightKeys);
-  unsigned some = 0;
+  SeenBlocks seen_blocks{0, ~0U};
   for (int i = 0; i < kStripRows; ++i) {
     if (i > 0 && see_alike(p, rows[i - 1], rows[i])) {
       sight.seen[i] = sight.seen[i - 1];
       continue;
     }
     std::uint8_t* seen = memory.seen + i * kMostTileKeys;
-    some |= look_along(p, b, rows[i], first_key, lo, hi, sight.begins[i], sight.limits[i], seen);
+    const SeenBlocks found =
+        look_along(p, b, rows[i], first_key, lo, hi, sight.begins[i], sight.limits[i], seen);
+    seen_blocks.some |= found.some;
+    seen_blocks.all &= found.all;
     sight.seen[i] = seen;
   }
+  sight.partly = ~seen_blocks.all;
   for (Index j = lo; j < hi; j += kSightKeys) {
-    if ((some >> j / kSightKeys & 1) == 0) continue;
+    if ((seen_blocks.some >> j / kSightKeys & 1) == 0) continue;
     const Index from = max(j, begin / kPanelKeys * kPanelKeys);
     const Index to = min(j + kSightKeys, end);
     if (sight.num_segments > 0 && sight.segments[sight.num_segments - 1].end == from) {
@@ -197,16 +214,34 @@ static HWY_INLINE const float* row_part(const float* row, Index stride, Index be
   return buffer;
 }
 
+// Asks early for the bias of a strip: it comes from memory, once.
+static HWY_INLINE void prefetch_bias(const AttentionProblem<float>& p, Index b,
+                                     const RowPlace* rows, Index first_key, const Sight& sight) {
+  if (p.bias.data == nullptr || p.bias.key != 1) return;
+  for (int i = 0; i < kStripRows; ++i) {
+    const float* row = p.bias.row(b, rows[i].h, rows[i].t) + first_key;
+    for (Index n = 0; n < sight.num_segments; ++n) {
+      for (Index c = sight.segments[n].begin; c < sight.segments[n].end; c += 16) {
+        __builtin_prefetch(row + c, 0, 2);
+      }
+    }
+  }
+}
+
 // Logits of one row from its products, key by key.
 struct RowLogits {
   RowLogits(const AttentionProblem<float>& p, Index b, const RowPlace& row, Index first_key,
             const Sight& sight, int i, const StripMemory& memory)
-      : seen_(sight.seen[i]), blind_(row.blind) {
+      : seen_(sight.seen[i]),
+        partly_(p.bias.data != nullptr || row.blind ? ~0U : sight.partly),
+        blind_(row.blind) {
     if (p.bias.data == nullptr || blind_ || sight.num_segments == 0) return;
     bias_ = row_part(p.bias.row(b, row.h, row.t) + first_key * p.bias.key, p.bias.key,
                      sight.segments[0].begin, sight.segments[sight.num_segments - 1].end,
                      p.S - first_key, memory.bias);
   }
+  // Whether the products of a vector of keys from c on are the logits.
+  HWY_INLINE bool are_products(Index c) const { return (partly_ >> c / kSightKeys & 1) == 0; }
   // What the row does not see of the keys from c on; `x`: their products, then logits in base 2.
   HWY_INLINE hn::Mask<Floats> operator()(Index c, Vector& x) const {
     const hn::Rebind<std::int8_t, Floats> bytes;
@@ -226,6 +261,7 @@ struct RowLogits {
 
  private:
   const std::uint8_t* seen_;
+  unsigned partly_;
   const float* bias_ = nullptr;
   bool blind_;
 };

@@ -33,9 +33,8 @@ void check_grid(std::string_view operation, std::string_view operand, ConstView 
 
 template <class F>
 bool is_blind(const AttentionProblem<F>& p, Index b, Index h, Index t) noexcept {
-  const Index row = t * p.group();
-  const Index limit = p.limit(row);
-  for (Index s = p.begin(row); s < limit; ++s) {
+  const Index limit = p.limit_at(t);
+  for (Index s = p.begin_at(t); s < limit; ++s) {
     bool seen = true;
     for (Index i = 0; seen && i < p.num_masks; ++i) {
       seen = p.masks[i].row(b, h, t)[s * p.masks[i].key] != 0;
