@@ -176,10 +176,17 @@ static HWY_NOINLINE void look(const AttentionProblem<float>& p, Index b, const R
     sight.seen[i] = seen;
   }
   sight.partly = ~seen_blocks.all;
+  // A block of keys that no row sees at its ends is trimmed there: keys behind a length, above all.
+  const auto is_seen = [&](Index key) {
+    bool seen = false;
+    for (int i = 0; i < kStripRows; ++i) seen = seen || sight.seen[i][key] != 0;
+    return seen;
+  };
   for (Index j = lo; j < hi; j += kSightKeys) {
     if ((seen_blocks.some >> j / kSightKeys & 1) == 0) continue;
     const Index from = max(j, begin / kPanelKeys * kPanelKeys);
-    const Index to = min(j + kSightKeys, end);
+    Index to = min(j + kSightKeys, end);
+    while (to > from + 1 && !is_seen(to - 1)) --to;
     if (sight.num_segments > 0 && sight.segments[sight.num_segments - 1].end == from) {
       sight.segments[sight.num_segments - 1].end = to;
     } else {
