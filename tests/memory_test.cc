@@ -1,6 +1,6 @@
 // Workspaces of long sequences.
 
-#include "attention_support.h"
+#include "attention_options_support.h"
 
 namespace grouphead {
 namespace {
@@ -9,6 +9,9 @@ using testing_support::AttentionCase;
 using testing_support::AttentionInputs;
 using testing_support::AttentionResults;
 using testing_support::make_inputs;
+using testing_support::make_operands;
+using testing_support::OptionCase;
+using testing_support::OptionOperands;
 using testing_support::run_backward;
 using testing_support::run_forward;
 
@@ -56,6 +59,35 @@ TEST(AttentionMemory, BackwardWorkspaceGrowsWithTheLengthAlone) {
       run_backward(ctx, c, in, r);
     });
     EXPECT_LE(peaks[i], 64 * kMebibyte);
+  }
+  EXPECT_LE(static_cast<double>(peaks[1]), 2.2 * static_cast<double>(peaks[0]));
+}
+
+// Masks, a window, a bias and dropout; the arrays with T x S elements are the caller's.
+TEST(AttentionMemory, OptionsKeepTheWorkspaceGrowingWithTheLengthAlone) {
+  Index peaks[2];
+  for (const Index i : {0, 1}) {
+    const Index length = kLength / 4 << i;
+    const OptionCase c{.base = {1, length, length, 4, 2, 64, 64, true, 0},
+                       .window = length / 2,
+                       .mask = {1, 1, length, length},
+                       .bias = {1, 1, length, length},
+                       .key_mask = true,
+                       .query_mask = true,
+                       .masked_rows = ops::MaskedRows::uniform,
+                       .dropout_rate = 0.1};
+    const OptionOperands o = make_operands(c, Dtype::f32);
+    const AttentionInputs& in = o.in;
+    Tensor out(in.d_out.shape()), lse({1, 4, length}), d_bias(c.bias);
+    Tensor d_q(in.q.shape()), d_k(in.k.shape()), d_v(in.v.shape());
+    Context ctx({.num_threads = 2});
+    peaks[i] = peak_of(ctx, [&] {
+      ops::attention_forward(ctx, in.q, in.k, in.v, o.options, out, lse);
+      ops::attention_backward(
+          ctx, in.q, in.k, in.v, out, lse, o.options,
+          {.d_out = in.d_out, .d_q = d_q, .d_k = d_k, .d_v = d_v, .d_bias = d_bias});
+    });
+    EXPECT_LE(peaks[i], 16 * kMebibyte);
   }
   EXPECT_LE(static_cast<double>(peaks[1]), 2.2 * static_cast<double>(peaks[0]));
 }

@@ -285,17 +285,23 @@ static HWY_INLINE const float* kept_factors(const ProbabilityDropout<float>& dro
   const KeepRule& rule = dropout.rule;
   if (rule.threefry) {
     const ThreefryKey key(rule.seed, rule.draw);
-    for (Index i = 0; i < count; i += kLanes) {
-      store(hn::Not(threefry_vector(key, element + static_cast<std::uint64_t>(i))), i);
+    for (Index i = 0; i < count; i += 4 * kLanes) {
+      VU32 bits[4];
+      threefry_groups(key, element + static_cast<std::uint64_t>(i), bits);
+      HWY_UNROLL(4)
+      for (int n = 0; n < 4; ++n) store(hn::Not(bits[n]), i + n * kLanes);
     }
     return to;
   }
   const auto skipped = static_cast<Index>(element % 4);
   std::uint64_t block = element / 4;
-  for (Index i = 0; i < skipped + count; i += 2 * kLanes, block += kPhiloxBlocks) {
-    const PhiloxVectors words = philox_vectors(rule.seed, rule.draw, block);
-    store(words.first, i);
-    store(words.second, i + kLanes);
+  for (Index i = 0; i < skipped + count; i += 4 * kLanes, block += 2 * kPhiloxBlocks) {
+    PhiloxVectors words[2];
+    philox_groups(rule.seed, rule.draw, block, words);
+    store(words[0].first, i);
+    store(words[0].second, i + kLanes);
+    store(words[1].first, i + 2 * kLanes);
+    store(words[1].second, i + 3 * kLanes);
   }
   return to + skipped;
 }
