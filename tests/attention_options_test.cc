@@ -235,6 +235,89 @@ TEST(AttentionOptions, NothingToDoIsNoWork) {
   }
 }
 
+double element_sum(const Tensor& x, const Tensor& weights) {
+  double sum = 0;
+  for (Index i = 0; i < x.size(); ++i) sum += x.data<double>()[i] * weights.data<double>()[i];
+  return sum;
+}
+
+// Of sum out d_out + sum scores d_scores. Differences of fourth order with h = 2^-9: their error is
+// h^4 / 30 times a fifth derivative, below 100 here, plus 1.5 u |L| / h.
+void expect_differences(Context& ctx, const OptionOperands& o, const Tensor& gradient,
+                        double* values, const std::string& what) {
+  constexpr double kStep = 0x1p-9;
+  const double bound = kStep * kStep * kStep * kStep / 30 * 100 + 1.5 * 0x1p-53 * 100 / kStep;
+  for (Index i = 0; i < gradient.size(); ++i) {
+    const double here = values[i];
+    const auto loss_at = [&](double x) {
+      values[i] = here + x;
+      const OptionResults r = run_options(ctx, o);
+      return element_sum(r.out, o.in.d_out) + element_sum(r.scores, o.d_scores);
+    };
+    const double want =
+        (8 * (loss_at(kStep) - loss_at(-kStep)) - (loss_at(2 * kStep) - loss_at(-2 * kStep))) /
+        (12 * kStep);
+    values[i] = here;
+    EXPECT_NEAR(gradient.data<double>()[i], want, bound) << what << "[" << i << "]";
+  }
+}
+
+TEST(AttentionOptions, DoublesAgreeWithCentralDifferences) {
+  const AttentionCase base{2, 3, 6, 4, 2, 3, 2};
+  const AttentionCase causal{1, 6, 5, 2, 1, 2, 3, true, -1};
+  constexpr auto kUniform = ops::MaskedRows::uniform;
+  for (const OptionCase& c :
+       {OptionCase{.base = base, .mask = {2, 1, 3, 6}, .bias = {2, 4, 3, 6}, .d_scores = true},
+        OptionCase{.base = base,
+        .mask = {1, 4, 3, 1},
+        .bias = {1, 1, 3, 6},
+        .masked_rows = kUniform,
+        .dropout_rate = 0.4,
+        .d_scores = true},
+        OptionCase{.base = base, .bias = {1, 4, 1, 1}, .key_mask = true, .d_scores = true},
+        OptionCase{.base = causal,
+        .window = 3,
+        .bias = {1, 2, 1, 5},
+        .query_mask = true,
+        .masked_rows = kUniform,
+        .dropout_rate = 0.3,
+        .algorithm = RandomAlgorithm::threefry,
+        .d_scores = true}}) {
+    OptionOperands o = make_operands(c, Dtype::f64);
+    Context ctx({.num_threads = 1});
+    const OptionResults got = run_options(ctx, o);
+    const std::string what = " of " + c.to_string();
+    expect_differences(ctx, o, got.d_q, o.in.q.data<double>(), "d_q" + what);
+    expect_differences(ctx, o, got.d_k, o.in.k.data<double>(), "d_k" + what);
+    expect_differences(ctx, o, got.d_v, o.in.v.data<double>(), "d_v" + what);
+    expect_differences(ctx, o, got.d_bias, o.bias.data<double>(), "d_bias" + what);
+  }
+}
+
+TEST(AttentionOptions, ACacheKnowsCausalityAlone) {
+  Context ctx({.num_threads = 1});
+  const Tensor q({1, 1, 2, 8});
+  Tensor keys({1, 1, 1, 8, 16}), values({1, 1, 16, 16}), out({1, 1, 2, 8});
+  const auto call = [&](const ops::AttentionOptions& options) {
+    return testing_support::error_of<ConfigError>([&] {
+      ops::attention_cached(ctx, q, {keys, values}, 3, options, out);
+    });
+  };
+  const auto refusal = [](const std::string& name) {
+    return "[attention_cached] " + name + ": expected nothing, with a cache, got a value";
+  };
+  const Tensor mask = Tensor::zeros({1, 1, 1, 3}, Dtype::u8), bias({1, 1, 1, 3});
+  const Tensor keys_seen = Tensor::zeros({1, 3}, Dtype::u8);
+  EXPECT_EQ(call({.causal = true, .causal_offset = 2}), "no error");
+  EXPECT_EQ(call({.window = 3}), refusal("window"));
+  EXPECT_EQ(call({.mask = mask}), refusal("mask"));
+  EXPECT_EQ(call({.key_mask = keys_seen}), refusal("key_mask"));
+  EXPECT_EQ(call({.query_mask = keys_seen}), refusal("query_mask"));
+  EXPECT_EQ(call({.bias = bias}), refusal("bias"));
+  EXPECT_EQ(call({.masked_rows = ops::MaskedRows::uniform}), refusal("masked_rows"));
+  EXPECT_EQ(call({.dropout_rate = 0.1}), refusal("dropout_rate"));
+}
+
 TEST(AttentionOptions, BadOptionsAreNamed) {
   Context ctx({.num_threads = 1});
   const Tensor q({2, 3, 4, 8}), k({2, 5, 2, 8}), v({2, 5, 2, 6});
