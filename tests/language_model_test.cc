@@ -87,6 +87,32 @@ TEST(LanguageModel, StepsGiveTheLogitsOfTheFullRun) {
   }
 }
 
+TEST(LanguageModel, AttentionScoresAreCausalSharesForEachLayerAndHead) {
+  Context ctx;
+  const LanguageModel model(small_model());
+  Tensor tokens({2, 9}, Dtype::i32);
+  for (Index i = 0; i < tokens.size(); ++i) {
+    tokens.data<std::int32_t>()[i] = static_cast<std::int32_t>(i * 7 % kVocabulary);
+  }
+  const std::vector<Tensor> scores = model.attention_scores(ctx, tokens);
+  ASSERT_EQ(scores.size(), 3U);
+  for (const Tensor& layer : scores) {
+    ASSERT_EQ(layer.shape(), Shape({2, 4, 9, 9}));
+    const float* row = layer.data<float>();
+    for (Index r = 0; r < 2 * 4 * 9; ++r, row += 9) {
+      const Index position = r % 9;
+      double sum = 0;
+      for (Index j = 0; j < 9; ++j) {
+        if (j > position) {
+          EXPECT_EQ(row[j], 0);
+        }
+        sum += row[j];
+      }
+      EXPECT_NEAR(sum, 1, 1e-6);
+    }
+  }
+}
+
 TEST(LanguageModel, ATruncatedCacheGoesOnFromThere) {
   Context ctx;
   const LanguageModel model(small_model());

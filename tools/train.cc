@@ -147,6 +147,20 @@ std::string sample_of(Context& ctx, const LanguageModel& model, std::uint64_t se
   return text;
 }
 
+// The beginning of the held-out text, short enough that a map shows single bytes.
+void show_attention(Context& ctx, const Trainer& trainer, report::TrainingRun& page) {
+  const Index length = std::min<Index>(64, trainer.config().sequence_length);
+  Tensor window({1, trainer.config().sequence_length}, Dtype::i32);
+  Tensor labels(window.shape(), Dtype::i32);
+  trainer.text().validation_batch(0, 1, window, labels);
+  Tensor tokens({1, length}, Dtype::i32);
+  copy(window.view().slice(1, 0, length), tokens);
+  for (Index i = 0; i < length; ++i) {
+    page.attended += static_cast<char>(tokens.data<std::int32_t>()[i]);
+  }
+  page.attention_scores = trainer.model().attention_scores(ctx, tokens);
+}
+
 void write_report(Context& ctx, const Run& run) {
   const TrainerConfig& config = run.trainer.config();
   report::TrainingRun page;
@@ -167,6 +181,7 @@ void write_report(Context& ctx, const Run& run) {
   page.tokens_per_second = run.tokens_per_second();
   page.seconds = run.training_seconds;
   page.sample = sample_of(ctx, run.trainer.model(), config.seed);
+  show_attention(ctx, run.trainer, page);
   io::write_file(run.folder / "report.html", report::training_report_html(page));
 }
 

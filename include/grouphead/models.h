@@ -139,6 +139,8 @@ class LanguageModel final : public Layer {
 
   const LanguageModelConfig& config() const noexcept { return config_; }
   KvCache make_cache(Context& ctx, Index batch, Index capacity) const;
+  /// What each layer's heads attend to: one tensor [B, Hq, T, T] per layer.
+  std::vector<Tensor> attention_scores(Context& ctx, const Tensor& tokens) const;
   /// Appends tokens [B, T] to the cache; writes the last position's logits [B, V].
   /// No allocation of ours once warm. After an error the cache holds what it held before.
   void step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const;

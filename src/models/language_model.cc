@@ -83,6 +83,13 @@ KvCache LanguageModel::make_cache(Context& ctx, Index batch, Index capacity) con
   return {ctx, cache_config(config_.transformer, batch, capacity)};
 }
 
+std::vector<Tensor> LanguageModel::attention_scores(Context& ctx, const Tensor& tokens) const {
+  detail::require_dense(kLayer, "tokens", tokens, {-1, -1}, Dtype::i32);
+  std::vector<Tensor> scores;
+  stack_->run(ctx, (*embedding_)(ctx, tokens), {.scores = &scores});
+  return scores;
+}
+
 void LanguageModel::step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const {
   detail::require_dense(kLayer, "tokens", tokens, {cache.config().batch, -1}, Dtype::i32);
   detail::require_dense(kLayer, "logits", logits, {tokens.dim(0), config_.vocab_size}, dtype());

@@ -27,6 +27,7 @@ struct StackCall {
   Positions positions = Positions::all;
   KvCache* cache = nullptr;                 ///< x continues what it holds; not with `saved`
   std::unique_ptr<Saved>* saved = nullptr;  ///< null: inference, no allocation once warm
+  std::vector<Tensor>* scores = nullptr;    ///< gets each block's [B, Hq, T, T]; not with `cache`
 };
 
 /// x [B, T, M] through L pre-norm blocks and the last norm, as models.h says. Parameters are

@@ -92,6 +92,16 @@ Tensor TransformerBlock::last_position(Context& ctx, const Tensor& x) const {
   return last;
 }
 
+Tensor TransformerBlock::attend(Context& ctx, const Tensor& x, const StackCall& call, Index layer,
+                                std::unique_ptr<Saved>* saved) const {
+  if (call.cache != nullptr) return attn_.apply_cached(ctx, x, *call.cache, layer);
+  const AttentionInputs inputs{.query = x, .value = x};
+  if (call.scores == nullptr) return attn_(ctx, inputs, saved);
+  AttentionOutput both = attn_.with_scores(ctx, inputs, saved);
+  call.scores->push_back(std::move(both.scores));
+  return std::move(both.output);
+}
+
 Tensor TransformerBlock::run(Context& ctx, const Tensor& x, const StackCall& call, Index layer,
                              BlockSaved* saved) const {
   BlockSaved unused;
@@ -102,8 +112,7 @@ Tensor TransformerBlock::run(Context& ctx, const Tensor& x, const StackCall& cal
   keep.length = x.dim(1);
 
   Tensor n = attn_norm_(ctx, x, kept(keep.attn_norm));
-  Tensor y = call.cache != nullptr ? attn_.apply_cached(ctx, n, *call.cache, layer)
-                                   : attn_(ctx, {.query = n, .value = n}, kept(keep.attn));
+  Tensor y = attend(ctx, n, call, layer, kept(keep.attn));
   Tensor residual = x;
   if (call.positions == Positions::last) {
     y = last_position(ctx, y);

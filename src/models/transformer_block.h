@@ -31,6 +31,8 @@ class TransformerBlock {
   void backward(Context& ctx, BlockSaved& saved, Tensor& d, Grads& grads) const;
 
  private:
+  Tensor attend(Context& ctx, const Tensor& x, const StackCall& call, Index layer,
+                std::unique_ptr<Saved>* saved) const;
   Tensor last_position(Context& ctx, const Tensor& x) const;
 
   std::string name_;
