@@ -5,9 +5,8 @@
 #include <vector>
 
 #include "check/keras_case.h"
-#include "grouphead/losses.h"
+#include "grouphead/fit.h"
 #include "grouphead/model.h"
-#include "grouphead/optimizers.h"
 
 namespace grouphead::check {
 namespace {
@@ -31,49 +30,22 @@ std::shared_ptr<Model> model_of(const KerasCase& each) {
   return model;
 }
 
-/// The model, and what makes its steps.
+/// The model, compiled with the case's optimizer and loss.
 class Training {
  public:
   explicit Training(KerasCase& each)
       : each_(each),
         model_(model_of(each)),
-        parameters_(model_->parameters()),
-        loss_(each["training_loss"]),
-        optimizer_(Optimizer::from_config(each["optimizer"])) {
-    optimizer_->build(parameters_);
-  }
+        compiled_(*model_, {.optimizer = each["optimizer"], .loss = {Loss(each["training_loss"])}}),
+        batch_{.x = {each.tensor(each["call"]["x"].as_string("call.x"))},
+               .y = {each.tensor(each["call"]["y"].as_string("call.y"))}} {}
 
   /// One step with the whole of the data; returns the loss before it.
-  double step() {
-    Context& ctx = each_.ctx();
-    const Value x{each_.tensor(each_["call"]["x"].as_string("call.x")), {}};
-    const Tensor& y = each_.tensor(each_["call"]["y"].as_string("call.y"));
-    LossSink penalties;
-    Mode mode;
-    mode.training = each_["call"]["training"].as_bool("call.training");
-    mode.losses = &penalties;
-    std::unique_ptr<Saved> saved;
-    const std::vector<Value> out = model_->call(ctx, std::span(&x, 1), mode, &saved);
-    LossOperands operands{.target = y, .prediction = out.at(0).tensor};
-    if (out[0].mask) operands.mask = out[0].mask->view();
-    const LossResult loss = loss_->value_and_gradient(ctx, operands, optimizer_->loss_scale());
-
-    Grads grads(ctx, parameters_);
-    const ConstView d_out = loss.d_prediction;
-    View d_in;
-    model_->call_backward(ctx, *saved, std::span(&d_out, 1), std::span(&d_in, 1), grads);
-    add_weight_penalties(ctx, parameters_, &penalties, &grads);
-    optimizer_->step(ctx, grads);
-
-    double sum = loss.value;
-    for (const double penalty : penalties.losses()) sum += penalty;
-    return sum;
-  }
-
-  void finalize() { optimizer_->finalize(each_.ctx()); }
+  double step() { return compiled_.train_on_batch(each_.ctx(), batch_); }
+  void finalize() { compiled_.optimizer().finalize(each_.ctx()); }
 
   void compare_weights(const std::string& prefix) {
-    for (const auto& [path, parameter] : parameters_) {
+    for (const auto& [path, parameter] : model_->parameters()) {
       each_.compare(prefix + path, parameter->value());
     }
   }
@@ -81,9 +53,8 @@ class Training {
  private:
   KerasCase& each_;
   std::shared_ptr<Model> model_;
-  ParameterList parameters_;
-  Loss loss_;
-  std::shared_ptr<Optimizer> optimizer_;
+  CompiledModel compiled_;
+  Data batch_;
 };
 
 }  // namespace
@@ -92,6 +63,9 @@ void run_training_case(KerasCase& each) {
   require_known_fields(each["call"], "call", {"x", "y", "training", "batch"});
   if (each["call"]["batch"] != ConfigValue("the whole of x, every step")) {
     throw IoError("[golden] call.batch: expected the whole of x, got something else");
+  }
+  if (!each["call"]["training"].as_bool("call.training")) {
+    throw IoError("[golden] call.training: expected true, got false");
   }
   Training training(each);
   std::vector<double> losses;

@@ -203,12 +203,9 @@ namespace {
 void append(const Logs& logs, Index epoch, History& history) {
   history.epochs.push_back(epoch);
   for (const auto& [name, value] : logs) {
-    auto found = std::find_if(history.series.begin(), history.series.end(),
-                              [&](const auto& series) { return series.first == name; });
-    if (found == history.series.end()) {
-      history.series.push_back({name, {}});
-      found = history.series.end() - 1;
-    }
+    auto found = history.series.begin();
+    while (found != history.series.end() && found->first != name) ++found;
+    if (found == history.series.end()) found = history.series.insert(found, {name, {}});
     found->second.push_back(value);
   }
 }
