@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "ops/elementwise_common.h"
+#include "ops/keep_rule.h"
 
 namespace grouphead::ops {
 namespace {
@@ -13,36 +14,6 @@ constexpr Index kBlockRows = 8;  // queries of one unit
 
 template <class F>
 constexpr F kInfinity = std::numeric_limits<F>::infinity();
-
-/// The draw's decision about one probability: 0, or what it is multiplied by.
-class Keeping {
- public:
-  Keeping(double rate, const RandomDraw& draw)
-      : draw_(draw),
-        is_active_(rate > 0),
-        kept_(static_cast<float>(1 - rate)),
-        threshold_(static_cast<std::uint64_t>(std::round(rate * 0x1p32))),
-        factor_(rate < 1 ? 1 / (1 - rate) : 0) {}
-
-  double factor(Index element) const noexcept {
-    if (!is_active_) return 1;
-    const auto index = static_cast<std::uint64_t>(element);
-    if (draw_.algorithm == RandomAlgorithm::philox) {
-      const std::uint32_t word = philox4x32(draw_.key, index / 4).words[index % 4];
-      return word >= threshold_ ? factor_ : 0;
-    }
-    // JAX compares a float of 23 random bits.
-    const auto uniform = static_cast<float>(threefry2x32(draw_.key, index) >> 9) * 0x1p-23F;
-    return uniform < kept_ ? factor_ : 0;
-  }
-
- private:
-  RandomDraw draw_;
-  bool is_active_;
-  float kept_;
-  std::uint64_t threshold_;
-  double factor_;
-};
 
 /// Sums in double, so that differences of logits and of cotangents keep their digits; in four
 /// chains, which the compiler may keep in lanes.
@@ -82,7 +53,8 @@ class Problem {
         is_causal_(options.causal),
         only_blind_(options.rows == ScoredRows::blind),
         grid_(options.grid),
-        keeping_(options.dropout_rate, options.draw) {
+        rate_(options.dropout_rate),
+        keep_rule_(keep_rule(options.dropout_rate, options.draw)) {
     for (Index b = 0; b < B; ++b) {
       Index first = 0;
       while (mask_ != nullptr && first < S && !mask_[b * S + first]) ++first;
@@ -107,7 +79,12 @@ class Problem {
     if (is_blind(row)) return true;
     return j < causal_limit(row) && (mask_ == nullptr || mask_[row / T * S + j]);
   }
-  double kept(Index row, Index j) const noexcept { return keeping_.factor(row * S + j); }
+  /// What dropout multiplies a probability by.
+  double kept(Index row, Index j) const noexcept {
+    if (rate_ == 0) return 1;
+    if (rate_ == 1 || !keep_rule_.keeps(static_cast<std::uint64_t>(row * S + j))) return 0;
+    return 1 / (1 - rate_);
+  }
 
   /// The logits of `row` against keys [begin, begin + count), -inf for those that take no part.
   /// `tile` [kTileKeys, D] keeps the hyperbolic tangents of the additive rule.
@@ -155,7 +132,8 @@ class Problem {
   bool is_causal_;
   bool only_blind_;
   Dtype grid_;
-  Keeping keeping_;
+  double rate_;
+  kernels::KeepRule keep_rule_;
   std::vector<Index> first_visible_;  // of each batch; S: none
 };
 
