@@ -4,7 +4,7 @@ An option set to NEUTRAL's value is as good as not there; smaller() tries exactl
 """
 NUM_ATTENTION = 60
 NUM_OTHERS = 10
-REFUSAL_MARGIN = 1.25  # Keras refuses some combinations: a few more are drawn than are wanted
+REFUSAL_MARGIN = 2  # Keras refuses some combinations: more are drawn than are wanted
 
 POLICIES = ["float32"] * 8 + ["mixed_bfloat16", "mixed_float16", "bfloat16", "float16"]
 MASKS = ["2", "2t1", "3", "3b1", "3t1", "3s1", "4", "4h1", "4b1", "4t1", "4b1t1"]
@@ -204,13 +204,20 @@ DRAWS = {
 }
 
 
+def wanted(kind):
+    return NUM_ATTENTION if kind.endswith("Attention") else NUM_OTHERS
+
+
 def plan(r, layers):
-    """[[name, class, options]] for each of the classes. Errors: KeyError for one without a drawing."""
+    """[[name, class, options]] for each of the classes, from which the first wanted() that Keras can make are taken.
+    Errors: KeyError for a class without a drawing."""
     pool = shape_pool(r)
     out = []
     for kind in layers:
-        wanted = NUM_ATTENTION if kind.endswith("Attention") else NUM_OTHERS
-        out += [["%s_%02d" % (kind, i), kind, DRAWS[kind](r, pool)] for i in range(int(wanted * REFUSAL_MARGIN))]
+        cases = [DRAWS[kind](r, pool) for _ in range(wanted(kind) * REFUSAL_MARGIN)]
+        if kind.endswith("Attention"):
+            cases[0].update(dropout=True, training=True)  # whatever else is drawn, this is there
+        out += [["%s_%02d" % (kind, i), kind, o] for i, o in enumerate(cases)]
     return out
 
 

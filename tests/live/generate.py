@@ -8,6 +8,7 @@ bits measures the tolerances by the rule in cases.json. plan.json lists what was
 options and its name make the case again (--plan), which is how failing cases are made smaller.
 """
 import argparse
+import collections
 import copy
 import json
 import os
@@ -184,15 +185,18 @@ def trajectory(w):
     w.cases[-1]["steps"] = TRAJECTORY_STEPS
 
 
-def write(w, plan, with_trajectory, quiet):
-    """Makes the cases of a plan; returns those that Keras could make."""
-    made = []
+def write(w, plan, with_trajectory, is_drawn):
+    """Makes the cases of a plan; returns those that Keras could make. What was drawn has cases to spare."""
+    made, counts = [], collections.Counter()
     for name, kind, o in plan:
+        if is_drawn and counts[kind] == draws.wanted(kind):
+            continue
         try:
             make_case(w, name, kind, o)
             made.append((name, kind, o))
+            counts[kind] += 1
         except Exception as e:  # noqa: BLE001  (an impossible combination: Keras refuses it)
-            if not quiet:
+            if is_drawn:
                 print("   refused: %s %s: %s" % (name, json.dumps(o), str(e).strip().split("\n")[0][:150]))
     if with_trajectory:
         trajectory(w)
@@ -232,12 +236,10 @@ def main():
     names = [n for n in a.layers.split(",") if n]
     plan = json.load(open(a.plan)) if a.plan else draws.plan(
         G.Draw("live", a.seed, "plan"), [n for n in names if n != "training"])
-    made = write(w, plan, "training" in names, quiet=bool(a.plan))
+    made = write(w, plan, "training" in names, is_drawn=not a.plan)
     subprocess.run([sys.executable, os.path.abspath(__file__), "--seed", str(a.seed), "--out", a.out, "--measure"],
                    check=True, stdout=subprocess.DEVNULL)
-    counts = {}
-    for _, kind, _ in made:
-        counts[kind] = counts.get(kind, 0) + 1
+    counts = collections.Counter(kind for _, kind, _ in made)
     print("seed %d: %s" % (a.seed, ", ".join("%s %d" % c for c in sorted(counts.items()))))
 
 
