@@ -24,11 +24,11 @@ inline std::shared_ptr<Model> shared_branches() {
   const auto shared = layer<Dense>({.units = 4, .activation = "tanh", .name = "shared"});
   const Symbol of_b = shared(b);
   const Symbol of_a = shared(shared(a));
-  const Symbol joined = layer<Concatenate>(ConcatenateConfig{})({of_a, of_b, a});
+  const Symbol joined = layer<Concatenate>()({of_a, of_b, a});
   return std::make_shared<Model>(
       ModelConfig{.inputs = {a, b},
                   .outputs = {layer<Dense>({.units = 3, .use_bias = false})(joined),
-                              layer<Add>(AddConfig{})({of_a, of_b})},
+                              layer<Add>()({of_a, of_b})},
                   .name = "shared_branches",
                   .output_keys = {"joined", "sum"}});
 }
@@ -36,12 +36,11 @@ inline std::shared_ptr<Model> shared_branches() {
 /// Padded tokens: the mask goes from the embedding to the pooling.
 inline std::shared_ptr<Model> masked_tokens() {
   const Symbol tokens = input({.shape = {6}, .dtype = Dtype::i32, .name = "tokens"});
-  const Symbol h =
-      layer<Embedding>(EmbeddingConfig{.input_dim = 9, .output_dim = 5, .mask_zero = true})(tokens);
+  const Symbol h = layer<Embedding>({.input_dim = 9, .output_dim = 5, .mask_zero = true})(tokens);
   const Symbol f = layer<Dense>({.units = 5, .activation = "gelu"})(h);
-  const Symbol sum = layer<Add>(AddConfig{})({h, f});
-  const Symbol normed = layer<LayerNormalization>(LayerNormalizationConfig{.epsilon = 1e-5})(sum);
-  const Symbol pooled = layer<GlobalAveragePooling1D>(GlobalAveragePooling1DConfig{})(normed);
+  const Symbol sum = layer<Add>()({h, f});
+  const Symbol normed = layer<LayerNormalization>({.epsilon = 1e-5})(sum);
+  const Symbol pooled = layer<GlobalAveragePooling1D>()(normed);
   return std::make_shared<Model>(
       ModelConfig{.inputs = {tokens},
                   .outputs = {layer<Dense>({.units = 3, .activation = "softmax"})(pooled)},
@@ -53,9 +52,9 @@ inline std::shared_ptr<Model> nested_chain() {
   const Symbol x = input({.shape = {-1, 4}, .name = "x"});
   const Symbol h = layer<Dense>({.units = 4, .activation = "relu"})(x);
   const auto residual = std::make_shared<Model>(
-      ModelConfig{.inputs = {x}, .outputs = {layer<Add>(AddConfig{})({x, h})}, .name = "residual"});
+      ModelConfig{.inputs = {x}, .outputs = {layer<Add>()({x, h})}, .name = "residual"});
   const auto chain = std::make_shared<Sequential>(SequentialConfig{.name = "chain"});
-  chain->add(layer<RMSNormalization>(RMSNormalizationConfig{})).add(layer<Dense>({.units = 4}));
+  chain->add(layer<RMSNormalization>()).add(layer<Dense>({.units = 4}));
   const Symbol y = input({.shape = {5, 4}, .name = "y"});
   const auto body = std::make_shared<Model>(
       ModelConfig{.inputs = {y},

@@ -43,7 +43,7 @@ TEST(Sequential, IsBuiltLateWithoutAnInput) {
 
 TEST(Sequential, IsBuiltByTheModelAroundIt) {
   const Symbol x = input({.shape = {3}, .dtype = Dtype::f64, .name = "x"});
-  const auto chain = layer<Sequential>(SequentialConfig{.name = "chain", .dtype = Dtype::f64});
+  const auto chain = layer<Sequential>({.name = "chain", .dtype = Dtype::f64});
   chain->add(layer<Dense>({.units = 4, .activation = "tanh", .dtype = Dtype::f64}))
       .add(layer<Dense>({.units = 3, .dtype = Dtype::f64}));
   const Symbol y = chain(chain(x));

@@ -20,7 +20,7 @@ std::string printed_by_keras(const std::string& model) {
 }
 
 TEST(Summary, OfAChainHasThreeColumns) {
-  const auto norm = layer<LayerNormalization>(LayerNormalizationConfig{.name = "norm"});
+  const auto norm = layer<LayerNormalization>({.name = "norm"});
   norm->set_trainable(false);
   Sequential model({.name = "chain"});
   model.add(input({.shape = {7}}))

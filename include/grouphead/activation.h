@@ -39,6 +39,7 @@ struct ActivationLayerConfig {
 /// y = activation(x), any shape. Hands the mask on. Source: keras.layers.Activation.
 class ActivationLayer final : public Layer {
  public:
+  using Config = ActivationLayerConfig;
   explicit ActivationLayer(const ActivationLayerConfig& config);
   std::string_view class_name() const override { return "Activation"; }
   ConfigValue get_config() const override;

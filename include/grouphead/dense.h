@@ -34,6 +34,7 @@ struct DenseConfig {
 /// Hands the mask on. Source: keras.layers.Dense.
 class Dense final : public Layer {
  public:
+  using Config = DenseConfig;
   /// Errors: ConfigError for units below 1.
   explicit Dense(const DenseConfig& config);
   ~Dense() override;

@@ -22,6 +22,7 @@ struct DropoutConfig {
 /// Source: keras.layers.Dropout.
 class Dropout final : public Layer {
  public:
+  using Config = DropoutConfig;
   /// Errors: ConfigError for a rate outside [0, 1].
   explicit Dropout(const DropoutConfig& config);
   std::string_view class_name() const override { return "Dropout"; }

@@ -24,6 +24,7 @@ struct EmbeddingConfig {
 /// Source: keras.layers.Embedding.
 class Embedding final : public Layer {
  public:
+  using Config = EmbeddingConfig;
   /// Errors: ConfigError for sizes below 1.
   explicit Embedding(const EmbeddingConfig& config);
   std::string_view class_name() const override { return "Embedding"; }

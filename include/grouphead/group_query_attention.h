@@ -54,6 +54,7 @@ struct GroupQueryAttentionConfig {
 /// Source   Ainslie et al. 2023, arXiv:2305.13245; keras.layers.GroupQueryAttention 3.15.1
 class GroupQueryAttention final : public Layer {
  public:
+  using Config = GroupQueryAttentionConfig;
   explicit GroupQueryAttention(const GroupQueryAttentionConfig& config);
   ~GroupQueryAttention() override;
   std::string_view class_name() const override { return "GroupQueryAttention"; }

@@ -15,6 +15,7 @@ struct MaskingConfig {
 /// [...] is false there. NaN equals nothing. Source: keras.layers.Masking.
 class Masking final : public Layer {
  public:
+  using Config = MaskingConfig;
   explicit Masking(const MaskingConfig& config = {});
   std::string_view class_name() const override { return "Masking"; }
   ConfigValue get_config() const override;

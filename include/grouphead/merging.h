@@ -37,6 +37,7 @@ struct AddConfig {
 /// y = x1 + x2 + ... Source: keras.layers.Add.
 class Add final : public Merging {
  public:
+  using Config = AddConfig;
   explicit Add(const AddConfig& config = {});
   std::string_view class_name() const override { return "Add"; }
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
@@ -58,6 +59,7 @@ struct MultiplyConfig {
 /// Source: keras.layers.Multiply.
 class Multiply final : public Merging {
  public:
+  using Config = MultiplyConfig;
   explicit Multiply(const MultiplyConfig& config = {});
   std::string_view class_name() const override { return "Multiply"; }
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
@@ -85,6 +87,7 @@ struct ConcatenateConfig {
 /// Source   keras.layers.Concatenate
 class Concatenate final : public Layer {
  public:
+  using Config = ConcatenateConfig;
   explicit Concatenate(const ConcatenateConfig& config = {});
   std::string_view class_name() const override { return "Concatenate"; }
   ConfigValue get_config() const override;

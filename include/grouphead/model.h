@@ -111,6 +111,7 @@ struct SequentialConfig {
 /// query = value = key (beyond Keras, which refuses them here). Source: keras.Sequential.
 class Sequential final : public Model {
  public:
+  using Config = SequentialConfig;
   explicit Sequential(const SequentialConfig& config = {});
 
   /// An input, as first layer. Errors: ConfigError for a second one.

@@ -35,6 +35,7 @@ struct LayerNormalizationConfig {
 /// Source   keras.layers.LayerNormalization
 class LayerNormalization final : public Layer {
  public:
+  using Config = LayerNormalizationConfig;
   /// Errors: ConfigError for a negative epsilon or no axis.
   explicit LayerNormalization(const LayerNormalizationConfig& config);
   std::string_view class_name() const override { return "LayerNormalization"; }
@@ -83,6 +84,7 @@ struct RMSNormalizationConfig {
 /// Source: Zhang & Sennrich 2019; keras.layers.RMSNormalization.
 class RMSNormalization final : public Layer {
  public:
+  using Config = RMSNormalizationConfig;
   /// Errors: ConfigError for a negative epsilon or no axis.
   explicit RMSNormalization(const RMSNormalizationConfig& config = {});
   std::string_view class_name() const override { return "RMSNormalization"; }

@@ -53,6 +53,7 @@ class GlobalPooling1D : public Layer {
 /// without a step gives NaN. Source: keras.layers.GlobalAveragePooling1D.
 class GlobalAveragePooling1D final : public GlobalPooling1D {
  public:
+  using Config = GlobalAveragePooling1DConfig;
   explicit GlobalAveragePooling1D(const GlobalAveragePooling1DConfig& config = {});
   std::string_view class_name() const override { return "GlobalAveragePooling1D"; }
   std::span<const std::string_view> input_names() const override;
@@ -66,6 +67,7 @@ class GlobalAveragePooling1D final : public GlobalPooling1D {
 /// Errors: ShapeError for an input without a step. Source: keras.layers.GlobalMaxPooling1D.
 class GlobalMaxPooling1D final : public GlobalPooling1D {
  public:
+  using Config = GlobalMaxPooling1DConfig;
   explicit GlobalMaxPooling1D(const GlobalMaxPooling1DConfig& config = {});
   std::string_view class_name() const override { return "GlobalMaxPooling1D"; }
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,

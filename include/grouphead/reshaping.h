@@ -38,6 +38,7 @@ struct ReshapeConfig {
 /// [B, ...] to [B, target_shape]. Source: keras.layers.Reshape.
 class Reshape final : public Rearranging {
  public:
+  using Config = ReshapeConfig;
   /// Errors: ConfigError for two axes of -1.
   explicit Reshape(const ReshapeConfig& config);
   std::string_view class_name() const override { return "Reshape"; }
@@ -59,6 +60,7 @@ struct PermuteConfig {
 /// Axes in another order: dims = {2, 1} makes [B, M, T] of [B, T, M]. Source: keras.layers.Permute.
 class Permute final : public Rearranging {
  public:
+  using Config = PermuteConfig;
   /// Errors: ConfigError unless dims holds each of 1 ... n once.
   explicit Permute(const PermuteConfig& config);
   std::string_view class_name() const override { return "Permute"; }
@@ -87,6 +89,7 @@ struct FlattenConfig {
 /// [B, ...] to [B, everything]; [B] to [B, 1]. Source: keras.layers.Flatten.
 class Flatten final : public Rearranging {
  public:
+  using Config = FlattenConfig;
   explicit Flatten(const FlattenConfig& config = {});
   std::string_view class_name() const override { return "Flatten"; }
   ConfigValue get_config() const override;

@@ -161,14 +161,9 @@ SharedLayer<L> layer(Args&&... args) {
   return SharedLayer<L>(std::make_shared<L>(std::forward<Args>(args)...));
 }
 
-namespace detail {
-template <class L>
-using ConfigOf = std::remove_cvref_t<decltype(std::declval<const L&>().config())>;
-}
-
 /// The same from a configuration in braces: `layer<Dense>({.units = 8})`.
 template <class L>
-SharedLayer<L> layer(detail::ConfigOf<L>&& config) {
+SharedLayer<L> layer(typename L::Config&& config) {
   return SharedLayer<L>(std::make_shared<L>(std::move(config)));
 }
 
