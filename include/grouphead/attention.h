@@ -100,6 +100,7 @@ struct AttentionConfig {
 /// concat_score_weight sum_d tanh(scale (q_d + k_d)). Source: keras.layers.Attention.
 class Attention final : public BaseScoredAttention {
  public:
+  using Config = AttentionConfig;
   /// Errors: ConfigError for another score_mode, or a dropout or seed out of range.
   explicit Attention(const AttentionConfig& config);
   std::string_view class_name() const override { return "Attention"; }
@@ -127,6 +128,7 @@ struct AdditiveAttentionConfig {
 /// Source: keras.layers.AdditiveAttention.
 class AdditiveAttention final : public BaseScoredAttention {
  public:
+  using Config = AdditiveAttentionConfig;
   /// Errors: ConfigError for a dropout or seed out of range.
   explicit AdditiveAttention(const AdditiveAttentionConfig& config);
   std::string_view class_name() const override { return "AdditiveAttention"; }

@@ -37,6 +37,7 @@ struct EinsumDenseConfig {
 /// Source: keras.layers.EinsumDense.
 class EinsumDense final : public Layer {
  public:
+  using Config = EinsumDenseConfig;
   /// Errors: ConfigError for equations of other forms, or with a letter twice in an operand.
   explicit EinsumDense(const EinsumDenseConfig& config);
   ~EinsumDense() override;

@@ -54,6 +54,7 @@ struct MultiHeadAttentionConfig {
 /// Source   Vaswani et al. 2017, arXiv:1706.03762; keras.layers.MultiHeadAttention 3.15.1
 class MultiHeadAttention final : public Layer {
  public:
+  using Config = MultiHeadAttentionConfig;
   explicit MultiHeadAttention(const MultiHeadAttentionConfig& config);
   ~MultiHeadAttention() override;
   std::string_view class_name() const override { return "MultiHeadAttention"; }

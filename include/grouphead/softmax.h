@@ -23,6 +23,7 @@ struct SoftmaxConfig {
 /// Source    keras.layers.Softmax
 class Softmax final : public Layer {
  public:
+  using Config = SoftmaxConfig;
   /// Errors: ConfigError for an axis that is named twice.
   explicit Softmax(const SoftmaxConfig& config);
   std::string_view class_name() const override { return "Softmax"; }

@@ -11,9 +11,15 @@ namespace {
 
 using detail::Graph;
 
-// Keras names the class of models in a place of its own too.
+// Keras names the class of models in a place of its own too, and knows no policy of an operation:
+// model_from_config() sees it by the operands.
 ConfigValue envelope_of(const Layer& layer) {
   ConfigValue envelope = layer_to_config(layer);
+  if (detail::is_operation(layer)) {
+    ConfigValue::Object config = envelope["config"].as_object("config");
+    std::erase_if(config, [](const auto& entry) { return entry.first == "dtype_policy"; });
+    envelope.set("config", std::move(config));
+  }
   if (layer.class_name() == "Functional") envelope.set("registered_name", "Functional");
   return envelope;
 }

@@ -1,5 +1,6 @@
 // Models from Keras's configurations.
 
+#include <algorithm>
 #include <map>
 
 #include "core/check.h"
@@ -48,13 +49,38 @@ void require_supported(const ConfigValue& envelope) {
 
 std::shared_ptr<Model> make_model(const ConfigValue& envelope, std::uint64_t seed);
 
+// Whether a tensor in f64 is among what the entry's calls name.
+bool takes_f64(const ConfigValue& value) {
+  if (value.is_list()) {
+    const ConfigValue::List& list = value.as_list("inbound_nodes");
+    return std::any_of(list.begin(), list.end(), takes_f64);
+  }
+  if (!value.is_object()) return false;
+  if (value["class_name"] == ConfigValue("__keras_tensor__")) {
+    return value["config"]["dtype"] == ConfigValue("float64");
+  }
+  return value.contains("args") && takes_f64(value["args"]);
+}
+
+// Gradients of an operation are in f64 where its operands are.
+std::shared_ptr<Layer> make_layer_or_operation(const ConfigValue& entry) {
+  const ConfigValue& module = entry["module"];
+  const bool is_operation =
+      module.is_string() && module.as_string("module").starts_with("keras.src.ops.");
+  if (!is_operation || !takes_f64(entry["inbound_nodes"])) return layer_from_config(entry);
+  ConfigValue config = entry["config"];
+  config.set("dtype_policy", "float64");
+  return make_operation(module.as_string("module"), entry["class_name"].as_string("class_name"),
+                        config);
+}
+
 std::shared_ptr<Layer> make_entry(const ConfigValue& entry, std::uint64_t seed) {
   const std::string& class_name = entry["class_name"].as_string("class_name");
   if (is_model(class_name)) return make_model(entry, seed);
   if (class_name == "InputLayer") {
     return std::make_shared<detail::InputLayer>(detail::InputLayer::config_from(entry["config"]));
   }
-  return layer_from_config(entry);
+  return make_layer_or_operation(entry);
 }
 
 // A call whose operands are not there yet.

@@ -7,6 +7,7 @@ order, `input.<name>`, `output.<number>` and, in its metadata, the weights' path
 """
 
 import pathlib
+import zlib
 
 import jax
 import keras
@@ -29,10 +30,10 @@ def numbers(random, tensor):
 
 
 folder = pathlib.Path(__file__).parent
-for seed, path in enumerate(sorted(folder.glob("*.json"))):
-    random = np.random.default_rng(seed)
+for path in sorted(folder.glob("*.json")):
+    random = np.random.default_rng(zlib.crc32(path.stem.encode()))
     model = keras.models.model_from_json(path.read_text())
-    weights = [random.standard_normal(w.shape).astype(np.float32) * 0.5 for w in model.weights]
+    weights = [np.asarray(random.standard_normal(w.shape) * 0.5, np.float32) for w in model.weights]
     model.set_weights(weights)
     tensors = {f"weight.{i}": w for i, w in enumerate(weights)}
     inputs = {x.name: numbers(random, x) for x in model.inputs}
