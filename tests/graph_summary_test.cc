@@ -7,6 +7,9 @@
 #include "graph_support.h"
 #include "grouphead/dense.h"
 #include "grouphead/dropout.h"
+#include "grouphead/embedding.h"
+#include "grouphead/group_query_attention.h"
+#include "grouphead/merging.h"
 #include "grouphead/normalization.h"
 
 namespace grouphead {
@@ -30,6 +33,21 @@ TEST(Summary, OfAChainHasThreeColumns) {
           {.units = 4000, .use_bias = false, .name = "a_very_long_name_of_a_layer_that_wraps"}))
       .add(norm);
   EXPECT_EQ(model.summary(), printed_by_keras("chain"));
+}
+
+TEST(Summary, OfAGraphHasItsConnections) {
+  const Symbol x = input({.shape = {60}, .dtype = Dtype::i32, .name = "tokens"});
+  const Symbol h = layer<Embedding>({.input_dim = 256, .output_dim = 64, .name = "embed"})(x);
+  const Symbol a = layer<GroupQueryAttention>(
+      {.head_dim = 16, .num_query_heads = 4, .num_key_value_heads = 2, .name = "attention"})(
+      {h, h});
+  const Symbol sum = layer<Add>({.name = "residual"})({h, a});
+  const Symbol y = layer<LayerNormalization>({.name = "norm"})(sum);
+  const Model model(
+      {.inputs = {x},
+       .outputs = {layer<Dense>({.units = 256, .name = "a_head_with_a_long_name"})(y)},
+       .name = "network"});
+  EXPECT_EQ(model.summary(), printed_by_keras("network"));
 }
 
 TEST(Summary, OfSharedAndNestedLayersHasTheirConnections) {
