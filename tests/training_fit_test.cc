@@ -176,8 +176,8 @@ TEST(Fit, HistoriesAndWeightsAreKeras) {
     const ConfigValue::Object& want = c["history"].as_object("history");
     EXPECT_EQ(history.series.size(), want.size());
     for (const auto& [name, values] : want) {
-      // On JAX the masks of predictions are lost on the way to the metrics of training, not to those
-      // of evaluate(); here they count in both.
+      // On JAX the masks of predictions are lost on the way to the metrics of training, not to
+      // those of evaluate(); here they count in both.
       if (c.name().starts_with("fit_tokens") && name == "accuracy") continue;
       const ConfigValue::List& list = values.as_list("history");
       ASSERT_EQ(history[name].size(), list.size()) << name;

@@ -87,7 +87,8 @@ void add_check(CLI::App& app, const Globals& globals, Action& action) {
       "Exit: 0 within bounds, 1 above, 2 nothing to compare");
   const auto options = std::make_shared<CheckOptions>();
   verb->add_option("problem", options->problems, "Problem strings");
-  verb->add_option("--golden", options->golden, "Folder of golden cases: Keras's (with a cases.json) or Edifice's");
+  verb->add_option("--golden", options->golden,
+                   "Folder of golden cases: Keras's (with a cases.json) or Edifice's");
   verb->callback([&globals, &action, options] {
     action = [&globals, options] { return run_check(*options, globals); };
   });

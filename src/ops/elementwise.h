@@ -39,8 +39,8 @@ void softmax_backward(Context& ctx, ConstView y, ConstView d_y, View d_x);
 /// y = a + b; y may be a or b.
 void add(Context& ctx, ConstView a, ConstView b, View y);
 
-/// y = x / (1 - rate) where the element is kept, else 0; rate 1 keeps none. The factor is rounded as
-/// for numbers of the type `grid`. Its own backward: the same call on the gradient. y may be x.
+/// y = x / (1 - rate) where the element is kept, else 0; rate 1 keeps none. The factor is rounded
+/// as for numbers of the type `grid`. Its own backward: the same call on the gradient. y may be x.
 /// Kept is  philox: where word i % 4 of block i / 4 of the key is at least rate 2^32, for element i
 ///          threefry: where the uniform number of its word is below 1 - rate, bit for bit as in
 ///          keras.random.dropout on JAX
