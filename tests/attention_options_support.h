@@ -52,7 +52,8 @@ inline Tensor block_mask(const Shape& shape, std::uint64_t seed) {
         const std::uint64_t kind = mixed(block + seed * 77) % 4;
         const bool every_third = mixed(static_cast<std::uint64_t>(i) + seed) % 3 == 0;
         const bool hidden = kind == 0 || (kind > 1 && every_third) || t == 1;
-        mask.data<std::uint8_t>()[i] = hidden ? 0 : static_cast<std::uint8_t>(1 + i % 200);
+        const auto visible = static_cast<std::uint8_t>(1 + i % 200);
+        mask.data<std::uint8_t>()[i] = hidden ? std::uint8_t{0} : visible;
       }
     }
   }
