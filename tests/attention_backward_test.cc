@@ -88,7 +88,7 @@ TEST(AttentionBackward, StridedAndMisalignedOperandsGiveTheSameBitsAndKeepTheirS
       Strided d_q(in.q.shape(), Dtype::f32), d_k(in.k.shape(), Dtype::f32),
           d_v(in.v.shape(), Dtype::f32);
       ops::attention_backward(
-          ctx, q.view(), k.view(), v.view(), out.view(), dense.lse, c.options(),
+          ctx, q.view(), k.view(), v.view(), out.view(), dense.softmax, c.options(),
           {.d_out = d_out.view(), .d_q = d_q.view(), .d_k = d_k.view(), .d_v = d_v.view()});
       AttentionResults got;
       got.d_q = d_q.dense();
@@ -202,11 +202,11 @@ TEST(AttentionBackward, DoublesAgreeWithCentralDifferences) {
 TEST(AttentionBackward, BadOperandsAreNamed) {
   Context ctx({.num_threads = 1});
   const Tensor q({2, 3, 4, 8}), k({2, 5, 2, 8}), v({2, 5, 2, 6}), out({2, 3, 4, 6});
-  const Tensor lse({2, 4, 3});
-  const auto call = [&](ConstView some_lse, View d_q, View d_v) -> std::string {
+  const Tensor softmax({2, 2, 4, 3});
+  const auto call = [&](ConstView some_softmax, View d_q, View d_v) -> std::string {
     Tensor d_k({2, 5, 2, 8});
     try {
-      ops::attention_backward(ctx, q, k, v, out, some_lse, {},
+      ops::attention_backward(ctx, q, k, v, out, some_softmax, {},
                               {.d_out = out, .d_q = d_q, .d_k = d_k, .d_v = d_v});
     } catch (const ShapeError& error) {
       return error.what();
@@ -214,10 +214,10 @@ TEST(AttentionBackward, BadOperandsAreNamed) {
     return "no error";
   };
   Tensor d_q({2, 3, 4, 8}), d_v({2, 5, 2, 6});
-  EXPECT_EQ(call({}, d_q, d_v), "[attention_backward] lse: expected [2, 4, 3], got nothing");
-  EXPECT_EQ(call(lse, d_v, d_v),
+  EXPECT_EQ(call({}, d_q, d_v), "[attention_backward] softmax: expected [2, 2, 4, 3], got nothing");
+  EXPECT_EQ(call(softmax, d_v, d_v),
             "[attention_backward] d_q: expected [2, 3, 4, 8], got [2, 5, 2, 6]");
-  EXPECT_EQ(call(lse, d_q, d_q),
+  EXPECT_EQ(call(softmax, d_q, d_q),
             "[attention_backward] d_v: expected [2, 5, 2, 6], got [2, 3, 4, 8]");
 }
 

@@ -60,10 +60,10 @@ TEST(AttentionForward, StridedAndMisalignedOperandsGiveTheSameBitsAndKeepTheirSu
       Strided k(in.k);
       Strided v(in.v);
       Strided out({c.B, c.T, c.Hq, c.Dv}, Dtype::f32);
-      Tensor lse(dense.lse.shape());
-      ops::attention_forward(ctx, q.view(), k.view(), v.view(), c.options(), out.view(), lse);
+      Tensor softmax(dense.softmax.shape());
+      ops::attention_forward(ctx, q.view(), k.view(), v.view(), c.options(), out.view(), softmax);
       EXPECT_TRUE(same_bits(out.dense(), dense.out)) << c.key("attention.fwd", Dtype::f32, isa);
-      EXPECT_TRUE(same_bits(lse, dense.lse));
+      EXPECT_TRUE(same_bits(softmax, dense.softmax));
       EXPECT_TRUE(out.guards_are_intact());
     }
   }
@@ -107,7 +107,7 @@ TEST(AttentionForward, AnyNumberOfThreadsGivesTheSameBits) {
         run_forward(ctx, c, in, got);
         if (count == 1) first = got;
         EXPECT_TRUE(same_bits(got.out, first.out)) << count;
-        EXPECT_TRUE(same_bits(got.lse, first.lse)) << count;
+        EXPECT_TRUE(same_bits(got.softmax, first.softmax)) << count;
       }
     }
   }
@@ -148,7 +148,7 @@ TEST(AttentionForward, SharedHeadsEqualRepeatedHeadsInEveryBit) {
     run_forward(ctx, shared, in, a);
     run_forward(ctx, repeated, in_repeated, b);
     EXPECT_TRUE(same_bits(a.out, b.out)) << name_of(isa);
-    EXPECT_TRUE(same_bits(a.lse, b.lse)) << name_of(isa);
+    EXPECT_TRUE(same_bits(a.softmax, b.softmax)) << name_of(isa);
   }
 }
 
@@ -302,31 +302,31 @@ TEST(AttentionForward, BadOperandsAreNamed) {
   const Tensor k({2, 5, 2, 8});
   const Tensor v({2, 5, 2, 6});
   Tensor out({2, 3, 4, 6});
-  Tensor lse({2, 4, 3});
+  Tensor softmax({2, 2, 4, 3});
   const auto call = [&](ConstView a, ConstView b, ConstView c, View d, View e) {
     return testing_support::error_of<ShapeError>(
         [&] { ops::attention_forward(ctx, a, b, c, {}, d, e); });
   };
-  EXPECT_EQ(call(q, k, v, out, lse), "no error");
-  EXPECT_EQ(call(q, Tensor({2, 5, 2, 9}), v, out, lse),
+  EXPECT_EQ(call(q, k, v, out, softmax), "no error");
+  EXPECT_EQ(call(q, Tensor({2, 5, 2, 9}), v, out, softmax),
             "[attention_forward] k: expected [2, *, *, 8], got [2, 5, 2, 9]");
-  EXPECT_EQ(call(q, k, Tensor({2, 4, 2, 6}), out, lse),
+  EXPECT_EQ(call(q, k, Tensor({2, 4, 2, 6}), out, softmax),
             "[attention_forward] v: expected [2, 5, 2, *], got [2, 4, 2, 6]");
-  EXPECT_EQ(call(q, Tensor({2, 5, 3, 8}), v, out, lse),
+  EXPECT_EQ(call(q, Tensor({2, 5, 3, 8}), v, out, softmax),
             "[attention_forward] q: expected heads in a multiple of 3, got 4");
-  EXPECT_EQ(call(q, k, v, Tensor({2, 3, 4, 8}), lse),
+  EXPECT_EQ(call(q, k, v, Tensor({2, 3, 4, 8}), softmax),
             "[attention_forward] out: expected [2, 3, 4, 6], got [2, 3, 4, 8]");
   EXPECT_EQ(call(q, k, v, out, Tensor({2, 3, 4})),
-            "[attention_forward] lse: expected [2, 4, 3], got [2, 3, 4]");
-  EXPECT_EQ(call(q, Tensor({2, 5, 2, 8}, Dtype::f64), v, out, lse),
+            "[attention_forward] softmax: expected [2, 2, 4, 3], got [2, 3, 4]");
+  EXPECT_EQ(call(q, Tensor({2, 5, 2, 8}, Dtype::f64), v, out, softmax),
             "[attention_forward] k: expected f32, got f64");
-  EXPECT_EQ(call(Tensor({2, 3, 4, 8}, Dtype::bf16), k, v, out, lse),
+  EXPECT_EQ(call(Tensor({2, 3, 4, 8}, Dtype::bf16), k, v, out, softmax),
             "[attention_forward] q: expected f32 or f64, got bf16");
-  EXPECT_EQ(call(q, Tensor({2, 8}), v, out, lse),
+  EXPECT_EQ(call(q, Tensor({2, 8}), v, out, softmax),
             "[attention_forward] k: expected [*, *, *, *], got [2, 8]");
   const Tensor wide({2, 5, 8, 2});
   const ConstView turned(wide.data<float>(), Dtype::f32, {2, 5, 2, 8}, {80, 16, 1, 2});
-  EXPECT_EQ(call(q, turned, v, out, lse),
+  EXPECT_EQ(call(q, turned, v, out, softmax),
             "[attention_forward] k: expected a contiguous last axis, got stride 2");
 }
 

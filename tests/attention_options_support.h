@@ -95,25 +95,30 @@ inline OptionOperands make_operands(const OptionCase& c, Dtype dtype, std::uint6
 }
 
 struct OptionResults {
-  Tensor out{}, lse{}, scores{}, d_q{}, d_k{}, d_v{}, d_bias{};
+  Tensor out{}, softmax{}, lse{}, scores{}, d_q{}, d_k{}, d_v{}, d_bias{};
 };
 
 inline OptionResults run_options(Context& ctx, const OptionOperands& o) {
   const AttentionInputs& in = o.in;
   const Dtype dtype = in.q.dtype();
   const Index B = in.q.dim(0), T = in.q.dim(1), Hq = in.q.dim(2), S = in.k.dim(1);
-  OptionResults r{Tensor(in.d_out.shape(), dtype), Tensor({B, Hq, T}, dtype),
-                  Tensor({B, Hq, T, S}, dtype),    Tensor(in.q.shape(), dtype),
-                  Tensor(in.k.shape(), dtype),     Tensor(in.v.shape(), dtype)};
-  ops::attention_forward(ctx, in.q, in.k, in.v, o.options, r.out, r.lse);
-  ops::attention_scores(ctx, in.q, in.k, r.lse, o.options, r.scores);
+  OptionResults r{.out = Tensor(in.d_out.shape(), dtype),
+                  .softmax = Tensor({2, B, Hq, T}, dtype),
+                  .lse = Tensor({B, Hq, T}, dtype),
+                  .scores = Tensor({B, Hq, T, S}, dtype),
+                  .d_q = Tensor(in.q.shape(), dtype),
+                  .d_k = Tensor(in.k.shape(), dtype),
+                  .d_v = Tensor(in.v.shape(), dtype)};
+  ops::attention_forward(ctx, in.q, in.k, in.v, o.options, r.out, r.softmax);
+  ops::attention_lse(r.softmax, r.lse);
+  ops::attention_scores(ctx, in.q, in.k, r.softmax, o.options, r.scores);
   ops::BackwardOperands gradients{.d_out = in.d_out, .d_q = r.d_q, .d_k = r.d_k, .d_v = r.d_v};
   if (o.d_scores.has_value()) gradients.d_scores = o.d_scores;
   if (o.bias.has_value()) {
     r.d_bias = Tensor(o.bias.shape(), dtype);
     gradients.d_bias = r.d_bias;
   }
-  ops::attention_backward(ctx, in.q, in.k, in.v, r.out, r.lse, o.options, gradients);
+  ops::attention_backward(ctx, in.q, in.k, in.v, r.out, r.softmax, o.options, gradients);
   return r;
 }
 

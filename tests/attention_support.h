@@ -71,15 +71,17 @@ inline AttentionInputs make_inputs(const AttentionCase& c, Dtype dtype, std::uin
 }
 
 struct AttentionResults {
-  Tensor out, lse, d_q, d_k, d_v;
+  Tensor out, softmax, lse, d_q, d_k, d_v;
 };
 
 inline void run_forward(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
                         AttentionResults& r) {
   const Dtype dtype = in.q.dtype();
   r.out = Tensor({c.B, c.T, c.Hq, c.Dv}, dtype);
+  r.softmax = Tensor({2, c.B, c.Hq, c.T}, dtype);
   r.lse = Tensor({c.B, c.Hq, c.T}, dtype);
-  ops::attention_forward(ctx, in.q, in.k, in.v, c.options(), r.out, r.lse);
+  ops::attention_forward(ctx, in.q, in.k, in.v, c.options(), r.out, r.softmax);
+  ops::attention_lse(r.softmax, r.lse);
 }
 
 inline void run_backward(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
@@ -88,7 +90,7 @@ inline void run_backward(Context& ctx, const AttentionCase& c, const AttentionIn
   r.d_q = Tensor(in.q.shape(), dtype);
   r.d_k = Tensor(in.k.shape(), dtype);
   r.d_v = Tensor(in.v.shape(), dtype);
-  ops::attention_backward(ctx, in.q, in.k, in.v, r.out, r.lse, c.options(),
+  ops::attention_backward(ctx, in.q, in.k, in.v, r.out, r.softmax, c.options(),
                           {.d_out = in.d_out, .d_q = r.d_q, .d_k = r.d_k, .d_v = r.d_v});
 }
 

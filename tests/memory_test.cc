@@ -78,13 +78,13 @@ TEST(AttentionMemory, OptionsKeepTheWorkspaceGrowingWithTheLengthAlone) {
                        .dropout_rate = 0.1};
     const OptionOperands o = make_operands(c, Dtype::f32);
     const AttentionInputs& in = o.in;
-    Tensor out(in.d_out.shape()), lse({1, 4, length}), d_bias(c.bias);
+    Tensor out(in.d_out.shape()), softmax({2, 1, 4, length}), d_bias(c.bias);
     Tensor d_q(in.q.shape()), d_k(in.k.shape()), d_v(in.v.shape());
     Context ctx({.num_threads = 2});
     peaks[i] = peak_of(ctx, [&] {
-      ops::attention_forward(ctx, in.q, in.k, in.v, o.options, out, lse);
+      ops::attention_forward(ctx, in.q, in.k, in.v, o.options, out, softmax);
       ops::attention_backward(
-          ctx, in.q, in.k, in.v, out, lse, o.options,
+          ctx, in.q, in.k, in.v, out, softmax, o.options,
           {.d_out = in.d_out, .d_q = d_q, .d_k = d_k, .d_v = d_v, .d_bias = d_bias});
     });
     EXPECT_LE(peaks[i], 16 * kMebibyte);

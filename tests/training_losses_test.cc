@@ -156,8 +156,9 @@ TEST(Losses, OperandsThatDoNotFitAreRefused) {
               HasSubstr("C >= 1"));
   EXPECT_THAT(refusal(mse, {.target = x, .prediction = x, .sample_weight = Tensor::zeros({2})}),
               HasSubstr("sample_weight: expected [2, 4]"));
-  EXPECT_THAT(refusal(mse, {.target = x, .prediction = x, .mask = Tensor({2, 3}, Dtype::boolean)}),
-              HasSubstr("mask: expected [2, 4]"));
+  EXPECT_THAT(
+      refusal(mse, {.target = x, .prediction = x, .mask = Tensor::zeros({2, 3}, Dtype::boolean)}),
+      HasSubstr("mask: expected [2, 4]"));
   const Loss sparse = sparse_categorical_crossentropy();
   EXPECT_THAT(refusal(sparse, {.target = Tensor::zeros({2, 3}), .prediction = x}),
               HasSubstr("target: expected [2, 4], got [2, 3]"));

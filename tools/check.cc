@@ -15,6 +15,7 @@ namespace {
 struct CheckOptions {
   std::vector<std::string> problems;
   std::string golden;
+  std::string isa;
 };
 
 bool check_one(const check::Problem& problem) {
@@ -31,11 +32,13 @@ bool check_one(const check::Problem& problem) {
   return passed;
 }
 
-int check_golden(const std::string& folder, const Globals& globals) {
-  Context ctx({.num_threads = globals.threads});
+int check_golden(const CheckOptions& options, const Globals& globals) {
+  ContextOptions context{.num_threads = globals.threads};
+  if (!options.isa.empty()) context.isa = isa_from_name(options.isa);
+  Context ctx(context);
   int passed = 0;
   int failed = 0;
-  for (const check::GoldenResult& result : check::run_golden(ctx, folder)) {
+  for (const check::GoldenResult& result : check::run_golden(ctx, options.golden)) {
     ++(result.passed ? passed : failed);
     if (!result.passed || !globals.quiet) {
       fmt::print("{} {}\n", result.passed ? "ok    " : "FAILED", result.line);
@@ -50,7 +53,7 @@ int run_check(const CheckOptions& options, const Globals& globals) {
     throw ConfigError("[check] arguments: expected problems or --golden DIR, got " +
                       std::string(options.golden.empty() ? "neither" : "both"));
   }
-  if (!options.golden.empty()) return check_golden(options.golden, globals);
+  if (!options.golden.empty()) return check_golden(options, globals);
   bool passed = true;
   for (const check::Problem& problem : parse_problems(options.problems, globals)) {
     passed = check_one(problem) && passed;
@@ -87,8 +90,10 @@ void add_check(CLI::App& app, const Globals& globals, Action& action) {
       "Exit: 0 within bounds, 1 above, 2 nothing to compare");
   const auto options = std::make_shared<CheckOptions>();
   verb->add_option("problem", options->problems, "Problem strings");
-  verb->add_option("--golden", options->golden,
-                   "Folder of golden cases: Keras's (with a cases.json) or Edifice's");
+  CLI::Option* golden =
+      verb->add_option("--golden", options->golden,
+                       "Folder of golden cases: Keras's (with a cases.json) or Edifice's");
+  verb->add_option("--isa", options->isa, "Instruction-set level of a golden run")->needs(golden);
   verb->callback([&globals, &action, options] {
     action = [&globals, options] { return run_check(*options, globals); };
   });

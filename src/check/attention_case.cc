@@ -29,7 +29,7 @@ class AttentionCase final : public Case {
            has_backward_ ? random_tensor(ctx, out_shape, p.dtype, seed + 3) : Tensor()});
     }
     out_ = ctx.tensor(out_shape, p.dtype);
-    lse_ = ctx.tensor({p.B, p.Hq, p.T}, p.dtype);
+    softmax_ = ctx.tensor({2, p.B, p.Hq, p.T}, p.dtype);
     if (has_backward_) {
       d_q_ = ctx.tensor(q_shape, p.dtype);
       d_k_ = ctx.tensor(sets_[0].k.shape(), p.dtype);
@@ -41,11 +41,11 @@ class AttentionCase final : public Case {
   void run() override {
     const InputSet& in = sets_[next_];
     next_ = (next_ + 1) % sets_.size();
-    ops::attention_forward(ctx_, in.q, in.k, in.v, options_, out_, lse_);
+    ops::attention_forward(ctx_, in.q, in.k, in.v, options_, out_, softmax_);
     if (has_backward_) {
       ops::BackwardOperands gradients{.d_out = in.d_out, .d_q = d_q_, .d_k = d_k_, .d_v = d_v_};
       if (d_bias_.has_value()) gradients.d_bias = d_bias_;
-      ops::attention_backward(ctx_, in.q, in.k, in.v, out_, lse_, options_, gradients);
+      ops::attention_backward(ctx_, in.q, in.k, in.v, out_, softmax_, options_, gradients);
     }
   }
 
@@ -58,7 +58,9 @@ class AttentionCase final : public Case {
     };
     const AttentionForwardOracle forward = attention_forward_oracle(in.q, in.k, in.v, options_);
     add("out", out_, forward.out);
-    add("lse", lse_, forward.lse);
+    Tensor lse(forward.lse.value.shape(), out_.dtype());
+    ops::attention_lse(softmax_, lse);
+    add("lse", lse, forward.lse);
     if (has_backward_) {
       const AttentionBackwardOracle backward =
           attention_backward_oracle(in.q, in.k, in.v, in.d_out, options_);
@@ -73,8 +75,8 @@ class AttentionCase final : public Case {
   double bytes() const override {
     const InputSet& in = sets_[0];
     Index bytes = 0;
-    for (const Tensor* each : {&in.q, &in.k, &in.v, &in.d_out, &out_, &lse_, &d_q_, &d_k_, &d_v_,
-                               &mask_, &bias_, &d_bias_}) {
+    for (const Tensor* each : {&in.q, &in.k, &in.v, &in.d_out, &out_, &softmax_, &d_q_, &d_k_,
+                               &d_v_, &mask_, &bias_, &d_bias_}) {
       if (each->has_value()) bytes += each->bytes();
     }
     return static_cast<double>(bytes);
@@ -97,7 +99,7 @@ class AttentionCase final : public Case {
   ops::AttentionOptions options_{};
   std::vector<InputSet> sets_;
   Tensor mask_, bias_;
-  Tensor out_, lse_, d_q_, d_k_, d_v_, d_bias_;
+  Tensor out_, softmax_, d_q_, d_k_, d_v_, d_bias_;
   std::size_t next_ = 0;
 };
 

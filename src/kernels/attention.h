@@ -82,7 +82,11 @@ struct AttentionProblem {
   Heads<const F> q, k, v;
   PackedHeads<F> packed;
   Heads<F> out;
-  F* lse = nullptr;     // [B, Hq, T]
+  /// The softmax of each row, [B, Hq, T]: its greatest logit in base 2, and the sum of the weights
+  /// 2^(logit - top); 0 and 0 for a row that sees nothing. Apart, since one lse would round away
+  /// what large logits leave of it: the backward wants the forward's very weights.
+  F* tops = nullptr;
+  F* sums = nullptr;
   F* scores = nullptr;  // [B, Hq, T, S]
 
   Index group() const noexcept { return Hq / Hkv; }
@@ -168,7 +172,8 @@ struct AttentionKernels {
   Index (*forward_scratch)(const AttentionProblem<F>& p) noexcept;
   void (*forward)(const AttentionProblem<F>& p, Index unit, F* scratch) noexcept;
 
-  /// Unit of forward_units(): p.scores of kForwardRows packed rows, from p.lse and p.packed.
+  /// Unit of forward_units(): p.scores of kForwardRows packed rows, from p.tops, p.sums and
+  /// p.packed.
   Index (*scores_scratch)(const AttentionProblem<F>& p) noexcept;
   void (*scores)(const AttentionProblem<F>& p, Index unit, F* scratch) noexcept;
 

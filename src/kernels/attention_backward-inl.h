@@ -33,14 +33,15 @@ struct GradientScratch {
         d_out(q + kGradientRows * dp),
         probs(d_out + kGradientRows * dvp),
         d_logits(probs + kGradientRows * kProbRow),
-        shift(d_logits + kGradientRows * kProbRow),
-        delta(shift + kGradientRows),
+        tops(d_logits + kGradientRows * kProbRow),
+        inverses(tops + kGradientRows),
+        delta(inverses + kGradientRows),
         unused(delta + kGradientRows),
         strip(unused + kStripRows * kPanelKeys) {}
   static Index size(const AttentionProblem<float>& p) {
     return (3 * kGradientKeys + 2 * kGradientRows) * round_up(p.D, kPanelKeys) +
            (2 * kGradientKeys + kGradientRows) * round_up(p.Dv, kPanelKeys) +
-           kGradientRows * (2 * kProbRow + 2) + kStripRows * kPanelKeys + StripMemory::kSize;
+           kGradientRows * (2 * kProbRow + 3) + kStripRows * kPanelKeys + StripMemory::kSize;
   }
   Index dp, dvp;    // D and Dv in whole vectors
   float* d_q;       // [kGradientRows][dp]: this tile's share, without the scale
@@ -53,7 +54,8 @@ struct GradientScratch {
   float* d_out;     // [kGradientRows][dvp]
   float* probs;     // [kGradientRows][kProbRow]
   float* d_logits;  // [kGradientRows][kProbRow]: logits, then d_prob, then their gradient
-  float* shift;     // [kGradientRows]: lse times log2 e
+  float* tops;      // [kGradientRows]: greatest logits
+  float* inverses;  // [kGradientRows]: of the sums of weights
   float* delta;     // [kGradientRows]
   float* unused;    // [kStripRows][lanes]: maxima that nobody asks for
   StripMemory strip;
@@ -63,27 +65,45 @@ static Index gradient_scratch(const AttentionProblem<float>& p) noexcept {
   return GradientScratch::size(p);
 }
 
+// sums[i] = a_i b_i, each by one chain of multiply-adds like the elements of Tile. So out dO has
+// the roundings of dP: where a row's softmax is all but one key's, out is its value, and dP - delta
+// the zero it should be.
+template <int M>
+static HWY_INLINE void chained_dots(const float* const* a, const float* const* b, Index n,
+                                    float* sums) {
+  constexpr hn::CappedTag<float, 1> kOne;
+  hn::Vec<hn::CappedTag<float, 1>> chains[M];
+  HWY_UNROLL(16)
+  for (int i = 0; i < M; ++i) chains[i] = hn::Zero(kOne);
+  for (Index d = 0; d < n; ++d) {
+    HWY_UNROLL(16)
+    for (int i = 0; i < M; ++i) {
+      chains[i] = hn::MulAdd(hn::LoadU(kOne, a[i] + d), hn::LoadU(kOne, b[i] + d), chains[i]);
+    }
+  }
+  HWY_UNROLL(16)
+  for (int i = 0; i < M; ++i) sums[i] = hn::GetLane(chains[i]);
+}
+
 static void gradient_delta(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
                            Index bn, Index block) noexcept {
   const Index first = block * kGradientRows;
+  const Index end = min(first + kGradientRows, p.rows());
   RowCursor<float> out(p, p.out, bn, first);
   RowCursor<const float> d_out(p, g.d_out, bn, first);
   RowCursor<float> delta(p, statistics(p, g.delta), bn, first);
-  for (Index r = first; r < min(first + kGradientRows, p.rows());
-       ++r, out.next(), d_out.next(), delta.next()) {
-    if (p.S == 1 || p.window == 1) {
-      *delta.get() = chained_dot(out.get(), d_out.get(), p.Dv);
-      continue;
+  constexpr int kRows = 8;  // as many chains as hide the latency of one
+  for (Index r = first; r < end; r += kRows) {
+    const float* a[kRows];
+    const float* b[kRows];
+    float sums[kRows];
+    const Index count = min(kRows, end - r);
+    for (Index i = 0; i < kRows; ++i) {
+      a[i] = out.get(), b[i] = d_out.get();
+      if (r + i + 1 < end) out.next(), d_out.next();
     }
-    Vector sums = hn::Zero(kFloats);
-    Index d = 0;
-    for (; d + kLanes <= p.Dv; d += kLanes) {
-      sums =
-          hn::MulAdd(hn::LoadU(kFloats, out.get() + d), hn::LoadU(kFloats, d_out.get() + d), sums);
-    }
-    float sum = hn::GetLane(hn::SumOfLanes(kFloats, sums));
-    for (; d < p.Dv; ++d) sum += out.get()[d] * d_out.get()[d];
-    *delta.get() = sum;
+    chained_dots<kRows>(a, b, p.Dv, sums);
+    for (Index i = 0; i < count; ++i, delta.next()) *delta.get() = sums[i];
   }
 }
 
@@ -125,19 +145,29 @@ static void load_block(const GradientScratch& w, const AttentionProblem<float>& 
                        const AttentionGradients<float>& g, Index bn, Index first, Index padded) {
   RowCursor<const float> q(p, p.q, bn, first);
   RowCursor<const float> d_out(p, g.d_out, bn, first);
-  RowCursor<float> lse(p, statistics(p, p.lse), bn, first);
+  RowCursor<float> top(p, statistics(p, p.tops), bn, first);
+  RowCursor<float> sum(p, statistics(p, p.sums), bn, first);
   RowCursor<float> delta(p, statistics(p, g.delta), bn, first);
   for (Index i = 0; i < padded; ++i) {
     copy_row(q.get(), p.D, w.dp, p.scale * kLog2E, w.q + i * w.dp);
     copy_row(d_out.get(), p.Dv, w.dvp, 1.0F, w.d_out + i * w.dvp);
-    // Infinity makes every probability of a repeated row zero, as lse does for a row without keys.
-    w.shift[i] = first + i < p.rows() ? *lse.get() * kLog2E : HUGE_VALF;
+    w.tops[i] = *top.get();
+    // Zero makes every probability of a repeated row zero, as for a row without keys.
+    w.inverses[i] = first + i < p.rows() ? inverse_of(*sum.get()) : 0.0F;
     w.delta[i] = *delta.get();
-    if (first + i + 1 < p.rows()) q.next(), d_out.next(), lse.next(), delta.next();
+    if (first + i + 1 >= p.rows()) continue;
+    q.next(), d_out.next(), top.next(), sum.next(), delta.next();
   }
 }
 
-// P = exp(S - lse) and dS = P (dP - delta) of one strip, then its share of dQ = dS K.
+// Whether delta is summed here, sum_j prob d_prob, instead of sum_d out d_out: where one tile has
+// all keys. The sum then has the very roundings of what it is subtracted from, which matters where
+// the softmax is sharp. Dropout would be drawn twice for it.
+static HWY_INLINE bool has_own_delta(const AttentionProblem<float>& p) {
+  return p.S <= kGradientKeys && !p.dropout.active;
+}
+
+// P = softmax(S) and dS = P (dP - delta) of one strip, then its share of dQ = dS K.
 static HWY_INLINE void gradient_strip(const GradientScratch& w, const AttentionProblem<float>& p,
                                       const Visible& seen, Index row) {
   float* probs = w.probs + row * kProbRow;
@@ -146,15 +176,21 @@ static HWY_INLINE void gradient_strip(const GradientScratch& w, const AttentionP
   logit_strip(w.d_out + row * w.dvp, w.dvp, w.v_panels, p.Dv, seen, d_logits, kProbRow, w.unused);
   const Index columns = round_up(seen.any, kLanes);
   for (int i = 0; i < kStripRows; ++i) {
-    const Vector shift = hn::Set(kFloats, w.shift[row + i]);
-    const Vector delta = hn::Set(kFloats, w.delta[row + i]);
+    const RowSoftmax softmax(w.tops[row + i], w.inverses[row + i]);
+    float* prob_at = probs + i * kProbRow;
+    float* d_logit_at = d_logits + i * kProbRow;
+    Vector own_delta = hn::Zero(kFloats);
     for (Index c = 0; c < columns; c += kLanes) {
-      float* prob_at = probs + i * kProbRow + c;
-      float* d_logit_at = d_logits + i * kProbRow + c;
-      const Vector prob = exp2_neg(hn::Sub(hn::LoadU(kFloats, prob_at), shift));
-      hn::StoreU(prob, kFloats, prob_at);
-      hn::StoreU(hn::Mul(prob, hn::Sub(hn::LoadU(kFloats, d_logit_at), delta)), kFloats,
-                 d_logit_at);
+      const Vector prob = softmax(hn::LoadU(kFloats, prob_at + c));
+      own_delta = hn::MulAdd(prob, hn::LoadU(kFloats, d_logit_at + c), own_delta);
+      hn::StoreU(prob, kFloats, prob_at + c);
+    }
+    const Vector delta =
+        has_own_delta(p) ? hn::SumOfLanes(kFloats, own_delta) : hn::Set(kFloats, w.delta[row + i]);
+    for (Index c = 0; c < columns; c += kLanes) {
+      const Vector d_prob = hn::LoadU(kFloats, d_logit_at + c);
+      hn::StoreU(hn::Mul(hn::LoadU(kFloats, prob_at + c), hn::Sub(d_prob, delta)), kFloats,
+                 d_logit_at + c);
     }
     fill(probs + i * kProbRow + columns, kGradientKeys - columns, 0.0F);
     fill(d_logits + i * kProbRow + columns, kGradientKeys - columns, 0.0F);
@@ -171,18 +207,13 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
                                     Index b, const RowPlace& place, const Sight& sight, int i,
                                     Index row, Index first_key) {
   const RowLogits logits_of(p, b, place, first_key, sight, i, w.strip);
-  const Vector shift = hn::Set(kFloats, w.shift[row]);
-  const Vector delta = hn::Set(kFloats, w.delta[row]);
+  const RowSoftmax softmax(w.tops[row], w.inverses[row]);
   const Index element = ((b * p.Hq + place.h) * p.T + place.t) * p.S + first_key;
   float* probs = w.probs + row * kProbRow;
   float* d_logits = w.d_logits + row * kProbRow;
-  Index done = 0;
-  for (Index n = 0; n < sight.num_segments; ++n) {
-    const Index begin = sight.segments[n].begin;
-    const Index end = round_up(sight.segments[n].end, kLanes);
-    fill(probs + done, begin - done, 0.0F);
-    fill(d_logits + done, begin - done, 0.0F);
-    done = end;
+  const Vector one = hn::Set(kFloats, 1.0F);
+  // body(c, which keys from c on are hidden, probabilities, their gradients, what dropout does)
+  const auto for_keys = [&](Index begin, Index end, const auto& body) HWY_ATTR {
     const float* d_scores = g.d_scores == nullptr ? nullptr
                                                   : row_part(g.d_scores + element, 1, begin, end,
                                                              p.S - first_key, w.strip.d_scores);
@@ -191,19 +222,37 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
                             : nullptr;
     for (Index c = begin; c < end; c += kLanes) {
       Vector logit = hn::LoadU(kFloats, probs + c);
-      auto hidden = logits_of(c, logit);
-      Vector prob = hn::IfThenZeroElse(hidden, exp2_neg(hn::Sub(logit, shift)));
-      Vector d_prob = hn::LoadU(kFloats, d_logits + c);
-      const Vector scale =
-          kept == nullptr ? hn::Set(kFloats, 1.0F) : hn::LoadU(kFloats, kept + c - begin);
-      d_prob = hn::Mul(d_prob, scale);
+      const auto hidden = logits_of(c, logit);
+      const Vector scale = kept == nullptr ? one : hn::LoadU(kFloats, kept + c - begin);
+      Vector d_prob = hn::Mul(hn::LoadU(kFloats, d_logits + c), scale);
       if (d_scores != nullptr) d_prob = hn::Add(d_prob, hn::LoadU(kFloats, d_scores + c));
-      d_prob = hn::Sub(d_prob, delta);
-      Vector d_logit = hn::IfThenZeroElse(hidden, hn::Mul(prob, d_prob));
-      if (place.blind) d_logit = hn::Zero(kFloats);
-      hn::StoreU(hn::Mul(prob, scale), kFloats, probs + c);
-      hn::StoreU(d_logit, kFloats, d_logits + c);
+      body(c, hidden, hn::IfThenZeroElse(hidden, softmax(logit)), d_prob, scale);
     }
+  };
+  Vector delta = hn::Set(kFloats, w.delta[row]);
+  if (has_own_delta(p)) {
+    Vector sum = hn::Zero(kFloats);
+    for (Index n = 0; n < sight.num_segments; ++n) {
+      for_keys(sight.segments[n].begin, round_up(sight.segments[n].end, kLanes),
+               [&](Index, auto hidden, Vector prob, Vector d_prob, Vector)
+                   HWY_ATTR { sum = hn::MulAdd(prob, hn::IfThenZeroElse(hidden, d_prob), sum); });
+    }
+    delta = hn::SumOfLanes(kFloats, sum);
+  }
+  Index done = 0;
+  for (Index n = 0; n < sight.num_segments; ++n) {
+    const Index begin = sight.segments[n].begin;
+    const Index end = round_up(sight.segments[n].end, kLanes);
+    fill(probs + done, begin - done, 0.0F);
+    fill(d_logits + done, begin - done, 0.0F);
+    done = end;
+    for_keys(begin, end,
+             [&](Index c, auto hidden, Vector prob, Vector d_prob, Vector scale) HWY_ATTR {
+               Vector d_logit = hn::IfThenZeroElse(hidden, hn::Mul(prob, hn::Sub(d_prob, delta)));
+               if (place.blind) d_logit = hn::Zero(kFloats);
+               hn::StoreU(hn::Mul(prob, scale), kFloats, probs + c);
+               hn::StoreU(d_logit, kFloats, d_logits + c);
+             });
   }
   fill(probs + done, kGradientKeys - done, 0.0F);
   fill(d_logits + done, kGradientKeys - done, 0.0F);

@@ -167,7 +167,7 @@ static void decode_merge(const AttentionProblem<float>& p, Index bn,
       }
       for (; d < p.Dv; ++d) out[d] += weight * part[c * next + d];
     }
-    finish_row(p, out, sum, top, out);
+    finish_row(p, out, sum, out);
   }
 }
 

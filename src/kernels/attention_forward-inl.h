@@ -142,6 +142,18 @@ static HWY_INLINE void softmax_row(float* HWY_RESTRICT x, Index vectors, float t
   sums.store(weights);
 }
 
+// Probabilities of one row from its logits: the weights that the forward gave them, over their sum.
+struct RowSoftmax {
+  HWY_INLINE RowSoftmax(float top, float inverse)
+      : top_(hn::Set(kFloats, top)), inverse_(hn::Set(kFloats, inverse)) {}
+  HWY_INLINE Vector operator()(Vector logit) const {
+    return hn::Mul(exp2_neg(hn::Sub(logit, top_)), inverse_);
+  }
+
+ private:
+  Vector top_, inverse_;
+};
+
 // Memory of a forward unit, for the rows of its strips.
 struct ForwardScratch {
   static constexpr Index kRows = kForwardRows;
@@ -331,11 +343,12 @@ static HWY_INLINE void load_queries(const ForwardScratch& w, const AttentionProb
   prefetch_rows(p, p.out, bn, first + begin, p.Dv);
 }
 
-// Divides a row by its weights; its lse.
-static HWY_INLINE float finish_row(const AttentionProblem<float>& p, const float* sums, float sum,
-                                   float top, float* out) {
-  copy_row(sums, p.Dv, p.Dv, sum == 0.0F ? 0.0F : 1.0F / sum, out);
-  return sum == 0.0F ? HUGE_VALF : (top + log2f(sum)) * kLn2;
+static HWY_INLINE float inverse_of(float sum) { return sum == 0.0F ? 0.0F : 1.0F / sum; }
+
+// Divides a row by its weights.
+static HWY_INLINE void finish_row(const AttentionProblem<float>& p, const float* sums, float sum,
+                                  float* out) {
+  copy_row(sums, p.Dv, p.Dv, inverse_of(sum), out);
 }
 
 static Index forward_scratch(const AttentionProblem<float>& p) noexcept {
@@ -414,13 +427,14 @@ static void forward_unit(const AttentionProblem<float>& p, Index unit, float* sc
     attend_plainly(w, p, bn, first, strips);
   }
   RowCursor<float> out(p, p.out, bn, first);
-  float unused = 0.0F;
-  RowCursor<float> lse(p, p.lse == nullptr ? Heads<float>{&unused, 0, 0, 0} : statistics(p, p.lse),
-                       bn, first);
-  for (Index r = 0; r < rows; ++r, out.next(), lse.next()) {
+  for (Index r = 0; r < rows; ++r, out.next()) {
     const float sum =
         hn::GetLane(hn::SumOfLanes(kFloats, hn::LoadU(kFloats, w.weights + r * kLanes)));
-    *lse.get() = finish_row(p, w.out + r * w.width, sum, w.tops[r], out.get());
+    finish_row(p, w.out + r * w.width, sum, out.get());
+    if (p.tops == nullptr) continue;
+    const Index place = p.statistic(bn / p.Hkv, bn % p.Hkv, first + r);
+    p.tops[place] = sum == 0.0F ? 0.0F : w.tops[r];
+    p.sums[place] = sum;
   }
 }
 

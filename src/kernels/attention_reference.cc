@@ -14,6 +14,18 @@ F dot(const F* a, const F* b, Index n) noexcept {
 }
 
 template <class F>
+constexpr F kLog2E = static_cast<F>(1.44269504088896340736);
+
+// scale q k in base 2; the elements of k are `step` apart. One order of roundings for the forward
+// and the backward, which then weigh a key alike to the bit.
+template <class F>
+F scaled_product(const AttentionProblem<F>& p, const F* q, const F* k, Index step) noexcept {
+  F product = 0;
+  for (Index d = 0; d < p.D; ++d) product += p.scale * kLog2E<F> * q[d] * k[d * step];
+  return product;
+}
+
+template <class F>
 void fill(F* x, Index n, F value) noexcept {
   for (Index i = 0; i < n; ++i) x[i] = value;
 }
@@ -61,10 +73,10 @@ class Query {
     }
     return p_.bias.data == nullptr || !(bias(s) <= F{kMaskingBias});
   }
-  /// `product` is scale q k.
+  /// In base 2, from scaled_product().
   F logit(F product, Index s) const noexcept {
     if (blind_) return 0;
-    return p_.bias.data == nullptr ? product : product + bias(s);
+    return p_.bias.data == nullptr ? product : product + kLog2E<F> * bias(s);
   }
   /// What dropout multiplies a probability with.
   F kept(Index s) const noexcept {
@@ -81,20 +93,18 @@ class Query {
   bool blind_;
 };
 
-// Softmax state of one row: sum = sum_j exp(logit_j - max), out = sum_j exp(logit_j - max) v_j.
+// Softmax state of one row: sum = sum_j 2^(logit_j - max), out = sum_j 2^(logit_j - max) v_j.
 template <class F>
 struct RowState {
   F max = std::numeric_limits<F>::lowest();  // finite: a leading -inf weighs 0 and makes no NaN
   F sum = 0;
 };
 
-// scale q k of a packed key
+// scaled_product() with a packed key
 template <class F>
 F packed_product(const AttentionProblem<F>& p, Index bn, const F* q, Index s) noexcept {
   const F* key = p.packed_keys(bn) + s / kPanelKeys * kPanelKeys * p.D + s % kPanelKeys;
-  F product = 0;
-  for (Index d = 0; d < p.D; ++d) product += p.scale * q[d] * key[d * kPanelKeys];
-  return product;
+  return scaled_product(p, q, key, kPanelKeys);
 }
 
 // Row r against the packed keys [begin, end) of head bn.
@@ -112,8 +122,8 @@ RowState<F> attend(const AttentionProblem<F>& p, Index bn, Index r, Index begin,
     const F* value = p.packed_values(bn) + s * width;
     const F logit = query.logit(packed_product(p, bn, q, s), s);
     const F now = logit < state.max ? state.max : logit;  // this order lets NaN through
-    const F keep = std::exp(state.max - now);
-    const F weight = std::exp(logit - now);
+    const F keep = std::exp2(state.max - now);
+    const F weight = std::exp2(logit - now);
     state.sum = keep * state.sum + weight;
     const F share = weight * query.kept(s);
     for (Index d = 0; d < p.Dv; ++d) out[d] = keep * out[d] + share * value[d];
@@ -122,15 +132,14 @@ RowState<F> attend(const AttentionProblem<F>& p, Index bn, Index r, Index begin,
   return state;
 }
 
-// Divides by the sum; a row without weight is zero and has lse = +inf, which makes every
-// exp(logit - lse) of the backward zero.
+// Divides by the sum; a row without weight is zero.
 template <class F>
 void finish(const AttentionProblem<F>& p, Index b, Index n, Index r, RowState<F> state) noexcept {
   F* out = p.row(p.out, b, n, r);
   for (Index d = 0; d < p.Dv; ++d) out[d] = state.sum == 0 ? F{0} : out[d] / state.sum;
-  if (p.lse == nullptr) return;
-  p.lse[p.statistic(b, n, r)] =
-      state.sum == 0 ? std::numeric_limits<F>::infinity() : state.max + std::log(state.sum);
+  if (p.tops == nullptr) return;
+  p.tops[p.statistic(b, n, r)] = state.sum == 0 ? F{0} : state.max;
+  p.sums[p.statistic(b, n, r)] = state.sum;
 }
 
 template <class F>
@@ -150,6 +159,11 @@ void forward(const AttentionProblem<F>& p, Index unit, F*) noexcept {
   }
 }
 
+template <class F>
+F probability(const AttentionProblem<F>& p, Index place, F logit) noexcept {
+  return p.sums[place] == 0 ? F{0} : std::exp2(logit - p.tops[place]) / p.sums[place];
+}
+
 // visit(place in [B, Hq, T], s, prob) for every row and key of a unit.
 template <class F, class Visit>
 void for_probabilities(const AttentionProblem<F>& p, Index unit, const Visit& visit) noexcept {
@@ -161,9 +175,11 @@ void for_probabilities(const AttentionProblem<F>& p, Index unit, const Visit& vi
     const F* q = p.row(p.q, bn / p.Hkv, bn % p.Hkv, r);
     const Index place = p.statistic(bn / p.Hkv, bn % p.Hkv, r);
     for (Index s = 0; s < p.S; ++s) {
-      const bool seen = query.attends(s);
-      visit(place, s,
-            seen ? std::exp(query.logit(packed_product(p, bn, q, s), s) - p.lse[place]) : F{0});
+      if (!query.attends(s)) {
+        visit(place, s, F{0});
+        continue;
+      }
+      visit(place, s, probability(p, place, query.logit(packed_product(p, bn, q, s), s)));
     }
   }
 }
@@ -207,8 +223,8 @@ void decode_merge(const AttentionProblem<F>& p, Index bn, const F* partials) noe
     for (Index c = 0; c < decode_chunks(p); ++c) {
       const F* part = partials + (bn * decode_chunks(p) + c) * size + r * stride;
       const F now = part[stride - 2] < state.max ? state.max : part[stride - 2];
-      const F keep = std::exp(state.max - now);
-      const F weight = std::exp(part[stride - 2] - now);
+      const F keep = std::exp2(state.max - now);
+      const F weight = std::exp2(part[stride - 2] - now);
       state.sum = keep * state.sum + weight * part[stride - 1];
       for (Index d = 0; d < p.Dv; ++d) out[d] = keep * out[d] + weight * part[d];
       state.max = now;
@@ -270,8 +286,8 @@ void gradient_block(const AttentionProblem<F>& p, const AttentionGradients<F>& g
       if (!query.attends(s)) continue;
       const F* k = p.k.data + b * p.k.batch + s * p.k.time + n * p.k.head;
       const F* v = p.v.data + b * p.v.batch + s * p.v.time + n * p.v.head;
-      // Forward: logit = scale q k + bias, prob = exp(logit - lse), out += kept prob v.
-      const F prob = std::exp(query.logit(p.scale * dot(q, k, p.D), s) - p.lse[place]);
+      // Forward: logit = scale q k + bias, prob = exp(logit) / sum, out += kept prob v.
+      const F prob = probability(p, place, query.logit(scaled_product(p, q, k, 1), s));
       const F kept = query.kept(s);
       accumulate(kept * prob, d_out, p.Dv, own.d_v + (s - begin) * p.Dv);
       if (query.blind()) continue;

@@ -1,5 +1,5 @@
-// Probabilities again, from the lse that the forward left: to write them, or to weigh a cotangent
-// of them. Included once per target.
+// Probabilities again, from the softmax that the forward left: to write them, or to weigh a
+// cotangent of them. Included once per target.
 
 #if defined(GROUPHEAD_KERNELS_ATTENTION_SCORES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GROUPHEAD_KERNELS_ATTENTION_SCORES_INL_H_
@@ -38,15 +38,14 @@ static HWY_INLINE void for_probabilities(const AttentionProblem<float>& p, Index
                      w.logits, kLogitRow, w.maxima);
     for (int i = 0; i < kStripRows && row + i < rows; ++i) {
       const Index place = p.statistic(b, bn % p.Hkv, first + row + i);
-      const Vector shift = hn::Set(kFloats, p.lse[place] * kLog2E);
+      const RowSoftmax softmax(p.tops[place], inverse_of(p.sums[place]));
       const RowLogits logits_of(p, b, places[row + i], s, sight, i, w.strip);
       float* x = w.logits + i * kLogitRow;
       for (Index n = 0; n < sight.num_segments; ++n) {
         for (Index c = sight.segments[n].begin; c < sight.segments[n].end; c += kLanes) {
           Vector logit = hn::LoadU(kFloats, x + c);
           const auto hidden = logits_of(c, logit);
-          const Vector prob = exp2_neg(hn::Sub(logit, shift));
-          hn::StoreU(hn::IfThenZeroElse(hidden, prob), kFloats, x + c);
+          hn::StoreU(hn::IfThenZeroElse(hidden, softmax(logit)), kFloats, x + c);
         }
       }
       visit(row + i, place, sight, s, x);
@@ -76,47 +75,28 @@ static void scores(const AttentionProblem<float>& p, Index unit, float* scratch)
 static void gradient_scores(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
                             Index unit, float* scratch) noexcept {
   const ForwardScratch w(p, scratch);
-  float* plain = w.out;    // [rows][lanes]: sums of d_scores over the keys that a row sees
-  float* counts = w.tops;  // [rows]: how many these are
   fill(w.weights, kForwardRows * kLanes, 0.0F);
-  fill(plain, kForwardRows * kLanes, 0.0F);
-  fill(counts, kForwardRows, 0.0F);
-  const Index blocks = ceil_div(p.rows(), kForwardRows);
-  const Index bn = unit / blocks;
-  const Index first = unit % blocks * kForwardRows;
   for_probabilities(
       p, unit, scratch,
       [&](Index row, Index place, const Sight& sight, Index first_key, const float* x) {
         const float* d_row = g.d_scores + place * p.S + first_key;
         Vector sum = hn::LoadU(kFloats, w.weights + row * kLanes);
-        Vector unweighted = hn::LoadU(kFloats, plain + row * kLanes);
-        std::size_t count = 0;
         for (Index n = 0; n < sight.num_segments; ++n) {
           const auto [begin, end] = sight.segments[n];
           const float* d_scores = row_part(d_row, 1, begin, end, p.S - first_key, w.strip.d_scores);
           for (Index c = begin; c < end; c += kLanes) {
-            const Vector prob = hn::LoadU(kFloats, x + c);
-            const Vector d_score = hn::LoadU(kFloats, d_scores + c);
-            const auto seen = hn::Ne(prob, hn::Zero(kFloats));
-            sum = hn::MulAdd(prob, d_score, sum);
-            unweighted = hn::Add(unweighted, hn::IfThenElseZero(seen, d_score));
-            count += hn::CountTrue(kFloats, seen);
+            sum = hn::MulAdd(hn::LoadU(kFloats, x + c), hn::LoadU(kFloats, d_scores + c), sum);
           }
         }
         hn::StoreU(sum, kFloats, w.weights + row * kLanes);
-        hn::StoreU(unweighted, kFloats, plain + row * kLanes);
-        counts[row] += static_cast<float>(count);
       });
-  RowCursor<float> out(p, p.out, bn, first);
-  RowCursor<const float> d_out(p, g.d_out, bn, first);
-  for (Index r = first; r < min(first + kForwardRows, p.rows()); ++r, out.next(), d_out.next()) {
-    float& delta = g.delta[p.statistic(bn / p.Hkv, bn % p.Hkv, r)];
-    // The softmax of one logit is constant. The rounding of its probability, which is not quite 1,
-    // would look like a gradient.
-    const bool sees_one = counts[r - first] == 1.0F;
-    if (sees_one) delta = chained_dot(out.get(), d_out.get(), p.Dv);
-    const float* sums = (sees_one ? plain : w.weights) + (r - first) * kLanes;
-    delta += hn::GetLane(hn::SumOfLanes(kFloats, hn::LoadU(kFloats, sums)));
+  const Index blocks = ceil_div(p.rows(), kForwardRows);
+  const Index bn = unit / blocks;
+  const Index first = unit % blocks * kForwardRows;
+  for (Index r = first; r < min(first + kForwardRows, p.rows()); ++r) {
+    const float* sums = w.weights + (r - first) * kLanes;
+    g.delta[p.statistic(bn / p.Hkv, bn % p.Hkv, r)] +=
+        hn::GetLane(hn::SumOfLanes(kFloats, hn::LoadU(kFloats, sums)));
   }
 }
 

@@ -232,16 +232,6 @@ class RowCursor {
   E* row_;
 };
 
-// a b by one chain of multiply-adds, as Tile has them: where out is the one value that a row sees,
-// out dO has the bits of dP, and dP - delta is 0.
-static HWY_INLINE float chained_dot(const float* a, const float* b, Index n) {
-  constexpr hn::CappedTag<float, 1> kOne;
-  auto sum = hn::Zero(kOne);
-  for (Index i = 0; i < n; ++i)
-    sum = hn::MulAdd(hn::LoadU(kOne, a + i), hn::LoadU(kOne, b + i), sum);
-  return hn::GetLane(sum);
-}
-
 // [B, Hq, T] numbers as rows of one element.
 template <class E>
 static HWY_INLINE Heads<E> statistics(const AttentionProblem<float>& p, E* numbers) {

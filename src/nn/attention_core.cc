@@ -150,13 +150,13 @@ AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const M
   const auto& [q, k, v, gate_argument, gate] = keep.heads;
   keep.out = ctx.tensor({q.dim(0), q.dim(1), q.dim(2), v.dim(3)}, dtype());
   if (saved != nullptr || keep.call.return_scores) {
-    keep.lse = ctx.tensor({q.dim(0), q.dim(2), q.dim(1)}, dtype());
+    keep.softmax = ctx.tensor({2, q.dim(0), q.dim(2), q.dim(1)}, dtype());
   }
-  ops::attention_forward(ctx, q, k, v, keep.options, keep.out, keep.lse);
+  ops::attention_forward(ctx, q, k, v, keep.options, keep.out, keep.softmax);
   AttentionOutput result;
   if (keep.call.return_scores) {
     result.scores = ctx.tensor({q.dim(0), q.dim(2), q.dim(1), k.dim(1)}, dtype());
-    ops::attention_scores(ctx, q, k, keep.lse, keep.options, result.scores);
+    ops::attention_scores(ctx, q, k, keep.softmax, keep.options, result.scores);
   }
   keep.gated = gated(ctx, keep.out, gate);
   result.output =

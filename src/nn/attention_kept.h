@@ -18,9 +18,9 @@ struct AttentionCore::Kept final : Saved {
   AttentionCall call;
   ops::AttentionOptions options;  // views of the call's masks
   Heads heads;
-  Tensor out;    // [B, T, Hq, Dv], of attention itself
-  Tensor gated;  // what the output projection read: out rounded, times the gate
-  Tensor lse;    // [B, Hq, T]
+  Tensor out;      // [B, T, Hq, Dv], of attention itself
+  Tensor gated;    // what the output projection read: out rounded, times the gate
+  Tensor softmax;  // [2, B, Hq, T]
   bool is_penalised = false;
   Tensor y;                 // where penalised
   Tensor plain_q, plain_k;  // where penalised and rotated: before the rotation

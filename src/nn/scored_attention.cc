@@ -148,7 +148,7 @@ struct BaseScoredAttention::Kept final : Saved {
   Tensor query, key;                    // scaled
   Tensor weights;                       // of the tangents
   Tensor out, scores;                   // scores: where returned
-  Tensor lse;                           // of the kernels for dot products
+  Tensor softmax;                       // of the kernels for dot products
   Tensor max, inverse;                  // of the softmax's rows
   ops::ScoredAttentionOptions options;  // views of the tensors above
 };
@@ -176,9 +176,9 @@ void BaseScoredAttention::attend(Context& ctx, Kept& kept) const {
   const Index B = call.query.dim(0);
   const Index T = call.query.dim(1);
   if (is_fused(kept)) {
-    kept.lse = ctx.tensor({B, 1, T}, dtype());
+    kept.softmax = ctx.tensor({2, B, 1, T}, dtype());
     ops::attention_forward(ctx, one_head(kept.query), one_head(kept.key), one_head(call.value),
-                           kernel_options(kept), one_head(kept.out), kept.lse);
+                           kernel_options(kept), one_head(kept.out), kept.softmax);
     if (!ops::has_blind_rows(kept.options, B, T, call.key.dim(1))) return;
     kept.options.rows = ops::ScoredRows::blind;
   }
@@ -193,7 +193,7 @@ void BaseScoredAttention::attend_backward(Context& ctx, const Kept& kept,
   const Tensor& value = kept.call.value;
   if (is_fused(kept)) {
     ops::attention_backward(ctx, one_head(kept.query), one_head(kept.key), one_head(value),
-                            one_head(kept.out), kept.lse, kernel_options(kept),
+                            one_head(kept.out), kept.softmax, kernel_options(kept),
                             {.d_out = one_head(gradients.d_out),
                              .d_q = one_head(gradients.d_q),
                              .d_k = one_head(gradients.d_k),

@@ -1,5 +1,8 @@
 #include "ops/attention.h"
 
+#include <cmath>
+#include <limits>
+
 #include "core/check.h"
 #include "ops/attention_problem.h"
 
@@ -19,8 +22,16 @@ void check_operands(std::string_view operation, ConstView q, ConstView k, ConstV
   if (v.dim(3) < 1) detail::throw_shape_error(operation, "v", "a head dim of 1 or more", "0");
 }
 
-void check_lse(std::string_view operation, ConstView q, ConstView lse) {
-  detail::require_dense(operation, "lse", lse, {q.dim(0), q.dim(2), q.dim(1)}, q.dtype());
+void check_softmax(std::string_view operation, ConstView q, ConstView softmax) {
+  detail::require_dense(operation, "softmax", softmax, {2, q.dim(0), q.dim(2), q.dim(1)},
+                        q.dtype());
+}
+
+// The kernels read it or write it.
+template <class F>
+void set_softmax(ConstView softmax, AttentionProblem<F>& p) {
+  p.tops = const_cast<F*>(softmax.data<F>());
+  p.sums = p.tops + p.B * p.Hq * p.T;
 }
 
 template <class F>
@@ -74,9 +85,9 @@ void for_packed_units(Context& ctx, AttentionProblem<F>& p, Body&& body) {
 
 template <class F>
 void forward(Context& ctx, AttentionProblem<F> p, const AttentionOptions& options, View out,
-             View lse) {
+             View softmax) {
   p.out = mutable_heads_of<F>(out);
-  if (lse.has_value()) p.lse = lse.data<F>();
+  if (softmax.has_value()) set_softmax(softmax, p);
   const Tensor blind = note_blind_queries(ctx, options, p);
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index scratch = table.forward_scratch(p);
@@ -153,11 +164,11 @@ void backward(Context& ctx, const AttentionProblem<F>& p, AttentionGradients<F> 
 }
 
 template <class F>
-void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView lse,
+void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView softmax,
               const AttentionOptions& options, const BackwardOperands& operands) {
   // The backward reads what the forward wrote.
   p.out = {const_cast<F*>(out.data<F>()), out.stride(0), out.stride(1), out.stride(2)};
-  p.lse = const_cast<F*>(lse.data<F>());
+  set_softmax(softmax, p);
   const Tensor blind = note_blind_queries(ctx, options, p);
   AttentionGradients<F> g;
   g.d_out = heads_of<F>(operands.d_out);
@@ -179,32 +190,49 @@ void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView lse,
 }  // namespace
 
 void attention_forward(Context& ctx, ConstView q, ConstView k, ConstView v,
-                       const AttentionOptions& options, View out, View lse) {
+                       const AttentionOptions& options, View out, View softmax) {
   constexpr std::string_view kName = "attention_forward";
   check_operands(kName, q, k, v);
   check_options(kName, options, q, k.dim(1));
   check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), v.dim(3), q.dtype());
-  if (lse.has_value()) check_lse(kName, q, lse);
+  if (softmax.has_value()) check_softmax(kName, q, softmax);
   if (q.dtype() == Dtype::f32) {
-    forward(ctx, problem_of<float>(q, k, v, options), options, out, lse);
+    forward(ctx, problem_of<float>(q, k, v, options), options, out, softmax);
   } else {
-    forward(ctx, problem_of<double>(q, k, v, options), options, out, lse);
+    forward(ctx, problem_of<double>(q, k, v, options), options, out, softmax);
   }
 }
 
-void attention_scores(Context& ctx, ConstView q, ConstView k, ConstView lse,
+void attention_lse(ConstView softmax, View lse) {
+  constexpr std::string_view kName = "attention_lse";
+  detail::require_shape(kName, "softmax", softmax, {2, -1, -1, -1});
+  detail::require_dense(kName, "lse", lse, {softmax.dim(1), softmax.dim(2), softmax.dim(3)},
+                        softmax.dtype());
+  const auto run = [&](auto zero) {
+    using F = decltype(zero);
+    const F* top = softmax.data<F>();
+    for (Index i = 0; i < lse.size(); ++i) {
+      const double sum = top[lse.size() + i];
+      const double value = static_cast<double>(top[i]) * std::log(2.0) + std::log(sum);
+      lse.data<F>()[i] = sum == 0 ? std::numeric_limits<F>::infinity() : static_cast<F>(value);
+    }
+  };
+  lse.dtype() == Dtype::f32 ? run(0.0F) : run(0.0);
+}
+
+void attention_scores(Context& ctx, ConstView q, ConstView k, ConstView softmax,
                       const AttentionOptions& options, View result) {
   constexpr std::string_view kName = "attention_scores";
   check_operands(kName, q, k, k);
   check_options(kName, options, q, k.dim(1));
-  check_lse(kName, q, lse);
+  check_softmax(kName, q, softmax);
   detail::require_dense(kName, "scores", result, {q.dim(0), q.dim(2), q.dim(1), k.dim(1)},
                         q.dtype());
   const auto run = [&](auto zero) {
     using F = decltype(zero);
     AttentionProblem<F> p = problem_of<F>(q, k, k, options);
     p.v.data = nullptr;
-    p.lse = const_cast<F*>(lse.data<F>());  // which the kernel reads
+    set_softmax(softmax, p);
     p.scores = result.data<F>();
     scores(ctx, p, options);
   };
@@ -212,7 +240,7 @@ void attention_scores(Context& ctx, ConstView q, ConstView k, ConstView lse,
 }
 
 void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v, ConstView out,
-                        ConstView lse, const AttentionOptions& options,
+                        ConstView softmax, const AttentionOptions& options,
                         const BackwardOperands& operands) {
   constexpr std::string_view kName = "attention_backward";
   check_operands(kName, q, k, v);
@@ -220,7 +248,7 @@ void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v, Con
   const Dtype dtype = q.dtype();
   const Index dv = v.dim(3);
   check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), dv, dtype);
-  check_lse(kName, q, lse);
+  check_softmax(kName, q, softmax);
   check_heads(kName, "d_out", operands.d_out, q.dim(0), q.dim(1), q.dim(2), dv, dtype);
   check_heads(kName, "d_q", operands.d_q, q.dim(0), q.dim(1), q.dim(2), q.dim(3), dtype);
   check_heads(kName, "d_k", operands.d_k, k.dim(0), k.dim(1), k.dim(2), k.dim(3), dtype);
@@ -239,9 +267,9 @@ void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v, Con
                           {bias.dim(0), bias.dim(1), bias.dim(2), bias.dim(3)}, dtype);
   }
   if (dtype == Dtype::f32) {
-    backward(ctx, problem_of<float>(q, k, v, options), out, lse, options, operands);
+    backward(ctx, problem_of<float>(q, k, v, options), out, softmax, options, operands);
   } else {
-    backward(ctx, problem_of<double>(q, k, v, options), out, lse, options, operands);
+    backward(ctx, problem_of<double>(q, k, v, options), out, softmax, options, operands);
   }
 }
 

@@ -7,7 +7,7 @@ namespace grouphead::ops {
 
 /// What a query that sees no key attends to.
 enum class MaskedRows : std::uint8_t {
-  zeros,   ///< nothing: zeros, also as gradients; lse = +inf
+  zeros,   ///< nothing: zeros, also as gradients
   uniform  ///< every key alike: the mean of the values; q and k get no gradient from it
 };
 
@@ -34,7 +34,9 @@ struct AttentionOptions {
 /// out = dropout(softmax(mask(scale q k^T + bias))) v. Query head h reads key/value head h / G.
 ///
 /// Shapes  q [B, T, Hq, D], k [B, S, Hkv, D], v [B, S, Hkv, Dv], out [B, T, Hq, Dv]: last axis
-///         contiguous, other strides free; lse [B, Hq, T] contiguous, or absent. f32 or f64.
+///         contiguous, other strides free; softmax [2, B, Hq, T] contiguous, or absent: of each
+///         query the greatest logit (in base 2) and the sum of the weights relative to it, for the
+///         backward; zeros where it attends to nothing. f32 or f64.
 /// Memory  packed K and V: B * Hkv * (S rounded up to 16) * (D + Dv) elements, and per thread a few
 ///         hundred KiB. With uniform masked rows also a note of one byte for each query that masks
 ///         tell apart, at most B Hq T: nothing grows as T x S
@@ -43,11 +45,15 @@ struct AttentionOptions {
 ///         the output as in Keras (0 NaN)
 /// Source  Dao et al. 2022, arXiv:2205.14135; Ainslie et al. 2023, arXiv:2305.13245
 void attention_forward(Context& ctx, ConstView q, ConstView k, ConstView v,
-                       const AttentionOptions& options, View out, View lse);
+                       const AttentionOptions& options, View out, View softmax);
 
-/// scores = the probabilities before dropout, [B, Hq, T, S] contiguous, by slabs from the lse of
-/// attention_forward. The only T x S array, and the caller's.
-void attention_scores(Context& ctx, ConstView q, ConstView k, ConstView lse,
+/// lse [B, Hq, T] = log sum_j exp(logit_j) from the softmax that attention_forward left; +inf for a
+/// query that attends to nothing.
+void attention_lse(ConstView softmax, View lse);
+
+/// scores = the probabilities before dropout, [B, Hq, T, S] contiguous, by slabs from the
+/// softmax of attention_forward. The only T x S array, and the caller's.
+void attention_scores(Context& ctx, ConstView q, ConstView k, ConstView softmax,
                       const AttentionOptions& options, View scores);
 
 /// What attention_backward is given and what it overwrites. A bias of one number for all keys has
@@ -59,9 +65,10 @@ struct BackwardOperands {
   View d_bias{};  ///< of options.bias, contiguous; summed where the bias is broadcast; absent: none
 };
 
-/// The gradients of attention_forward (and attention_scores), from its operands, `out` and `lse`.
+/// The gradients of attention_forward (and attention_scores), from its operands, `out` and
+/// `softmax`.
 void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v, ConstView out,
-                        ConstView lse, const AttentionOptions& options,
+                        ConstView softmax, const AttentionOptions& options,
                         const BackwardOperands& operands);
 
 /// Keys and values of one layer in a KvCache's layout: keys [B, Hkv, P/16, D, 16],
