@@ -194,10 +194,39 @@ static HWY_INLINE void raise_tops(const float* here, float* tops, float* keep) {
   }
 }
 
+// Asks early for the queries of the next strip and the outputs of this one, a row at a time: pieces
+// of memory too short and too far apart for the hardware prefetcher, and too many to ask at once.
+class RowsAhead {
+ public:
+  HWY_INLINE RowsAhead(const AttentionProblem<float>& p, Index bn, Index first)
+      : q_(p, p.q, bn, min(first + kStripRows, p.rows() - 1)),
+        out_(p, p.out, bn, first),
+        D_(p.D),
+        Dv_(p.Dv),
+        queries_(p.rows() - first - kStripRows),
+        outputs_(p.rows() - first) {}
+  HWY_INLINE void ask_for_one() {
+    if (queries_-- > 0) {
+      for (Index d = 0; d < D_; d += 16) hwy::Prefetch(q_.get() + d);
+      if (queries_ > 0) q_.next();
+    }
+    if (outputs_-- > 0) {
+      for (Index d = 0; d < Dv_; d += 16) hwy::Prefetch(out_.get() + d);
+      if (outputs_ > 0) out_.next();
+    }
+  }
+
+ private:
+  RowCursor<const float> q_;
+  RowCursor<float> out_;
+  Index D_, Dv_;
+  Index queries_, outputs_;  // how many are left
+};
+
 // One strip of rows against one tile of keys.
 static HWY_INLINE void attend_strip(const ForwardScratch& w, const AttentionProblem<float>& p,
                                     const Visible& seen, Index strip, const float* panels,
-                                    const float* values) {
+                                    const float* values, RowsAhead* ahead) {
   const Index row = strip * kStripRows;
   fill(w.maxima, kStripRows * kLanes, kMasked);
   logit_strip(w.q + row * w.q_row, w.q_row, panels, p.D, seen, w.logits, kLogitRow, w.maxima);
@@ -209,6 +238,7 @@ static HWY_INLINE void attend_strip(const ForwardScratch& w, const AttentionProb
   raise_tops(here, w.tops + row, keep);
   const Index vectors = ceil_div(seen.any, kLanes);
   for (int i = 0; i < kStripRows; ++i) {
+    if (ahead != nullptr) ahead->ask_for_one();
     const float top = w.tops[row + i];
     // A row that has seen nothing yet keeps weights of zero.
     softmax_row(w.logits + i * kLogitRow, vectors, top == kMasked ? 0.0F : top, keep[i],
@@ -318,19 +348,7 @@ static HWY_NOINLINE void attend_strip_with_options(const ForwardScratch& w,
   segment_values(sight, w.logits, values, w.width, w.out + row * w.width);
 }
 
-// Asks for a strip of rows early: pieces of memory too short and too far apart for the hardware
-// prefetcher.
-template <class E>
-static HWY_INLINE void prefetch_rows(const AttentionProblem<float>& p, const Heads<E>& x, Index bn,
-                                     Index first, Index width) {
-  if (first >= p.rows()) return;
-  RowCursor<E> row(p, x, bn, first);
-  for (Index r = first; r < min(first + kStripRows, p.rows()); ++r, row.next()) {
-    for (Index d = 0; d < width; d += 16) hwy::Prefetch(row.get() + d);
-  }
-}
-
-// The queries of one strip; soon those of the next, and a while later the outputs, follow.
+// The queries of one strip.
 static HWY_INLINE void load_queries(const ForwardScratch& w, const AttentionProblem<float>& p,
                                     Index bn, Index first, Index strip) {
   const Index begin = strip * kStripRows;
@@ -339,8 +357,6 @@ static HWY_INLINE void load_queries(const ForwardScratch& w, const AttentionProb
     copy_row(row.get(), p.D, p.D, p.scale * kLog2E, w.q + i * w.q_row);
     if (first + i + 1 < p.rows()) row.next();
   }
-  prefetch_rows(p, p.q, bn, first + begin + kStripRows, p.D);
-  prefetch_rows(p, p.out, bn, first + begin, p.Dv);
 }
 
 static HWY_INLINE float inverse_of(float sum) { return sum == 0.0F ? 0.0F : 1.0F / sum; }
@@ -374,7 +390,11 @@ static HWY_INLINE void for_seen_strips(const ForwardScratch& w, const AttentionP
     for (Index strip = 0; strip < strips; ++strip) {
       look(p, bn / p.Hkv, places + strip * kStripRows, s, keys, w.strip, sight);
       if (sight.num_segments == 0) continue;
-      if (!loaded[strip]) load_queries(w, p, bn, first, strip);
+      if (!loaded[strip]) {
+        load_queries(w, p, bn, first, strip);
+        RowsAhead ahead(p, bn, first + strip * kStripRows);
+        for (int i = 0; i < kStripRows; ++i) ahead.ask_for_one();
+      }
       loaded[strip] = true;
       body(strip, sight, s);
     }
@@ -402,8 +422,9 @@ static HWY_INLINE void attend_plainly(const ForwardScratch& w, const AttentionPr
       const Visible seen = visible_keys(limits + strip * kStripRows, s, keys);
       if (seen.any == 0) continue;
       if (s == 0) load_queries(w, p, bn, first, strip);
+      RowsAhead ahead(p, bn, first + strip * kStripRows);
       attend_strip(w, p, seen, strip, p.packed_keys(bn) + s * p.D,
-                   p.packed_values(bn) + s * w.width);
+                   p.packed_values(bn) + s * w.width, s == 0 ? &ahead : nullptr);
     }
   }
 }
