@@ -26,6 +26,10 @@ double gelu_argument_slope(double x) {
   return 2 * std::sqrt(2 / std::acos(-1.0)) * (1 + 3 * 0.044715 * x * x);
 }
 
+// Klambauer et al. 2017, arXiv:1706.02515.
+constexpr double kSelu = 1.0507009873554804934193349852946;
+constexpr double kSeluAlpha = 1.6732632423543772848170429916717;
+
 // A function, its derivative, and how many units of 2^-24 either may be off.
 struct Known {
   Activation activation;
@@ -57,6 +61,22 @@ const Known kKnown[] = {
      [](double x) { return x < 0 ? -2 * std::expm1(x) : 0; },
      [](double x) { return x < 0 ? std::exp(x) : 1; },
      [](double x) { return x < 0 ? 2 * std::exp(x) : 0; }},
+    {Activation::selu, [](double x) { return kSelu * (x < 0 ? kSeluAlpha * std::expm1(x) : x); },
+     // Two constants and their product, the function, the product.
+     [](double x) { return 6 * kSelu * (x < 0 ? -kSeluAlpha * std::expm1(x) : x); },
+     [](double x) { return kSelu * (x < 0 ? kSeluAlpha * std::exp(x) : 1); },
+     [](double x) { return 6 * kSelu * (x < 0 ? kSeluAlpha * std::exp(x) : 1); }},
+    {Activation::leaky_relu, [](double x) { return x < 0 ? 0.2 * x : x; },
+     [](double x) { return x < 0 ? -0.4 * x : 0; }, [](double x) { return x < 0 ? 0.2 : 1; },
+     [](double x) { return x < 0 ? 0.4 : 0; }},
+    // The exponential's roundings reach its logarithm at most whole; then that and the sum.
+    {Activation::softplus,
+     [](double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); },
+     [](double x) { return 5 * std::log1p(std::exp(-std::abs(x))) + std::max(x, 0.0); }, sigmoid,
+     [](double x) { return 5 * sigmoid(x); }},
+    {Activation::exponential, [](double x) { return std::exp(x); },
+     [](double x) { return 2 * std::exp(x); }, [](double x) { return std::exp(x); },
+     [](double x) { return 3 * std::exp(x); }},
     // The argument has seven roundings, so its exponential is off by 7 |u| more.
     {Activation::gelu_tanh, [](double x) { return x * sigmoid(gelu_argument(x)); },
      [](double x) {
@@ -198,8 +218,8 @@ TEST(Activation, IsEmptyOfNothing) {
 TEST(Activation, ThreadsDoNotChangeABit) {
   const Tensor x = random_tensor({50, 1000}, 1);
   const Tensor d_y = random_tensor({50, 1000}, 2);
-  for (const char* name :
-       {"relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "elu", "softmax"}) {
+  for (const char* name : {"relu", "leaky_relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid",
+                           "elu", "selu", "softplus", "exponential", "softmax"}) {
     std::vector<Tensor> found;
     for (const int threads : {1, 2, 5}) {
       Context ctx({.num_threads = threads});
@@ -219,8 +239,8 @@ TEST(Activation, ThreadsDoNotChangeABit) {
 TEST(ActivationLayer, FollowsCentralDifferencesAndHandsTheMaskOn) {
   Context ctx({.num_threads = 1});
   const Tensor x = random_tensor({2, 3, 5}, 3, Dtype::f64);
-  for (const char* name :
-       {"linear", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "elu", "softmax"}) {
+  for (const char* name : {"linear", "relu", "leaky_relu", "gelu", "gelu_tanh", "silu", "tanh",
+                           "sigmoid", "elu", "selu", "softplus", "exponential", "softmax"}) {
     SCOPED_TRACE(name);
     const ActivationLayer layer({.activation = name, .dtype = Dtype::f64});
     check_gradients(ctx, {.layer = layer, .in = {x}});

@@ -10,10 +10,25 @@ namespace grouphead {
 ///
 /// Softmax runs over the last axis, the others over each element alone. `gelu` is exact (by erf),
 /// as Keras's "gelu" is; its approximation by tanh has no name in Keras and is `gelu_tanh` here.
+/// `leaky_relu` has the slope 0.2 below zero.
 /// Source: keras.activations.
 class Activation {
  public:
-  enum Kind : std::uint8_t { linear, relu, gelu, gelu_tanh, silu, tanh, sigmoid, elu, softmax };
+  enum Kind : std::uint8_t {
+    linear,
+    relu,
+    leaky_relu,
+    gelu,
+    gelu_tanh,
+    silu,
+    tanh,
+    sigmoid,
+    elu,
+    selu,
+    softplus,
+    exponential,
+    softmax
+  };
 
   constexpr Activation() = default;                          ///< linear
   constexpr Activation(Kind kind) noexcept : kind_(kind) {}  // NOLINT(google-explicit-constructor)

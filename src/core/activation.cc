@@ -11,11 +11,20 @@ struct Known {
 };
 // The first name of a kind is the one it is written under.
 constexpr Known kKnown[] = {
-    {"linear", Activation::linear}, {"relu", Activation::relu},
-    {"gelu", Activation::gelu},     {"gelu_tanh", Activation::gelu_tanh},
-    {"silu", Activation::silu},     {"swish", Activation::silu},
-    {"tanh", Activation::tanh},     {"sigmoid", Activation::sigmoid},
-    {"elu", Activation::elu},       {"softmax", Activation::softmax},
+    {"linear", Activation::linear},
+    {"relu", Activation::relu},
+    {"gelu", Activation::gelu},
+    {"gelu_tanh", Activation::gelu_tanh},
+    {"silu", Activation::silu},
+    {"swish", Activation::silu},
+    {"tanh", Activation::tanh},
+    {"sigmoid", Activation::sigmoid},
+    {"elu", Activation::elu},
+    {"selu", Activation::selu},
+    {"leaky_relu", Activation::leaky_relu},
+    {"softplus", Activation::softplus},
+    {"exponential", Activation::exponential},
+    {"softmax", Activation::softmax},
 };
 
 }  // namespace

@@ -55,6 +55,59 @@ struct Elu {
   }
 };
 
+// Source: Klambauer et al. 2017, arXiv:1706.02515, equation 2.
+struct Selu {
+  template <class F>
+  static constexpr F kScale = static_cast<F>(1.0507009873554804934);
+  template <class F>
+  static constexpr F kAlpha = static_cast<F>(1.6732632423543772848);
+
+  template <class F>
+  static F value(F x) noexcept {
+    return x < 0 ? kScale<F> * kAlpha<F> * std::expm1(x) : kScale<F> * x;
+  }
+  template <class F>
+  static F gradient(F x, F d_y) noexcept {
+    return x < 0 ? d_y * (kScale<F> * kAlpha<F> * std::exp(x)) : d_y * kScale<F>;
+  }
+};
+
+struct LeakyRelu {
+  template <class F>
+  static constexpr F kSlope = static_cast<F>(0.2);
+  template <class F>
+  static F value(F x) noexcept {
+    return x < 0 ? kSlope<F> * x : x;
+  }
+  template <class F>
+  static F gradient(F x, F d_y) noexcept {
+    return x < 0 ? kSlope<F> * d_y : d_y;
+  }
+};
+
+// log(1 + exp(x)), which is x from where exp(-x) no longer counts.
+struct Softplus {
+  template <class F>
+  static F value(F x) noexcept {
+    return (x < 0 ? F{0} : x) + std::log1p(std::exp(-std::abs(x)));
+  }
+  template <class F>
+  static F gradient(F x, F d_y) noexcept {
+    return d_y * Sigmoid::value(x);
+  }
+};
+
+struct Exponential {
+  template <class F>
+  static F value(F x) noexcept {
+    return std::exp(x);
+  }
+  template <class F>
+  static F gradient(F x, F d_y) noexcept {
+    return d_y * std::exp(x);
+  }
+};
+
 struct Tanh {
   template <class F>
   static F value(F x) noexcept {
@@ -167,6 +220,14 @@ void activation_forward(Context& ctx, Activation activation, ConstView x, View y
       return map_forward<Sigmoid>(ctx, x, y);
     case Activation::elu:
       return map_forward<Elu>(ctx, x, y);
+    case Activation::selu:
+      return map_forward<Selu>(ctx, x, y);
+    case Activation::leaky_relu:
+      return map_forward<LeakyRelu>(ctx, x, y);
+    case Activation::softplus:
+      return map_forward<Softplus>(ctx, x, y);
+    case Activation::exponential:
+      return map_forward<Exponential>(ctx, x, y);
     case Activation::softmax:
       return softmax_forward(ctx, x, y);
   }
@@ -192,6 +253,14 @@ void activation_backward(Context& ctx, Activation activation, ConstView x, Const
       return map_backward<Sigmoid>(ctx, x, d_y, d_x);
     case Activation::elu:
       return map_backward<Elu>(ctx, x, d_y, d_x);
+    case Activation::selu:
+      return map_backward<Selu>(ctx, x, d_y, d_x);
+    case Activation::leaky_relu:
+      return map_backward<LeakyRelu>(ctx, x, d_y, d_x);
+    case Activation::softplus:
+      return map_backward<Softplus>(ctx, x, d_y, d_x);
+    case Activation::exponential:
+      return map_backward<Exponential>(ctx, x, d_y, d_x);
     case Activation::softmax: {
       Tensor y = ctx.tensor(x.shape(), x.dtype());
       softmax_forward(ctx, x, y);
