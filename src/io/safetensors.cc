@@ -225,20 +225,22 @@ std::vector<Range> checked_ranges(const std::filesystem::path& path,
   return ranges;
 }
 
-void read_exactly(InputFile& file, const std::filesystem::path& path, void* to, Index bytes) {
-  if (file.read(to, bytes) != bytes) fail(path, "ends too early");
+/// The tensor over the file's bytes; a copy where these are not aligned to its type.
+Tensor tensor_at(const std::shared_ptr<MappedFile>& file, Index data_begin, const Range& range) {
+  std::byte* begin = file->bytes().data() + data_begin + range.begin;
+  const View elements(begin, range.dtype, range.shape);
+  const bool is_aligned = (data_begin + range.begin) % size_of(range.dtype) == 0;
+  if (is_aligned) return {elements, file};
+  Tensor copied(range.shape, range.dtype);
+  std::memcpy(copied.view().raw(), begin, static_cast<std::size_t>(copied.bytes()));
+  return copied;
 }
 
-Tensor read_tensor(InputFile& file, const std::filesystem::path& path, const Range& range) {
-  Tensor tensor(range.shape, range.dtype);
-  read_exactly(file, path, tensor.view().raw(), tensor.bytes());
-  if (range.dtype == Dtype::boolean) {
-    const auto* bytes = static_cast<const unsigned char*>(tensor.view().raw());
-    if (std::any_of(bytes, bytes + tensor.size(), [](unsigned char b) { return b > 1; })) {
-      fail(path, range.name + ": expected bytes 0 and 1 in BOOL");
-    }
+void require_booleans(const std::filesystem::path& path, const Range& range, const Tensor& tensor) {
+  const auto* bytes = static_cast<const unsigned char*>(tensor.view().raw());
+  if (std::any_of(bytes, bytes + tensor.size(), [](unsigned char b) { return b > 1; })) {
+    fail(path, range.name + ": expected bytes 0 and 1 in BOOL");
   }
-  return tensor;
 }
 
 /// The JSON of the header, with spaces up to a multiple of 8 bytes.
@@ -278,25 +280,26 @@ const Tensor& Safetensors::at(const std::string& name) const {
 }
 
 Safetensors read_safetensors(const std::filesystem::path& path) {
-  InputFile file(path);
-  if (!file.is_regular()) fail(path, "not a regular file");
+  const std::shared_ptr<MappedFile> file = MappedFile::open(path);
+  std::string_view rest = file->text();
   std::uint64_t header_bytes = 0;
-  if (file.size() < 8) fail(path, "expected at least 8 bytes, got " + std::to_string(file.size()));
-  read_exactly(file, path, &header_bytes, 8);
-  const auto limit = static_cast<std::uint64_t>(std::min(file.size() - 8, kLargestHeader));
+  if (rest.size() < 8) fail(path, "expected at least 8 bytes, got " + std::to_string(rest.size()));
+  std::memcpy(&header_bytes, rest.data(), 8);
+  rest.remove_prefix(8);
+  const auto limit = std::min<std::uint64_t>(rest.size(), kLargestHeader);
   if (header_bytes > limit) {
     fail(path, "expected a header of at most " + std::to_string(limit) + " bytes, got " +
                    std::to_string(header_bytes));
   }
-  std::string text(static_cast<std::size_t>(header_bytes), '\0');
-  read_exactly(file, path, text.data(), static_cast<Index>(header_bytes));
-
   HeaderHandler header;
-  if (!Json::sax_parse(text, &header)) fail(path, header.problem);
-  const Index data_bytes = file.size() - 8 - static_cast<Index>(header_bytes);
+  if (!Json::sax_parse(rest.substr(0, header_bytes), &header)) fail(path, header.problem);
+  const Index data_begin = 8 + static_cast<Index>(header_bytes);
+  const Index data_bytes = static_cast<Index>(rest.size() - header_bytes);
   Safetensors contents;
   for (const Range& range : checked_ranges(path, header.entries, data_bytes)) {
-    contents.tensors.emplace(range.name, read_tensor(file, path, range));
+    Tensor tensor = tensor_at(file, data_begin, range);
+    if (range.dtype == Dtype::boolean) require_booleans(path, range, tensor);
+    contents.tensors.emplace(range.name, std::move(tensor));
   }
   contents.metadata = std::move(header.metadata);
   return contents;

@@ -17,7 +17,10 @@ struct Safetensors {
   const Tensor& at(const std::string& name) const;
 };
 
-/// Reads a whole file. Every size is checked against the file before memory is taken.
+/// The tensors of a file, mapped: none is copied but what is not aligned to its type, and the disk
+/// is read where elements are touched (BOOL tensors at once: their bytes are checked). Each tensor
+/// keeps the mapping alive; writing to one does not change the file. MappedFile says what happens
+/// when the file changes. Every size is checked against the file first.
 /// Errors: IoError for a file that is missing, truncated or inconsistent.
 Safetensors read_safetensors(const std::filesystem::path& path);
 
