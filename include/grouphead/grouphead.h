@@ -18,6 +18,7 @@
 #include "grouphead/optimizers.h"
 #include "grouphead/random.h"
 #include "grouphead/rope.h"
+#include "grouphead/saved_model.h"
 #include "grouphead/schedules.h"
 #include "grouphead/tensor.h"
 #include "grouphead/training.h"
