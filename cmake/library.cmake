@@ -16,9 +16,9 @@ list(TRANSFORM grouphead_globs APPEND /*.cc)
 file(GLOB grouphead_sources CONFIGURE_DEPENDS ${grouphead_globs})
 # What reads and writes Keras's files, or says that this build does not.
 if(GROUPHEAD_IO_KERAS)
-  list(FILTER grouphead_sources EXCLUDE REGEX "/saved/without_keras\\.cc$")
+  list(FILTER grouphead_sources EXCLUDE REGEX "/(saved/without_keras|io/without_npz)\\.cc$")
 else()
-  list(FILTER grouphead_sources EXCLUDE REGEX "/(io/(hdf5|zip)|saved/keras)[a-z0-9_]*\\.cc$")
+  list(FILTER grouphead_sources EXCLUDE REGEX "/(io/(hdf5|zip|npz)|saved/keras)[a-z0-9_]*\\.cc$")
 endif()
 
 add_library(grouphead ${grouphead_sources})

@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "grouphead/tensor.h"
+#include "io/owned_bytes.h"
 
 namespace grouphead::io {
 
@@ -23,6 +23,8 @@ struct Safetensors {
 /// when the file changes. Every size is checked against the file first.
 /// Errors: IoError for a file that is missing, truncated or inconsistent.
 Safetensors read_safetensors(const std::filesystem::path& path);
+/// The same from a file's bytes; `name` is for messages.
+Safetensors read_safetensors(const OwnedBytes& file, const std::string& name);
 
 /// Writes beside the target, flushes, renames: the target is the old file or the whole new one.
 /// Errors: IoError; the old file stays.

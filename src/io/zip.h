@@ -12,19 +12,9 @@
 #include <string_view>
 #include <vector>
 
-#include "grouphead/tensor.h"
+#include "io/owned_bytes.h"
 
 namespace grouphead::io {
-
-/// Bytes and who keeps them alive.
-struct OwnedBytes {
-  std::span<const std::byte> bytes{};
-  std::shared_ptr<const void> owner{};
-
-  std::string_view text() const noexcept {
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  }
-};
 
 /// An archive's members by name. Members that are stored as they are come without a copy.
 class ZipFile {
