@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-
 #include "io/file.h"
 #include "io/npz.h"
 #include "support.h"
@@ -39,16 +37,16 @@ Tensor expected(const std::string& name) {
 
 const std::vector<std::string> kTypes = {"f2", "f4", "f8", "i4", "i8", "u1", "b1"};
 
-class NpyFile : public testing_support::FolderTest {
- protected:
-  fs::path put(const std::string& bytes) const {
-    std::ofstream(path("x.npy"), std::ios::binary) << bytes;
-    return path("x.npy");
-  }
-  std::string refusal(const std::string& bytes) const {
-    return error_of<IoError>([&] { read_npy(put(bytes)); });
-  }
-};
+using NpyFile = testing_support::FolderTest;
+
+Tensor read_bytes(const std::string& bytes) {
+  const auto owner = std::make_shared<std::string>(bytes);
+  return read_npy(OwnedBytes{std::as_bytes(std::span(*owner)), owner}, "bytes");
+}
+
+std::string refusal(const std::string& bytes) {
+  return error_of<IoError>([&] { read_bytes(bytes); });
+}
 
 // A file of version 1 with this dictionary.
 std::string with_header(const std::string& header, std::size_t data_bytes) {
@@ -123,7 +121,7 @@ TEST_F(NpyFile, EveryTruncationIsRefused) {
   for (const char* name : {"f4.npy", "version_2.npy", "f8_fortran.npy"}) {
     const std::string bytes = read_file(kGolden / name);
     for (std::size_t size = 0; size < bytes.size(); ++size) {
-      ASSERT_THROW(read_npy(put(bytes.substr(0, size))), IoError) << name << " " << size;
+      ASSERT_THROW(read_bytes(bytes.substr(0, size)), IoError) << name << " " << size;
     }
     EXPECT_THAT(refusal(bytes + "x"), HasSubstr("bytes for"));
   }

@@ -169,12 +169,17 @@ TEST_F(SafetensorsFile, ReadsWhatTheFirstImplementationWrites) {
   EXPECT_TRUE(read_safetensors(put(with_header("{}", 0))).tensors.empty());
 }
 
+// From memory, which is faster than thousands of files.
+Safetensors read_bytes(const std::string& bytes) {
+  const auto owner = std::make_shared<std::string>(bytes);
+  return read_safetensors(OwnedBytes{std::as_bytes(std::span(*owner)), owner}, "bytes");
+}
+
 TEST_F(SafetensorsFile, EveryTruncationIsRefused) {
   write_safetensors(path("whole"), example());
   const std::string bytes = read_file(path("whole"));
   for (std::size_t size = 0; size < bytes.size(); ++size) {
-    const fs::path cut = put(bytes.substr(0, size));
-    ASSERT_THROW(read_safetensors(cut), IoError) << size << " of " << bytes.size();
+    ASSERT_THROW(read_bytes(bytes.substr(0, size)), IoError) << size << " of " << bytes.size();
   }
   EXPECT_THROW(read_safetensors(put(bytes + "x")), IoError);
 }
@@ -190,7 +195,7 @@ TEST_F(SafetensorsFile, NoChangedByteCrashes) {
       changed[random() % std::min<std::size_t>(bytes.size(), 900)] = static_cast<char>(random());
     }
     try {
-      read_safetensors(put(changed));
+      read_bytes(changed);
     } catch (const IoError&) {
       ++refused;
     }
