@@ -3,6 +3,7 @@
 #include "grouphead/attention_inputs.h"
 #include "grouphead/callbacks.h"
 #include "grouphead/context.h"
+#include "grouphead/conversion.h"
 #include "grouphead/error.h"
 #include "grouphead/fit.h"
 #include "grouphead/group_query_attention.h"
