@@ -33,6 +33,7 @@ void add_run(CLI::App& app, const Globals& globals, Action& action) {
       "  grouphead run model.keras --inputs x.safetensors --expect\n"
       "Inputs are the tensors inputs.NAME or NAME for each input layer. --expect compares with\n"
       "expect.output, expect.output.1, ... of the same file and prints the largest difference.\n"
+      "It may be --atol; else 1e-5 max(1, largest expected), 2^-6 for bf16 and 2^-9 for f16.\n"
       "Exit: 0 done and within the tolerance, 1 beyond it, 2 bad input");
   const auto options = std::make_shared<check::RunModelOptions>();
   verb->add_option("model", options->model, "A .keras file, or a legacy whole-model .h5")
@@ -40,7 +41,7 @@ void add_run(CLI::App& app, const Globals& globals, Action& action) {
   verb->add_option("--inputs", options->inputs, "Tensors in .safetensors")->required();
   verb->add_option("--out", options->out, "Where the outputs go, as safetensors");
   verb->add_flag("--expect", options->compares, "Compare with what the inputs' file expects");
-  verb->add_option("--atol", options->atol, "Largest difference; 1e-5 max(1, largest expected)")
+  verb->add_option("--atol", options->atol, "Largest difference that passes")
       ->check(CLI::NonNegativeNumber);
   verb->callback(
       [=, &globals, &action] { action = [=, &globals] { return run_model(*options, globals); }; });

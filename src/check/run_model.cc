@@ -85,6 +85,12 @@ Tensor as_f64(const Tensor& from) {
   return to;
 }
 
+// 16-bit outputs cannot be nearer than their own roundings: two units in the last place.
+double default_tolerance(Dtype dtype) {
+  if (dtype == Dtype::bf16) return 2 * 0x1p-7;
+  return dtype == Dtype::f16 ? 2 * 0x1p-10 : 1e-5;
+}
+
 void compare_outputs(const RunModelOptions& options, const Tensors& tensors,
                      RunModelResult& result) {
   std::size_t count = 0;
@@ -92,7 +98,8 @@ void compare_outputs(const RunModelOptions& options, const Tensors& tensors,
     const Tensor* expected = find(tensors, "expect." + output.name);
     if (expected == nullptr) continue;
     const Tensor want = as_f64(*expected);
-    const double atol = options.atol.value_or(1e-5 * std::max(1.0, max_abs(want)));
+    const double relative = default_tolerance(output.tensor.dtype());
+    const double atol = options.atol.value_or(relative * std::max(1.0, max_abs(want)));
     output.comparison = compare(output.name, as_f64(output.tensor), want, atol);
     ++count;
   }

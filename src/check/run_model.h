@@ -15,7 +15,8 @@ struct RunModelOptions {
   std::filesystem::path inputs{};  ///< tensors `inputs.NAME` or `NAME` for each input layer
   std::filesystem::path out{};  ///< where the outputs go: `output`, `output.1`, ...; empty: nowhere
   bool compares = false;  ///< with `expect.output`, `expect.output.1`, ... of the inputs' file
-  std::optional<double> atol{};  ///< absent: 1e-5 max(1, largest expected)
+  std::optional<double> atol{};  /// Absent: 1e-5 max(1, largest expected), with 2^-6 for bf16
+                                 /// outputs and 2^-9 for f16.
 };
 
 /// The outputs of a model file, and how far they are from what was expected.
