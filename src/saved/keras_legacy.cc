@@ -71,6 +71,15 @@ std::vector<std::shared_ptr<Layer>> layers_with_parameters(const Layer& layer) {
 
 }  // namespace
 
+bool has_legacy_model(const io::Hdf5File& file) {
+  return texts_of(file, "").contains("model_config");
+}
+
+std::string legacy_version(const io::Hdf5File& file) {
+  const std::vector<std::string> version = list_of(file, "", "keras_version");
+  return version.empty() ? "" : version[0];
+}
+
 ConfigValue legacy_model_config(const io::Hdf5File& file) {
   const ConfigValue config = json_of(file, "model_config");
   if (config.is_null()) fail(file, "expected a whole model, got a file without model_config");

@@ -8,6 +8,9 @@
 
 namespace grouphead::saved {
 
+bool has_legacy_model(const io::Hdf5File& file);
+/// Keras's version; empty: none is there.
+std::string legacy_version(const io::Hdf5File& file);
 /// The model's configuration, and what it was trained by as compile_config (null: nothing).
 /// Errors: IoError.
 ConfigValue legacy_model_config(const io::Hdf5File& file);

@@ -42,11 +42,6 @@ auto reading(const fs::path& file, const Body& body) -> decltype(body()) {
   }
 }
 
-std::shared_ptr<Model> make_model(const ConfigValue& config, Index elements) {
-  const nn::LoadingScope scope(elements);
-  return model_from_config(plain_config(config));
-}
-
 std::unique_ptr<CompiledModel> compile_as(const ConfigValue& config, const Model& model) {
   if (!config.is_object() || config.as_object("compile_config").empty()) return nullptr;
   std::vector<std::string> names;
@@ -65,13 +60,17 @@ std::shared_ptr<io::Hdf5File> weights_in(const io::ZipFile& archive, const fs::p
   return std::make_shared<io::Hdf5File>(bytes.bytes, bytes.owner, file.string() + ": " + kWeights);
 }
 
+ConfigValue json_in(const io::ZipFile& archive, const char* member, const fs::path& file) {
+  const io::JsonLimits limits;
+  const io::OwnedBytes text = archive.read(member, static_cast<Index>(limits.bytes));
+  return io::parse_json(text.text(), file.string() + ": " + member, limits);
+}
+
 TrainableModel load_archive(const fs::path& file, bool with_training) {
   const io::ZipFile archive = open_archive(file);
-  const io::JsonLimits limits;
-  const io::OwnedBytes text = archive.read(kConfig, static_cast<Index>(limits.bytes));
-  const ConfigValue config = io::parse_json(text.text(), file.string() + ": " + kConfig, limits);
+  const ConfigValue config = json_in(archive, kConfig, file);
   const KerasStore store(weights_in(archive, file));
-  TrainableModel made{.model = make_model(config, store.num_elements())};
+  TrainableModel made{.model = architecture(config, store.num_elements())};
   WeightsToLoad weights("[load] " + file.string());
   weights.add(store, keras_objects(*made.model));
   if (with_training) made.compiled = compile_as(config["compile_config"], *made.model);
@@ -86,7 +85,7 @@ TrainableModel load_legacy(const fs::path& file, bool with_training) {
   const std::shared_ptr<io::Hdf5File> opened = open_hdf5(file);
   Index elements = 0;
   for (const auto& [path, dataset] : opened->datasets()) elements += dataset.shape.size();
-  TrainableModel made{.model = make_model(legacy_model_config(*opened), elements)};
+  TrainableModel made{.model = architecture(legacy_model_config(*opened), elements)};
   WeightsToLoad weights("[load] " + file.string());
   add_legacy_weights(*opened, *made.model, weights);
   if (with_training) {
@@ -112,6 +111,37 @@ std::string now() {
 }  // namespace
 
 bool has_keras_files() noexcept { return true; }
+
+std::shared_ptr<Model> architecture(const ConfigValue& config, Index elements) {
+  const nn::LoadingScope scope(elements);
+  return model_from_config(plain_config(config));
+}
+
+KerasContents read_keras_contents(const fs::path& file) {
+  return reading(file, [&] {
+    KerasContents contents;
+    std::shared_ptr<io::Hdf5File> weights;
+    if (ends_with(file, ".keras")) {
+      const io::ZipFile archive = open_archive(file);
+      contents.format = "keras";
+      contents.config = json_in(archive, kConfig, file);
+      const ConfigValue version = json_in(archive, kMetadata, file)["keras_version"];
+      if (version.is_string()) contents.keras_version = version.as_string("keras_version");
+      weights = weights_in(archive, file);
+    } else {
+      contents.format = "hdf5";
+      weights = open_hdf5(file);
+      if (has_legacy_model(*weights)) contents.config = legacy_model_config(*weights);
+      contents.keras_version = legacy_version(*weights);
+    }
+    for (const auto& [path, dataset] : weights->datasets()) {
+      std::string dtype;
+      if (dataset.problem.empty()) dtype = dataset.is_int8 ? "int8" : name_of(dataset.dtype);
+      contents.arrays.push_back({path, dtype, dataset.shape});
+    }
+    return contents;
+  });
+}
 
 TrainableModel load_keras_model(const fs::path& file, bool with_training) {
   return reading(file, [&] {

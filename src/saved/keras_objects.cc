@@ -67,7 +67,8 @@ class Walk {
     std::map<std::string, int> counts;
     for (const std::shared_ptr<Layer>& layer : model.layers()) {
       std::string name = detail::default_name(layer->class_name());
-      if (const int count = counts[name]++; count > 0) name.append("_").append(std::to_string(count));
+      if (const int count = counts[name]++; count > 0)
+        name.append("_").append(std::to_string(count));
       add(*layer, place + "/" + name);
     }
   }

@@ -15,6 +15,12 @@ namespace {
 
 bool has_keras_files() noexcept { return false; }
 
+KerasContents read_keras_contents(const std::filesystem::path& file) { refuse(file); }
+
+std::shared_ptr<Model> architecture(const ConfigValue& config, Index /*elements*/) {
+  return model_from_config(config);
+}
+
 TrainableModel load_keras_model(const std::filesystem::path& file, bool /*with_training*/) {
   refuse(file);
 }
