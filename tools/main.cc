@@ -19,6 +19,7 @@ int run(int argc, char** argv) {
   Action action;
   add_train(app, globals, action);
   add_generate(app, globals, action);
+  add_convert(app, globals, action);
   add_info(app, globals, action);
   add_check(app, globals, action);
   add_inspect(app, globals, action);

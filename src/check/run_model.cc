@@ -118,6 +118,10 @@ bool RunModelResult::passed() const {
   });
 }
 
+std::vector<Tensor> model_inputs(const Model& model, const std::filesystem::path& file) {
+  return inputs_of(model, read_tensors(file), file.string());
+}
+
 RunModelResult run_model(Context& ctx, const RunModelOptions& options) {
   const std::shared_ptr<Model> model = load_model(options.model);
   const Tensors tensors = read_tensors(options.inputs);

@@ -32,6 +32,10 @@ struct RunModelResult {
   bool passed() const;
 };
 
+/// The model's inputs in their order, from a file's tensors `inputs.NAME` or `NAME`, cast to the
+/// types that the model takes. Errors: IoError.
+std::vector<Tensor> model_inputs(const Model& model, const std::filesystem::path& file);
+
 /// Runs a model in inference. Inputs are cast to the types that the model takes.
 /// Errors: IoError for files that cannot be read, for an input that is missing or of another kind,
 /// and with `compares` where nothing is expected; ShapeError for inputs that do not fit.

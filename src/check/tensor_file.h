@@ -8,7 +8,7 @@
 
 namespace grouphead::check {
 
-/// The named tensors of a file, by its extension: .safetensors. Errors: IoError.
+/// The named tensors of a file, by its extension: .safetensors or .npz. Errors: IoError.
 std::map<std::string, Tensor> read_tensors(const std::filesystem::path& file);
 
 }  // namespace grouphead::check
