@@ -10,7 +10,8 @@ install(
 configure_package_config_file(cmake/grouphead-config.cmake.in grouphead-config.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/grouphead)
 write_basic_package_version_file(grouphead-config-version.cmake COMPATIBILITY SameMinorVersion)
-install(FILES cmake/FindOneDNN.cmake ${PROJECT_BINARY_DIR}/grouphead-config.cmake
+install(FILES cmake/FindOneDNN.cmake cmake/FindHDF5C.cmake cmake/FindLibZip.cmake
+              ${PROJECT_BINARY_DIR}/grouphead-config.cmake
               ${PROJECT_BINARY_DIR}/grouphead-config-version.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/grouphead)
 configure_file(cmake/grouphead.pc.in grouphead.pc @ONLY)

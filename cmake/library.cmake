@@ -4,11 +4,22 @@ find_package(TBB REQUIRED)
 list(APPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
 find_package(OneDNN REQUIRED)
 find_package(nlohmann_json REQUIRED)
+if(GROUPHEAD_IO_KERAS)
+  find_package(HDF5C REQUIRED)
+  find_package(LibZip REQUIRED)
+  find_package(ZLIB REQUIRED)
+endif()
 
 set(grouphead_rooms kernels core ops nn graph models train io saved)
 list(TRANSFORM grouphead_rooms PREPEND src/ OUTPUT_VARIABLE grouphead_globs)
 list(TRANSFORM grouphead_globs APPEND /*.cc)
 file(GLOB grouphead_sources CONFIGURE_DEPENDS ${grouphead_globs})
+# What reads and writes Keras's files, or says that this build does not.
+if(GROUPHEAD_IO_KERAS)
+  list(FILTER grouphead_sources EXCLUDE REGEX "/(saved/without_keras|io/without_npz)\\.cc$")
+else()
+  list(FILTER grouphead_sources EXCLUDE REGEX "/(io/(hdf5|zip|npz)|saved/keras)[a-z0-9_]*\\.cc$")
+endif()
 
 add_library(grouphead ${grouphead_sources})
 add_library(grouphead::grouphead ALIAS grouphead)
@@ -19,6 +30,9 @@ target_include_directories(
   PRIVATE src)
 target_link_libraries(grouphead PRIVATE hwy::hwy TBB::tbb OneDNN::OneDNN
                                         $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
+if(GROUPHEAD_IO_KERAS)
+  target_link_libraries(grouphead PRIVATE HDF5C::HDF5C LibZip::LibZip ZLIB::ZLIB)
+endif()
 set_target_properties(grouphead PROPERTIES POSITION_INDEPENDENT_CODE ON)
 
 # Options of everything that is ours. No contraction: a sum is rounded where the source says so.

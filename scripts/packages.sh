@@ -8,6 +8,9 @@ libhwy-dev <hwy/highway.h>
 libdnnl-dev <oneapi/dnnl/dnnl.hpp>
 libtbb-dev <tbb/task_arena.h>
 nlohmann-json3-dev <nlohmann/json.hpp>
+libhdf5-dev -
+libzip-dev <zip.h>
+zlib1g-dev <zlib.h>
 libcli11-dev <CLI/CLI.hpp>
 libfmt-dev <fmt/format.h>
 "

@@ -104,6 +104,56 @@ TEST_F(SafetensorsFile, EveryDtypeSurvivesTheRoundTrip) {
   EXPECT_THROW(contents.at("c"), IoError);
 }
 
+TEST_F(SafetensorsFile, TensorsOutliveTheirFileAndDoNotChangeIt) {
+  write_safetensors(path("x"), example());
+  Tensor tensor = read_safetensors(path("x")).at("b/kernel");
+  const Tensor second = read_safetensors(path("x")).at("b/kernel");
+  tensor.data<float>()[0] = 7;
+  EXPECT_EQ(second.data<float>()[0], 1);
+  expect_same(read_safetensors(path("x")), example());
+  fs::remove(path("x"));
+  EXPECT_EQ(tensor.data<float>()[5], 6.5F);
+  EXPECT_EQ(second.data<float>()[5], 6.5F);
+}
+
+TEST_F(SafetensorsFile, WhatReplacesAFileLeavesItsTensorsAlone) {
+  write_safetensors(path("x"), example());
+  const Safetensors before = read_safetensors(path("x"));
+  write_safetensors(path("x"), {});
+  expect_same(before, example());
+}
+
+TEST_F(SafetensorsFile, ElementsThatAreNotAlignedAreCopied) {
+  const std::string header = R"({"w":{"dtype":"F64","shape":[2],"data_offsets":[0,16]}})";
+  ASSERT_NE(header.size() % 8, 0U);
+  std::string bytes = with_header(header, 16);
+  const double values[] = {0.5, -3};
+  std::memcpy(bytes.data() + bytes.size() - 16, values, 16);
+  const Tensor got = read_safetensors(put(bytes)).at("w");
+  EXPECT_EQ(std::bit_cast<std::uintptr_t>(got.data<double>()) % 8, 0U);
+  EXPECT_EQ(got.data<double>()[0], 0.5);
+  EXPECT_EQ(got.data<double>()[1], -3);
+}
+
+// Bytes of this process that lie in memory.
+Index resident_bytes() {
+  Index total = 0;
+  Index resident = 0;
+  std::ifstream("/proc/self/statm") >> total >> resident;
+  return resident * ::sysconf(_SC_PAGESIZE);
+}
+
+TEST_F(SafetensorsFile, ReadingTakesNoMemoryForTensors) {
+  constexpr std::size_t kBytes = std::size_t{1} << 32;  // a hole: no disk
+  const std::string header =
+      with_header(R"({"w":{"dtype":"F32","shape":[1073741824],"data_offsets":[0,4294967296]}})", 0);
+  fs::resize_file(put(header), header.size() + kBytes);
+  const Index before = resident_bytes();
+  const Safetensors contents = read_safetensors(path("x.safetensors"));
+  EXPECT_EQ(contents.at("w").data<float>()[(std::size_t{1} << 30) - 1], 0);
+  EXPECT_LT(resident_bytes() - before, Index{1} << 24);
+}
+
 TEST_F(SafetensorsFile, HeaderEndsOnEightBytes) {
   write_safetensors(path("x"), example());
   std::uint64_t size = 0;
@@ -119,12 +169,17 @@ TEST_F(SafetensorsFile, ReadsWhatTheFirstImplementationWrites) {
   EXPECT_TRUE(read_safetensors(put(with_header("{}", 0))).tensors.empty());
 }
 
+// From memory, which is faster than thousands of files.
+Safetensors read_bytes(const std::string& bytes) {
+  const auto owner = std::make_shared<std::string>(bytes);
+  return read_safetensors(OwnedBytes{std::as_bytes(std::span(*owner)), owner}, "bytes");
+}
+
 TEST_F(SafetensorsFile, EveryTruncationIsRefused) {
   write_safetensors(path("whole"), example());
   const std::string bytes = read_file(path("whole"));
   for (std::size_t size = 0; size < bytes.size(); ++size) {
-    const fs::path cut = put(bytes.substr(0, size));
-    ASSERT_THROW(read_safetensors(cut), IoError) << size << " of " << bytes.size();
+    ASSERT_THROW(read_bytes(bytes.substr(0, size)), IoError) << size << " of " << bytes.size();
   }
   EXPECT_THROW(read_safetensors(put(bytes + "x")), IoError);
 }
@@ -140,7 +195,7 @@ TEST_F(SafetensorsFile, NoChangedByteCrashes) {
       changed[random() % std::min<std::size_t>(bytes.size(), 900)] = static_cast<char>(random());
     }
     try {
-      read_safetensors(put(changed));
+      read_bytes(changed);
     } catch (const IoError&) {
       ++refused;
     }
@@ -260,6 +315,22 @@ TEST_F(SafetensorsFile, WhatCannotBeWrittenLeavesNothing) {
   contents.tensors = {{"absent", Tensor()}};
   EXPECT_THROW(write_safetensors(path("x"), contents), IoError);
   EXPECT_EQ(count_files(), 0U);
+}
+
+TEST_F(File, MappedBytesAreTheFilesAndOnlyOurs) {
+  write_file(path("x"), "some bytes");
+  {
+    const auto file = MappedFile::open(path("x"));
+    EXPECT_EQ(file->text(), "some bytes");
+    file->bytes()[0] = std::byte{'S'};
+    EXPECT_EQ(file->text(), "Some bytes");
+  }
+  EXPECT_EQ(read_file(path("x")), "some bytes");
+  write_file(path("x"), "");
+  EXPECT_EQ(MappedFile::open(path("x"))->text(), "");
+  EXPECT_THAT(error_of([&] { MappedFile::open(path("none")); }), HasSubstr("No such file"));
+  EXPECT_THAT(error_of([&] { MappedFile::open(folder_); }), HasSubstr("Is a directory"));
+  EXPECT_THAT(error_of([] { MappedFile::open("/dev/null"); }), HasSubstr("not a regular file"));
 }
 
 TEST_F(File, WritesReplaceTheWholeFile) {

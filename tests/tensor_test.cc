@@ -123,5 +123,30 @@ TEST(HalfTypes, EveryF16SurvivesTheRoundTripAndRoundingIsToNearestEven) {
   EXPECT_TRUE(std::isnan(to_float(to_bf16(std::numeric_limits<float>::quiet_NaN()))));
 }
 
+TEST(Tensor, KeepsTheOwnerOfItsElements) {
+  auto owner = std::make_shared<std::vector<double>>(std::vector<double>{1, 2, 3});
+  const std::weak_ptr<std::vector<double>> watched = owner;
+  Tensor tensor(View(owner->data(), Shape{3}), owner);
+  owner.reset();
+  Tensor shared = tensor.reshaped({3, 1});
+  tensor = Tensor();
+  EXPECT_EQ(shared.data<double>()[2], 3);
+  EXPECT_FALSE(watched.expired());
+  { const Tensor last = shared; }
+  EXPECT_FALSE(watched.expired());
+  shared = Tensor();
+  EXPECT_TRUE(watched.expired());
+}
+
+TEST(Tensor, RefusesElementsThatItCannotShare) {
+  double numbers[6] = {};
+  const View rows(numbers, Shape{2, 3});
+  EXPECT_THROW(Tensor(View(), nullptr), ShapeError);
+  EXPECT_THROW(Tensor(rows.slice(1, 0, 2), nullptr), ShapeError);
+  void* odd = reinterpret_cast<char*>(numbers) + 4;
+  EXPECT_THROW(Tensor(View(odd, Dtype::f64, Shape{2}), nullptr), ShapeError);
+  EXPECT_NO_THROW(Tensor(View(odd, Dtype::f32, Shape{2}), nullptr));
+}
+
 }  // namespace
 }  // namespace grouphead

@@ -11,7 +11,7 @@ namespace grouphead::tools {
 namespace {
 
 int run(int argc, char** argv) {
-  CLI::App app{"Attention layers with Keras's meaning: train, generate, check and measure."};
+  CLI::App app{"Attention layers with Keras's meaning: run, train, generate, check and measure."};
   app.name("grouphead");
   app.set_version_flag("--version", "grouphead " GROUPHEAD_VERSION);
   app.require_subcommand(1);
@@ -19,8 +19,11 @@ int run(int argc, char** argv) {
   Action action;
   add_train(app, globals, action);
   add_generate(app, globals, action);
+  add_convert(app, globals, action);
   add_info(app, globals, action);
   add_check(app, globals, action);
+  add_inspect(app, globals, action);
+  add_run(app, globals, action);
   add_bench(app, globals, action);
   for (CLI::App* verb : app.get_subcommands({})) add_globals(*verb, globals);
   try {

@@ -8,11 +8,13 @@
 #include <numbers>
 #include <vector>
 
+#include "grouphead/model.h"
 #include "io/file.h"
 #include "models/generate.h"
 #include "progress.h"
 #include "report/training_report.h"
 #include "saved/checkpoint.h"
+#include "saved/model_folder.h"
 #include "verbs.h"
 
 namespace grouphead::tools {
@@ -25,6 +27,7 @@ struct TrainOptions {
   std::string out;
   TrainerConfig config;
   bool has_warmup = false;  // else a tenth of a new run's steps
+  std::string init_from;
   bool resume = false;
   bool allow_different = false;
   Index save_every = 100;
@@ -217,11 +220,22 @@ std::vector<std::string> absolute(const std::vector<std::string>& files) {
   return paths;
 }
 
+/// The weights of another model, for the first step.
+void take_weights(const saved::LoadedModel& from, const Trainer& trainer,
+                  const std::string& folder) {
+  try {
+    set_weights(trainer.model(), get_weights(*from.model));
+  } catch (const ShapeError& error) {
+    throw ConfigError("[train] --init-from " + folder + ": " + error.what());
+  }
+}
+
 int train(const TrainOptions& options, const std::vector<ConfigOption>& config_options,
           const Globals& globals) {
   install_signal_handlers();
   const fs::path folder = options.out;
   std::optional<saved::Checkpoint> checkpoint;
+  std::optional<saved::LoadedModel> initial;
   if (options.resume) {
     checkpoint = saved::read_checkpoint(folder);
   } else if (saved::has_checkpoint(folder)) {
@@ -229,7 +243,10 @@ int train(const TrainOptions& options, const std::vector<ConfigOption>& config_o
         "[train] " + options.out +
         ": a training run is there already; go on with --resume, or give another --out");
   }
-  TrainerConfig config = checkpoint ? checkpoint->config : TrainerConfig{};
+  if (!options.init_from.empty()) initial = saved::load_language_model(options.init_from);
+  TrainerConfig config = checkpoint ? checkpoint->config
+                         : initial  ? initial->config
+                                    : TrainerConfig{};
   for (const ConfigOption& option : config_options) {
     if (option.option->count() > 0) option.take(options.config, config);
   }
@@ -250,9 +267,14 @@ int train(const TrainOptions& options, const std::vector<ConfigOption>& config_o
     run.first_step = trainer.steps_done();
     checkpoint.reset();
   } else {
+    if (initial) take_weights(*initial, trainer, options.init_from);
     run.save();  // before any work: finds out whether the folder can be written
   }
   new_folder.keep();
+  if (initial) {
+    initial.reset();
+    fmt::print("validation loss {:.4f} nats per byte before the first step\n", trainer.validate());
+  }
   return run_to_the_end(ctx, run, options, globals.quiet);
 }
 
@@ -306,7 +328,11 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
   verb->add_option("--text", options->text_files, "Files to train on, one after the other");
   verb->add_option("--out", options->out, "Folder to write")->required();
   const std::vector<ConfigOption> config_options = add_config_options(*verb, *options);
-  verb->add_flag("--resume", options->resume, "Go on with the run in --out, by its own options");
+  CLI::Option* init_from =
+      verb->add_option("--init-from", options->init_from,
+                       "Start with the weights and by the options of the model in this folder");
+  verb->add_flag("--resume", options->resume, "Go on with the run in --out, by its own options")
+      ->excludes(init_from);
   verb->add_flag("--allow-different", options->allow_different,
                  "Let a resumed run differ in options, text or instruction set");
   verb->add_option("--save-every", options->save_every, "Steps between checkpoints")

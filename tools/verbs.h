@@ -27,8 +27,11 @@ inline constexpr int kBadInput = 2;
 // Each adds one verb to the program and sets `action` when it is chosen.
 void add_bench(CLI::App& app, const Globals& globals, Action& action);
 void add_check(CLI::App& app, const Globals& globals, Action& action);
+void add_convert(CLI::App& app, const Globals& globals, Action& action);
 void add_generate(CLI::App& app, const Globals& globals, Action& action);
 void add_info(CLI::App& app, const Globals& globals, Action& action);
+void add_inspect(CLI::App& app, const Globals& globals, Action& action);
+void add_run(CLI::App& app, const Globals& globals, Action& action);
 void add_train(CLI::App& app, const Globals& globals, Action& action);
 
 /// Reads problem strings, --threads and --seed standing in for words they leave out, and keeps

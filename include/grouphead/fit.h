@@ -45,6 +45,12 @@ struct CompileConfig {
   std::vector<std::string> output_names{};  ///< empty: those of a Model, else output_1, ...
 };
 
+/// From Keras's compile_config, with the names of the model's outputs, by which losses and metrics
+/// may be listed. Errors: ConfigError for optimizers, losses and metrics that this library does not
+/// have. Source: keras.Model.compile_from_config.
+CompileConfig compile_config_from(const ConfigValue& config,
+                                  const std::vector<std::string>& output_names);
+
 /// Samples along the first axis: one tensor for each input and output.
 struct Data {
   std::vector<Tensor> x{};
@@ -139,6 +145,10 @@ class CompiledModel {
   void reset_metrics();
 
   const Layer& model() const noexcept;
+  /// What compile_config_from() and Keras make this again from; the optimizer's state apart.
+  /// Errors: ConfigError where the learning rate is a function.
+  ConfigValue compile_config() const;
+  bool has_optimizer() const noexcept;
   /// Errors: ConfigError where there is none.
   Optimizer& optimizer() const;
   /// Whether more of this metric is better; absent for a name that is none of the metrics.

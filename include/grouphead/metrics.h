@@ -99,6 +99,8 @@ class MetricChoice {
 
   /// For targets and predictions of these shapes. Errors: ConfigError.
   std::shared_ptr<Metric> resolve(const Shape& target, const Shape& prediction) const;
+  /// What Keras's files hold of it.
+  ConfigValue config() const;
 
  private:
   std::variant<ConfigValue, std::shared_ptr<Metric>> choice_;

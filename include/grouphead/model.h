@@ -10,9 +10,12 @@
 
 namespace grouphead {
 
+class Model;
+
 namespace detail {
 class Graph;
-}
+const Graph& graph_of(const Model& model);
+}  // namespace detail
 
 struct ModelConfig {
   std::vector<Symbol> inputs{};
@@ -92,6 +95,7 @@ class Model : public Layer {
   const detail::Graph& graph() const;
 
  private:
+  friend const detail::Graph& detail::graph_of(const Model& model);
   Model(const ModelConfig& config, std::unique_ptr<detail::Graph> graph);
 
   std::unique_ptr<detail::Graph> graph_;  // null before build()

@@ -141,6 +141,10 @@ class LanguageModel final : public Layer {
   KvCache make_cache(Context& ctx, Index batch, Index capacity) const;
   /// What each layer's heads attend to: one tensor [B, Hq, T, T] per layer.
   std::vector<Tensor> attention_scores(Context& ctx, const Tensor& tokens) const;
+  /// What each block's attention is given: [B, T, M].
+  std::vector<Tensor> attended(Context& ctx, const Tensor& tokens) const;
+  /// The attention layer of a block, 0 <= block < L.
+  const GroupQueryAttention& attention(Index block) const;
   /// Appends tokens [B, T] to the cache; writes the last position's logits [B, V].
   /// No allocation of ours once warm. After an error the cache holds what it held before.
   void step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const;

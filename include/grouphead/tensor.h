@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -184,7 +185,7 @@ class Pool;
 }  // namespace detail
 
 /// Contiguous elements with shared ownership: copying a Tensor is cheap and shares the elements,
-/// `clone()` copies them. Elements are 64-byte aligned.
+/// `clone()` copies them. Elements are 64-byte aligned, unless they are somebody else's.
 ///
 /// Threads: the handle counts references atomically; elements are guarded by the caller.
 class Tensor {
@@ -194,6 +195,10 @@ class Tensor {
   explicit Tensor(const Shape& shape, Dtype dtype = Dtype::f32);
   /// The same from a pool; see Context::tensor().
   Tensor(const Shape& shape, Dtype dtype, detail::Pool& pool);
+  /// Elements of somebody else, a mapped file's for example: `owner` lives as long as a tensor
+  /// shares them. Errors: ShapeError for a view that is absent, not contiguous, or not aligned to
+  /// its element type.
+  Tensor(View elements, std::shared_ptr<const void> owner);
   Tensor(const Tensor& other) noexcept;
   Tensor(Tensor&& other) noexcept;
   Tensor& operator=(Tensor other) noexcept;

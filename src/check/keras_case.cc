@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "check/compare.h"
 #include "check/inputs.h"
@@ -33,6 +34,7 @@ void require_known_fields(const ConfigValue& object, std::string_view what,
 KerasCase::KerasCase(Context& ctx, const ConfigValue& fields, const std::filesystem::path& folder)
     : ctx_(ctx),
       fields_(fields),
+      folder_(folder),
       file_(io::read_safetensors(folder / fields["file"].as_string("file"))) {
   for (const ConfigValue& name : fields["expect"].as_list("expect")) {
     expected_.push_back(name.as_string("expect"));
@@ -80,6 +82,21 @@ void KerasCase::compare_sorted(const std::string& name, std::vector<double> got)
   ops::convert_rounded(tensor(name), Dtype::f64, want);
   std::sort(want.data<double>(), want.data<double>() + want.size());
   compare_with(name, ConstView(got.data(), {static_cast<Index>(got.size())}), want);
+}
+
+void KerasCase::compare_parameters(const ParameterList& parameters,
+                                   const std::vector<std::string>& names) {
+  if (parameters.size() != names.size()) {
+    return fail("weights", fmt::format("expected {}, got {}", names.size(), parameters.size()));
+  }
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const ConstView got = parameters[i].parameter->value();
+    const Tensor& want = tensor(names[i]);
+    if (got.dtype() != want.dtype() || got.shape() != want.shape() ||
+        std::memcmp(got.raw(), want.view().raw(), static_cast<std::size_t>(got.bytes())) != 0) {
+      fail(names[i], "differs from " + parameters[i].path);
+    }
+  }
 }
 
 void KerasCase::expect_equal(const std::string& name, bool is_equal) {

@@ -11,6 +11,7 @@
 
 #include "check/golden.h"
 #include "grouphead/config_value.h"
+#include "grouphead/layer.h"
 #include "io/safetensors.h"
 
 namespace grouphead::check {
@@ -29,6 +30,7 @@ class KerasCase {
   const ConfigValue& operator[](std::string_view field) const { return fields_[field]; }
   const ConfigValue& fields() const noexcept { return fields_; }
   const Tensor& tensor(const std::string& name) const { return file_.at(name); }
+  const std::filesystem::path& folder() const noexcept { return folder_; }
   const io::Safetensors& file() const noexcept { return file_; }
   /// What must be compared, in the order of `expect`.
   const std::vector<std::string>& expected() const noexcept { return expected_; }
@@ -40,6 +42,8 @@ class KerasCase {
   void compare(const std::string& name, double got);
   /// The same for lists (f64) whose order says nothing.
   void compare_sorted(const std::string& name, std::vector<double> got);
+  /// Records whether the parameters are, in their order and to the bit, the tensors of these names.
+  void compare_parameters(const ParameterList& parameters, const std::vector<std::string>& names);
   /// Records whether something else than numbers is as expected.
   void expect_equal(const std::string& name, bool is_equal);
   /// Records that `name` is not as it should be.
@@ -54,6 +58,7 @@ class KerasCase {
 
   Context& ctx_;
   const ConfigValue& fields_;
+  std::filesystem::path folder_;
   io::Safetensors file_;
   std::vector<std::string> expected_;
   std::set<std::string> compared_;
@@ -66,6 +71,7 @@ class KerasCase {
 void run_layer_case(KerasCase& each);
 void run_constraint_case(KerasCase& each);
 void run_regularizer_case(KerasCase& each);
+void run_model_case(KerasCase& each);
 void run_training_case(KerasCase& each);
 
 /// An entry of initializers.json: class, configuration, fans, range and spread of the numbers.

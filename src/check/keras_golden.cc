@@ -31,10 +31,6 @@ std::string group_of(const ConfigValue& each) {
   return name.is_string() ? name.as_string("group") : "";
 }
 
-[[noreturn]] void run_model_case(KerasCase& /*each*/) {
-  throw IoError("model files are not read yet");
-}
-
 void run_kind(KerasCase& each) {
   struct Kind {
     std::string_view name;

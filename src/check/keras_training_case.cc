@@ -6,13 +6,27 @@
 
 #include "check/keras_case.h"
 #include "grouphead/fit.h"
-#include "grouphead/model.h"
+#include "grouphead/saved_model.h"
+#include "saved/keras_files.h"
 
 namespace grouphead::check {
 namespace {
 
+/// The model of the case's file, which must have the first weights.
+std::shared_ptr<Model> model_of_file(KerasCase& each) {
+  const std::shared_ptr<Model> model =
+      load_model(each.folder() / each["keras_file"].as_string("keras_file"));
+  std::vector<std::string> first;
+  for (const ConfigValue& path : each["weights"].as_list("weights")) {
+    first.push_back("init." + path.as_string("weights"));
+  }
+  each.compare_parameters(model->parameters(), first);
+  return model;
+}
+
 /// A model with the first weights of the case.
-std::shared_ptr<Model> model_of(const KerasCase& each) {
+std::shared_ptr<Model> model_of(KerasCase& each) {
+  if (!each["keras_file"].is_null() && saved::has_keras_files()) return model_of_file(each);
   const std::shared_ptr<Model> model = model_from_config(each["model_config"]);
   std::vector<std::string> want;
   for (const ConfigValue& path : each["weights"].as_list("weights")) {

@@ -3,18 +3,21 @@
 #include <array>
 #include <atomic>
 #include <cstddef>
+#include <memory>
 #include <mutex>
 
 #include "grouphead/context.h"
 
 namespace grouphead::detail {
 
-/// Header of a block of elements; the elements follow it. One reference per Tensor.
+/// Header of a block of elements; the elements follow it, or belong to `owner`. One reference per
+/// Tensor.
 struct alignas(64) Storage {
   std::atomic<int> references{1};
   Pool* pool = nullptr;     // null: from the heap, back to the heap
   std::size_t bytes = 0;    // of the whole block, header included
   Storage* next = nullptr;  // while the block waits in the pool
+  std::shared_ptr<const void> owner{};
 
   void* elements() noexcept { return this + 1; }
 };

@@ -266,6 +266,17 @@ Tensor::Tensor(const Shape& shape, Dtype dtype)
 Tensor::Tensor(const Shape& shape, Dtype dtype, detail::Pool& pool)
     : storage_(pool.take(bytes_of(shape, dtype))), view_(storage_->elements(), dtype, shape) {}
 
+Tensor::Tensor(View elements, std::shared_ptr<const void> owner) : view_(elements) {
+  if (!elements.has_value()) throw_shape_error("tensor", "elements", "a view", "none");
+  detail::require_contiguous("tensor", "elements", elements);
+  const auto width = static_cast<std::size_t>(size_of(elements.dtype()));
+  if (std::bit_cast<std::uintptr_t>(elements.raw()) % width != 0) {
+    throw_shape_error("tensor", "elements", "an address of whole elements", "another");
+  }
+  storage_ = detail::allocate_storage(0);
+  storage_->owner = std::move(owner);
+}
+
 Tensor::Tensor(const Tensor& other) noexcept : storage_(other.storage_), view_(other.view_) {
   if (storage_ != nullptr) storage_->references.fetch_add(1, std::memory_order_relaxed);
 }

@@ -82,6 +82,9 @@ class Graph {
   bool has_branches_ = false;
 };
 
+/// Errors: ConfigError for a model that is not built.
+const Graph& graph_of(const Model& model);
+
 /// The layers' parameters under `<prefix><layer>/`, but for those that are in the list already.
 void append_parameters_of(const std::vector<std::shared_ptr<Layer>>& layers,
                           const std::string& prefix, ParameterList& out);

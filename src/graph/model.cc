@@ -66,6 +66,8 @@ const Graph& Model::graph() const {
   return *graph_;
 }
 
+const Graph& detail::graph_of(const Model& model) { return model.graph(); }
+
 std::span<const std::string_view> Model::input_names() const {
   if (!graph_) return Layer::input_names();
   return graph_->input_names();

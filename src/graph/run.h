@@ -2,15 +2,22 @@
 
 // A graph's forward and backward pass.
 
+#include <functional>
+
 #include "graph/graph.h"
 
 namespace grouphead::detail {
+
+/// Sees each call of a run, those of models inside it too, with its operands and what it made.
+using CallObserver =
+    std::function<void(const Step& call, std::span<const Value> in, std::span<const Value> out)>;
 
 /// How a run is meant. Without a value `training` is what each call was given, else false, as in
 /// Keras's `model(x)`; with one it is that everywhere, as in fit() and predict().
 struct RunMode {
   Mode mode{};
   std::optional<bool> training{};
+  const CallObserver* observer = nullptr;  ///< may be null
 };
 
 /// Keeps nothing where `saved` is null: each tensor is released after its last use.

@@ -107,9 +107,14 @@ class ForwardRun {
     mode.training = training.value_or(false);
     std::unique_ptr<Saved>* saved = keep != nullptr ? &keep->saved : nullptr;
     const std::size_t losses_before = num_losses();
-    std::vector<Value> made = step.model != nullptr
-                                  ? step.model->run(ctx_, operands, mode, training, saved)
-                                  : step.layer().call(ctx_, operands, mode, saved);
+    std::vector<Value> made;
+    if (step.model != nullptr) {
+      made = run_forward(ctx_, step.model->name(), graph_of(*step.model), operands,
+                         {.mode = mode, .training = training, .observer = mode_.observer}, saved);
+    } else {
+      made = step.layer().call(ctx_, operands, mode, saved);
+    }
+    if (mode_.observer != nullptr) (*mode_.observer)(step, operands, made);
     if (keep != nullptr) keep->adds_losses = num_losses() > losses_before;
     return made;
   }

@@ -1,6 +1,7 @@
 #include "io/file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -128,6 +129,28 @@ Index InputFile::read(void* to, Index bytes) {
     done += count;
   }
   return done;
+}
+
+std::shared_ptr<MappedFile> MappedFile::open(const fs::path& path) {
+  const InputFile file(path);
+  if (!file.is_regular()) {
+    throw IoError("[read] " + path.string() + ": not a regular file");
+  }
+  const auto size = static_cast<std::size_t>(file.size());
+  std::span<std::byte> bytes;
+  if (size > 0) {  // the system maps nothing else
+    // Private, so that tensors over it may be written; without reservation, as files may be larger
+    // than memory.
+    void* start = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
+                         file.descriptor(), 0);
+    if (start == MAP_FAILED) throw_system_error("read", path, errno);
+    bytes = {static_cast<std::byte*>(start), size};
+  }
+  return std::shared_ptr<MappedFile>(new MappedFile(bytes));
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
 }
 
 std::string read_file(const fs::path& path) {

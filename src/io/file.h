@@ -2,6 +2,8 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -20,6 +22,7 @@ class InputFile {
   bool is_regular() const noexcept { return is_regular_; }
   /// Bytes of a regular file when it was opened.
   Index size() const noexcept { return size_; }
+  int descriptor() const noexcept { return descriptor_; }
   /// Reads up to `bytes` bytes; fewer only at the end of the file.
   Index read(void* to, Index bytes);
 
@@ -28,6 +31,32 @@ class InputFile {
   int descriptor_ = -1;
   bool is_regular_ = false;
   Index size_ = 0;
+};
+
+/// A regular file's bytes in memory, read from the disk when they are touched. What is written to
+/// them changes neither the file nor another mapping. Tensor takes it as owner:
+/// `Tensor(view, file)`.
+///
+/// A file that another process replaces (as write_file() does) stays what it was; one that is
+/// truncated in place ends this process (SIGBUS) when a byte behind its new end is touched.
+class MappedFile {
+ public:
+  /// Errors: IoError, also for what is not a regular file.
+  static std::shared_ptr<MappedFile> open(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  /// They start at a page.
+  std::span<std::byte> bytes() noexcept { return bytes_; }
+  std::string_view text() const noexcept {
+    return {reinterpret_cast<const char*>(bytes_.data()), bytes_.size()};
+  }
+
+ private:
+  explicit MappedFile(std::span<std::byte> bytes) noexcept : bytes_(bytes) {}
+
+  std::span<std::byte> bytes_;
 };
 
 /// The whole file. Errors: IoError with the reason of the system.

@@ -46,8 +46,8 @@ std::string_view file_name_of(Dtype dtype) {
   return {};
 }
 
-[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what) {
-  throw IoError("[safetensors] " + path.string() + ": " + what);
+[[noreturn]] void fail(const std::string& name, const std::string& what) {
+  throw IoError("[safetensors] " + name + ": " + what);
 }
 
 /// What the header says of one tensor.
@@ -173,28 +173,28 @@ struct Range {
   Index end;
 };
 
-Range checked_range(const std::filesystem::path& path, const Entry& entry, Index data_bytes) {
+Range checked_range(const std::string& name, const Entry& entry, Index data_bytes) {
   if (entry.dtype.empty() || !entry.shape || !entry.offsets || entry.offsets->size() != 2) {
-    fail(path, entry.name + ": expected dtype, shape and two data_offsets");
+    fail(name, entry.name + ": expected dtype, shape and two data_offsets");
   }
   const auto known = std::find_if(kDtypeNames.begin(), kDtypeNames.end(),
                                   [&](const DtypeName& d) { return d.name == entry.dtype; });
-  if (known == kDtypeNames.end()) fail(path, entry.name + ": unknown dtype " + entry.dtype);
+  if (known == kDtypeNames.end()) fail(name, entry.name + ": unknown dtype " + entry.dtype);
   Shape shape;
   try {
     shape = Shape(*entry.shape);
   } catch (const ShapeError& error) {
-    fail(path, entry.name + ": " + error.what());
+    fail(name, entry.name + ": " + error.what());
   }
   const Index begin = (*entry.offsets)[0];
   const Index end = (*entry.offsets)[1];
   if (begin > end || end > data_bytes) {
-    fail(path, entry.name + ": expected a range inside " + std::to_string(data_bytes) +
+    fail(name, entry.name + ": expected a range inside " + std::to_string(data_bytes) +
                    " bytes of data, got " + std::to_string(begin) + " .. " + std::to_string(end));
   }
   const Index expected = shape.size() * size_of(known->dtype);
   if (end - begin != expected) {
-    fail(path, entry.name + ": expected " + std::to_string(expected) + " bytes for " +
+    fail(name, entry.name + ": expected " + std::to_string(expected) + " bytes for " +
                    std::string(known->name) + " " + shape.to_string() + ", got " +
                    std::to_string(end - begin));
   }
@@ -202,55 +202,39 @@ Range checked_range(const std::filesystem::path& path, const Entry& entry, Index
 }
 
 /// In the order of the data, without overlap or hole. Errors: IoError.
-std::vector<Range> checked_ranges(const std::filesystem::path& path,
-                                  const std::vector<Entry>& entries, Index data_bytes) {
+std::vector<Range> checked_ranges(const std::string& name, const std::vector<Entry>& entries,
+                                  Index data_bytes) {
   std::vector<Range> ranges;
   ranges.reserve(entries.size());
-  for (const Entry& entry : entries) ranges.push_back(checked_range(path, entry, data_bytes));
+  for (const Entry& entry : entries) ranges.push_back(checked_range(name, entry, data_bytes));
   std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) {
     return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
   });
   Index position = 0;
   for (const Range& range : ranges) {
     if (range.begin != position) {
-      fail(path, range.name + ": expected data at byte " + std::to_string(position) + ", got " +
+      fail(name, range.name + ": expected data at byte " + std::to_string(position) + ", got " +
                      std::to_string(range.begin) + " (overlap or hole)");
     }
     position = range.end;
   }
   if (position != data_bytes) {
-    fail(path, "expected " + std::to_string(position) + " bytes of data, got " +
+    fail(name, "expected " + std::to_string(position) + " bytes of data, got " +
                    std::to_string(data_bytes));
   }
   return ranges;
 }
 
-void read_exactly(InputFile& file, const std::filesystem::path& path, void* to, Index bytes) {
-  if (file.read(to, bytes) != bytes) fail(path, "ends too early");
-}
-
-Tensor read_tensor(InputFile& file, const std::filesystem::path& path, const Range& range) {
-  Tensor tensor(range.shape, range.dtype);
-  read_exactly(file, path, tensor.view().raw(), tensor.bytes());
-  if (range.dtype == Dtype::boolean) {
-    const auto* bytes = static_cast<const unsigned char*>(tensor.view().raw());
-    if (std::any_of(bytes, bytes + tensor.size(), [](unsigned char b) { return b > 1; })) {
-      fail(path, range.name + ": expected bytes 0 and 1 in BOOL");
-    }
-  }
-  return tensor;
-}
-
 /// The JSON of the header, with spaces up to a multiple of 8 bytes.
-std::string header_text(const std::filesystem::path& path,
+std::string header_text(const std::string& file,
                         const std::vector<std::pair<std::string, Tensor>>& tensors,
                         const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header[std::string(kMetadata)] = metadata;
   Index position = 0;
   for (const auto& [name, tensor] : tensors) {
-    if (name == kMetadata) fail(path, name + ": not a tensor's name");
-    if (!tensor.has_value()) fail(path, name + ": no tensor there");
+    if (name == kMetadata) fail(file, name + ": not a tensor's name");
+    if (!tensor.has_value()) fail(file, name + ": no tensor there");
     const Index end = position + tensor.bytes();
     header[name] = {
         {"dtype", file_name_of(tensor.dtype())},
@@ -263,7 +247,7 @@ std::string header_text(const std::filesystem::path& path,
   try {
     text = header.dump();
   } catch (const nlohmann::json::exception&) {
-    fail(path, "names and metadata must be UTF-8");
+    fail(file, "names and metadata must be UTF-8");
   }
   text.append((8 - text.size() % 8) % 8, ' ');
   return text;
@@ -277,29 +261,36 @@ const Tensor& Safetensors::at(const std::string& name) const {
   return found->second;
 }
 
-Safetensors read_safetensors(const std::filesystem::path& path) {
-  InputFile file(path);
-  if (!file.is_regular()) fail(path, "not a regular file");
+Safetensors read_safetensors(const OwnedBytes& file, const std::string& name) {
+  std::span<const std::byte> rest = file.bytes;
   std::uint64_t header_bytes = 0;
-  if (file.size() < 8) fail(path, "expected at least 8 bytes, got " + std::to_string(file.size()));
-  read_exactly(file, path, &header_bytes, 8);
-  const auto limit = static_cast<std::uint64_t>(std::min(file.size() - 8, kLargestHeader));
+  if (rest.size() < 8) fail(name, "expected at least 8 bytes, got " + std::to_string(rest.size()));
+  std::memcpy(&header_bytes, rest.data(), 8);
+  rest = rest.subspan(8);
+  const auto limit = std::min<std::uint64_t>(rest.size(), kLargestHeader);
   if (header_bytes > limit) {
-    fail(path, "expected a header of at most " + std::to_string(limit) + " bytes, got " +
+    fail(name, "expected a header of at most " + std::to_string(limit) + " bytes, got " +
                    std::to_string(header_bytes));
   }
-  std::string text(static_cast<std::size_t>(header_bytes), '\0');
-  read_exactly(file, path, text.data(), static_cast<Index>(header_bytes));
-
   HeaderHandler header;
-  if (!Json::sax_parse(text, &header)) fail(path, header.problem);
-  const Index data_bytes = file.size() - 8 - static_cast<Index>(header_bytes);
+  const auto* text = reinterpret_cast<const char*>(rest.data());
+  if (!Json::sax_parse(std::string_view(text, header_bytes), &header)) fail(name, header.problem);
+  rest = rest.subspan(header_bytes);
   Safetensors contents;
-  for (const Range& range : checked_ranges(path, header.entries, data_bytes)) {
-    contents.tensors.emplace(range.name, read_tensor(file, path, range));
+  for (const Range& range : checked_ranges(name, header.entries, static_cast<Index>(rest.size()))) {
+    const OwnedBytes elements{rest.subspan(static_cast<std::size_t>(range.begin),
+                                           static_cast<std::size_t>(range.end - range.begin)),
+                              file.owner};
+    contents.tensors.emplace(range.name, tensor_over(elements, range.dtype, range.shape,
+                                                     "[safetensors] " + name + ": " + range.name));
   }
   contents.metadata = std::move(header.metadata);
   return contents;
+}
+
+Safetensors read_safetensors(const std::filesystem::path& path) {
+  const std::shared_ptr<MappedFile> file = MappedFile::open(path);
+  return read_safetensors(OwnedBytes{file->bytes(), file}, path.string());
 }
 
 void write_safetensors(const std::filesystem::path& path, const Safetensors& contents) {
@@ -309,7 +300,7 @@ void write_safetensors(const std::filesystem::path& path, const Safetensors& con
   std::stable_sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
     return size_of(a.second.dtype()) > size_of(b.second.dtype());
   });
-  const std::string header = header_text(path, tensors, contents.metadata);
+  const std::string header = header_text(path.string(), tensors, contents.metadata);
   const std::uint64_t header_bytes = header.size();
   write_file(path, [&](const Append& append) {
     append({reinterpret_cast<const char*>(&header_bytes), 8});

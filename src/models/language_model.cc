@@ -90,6 +90,17 @@ std::vector<Tensor> LanguageModel::attention_scores(Context& ctx, const Tensor& 
   return scores;
 }
 
+std::vector<Tensor> LanguageModel::attended(Context& ctx, const Tensor& tokens) const {
+  detail::require_dense(kLayer, "tokens", tokens, {-1, -1}, Dtype::i32);
+  std::vector<Tensor> inputs;
+  stack_->run(ctx, (*embedding_)(ctx, tokens), {.attended = &inputs});
+  return inputs;
+}
+
+const GroupQueryAttention& LanguageModel::attention(Index block) const {
+  return stack_->attention(static_cast<std::size_t>(block));
+}
+
 void LanguageModel::step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const {
   detail::require_dense(kLayer, "tokens", tokens, {cache.config().batch, -1}, Dtype::i32);
   detail::require_dense(kLayer, "logits", logits, {tokens.dim(0), config_.vocab_size}, dtype());

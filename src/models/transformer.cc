@@ -88,6 +88,10 @@ void TransformerStack::build(std::span<const Shape> inputs, RandomStream& random
   if (final_norm_) final_norm_->build(inputs, random);
 }
 
+const GroupQueryAttention& TransformerStack::attention(std::size_t block) const {
+  return blocks_.at(block)->attention();
+}
+
 Tensor TransformerStack::run(Context& ctx, const Tensor& x, const StackCall& call) const {
   detail::require_dense(kLayer, "input", x, {-1, -1, config_.hidden_size}, dtype());
   if (x.dim(1) < 1) {

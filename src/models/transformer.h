@@ -28,6 +28,7 @@ struct StackCall {
   KvCache* cache = nullptr;                 ///< x continues what it holds; not with `saved`
   std::unique_ptr<Saved>* saved = nullptr;  ///< null: inference, no allocation once warm
   std::vector<Tensor>* scores = nullptr;    ///< gets each block's [B, Hq, T, T]; not with `cache`
+  std::vector<Tensor>* attended = nullptr;  ///< gets what each block's attention is given
 };
 
 /// x [B, T, M] through L pre-norm blocks and the last norm, as models.h says. Parameters are
@@ -44,6 +45,8 @@ class TransformerStack final : public Layer {
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) const override;
+
+  const GroupQueryAttention& attention(std::size_t block) const;
 
   /// [B, T, M], or [B, 1, M] of the last position. Advances call.cache.
   Tensor run(Context& ctx, const Tensor& x, const StackCall& call) const;

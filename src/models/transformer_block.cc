@@ -112,6 +112,7 @@ Tensor TransformerBlock::run(Context& ctx, const Tensor& x, const StackCall& cal
   keep.length = x.dim(1);
 
   Tensor n = attn_norm_(ctx, x, kept(keep.attn_norm));
+  if (call.attended != nullptr) call.attended->push_back(n);
   Tensor y = attend(ctx, n, call, layer, kept(keep.attn));
   Tensor residual = x;
   if (call.positions == Positions::last) {

@@ -3,6 +3,7 @@
 #include "grouphead/initializers.h"
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
+#include "nn/loading_scope.h"
 #include "nn/registry.h"
 
 namespace grouphead {
@@ -69,7 +70,7 @@ void AdditiveAttention::build(std::span<const Shape> inputs, RandomStream& rando
   }
   weights_ = std::make_unique<Parameter>("scale", Shape{width}, policy(),
                                          ParameterOptions{.trainable = trainable()});
-  initializers::glorot_uniform()->fill(weights_->edit(), {width, width}, random);
+  nn::initialize(*weights_, initializers::glorot_uniform(), {width, width}, random);
 }
 
 std::shared_ptr<Layer> nn::make_attention(const ConfigValue& config) {

@@ -3,6 +3,7 @@
 #include "nn/base_config.h"
 #include "nn/einsum.h"
 #include "nn/layer_checks.h"
+#include "nn/loading_scope.h"
 #include "nn/projection_config.h"
 #include "nn/registry.h"
 #include "ops/broadcasting.h"
@@ -68,14 +69,14 @@ void EinsumDense::build(std::span<const Shape> inputs, RandomStream& random) {
       "kernel", shapes.kernel, policy(),
       ParameterOptions{trainable(), config_.kernel_regularizer, config_.kernel_constraint});
   if (config_.kernel_initializer) {
-    config_.kernel_initializer->fill(kernel_->edit(), shapes.fans, random);
+    nn::initialize(*kernel_, config_.kernel_initializer, shapes.fans, random);
   }
   if (config_.bias_axes.empty()) return;
   bias_ = std::make_unique<Parameter>(
       "bias", shapes.bias, policy(),
       ParameterOptions{trainable(), config_.bias_regularizer, config_.bias_constraint});
   if (config_.bias_initializer) {
-    config_.bias_initializer->fill(bias_->edit(), fans_of(shapes.bias), random);
+    nn::initialize(*bias_, config_.bias_initializer, fans_of(shapes.bias), random);
   }
 }
 

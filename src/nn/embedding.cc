@@ -2,6 +2,7 @@
 
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
+#include "nn/loading_scope.h"
 #include "nn/projection_config.h"
 #include "nn/promotion.h"
 #include "nn/registry.h"
@@ -59,7 +60,7 @@ void Embedding::build(std::span<const Shape> inputs, RandomStream& random) {
       "embeddings", Shape{config_.input_dim, config_.output_dim}, policy(),
       ParameterOptions{trainable(), config_.embeddings_regularizer, config_.embeddings_constraint});
   const Initializer& start = config_.embeddings_initializer;
-  if (start) start->fill(embeddings_->edit(), fans_of(embeddings_->shape()), random);
+  if (start) nn::initialize(*embeddings_, start, fans_of(embeddings_->shape()), random);
 }
 
 Tensor Embedding::operator()(Context& ctx, ConstView tokens) const {

@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "core/check.h"
+#include "nn/loading_scope.h"
 #include "ops/convert.h"
 #include "ops/linear.h"
 
@@ -16,11 +17,20 @@ struct Parameter::Rounded {
   std::atomic<bool> is_current{false};
 };
 
+namespace {
+
+Tensor new_numbers(const Shape& shape, Dtype dtype) {
+  nn::LoadingScope::take(shape);
+  return nn::LoadingScope::is_active() ? Tensor(shape, dtype) : Tensor::zeros(shape, dtype);
+}
+
+}  // namespace
+
 Parameter::Parameter(std::string name, const Shape& shape, const DtypePolicy& policy,
                      ParameterOptions options)
     : name_(std::move(name)),
       policy_(policy),
-      value_(Tensor::zeros(shape, policy.variable())),
+      value_(new_numbers(shape, policy.variable())),
       options_(std::move(options)),
       packed_(std::make_unique<detail::PackedWeights>()) {
   if (policy.compute() != policy.variable() || policy.variable() != policy.arithmetic()) {

@@ -3,6 +3,7 @@
 #include "grouphead/normalization.h"
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
+#include "nn/loading_scope.h"
 #include "nn/normalized_axes.h"
 #include "nn/registry.h"
 #include "ops/elementwise.h"
@@ -60,7 +61,7 @@ void LayerNormalization::build(std::span<const Shape> inputs, RandomStream& rand
     const double limit = std::sqrt(3.0);
     const Initializer start = config_.random_gains ? initializers::random_uniform(-limit, limit)
                                                    : config_.gamma_initializer;
-    if (start) start->fill(gamma_->edit(), fans_of(shape), random);
+    if (start) nn::initialize(*gamma_, start, fans_of(shape), random);
   } else {
     ones_ = Tensor(shape, dtype());
     initializers::ones()->fill(ones_, fans_of(shape), random);
@@ -70,7 +71,7 @@ void LayerNormalization::build(std::span<const Shape> inputs, RandomStream& rand
         "beta", shape, exact,
         ParameterOptions{trainable(), config_.beta_regularizer, config_.beta_constraint});
     if (config_.beta_initializer) {
-      config_.beta_initializer->fill(beta_->edit(), fans_of(shape), random);
+      nn::initialize(*beta_, config_.beta_initializer, fans_of(shape), random);
     }
   } else {
     zeros_ = Tensor::zeros(shape, dtype());

@@ -1,5 +1,7 @@
 #include "nn/projection.h"
 
+#include "nn/loading_scope.h"
+
 namespace grouphead::detail {
 namespace {
 
@@ -21,13 +23,13 @@ Projection::Projection(const Shape& kernel, int contracted_axes, const Projectio
   num_inputs_ = kernel.size() / num_outputs_;
   const Fans fans{num_inputs_, num_outputs_};
   const Initializer& start = options.kernel_initializer;
-  (start ? start : initializers::glorot_uniform())->fill(kernel_->edit(), fans, random);
+  nn::initialize(*kernel_, start ? start : initializers::glorot_uniform(), fans, random);
   if (!options.use_bias) return;
   bias_ = std::make_unique<Parameter>(
       "bias", outputs, policy,
       ParameterOptions{options.trainable, options.bias_regularizer, options.bias_constraint});
   if (options.bias_initializer) {
-    options.bias_initializer->fill(bias_->edit(), fans_of(outputs), random);
+    nn::initialize(*bias_, options.bias_initializer, fans_of(outputs), random);
   }
 }
 

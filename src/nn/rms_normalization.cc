@@ -1,6 +1,7 @@
 #include "grouphead/normalization.h"
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
+#include "nn/loading_scope.h"
 #include "nn/normalized_axes.h"
 #include "nn/registry.h"
 #include "ops/rms_norm.h"
@@ -40,7 +41,7 @@ void RMSNormalization::build(std::span<const Shape> inputs, RandomStream& random
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
   const Shape shape = nn::parameter_shape(name(), config_.axis, inputs[0]);
   scale_ = std::make_unique<Parameter>("scale", shape, policy(), ParameterOptions{trainable()});
-  initializers::ones()->fill(scale_->edit(), fans_of(shape), random);
+  nn::initialize(*scale_, initializers::ones(), fans_of(shape), random);
 }
 
 std::vector<Value> RMSNormalization::forward(Context& ctx, std::span<const Value> in,

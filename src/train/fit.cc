@@ -6,6 +6,7 @@
 #include "grouphead/model.h"
 #include "ops/elementwise.h"
 #include "train/batches.h"
+#include "train/compile_config.h"
 #include "train/compiled_loss.h"
 #include "train/compiled_metrics.h"
 
@@ -29,6 +30,7 @@ const std::vector<double>& History::operator[](std::string_view name) const {
 
 struct CompiledModel::State {
   const Layer& model;
+  CompileConfig config;
   std::shared_ptr<Optimizer> optimizer;
   train::CompiledLoss loss;
   train::CompiledMetrics metrics;
@@ -59,6 +61,7 @@ std::vector<Value> values_of(const std::vector<Tensor>& tensors) {
 
 CompiledModel::CompiledModel(const Layer& model, const CompileConfig& config)
     : state_(new State{.model = model,
+                       .config = config,
                        .optimizer = config.optimizer.get(),
                        .loss = {config.loss, config.loss_weights},
                        .metrics = {config.metrics, config.weighted_metrics},
@@ -74,6 +77,12 @@ CompiledModel::CompiledModel(CompiledModel&&) noexcept = default;
 CompiledModel& CompiledModel::operator=(CompiledModel&&) noexcept = default;
 
 const Layer& CompiledModel::model() const noexcept { return state_->model; }
+
+ConfigValue CompiledModel::compile_config() const {
+  return train::config_of(state_->config, state_->output_names.size());
+}
+
+bool CompiledModel::has_optimizer() const noexcept { return state_->optimizer != nullptr; }
 
 Optimizer& CompiledModel::optimizer() const {
   if (!state_->optimizer)

@@ -349,6 +349,12 @@ std::shared_ptr<Metric> Metric::from_config(const ConfigValue& identifier) {
   return make_metric(identifier["class_name"].as_string("class_name"), identifier["config"]);
 }
 
+ConfigValue MetricChoice::config() const {
+  if (const auto* identifier = std::get_if<ConfigValue>(&choice_)) return *identifier;
+  const Metric& metric = *std::get<std::shared_ptr<Metric>>(choice_);
+  return config_envelope(Metric::kModule, metric.class_name(), metric.get_config());
+}
+
 // Source: keras.src.trainers.compile_utils.get_metric.
 std::shared_ptr<Metric> MetricChoice::resolve(const Shape& target, const Shape& prediction) const {
   if (const auto* metric = std::get_if<std::shared_ptr<Metric>>(&choice_)) return *metric;

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "grouphead/tensor.h"
+
+namespace grouphead::check {
+
+/// The named tensors of a file, by its extension: .safetensors or .npz. Errors: IoError.
+std::map<std::string, Tensor> read_tensors(const std::filesystem::path& file);
+
+}  // namespace grouphead::check

@@ -1,0 +1,26 @@
+// Stands in for npz.cc in a build without archives.
+
+#include "grouphead/error.h"
+#include "io/npz.h"
+
+namespace grouphead::io {
+namespace {
+
+[[noreturn]] void refuse(const std::string& name) {
+  throw IoError("[npz] " + name + ": this build reads and writes no archives");
+}
+
+}  // namespace
+
+std::map<std::string, Tensor> read_npz(const OwnedBytes& /*file*/, const std::string& name) {
+  refuse(name);
+}
+
+std::map<std::string, Tensor> read_npz(const std::filesystem::path& path) { refuse(path.string()); }
+
+void write_npz(const std::filesystem::path& path,
+               const std::map<std::string, Tensor>& /*tensors*/) {
+  refuse(path.string());
+}
+
+}  // namespace grouphead::io

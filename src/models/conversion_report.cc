@@ -1,0 +1,241 @@
+// What a conversion costs and saves.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <map>
+
+#include "core/check.h"
+#include "graph/run.h"
+#include "models/head_pooling.h"
+#include "nn/attention_operands.h"
+#include "ops/convert.h"
+
+namespace grouphead {
+namespace {
+
+using detail::throw_config_error;
+
+constexpr std::string_view kOperation = "compare_heads";
+
+/// |got - want| / |want| over any number of tensors.
+class RelativeError {
+ public:
+  void add(const Tensor& got, const Tensor& want) {
+    if (!ops::is_floating(want.dtype())) return;
+    const Tensor a = numbers(got);
+    const Tensor b = numbers(want);
+    detail::require_shape(kOperation, "output", a.shape(),
+                          std::span(b.shape().begin(), b.shape().end()));
+    for (Index i = 0; i < a.size(); ++i) {
+      const double expected = b.data<double>()[i];
+      const double difference = a.data<double>()[i] - expected;
+      differences_ += difference * difference;
+      squares_ += expected * expected;
+    }
+  }
+  double value() const { return differences_ == 0 ? 0 : std::sqrt(differences_ / squares_); }
+
+ private:
+  static Tensor numbers(const Tensor& tensor) {
+    Tensor converted(tensor.shape(), Dtype::f64);
+    ops::convert_rounded(tensor, Dtype::f64, converted);
+    return converted;
+  }
+
+  double differences_ = 0;
+  double squares_ = 0;
+};
+
+struct Heads {
+  Index num_query, num_key_value, key_dim, value_dim;
+};
+
+Heads heads_of(const Layer& layer) {
+  if (const auto* multi_head = dynamic_cast<const MultiHeadAttention*>(&layer)) {
+    return {multi_head->num_heads(), multi_head->num_heads(), multi_head->key_dim(),
+            multi_head->value_dim()};
+  }
+  const auto& config = dynamic_cast<const GroupQueryAttention&>(layer).config();
+  return {config.num_query_heads, config.num_key_value_heads, config.head_dim, config.head_dim};
+}
+
+Index cache_bytes_of(const Layer& layer) {
+  const Heads heads = heads_of(layer);
+  return heads.num_key_value * (heads.key_dim + heads.value_dim) *
+         size_of(layer.policy().compute());
+}
+
+ConvertedLayer converted_layer(std::string path, const Layer& before, const Layer& after) {
+  return {.path = std::move(path),
+          .num_query_heads = heads_of(before).num_query,
+          .num_key_value_heads_before = heads_of(before).num_key_value,
+          .num_key_value_heads = heads_of(after).num_key_value,
+          .cache_bytes_before = cache_bytes_of(before),
+          .cache_bytes = cache_bytes_of(after)};
+}
+
+/// A layer of both models.
+struct Pair {
+  std::string path;
+  std::shared_ptr<Layer> before, after;
+  RelativeError error{};
+};
+
+bool is_converted(const Layer& before, const Layer& after) {
+  return before.class_name() != after.class_name() ||
+         heads_of(before).num_key_value != heads_of(after).num_key_value;
+}
+
+void find_pairs(const Model& before, const Model& after, const std::string& prefix,
+                std::vector<Pair>& pairs) {
+  for (const auto& layer : before.layers()) {
+    const std::shared_ptr<Layer> other = after.get_layer(layer->name());
+    const auto* inner = dynamic_cast<const Model*>(layer.get());
+    const auto* other_inner = dynamic_cast<const Model*>(other.get());
+    const bool is_alike =
+        (inner == nullptr) == (other_inner == nullptr) && has_heads(*layer) == has_heads(*other);
+    if (!is_alike) {
+      throw_config_error(kOperation, prefix + layer->name(), layer->class_name(),
+                         other->class_name());
+    }
+    if (inner != nullptr) {
+      find_pairs(*inner, *other_inner, prefix + layer->name() + "/", pairs);
+    } else if (has_heads(*layer) && is_converted(*layer, *other)) {
+      pairs.push_back({prefix + layer->name(), layer, other});
+    }
+  }
+}
+
+void collect_vocabularies(const Model& model, Index& smallest) {
+  for (const auto& layer : model.layers()) {
+    if (const auto* inner = dynamic_cast<const Model*>(layer.get())) {
+      collect_vocabularies(*inner, smallest);
+    } else if (const auto* embedding = dynamic_cast<const Embedding*>(layer.get())) {
+      smallest = std::min(smallest, embedding->get_config()["input_dim"].as_integer("input_dim"));
+    }
+  }
+}
+
+void fill_random(View input, Index vocabulary, RandomKey key) {
+  const Dtype dtype = input.dtype();
+  if (ops::is_floating(dtype)) {
+    ops::convert_rounded(random_normal(input.shape(), key.seed + key.draw), dtype, input);
+    return;
+  }
+  const Index limit = dtype == Dtype::u8 ? std::min<Index>(256, vocabulary) : vocabulary;
+  const auto width = static_cast<std::size_t>(size_of(dtype));
+  for (Index i = 0; i < input.size(); ++i) {
+    const auto word = static_cast<Index>(threefry2x32(key, static_cast<std::uint64_t>(i)));
+    const Index value = dtype == Dtype::boolean ? 1 : word % limit;
+    auto* element = static_cast<std::byte*>(input.raw()) + static_cast<std::size_t>(i) * width;
+    std::memcpy(element, &value, width);  // little-endian: the low bytes
+  }
+}
+
+}  // namespace
+
+Index ConversionReport::cache_bytes_before() const noexcept {
+  Index bytes = 0;
+  for (const ConvertedLayer& layer : layers) bytes += layer.cache_bytes_before;
+  return bytes;
+}
+
+Index ConversionReport::cache_bytes() const noexcept {
+  Index bytes = 0;
+  for (const ConvertedLayer& layer : layers) bytes += layer.cache_bytes;
+  return bytes;
+}
+
+std::string ConversionReport::to_string() const {
+  std::string text;
+  const auto add = [&](const std::string& name, const std::string& heads, double error,
+                       Index before, Index after) {
+    char line[160];
+    std::snprintf(line, sizeof line, "%14s %14.3g   %9lld -> %lld\n", heads.c_str(), error,
+                  static_cast<long long>(before), static_cast<long long>(after));
+    text += name + std::string(name.size() < 32 ? 32 - name.size() : 1, ' ') + line;
+  };
+  text += "layer                           key/value heads  output error   cache bytes per token\n";
+  for (const ConvertedLayer& layer : layers) {
+    add(layer.path,
+        std::to_string(layer.num_key_value_heads_before) + " -> " +
+            std::to_string(layer.num_key_value_heads),
+        layer.error, layer.cache_bytes_before, layer.cache_bytes);
+  }
+  add("whole model", "", output_error, cache_bytes_before(), cache_bytes());
+  return text;
+}
+
+ConversionReport compare_heads(Context& ctx, const Model& before, const Model& after,
+                               const std::vector<Tensor>& inputs) {
+  std::vector<Pair> pairs;
+  find_pairs(before, after, "", pairs);
+  const detail::CallObserver observer = [&](const detail::Step& call, std::span<const Value> in,
+                                            std::span<const Value> out) {
+    for (Pair& pair : pairs) {
+      if (pair.before.get() != &call.layer()) continue;
+      std::vector<Value> operands(in.begin(), in.end());
+      // MultiHeadAttention takes no notice of an explicit mask of the query.
+      const bool is_grouped = pair.before->class_name() == pair.after->class_name();
+      if (!is_grouped && operands.size() > detail::kQueryMask) operands[detail::kQueryMask] = {};
+      const Mode mode{.arguments = call.node->arguments.get()};
+      pair.error.add(pair.after->call(ctx, operands, mode, nullptr)[0].tensor, out[0].tensor);
+      return;
+    }
+  };
+  std::vector<Value> values;
+  for (const Tensor& input : inputs) values.push_back({input, {}});
+  const std::vector<Value> want = detail::run_forward(ctx, before.name(), detail::graph_of(before),
+                                                      values, {.observer = &observer}, nullptr);
+  const std::vector<Tensor> got = after(ctx, inputs);
+  RelativeError whole;
+  for (std::size_t i = 0; i < want.size(); ++i) whole.add(got.at(i), want[i].tensor);
+  ConversionReport report{.output_error = whole.value()};
+  for (const Pair& pair : pairs) {
+    report.layers.push_back(converted_layer(pair.path, *pair.before, *pair.after));
+    report.layers.back().error = pair.error.value();
+  }
+  return report;
+}
+
+ConversionReport compare_heads(Context& ctx, const LanguageModel& before,
+                               const LanguageModel& after, const Tensor& tokens) {
+  const std::vector<Tensor> inputs = before.attended(ctx, tokens);
+  ConversionReport report;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const GroupQueryAttention& old_layer = before.attention(static_cast<Index>(i));
+    const GroupQueryAttention& new_layer = after.attention(static_cast<Index>(i));
+    const AttentionInputs in{.query = inputs[i], .value = inputs[i]};
+    RelativeError error;
+    error.add(new_layer(ctx, in), old_layer(ctx, in));
+    report.layers.push_back(
+        converted_layer("gqa_block_" + std::to_string(i + 1) + "/attn", old_layer, new_layer));
+    report.layers.back().error = error.value();
+  }
+  const Value in{tokens, {}};
+  RelativeError whole;
+  whole.add(after.forward(ctx, std::span(&in, 1), {}, nullptr)[0].tensor,
+            before.forward(ctx, std::span(&in, 1), {}, nullptr)[0].tensor);
+  report.output_error = whole.value();
+  return report;
+}
+
+std::vector<Tensor> random_inputs(const Model& model, std::uint64_t seed) {
+  Index vocabulary = 1 << 16;
+  collect_vocabularies(model, vocabulary);
+  std::vector<Tensor> inputs;
+  for (const Symbol& symbol : model.inputs()) {
+    std::vector<Index> dims(symbol.shape().begin(), symbol.shape().end());
+    for (std::size_t axis = 0; axis < dims.size(); ++axis) {
+      if (dims[axis] < 0) dims[axis] = axis == 0 ? 2 : 16;
+    }
+    Tensor input(Shape(dims), symbol.dtype());
+    fill_random(input, vocabulary, {seed, inputs.size()});
+    inputs.push_back(std::move(input));
+  }
+  return inputs;
+}
+
+}  // namespace grouphead

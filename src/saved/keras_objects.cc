@@ -1,0 +1,123 @@
+#include "saved/keras_objects.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "graph/names.h"
+#include "grouphead/model.h"
+
+namespace grouphead::saved {
+namespace {
+
+/// The attribute of a sub-layer in Keras's class, by its name in parameter paths.
+struct Attribute {
+  std::string_view class_name;
+  std::string_view sub_layer;
+  std::string_view attribute;
+};
+constexpr std::string_view kGrouped = "GroupQueryAttention";
+constexpr std::string_view kMultiHead = "MultiHeadAttention";
+constexpr Attribute kAttributes[] = {
+    {kGrouped, "query", "_query_dense"},
+    {kGrouped, "key", "_key_dense"},
+    {kGrouped, "gate", "_gate_dense"},
+    {kGrouped, "value", "_value_dense"},
+    {kGrouped, "attention_output", "_output_dense"},
+    {kMultiHead, "query", "query_dense"},
+    {kMultiHead, "key", "key_dense"},
+    {kMultiHead, "gate", "_gate_dense"},
+    {kMultiHead, "value", "value_dense"},
+    {kMultiHead, "attention_output", "output_dense"},
+};
+
+std::string attribute_of(const Layer& layer, const std::string& sub_layer) {
+  for (const Attribute& known : kAttributes) {
+    if (known.class_name == layer.class_name() && known.sub_layer == sub_layer) {
+      return std::string(known.attribute);
+    }
+  }
+  return sub_layer;
+}
+
+// Private attributes come last.
+bool comes_first(const KerasObject& a, const KerasObject& b) {
+  const auto key = [](const KerasObject& object) {
+    std::string last = object.path.substr(object.path.rfind('/') + 1);
+    return std::pair(last.starts_with('_'), last);
+  };
+  return key(a) < key(b);
+}
+
+class Walk {
+ public:
+  void add(const Layer& layer, const std::string& path) {
+    if (!visited_.insert(&layer).second) return;
+    if (const auto* model = dynamic_cast<const Model*>(&layer)) {
+      objects.push_back({.path = path, .name = layer.name(), .layer = &layer});
+      return add_children(*model, path.empty() ? "layers" : path + "/layers");
+    }
+    add_layer(layer, path);
+  }
+
+  std::vector<KerasObject> objects;
+
+ private:
+  void add_children(const Model& model, const std::string& place) {
+    std::map<std::string, int> counts;
+    for (const std::shared_ptr<Layer>& layer : model.layers()) {
+      std::string name = detail::default_name(layer->class_name());
+      if (const int count = counts[name]++; count > 0)
+        name.append("_").append(std::to_string(count));
+      add(*layer, place + "/" + name);
+    }
+  }
+
+  /// Its own variables, then those of its sub-layers under their attributes.
+  void add_layer(const Layer& layer, const std::string& path) {
+    ParameterList parameters;
+    layer.append_parameters("", parameters);
+    KerasObject own{.path = path, .name = layer.name(), .layer = &layer};
+    std::map<std::string, KerasObject> inner;
+    for (const auto& [name, parameter] : parameters) {
+      const std::size_t slash = name.rfind('/');
+      if (slash == std::string::npos) {
+        own.variables.push_back(parameter);
+        continue;
+      }
+      const std::string sub_layer = name.substr(0, slash);
+      KerasObject& object = inner[sub_layer];
+      object.path = path + "/" + attribute_of(layer, sub_layer);
+      object.name = sub_layer;
+      object.layer = &layer;
+      object.variables.push_back(parameter);
+    }
+    if (layer.class_name() == kGrouped || layer.class_name() == kMultiHead) {
+      add_inner_without_variables(layer, path, inner);
+    }
+    objects.push_back(std::move(own));
+    const auto first = static_cast<std::ptrdiff_t>(objects.size());
+    for (auto& [name, object] : inner) objects.push_back(std::move(object));
+    std::sort(objects.begin() + first, objects.end(), comes_first);
+  }
+
+  static void add_inner_without_variables(const Layer& layer, const std::string& path,
+                                          std::map<std::string, KerasObject>& inner) {
+    inner["softmax"] = {.path = path + "/_softmax", .name = "softmax", .layer = &layer};
+    if (layer.get_config()["dropout"].as_number("dropout") > 0) {
+      inner["dropout"] = {.path = path + "/_dropout_layer", .name = "dropout", .layer = &layer};
+    }
+  }
+
+  std::set<const Layer*> visited_;
+};
+
+}  // namespace
+
+std::vector<KerasObject> keras_objects(const Layer& model) {
+  Walk walk;
+  walk.add(model, "");
+  return std::move(walk.objects);
+}
+
+}  // namespace grouphead::saved

@@ -1,0 +1,25 @@
+#pragma once
+
+// A model as Keras's weight files see it: objects at paths, each with variables by number.
+
+#include <string>
+#include <vector>
+
+#include "grouphead/layer.h"
+
+namespace grouphead::saved {
+
+/// One that may have variables. Its arrays are `<path>/vars/0`, `<path>/vars/1`, ...
+struct KerasObject {
+  std::string path{};  ///< `layers/dense_1`; the model's own is empty
+  std::string name{};  ///< the layer's, which says nothing of the place
+  std::vector<Parameter*> variables{};
+  const Layer* layer = nullptr;  ///< that the variables belong to
+};
+
+/// In Keras's order, each layer once. Children of a model go by their classes, numbered in the
+/// order of its layers; the projections of attention layers by the attributes of Keras's class.
+/// Source: keras.src.saving.saving_lib._walk_saveable.
+std::vector<KerasObject> keras_objects(const Layer& model);
+
+}  // namespace grouphead::saved
