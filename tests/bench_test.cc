@@ -46,6 +46,7 @@ TEST(Bench, OneLineOfJsonHasEveryFigure) {
 TEST(Bench, EveryOperationIsMeasured) {
   for (const char* text :
        {"attention.fwd t16 hq2 d16 causal", "attention.fwdbwd t16 hq2 d16", "decode s64 hq2 d16",
+        "layer.gqa.fwd t16 m32 hq2 d16", "layer.mha.train t16 m32 hq2 d16 causal",
         "lm.train b1 t8 m16 l1 hq2 hkv1 v11", "lm.generate t4 s2 m16 l1 hq2 hkv1 v11"}) {
     const nlohmann::json line = measured(text);
     EXPECT_GT(line.at("fraction").get<double>(), 0) << text;

@@ -38,6 +38,7 @@ std::unique_ptr<Case> make_case(Context& ctx, const Problem& problem, Index inpu
 std::unique_ptr<Case> make_gemm_case(Context& ctx, const Problem& problem, Index input_sets);
 std::unique_ptr<Case> make_attention_case(Context& ctx, const Problem& problem, Index input_sets);
 std::unique_ptr<Case> make_decode_case(Context& ctx, const Problem& problem, Index input_sets);
+std::unique_ptr<Case> make_layer_case(Context& ctx, const Problem& problem, Index input_sets);
 std::unique_ptr<Case> make_training_case(Context& ctx, const Problem& problem);
 std::unique_ptr<Case> make_generation_case(Context& ctx, const Problem& problem);
 
