@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "check/compare.h"
@@ -22,6 +24,10 @@ class Case {
   /// independent; a wrong index, mask or scale is far above it.
   /// Source: Higham & Mary 2019, "A new approach to probabilistic rounding error analysis".
   virtual std::vector<Comparison> check() = 0;
+
+  /// Runs once, and gives its operands and results by name, so that another program can do the same
+  /// work and compare. Tensors are the caller's, in the layouts of the public functions.
+  virtual std::map<std::string, Tensor> record() = 0;
 
   /// Bytes of the operands and results, each counted once, that a run reads and writes.
   virtual double bytes() const = 0;

@@ -125,6 +125,25 @@ class LayerCase final : public Case {
     return results;
   }
 
+  std::map<std::string, Tensor> record() override {
+    const InputSet& set = sets_[next_];
+    run();
+    std::map<std::string, Tensor> tensors = {{"x", set.in[0].tensor}, {"y", called_.y}};
+    if (set.in.size() > 1) tensors["value"] = set.in[1].tensor;
+    for (const NamedParameter& each : called_.layer->parameters()) {
+      tensors[each.path] = convert(ctx_, each.parameter->value(), p_.dtype);
+      if (trains_) {
+        tensors["d_" + each.path] = convert(ctx_, called_.grads.of(*each.parameter), p_.dtype);
+      }
+    }
+    if (trains_) {
+      tensors["d_y"] = set.d_y;
+      tensors["d_x"] = called_.d_in[0];
+      if (set.in.size() > 1) tensors["d_value"] = called_.d_in[1];
+    }
+    return tensors;
+  }
+
   /// Inputs, parameters and results.
   double bytes() const override {
     const Index each = static_cast<Index>(sets_[0].in.size()) > 1 ? p_.T + p_.S : p_.T;

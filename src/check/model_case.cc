@@ -32,6 +32,14 @@ double path_length(const Problem& p, Index positions) {
   return static_cast<double>(p.L * block + p.M);
 }
 
+std::map<std::string, Tensor> parameters_of(Context& ctx, const Layer& model) {
+  std::map<std::string, Tensor> tensors;
+  for (const NamedParameter& each : model.parameters()) {
+    tensors[each.path] = convert(ctx, each.parameter->value(), each.parameter->dtype());
+  }
+  return tensors;
+}
+
 /// A model with its optimizer, in one element type.
 struct Trained {
   Trained(Context& ctx, const Problem& p, Dtype dtype)
@@ -88,6 +96,17 @@ class TrainingCase final : public Case {
     results.push_back(compare("loss", ConstView(got.data(), steps), ConstView(want.data(), steps),
                               ConstView(bounds.data(), steps)));
     return results;
+  }
+
+  /// The model before a step, what it learns from, and the loss.
+  std::map<std::string, Tensor> record() override {
+    std::map<std::string, Tensor> tensors = parameters_of(ctx_, trained_.model);
+    tensors["tokens"] = tokens_[next_];
+    tensors["labels"] = labels_[next_];
+    tensors["loss"] = Tensor::zeros({1}, Dtype::f64);
+    tensors["loss"].data<double>()[0] = trained_.step(ctx_, tokens_[next_], labels_[next_]);
+    next_ = (next_ + 1) % tokens_.size();
+    return tensors;
   }
 
   /// Parameters, gradients and both moments.
@@ -159,6 +178,17 @@ class GenerationCase final : public Case {
       results.push_back(compare_logits(want, at, bound));
     }
     return results;
+  }
+
+  /// The model, its prompt, and what it answers: the last token's logits come last.
+  std::map<std::string, Tensor> record() override {
+    std::map<std::string, Tensor> tensors = parameters_of(ctx_, model_);
+    tensors["prompt"] = ctx_.tensor({p_.B, p_.S}, Dtype::i32);
+    copy(tokens_.view().slice(1, 0, p_.S), tensors["prompt"]);
+    fill_cache();
+    run();
+    tensors["logits"] = logits_;
+    return tensors;
   }
 
   /// The model reads its parameters once for each token.
