@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -136,11 +137,15 @@ TEST(BenchCommand, TurnsMeasuresARoundForEachLine) {
   int rounds = 0;
   for (; std::getline(lines, line); ++rounds) {
     const nlohmann::json round = nlohmann::json::parse(line);
+    if (rounds == 2) {
+      EXPECT_EQ(round.at("rounds"), 2);
+      continue;
+    }
     for (const char* key : {"ms", "limit_gflops", "limit_gb_s", "fraction"}) {
       EXPECT_GT(round.at(key).get<double>(), 0) << key;
     }
   }
-  EXPECT_EQ(rounds, 2);
+  EXPECT_EQ(rounds, 3);
   EXPECT_EQ(run_grouphead("bench --turns 'gemm m1 n1 k1' 'gemm m2 n1 k1'").exit_code, 2);
 }
 
@@ -184,14 +189,17 @@ TEST(InfoCommand, LimitsAreMeasuredForOneAndAllThreads) {
 }
 
 TEST(BenchCommand, TheListsInTheTreeAreReadable) {
-  std::ifstream file(GROUPHEAD_SOURCE_DIR "/bench/problems/spine.txt");
   int count = 0;
-  for (std::string line; std::getline(file, line);) {
-    if (line.empty() || line[0] == '#') continue;
-    EXPECT_NO_THROW(parse_problem(line)) << line;
-    ++count;
+  for (const auto& list :
+       std::filesystem::directory_iterator(GROUPHEAD_SOURCE_DIR "/bench/problems")) {
+    std::ifstream file(list.path());
+    for (std::string line; std::getline(file, line);) {
+      if (line.empty() || line[0] == '#') continue;
+      EXPECT_NO_THROW(parse_problem(line)) << list.path() << ": " << line;
+      ++count;
+    }
   }
-  EXPECT_EQ(count, 24);
+  EXPECT_GE(count, 60);
 }
 
 TEST(BenchCommand, BadInputEndsWithTwo) {

@@ -63,11 +63,14 @@ void take_turns(const check::Problem& problem, const BenchOptions& options, chec
   check::Bench bench(problem, options.measure, limits);
   fmt::print("ready\n");
   std::fflush(stdout);
+  bool measured = false;
   for (int c = std::getchar(); c != EOF; c = std::getchar()) {
     if (c != '\n') continue;
     fmt::print("{}\n", to_json(bench.round()));
     std::fflush(stdout);
+    measured = true;
   }
+  if (measured) fmt::print("{}\n", to_json(bench.result()));
 }
 
 int run_bench(const BenchOptions& options, const Globals& globals) {
@@ -115,9 +118,10 @@ void add_bench(CLI::App& app, const Globals& globals, Action& action) {
       "as if left out follow: s with t where both are equal, hkv with hq, dv with d");
   verb->add_option("--record", options->record,
                    "Do not measure: write inputs and results of one run to this .safetensors file");
-  verb->add_flag("--turns", options->in_turns,
-                 "Measure a round for each line of standard input, one JSON object each: for\n"
-                 "scripts that let several programs take turns");
+  verb->add_flag(
+      "--turns", options->in_turns,
+      "Measure a round for each line of standard input, one JSON object each, and at\n"
+      "its end print what --json does: for scripts that let several programs take turns");
   verb->add_flag("--json", options->as_json, "One JSON object a line");
   verb->add_option("--rounds", options->measure.num_rounds, "Rounds, 7 or more")
       ->capture_default_str();
