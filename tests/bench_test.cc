@@ -1,13 +1,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "check/measure.h"
+#include "check/sweep.h"
 #include "command.h"
 #include "grouphead/version.h"
+#include "io/safetensors.h"
 
 namespace grouphead::check {
 namespace {
@@ -46,6 +51,7 @@ TEST(Bench, OneLineOfJsonHasEveryFigure) {
 TEST(Bench, EveryOperationIsMeasured) {
   for (const char* text :
        {"attention.fwd t16 hq2 d16 causal", "attention.fwdbwd t16 hq2 d16", "decode s64 hq2 d16",
+        "layer.gqa.fwd t16 m32 hq2 d16", "layer.mha.train t16 m32 hq2 d16 causal",
         "lm.train b1 t8 m16 l1 hq2 hkv1 v11", "lm.generate t4 s2 m16 l1 hq2 hkv1 v11"}) {
     const nlohmann::json line = measured(text);
     EXPECT_GT(line.at("fraction").get<double>(), 0) << text;
@@ -88,15 +94,112 @@ TEST(BenchCommand, TakesProblemsAndFilesOfThem) {
                                              "decode f32 b1 s16 hq1 hkv1 d8 dv8 cache=f32 thr=1"));
 }
 
-TEST(BenchCommand, TheListsInTheTreeAreReadable) {
-  std::ifstream file(GROUPHEAD_SOURCE_DIR "/bench/problems/spine.txt");
-  int count = 0;
-  for (std::string line; std::getline(file, line);) {
-    if (line.empty() || line[0] == '#') continue;
-    EXPECT_NO_THROW(parse_problem(line)) << line;
-    ++count;
+TEST(Sweep, DoublesASizeAndWhatFollowsIt) {
+  const auto texts = [](const char* problem, const char* range) {
+    std::vector<std::string> all;
+    for (const Problem& each : sweep(parse_problem(problem), range)) all.push_back(to_string(each));
+    return all;
+  };
+  EXPECT_THAT(
+      texts("attention.fwd t512 hq8 hkv2 d64 causal thr=1", "t=512..2048"),
+      testing::ElementsAre("attention.fwd f32 b1 t512 s512 hq8 hkv2 d64 dv64 causal thr=1",
+                           "attention.fwd f32 b1 t1024 s1024 hq8 hkv2 d64 dv64 causal thr=1",
+                           "attention.fwd f32 b1 t2048 s2048 hq8 hkv2 d64 dv64 causal thr=1"));
+  EXPECT_THAT(texts("attention.fwd f64 t4 s9 hq8 hkv8 d4 dv3", "hq=3..7"),
+              testing::ElementsAre("attention.fwd f64 b1 t4 s9 hq3 hkv3 d4 dv3",
+                                   "attention.fwd f64 b1 t4 s9 hq6 hkv6 d4 dv3"));
+  EXPECT_THAT(texts("layer.gqa.train t4 m6 hq4 hkv2 d8", "d=5..5"),
+              testing::ElementsAre("layer.gqa.train f32 b1 t4 s4 hq4 hkv2 d5 m6"));
+  for (const char* range : {"t", "t=4", "t=4..2", "t=..4", "t=0..4", "x=1..2", "=1..2", "n=1..2"}) {
+    EXPECT_THROW(sweep(parse_problem("attention.fwd t4 hq8 d4"), range), ConfigError) << range;
   }
-  EXPECT_EQ(count, 24);
+}
+
+TEST(BenchCommand, SweepGivesALineForEachSize) {
+  const CommandResult result = run_grouphead(
+      "bench --json --rounds 7 --min-time 0.001 --sweep k=4..16 'gemm m4 n4 k4 thr=1'");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("gemm f32 m4 n4 k4 thr=1"));
+  EXPECT_THAT(result.output, HasSubstr("gemm f32 m4 n4 k16 thr=1"));
+  EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 3);
+}
+
+TEST(BenchCommand, TurnsMeasuresARoundForEachLine) {
+  const std::string input = testing::TempDir() + "turns.txt";
+  std::ofstream(input) << "\n\n";
+  const CommandResult result =
+      run_grouphead("bench --turns --min-time 0.001 'gemm m8 n8 k8 thr=1' < " + input);
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  std::istringstream lines(result.output);
+  std::string line;
+  std::getline(lines, line);
+  EXPECT_EQ(line, "ready");
+  int rounds = 0;
+  for (; std::getline(lines, line); ++rounds) {
+    const nlohmann::json round = nlohmann::json::parse(line);
+    if (rounds == 2) {
+      EXPECT_EQ(round.at("rounds"), 2);
+      continue;
+    }
+    for (const char* key : {"ms", "limit_gflops", "limit_gb_s", "fraction"}) {
+      EXPECT_GT(round.at(key).get<double>(), 0) << key;
+    }
+  }
+  EXPECT_EQ(rounds, 3);
+  EXPECT_EQ(run_grouphead("bench --turns 'gemm m1 n1 k1' 'gemm m2 n1 k1'").exit_code, 2);
+}
+
+/// Of a problem's record, the shapes by name.
+std::map<std::string, std::string> recorded(const std::string& problem) {
+  const std::string path = testing::TempDir() + "record.safetensors";
+  const CommandResult result = run_grouphead("bench --record " + path + " '" + problem + "'");
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  std::map<std::string, std::string> shapes;
+  for (const auto& [name, tensor] : io::read_safetensors(path).tensors) {
+    shapes[name] = tensor.shape().to_string();
+  }
+  return shapes;
+}
+
+TEST(BenchCommand, RecordsInputsAndResults) {
+  using testing::AllOf;
+  using testing::Contains;
+  using testing::Pair;
+  EXPECT_THAT(recorded("gemm m3 n4 k5"),
+              testing::ElementsAre(Pair("a", "[3, 5]"), Pair("b", "[5, 4]"), Pair("c", "[3, 4]")));
+  EXPECT_THAT(recorded("decode b2 s20 hq4 hkv2 d8 dv6"),
+              testing::ElementsAre(Pair("k", "[2, 20, 2, 8]"), Pair("out", "[2, 1, 4, 6]"),
+                                   Pair("q", "[2, 1, 4, 8]"), Pair("v", "[2, 20, 2, 6]")));
+  EXPECT_THAT(recorded("attention.fwdbwd t5 s7 hq2 d4 mask=key"),
+              AllOf(Contains(Pair("d_k", "[1, 7, 2, 4]")), Contains(Pair("mask", "[1, 7]"))));
+  EXPECT_THAT(recorded("layer.gqa.train t5 m6 hq2 hkv1 d4"),
+              AllOf(Contains(Pair("d_x", "[1, 5, 6]")), Contains(Pair("y", "[1, 5, 6]")),
+                    Contains(Pair("d_query/kernel", "[6, 2, 4]"))));
+  EXPECT_THAT(recorded("lm.train b1 t8 m16 l1 hq2 hkv1 v11"),
+              AllOf(Contains(Pair("loss", "[1]")), Contains(Pair("tokens", "[1, 8]"))));
+  EXPECT_THAT(recorded("lm.generate t4 s2 m16 l1 hq2 hkv1 v11"),
+              AllOf(Contains(Pair("logits", "[1, 11]")), Contains(Pair("prompt", "[1, 2]"))));
+}
+
+TEST(InfoCommand, LimitsAreMeasuredForOneAndAllThreads) {
+  const CommandResult result = run_grouphead("info --limits --threads 2");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("fp32 GFLOP/s"));
+  EXPECT_THAT(result.output, testing::ContainsRegex("\n1 +avx3|\n1 +avx2|\n1 +sse4|\n1 +ref"));
+}
+
+TEST(BenchCommand, TheListsInTheTreeAreReadable) {
+  int count = 0;
+  for (const auto& list :
+       std::filesystem::directory_iterator(GROUPHEAD_SOURCE_DIR "/bench/problems")) {
+    std::ifstream file(list.path());
+    for (std::string line; std::getline(file, line);) {
+      if (line.empty() || line[0] == '#') continue;
+      EXPECT_NO_THROW(parse_problem(line)) << list.path() << ": " << line;
+      ++count;
+    }
+  }
+  EXPECT_GE(count, 60);
 }
 
 TEST(BenchCommand, BadInputEndsWithTwo) {

@@ -33,6 +33,11 @@ constexpr const char* kSmallProblems[] = {
     "gemm f32 m256 n256 k700 thr=2",
     "gemm f64 m3 n5 k7",
     "gemm f32 m1 n1 k1",
+    "layer.gqa.fwd f32 b2 t19 m24 hq6 hkv2 d12 thr=2",
+    "layer.gqa.fwd f64 b1 t5 s9 m8 hq2 hkv1 d4",
+    "layer.gqa.train f32 b2 t19 s33 m24 hq6 hkv2 d12 causal thr=2",
+    "layer.mha.fwd f32 b2 t19 s33 m24 hq3 d12 causal",
+    "layer.mha.train f32 b2 t40 m96 hq3 d32 thr=2",
     "lm.train f32 b2 t17 m32 f40 l2 hq4 hkv2 v19",
     "lm.generate f32 b2 t5 s3 m32 f40 l2 hq4 hkv2 v19",
 };
@@ -56,7 +61,8 @@ TEST(Check, EveryOperationIsWithinItsBoundAtEveryLevel) {
 
 TEST(Check, RunsTakeTheInputSetsInTurn) {
   // After one run of three sets, the check is of the second set; it knows which inputs it had.
-  for (const char* text : {"gemm m4 n4 k4", "attention.fwd t4 hq2 d8", "decode s20 hq2 d8"}) {
+  for (const char* text : {"gemm m4 n4 k4", "attention.fwd t4 hq2 d8", "decode s20 hq2 d8",
+                           "layer.gqa.train t4 m8 hq2 hkv1 d4"}) {
     Context ctx({.num_threads = 1});
     const std::unique_ptr<Case> job = make_case(ctx, parse_problem(text), 3);
     job->run();

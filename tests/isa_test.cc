@@ -66,8 +66,13 @@ TEST(Limits, ReadsEveryElementAtEveryLevel) {
     const auto& limits = kernels::limit_kernels(static_cast<kernels::Level>(isa));
     EXPECT_EQ(limits.read_sum(numbers.data(), static_cast<std::int64_t>(numbers.size())), total);
     // Every chain ends at 2e-3, and a lap has 16 operations for each.
-    EXPECT_NEAR(limits.multiply_add(100) / static_cast<float>(limits.flops_per_lap), 1.25e-4F,
-                1e-6F);
+    EXPECT_NEAR(
+        limits.multiply_add.run(100) / static_cast<float>(limits.multiply_add.flops_per_lap),
+        1.25e-4F, 1e-6F);
+  }
+  // Every chain grows by 2 x 0.25 an operation, a lap has 8, and 16 chains start at 0 to 15.
+  if (const auto* bf16 = kernels::bf16_limit()) {
+    EXPECT_EQ(bf16->run(2), 16 * 120 + 2 * 8 * 16 * 16 * 0.5F);
   }
 }
 

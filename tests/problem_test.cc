@@ -50,6 +50,12 @@ TEST(Problem, CanonicalStringReadsBackAsTheSameProblem) {
         "rng=threefry",
         "attention.fwdbwd f32 b4 t512 s512 hq8 hkv2 d64 dv64 causal thr=2 seed=7",
         "decode f32 b1 s8192 hq32 hkv8 d128 dv128 cache=f32 thr=1", "gemm f32 m512 n256 k256",
+        "layer.gqa.fwd f32 b4 t512 s512 hq8 hkv2 d64 m512 causal",
+        "layer.gqa.train f64 b1 t5 s9 hq2 hkv1 d3 m7",
+        "layer.mha.fwd f32 b4 t512 s512 hq8 d64 m512", "layer.mha.train f32 b1 t5 s5 hq2 d3 m7",
+        "layer.gqa.fwd f32 b4 t512 s512 hq8 hkv2 d64 m512 causal",
+        "layer.gqa.train f64 b1 t5 s9 hq2 hkv1 d3 m7",
+        "layer.mha.fwd f32 b4 t512 s512 hq8 d64 m512", "layer.mha.train f32 b1 t5 s5 hq2 d3 m7",
         "lm.train f32 b16 t256 hq8 hkv2 m256 f1024 l4 v256 thr=2",
         "lm.generate f32 b1 t256 s16 hq8 hkv2 m256 f1024 l4 v256"}) {
     EXPECT_EQ(to_string(parse_problem(text)), text);
@@ -59,6 +65,10 @@ TEST(Problem, CanonicalStringReadsBackAsTheSameProblem) {
 TEST(Problem, DefaultsAreFilledIn) {
   EXPECT_EQ(to_string(parse_problem("attention.fwd t4 hq2 d8")),
             "attention.fwd f32 b1 t4 s4 hq2 hkv2 d8 dv8");
+  EXPECT_EQ(to_string(parse_problem("layer.gqa.train t4 m6 hq2 d8")),
+            "layer.gqa.train f32 b1 t4 s4 hq2 hkv2 d8 m6");
+  EXPECT_EQ(to_string(parse_problem("layer.mha.fwd t4 m6 hq2 d8")),
+            "layer.mha.fwd f32 b1 t4 s4 hq2 d8 m6");
   EXPECT_EQ(to_string(parse_problem("decode hq4 hkv2 d16 s33")),
             "decode f32 b1 s33 hq4 hkv2 d16 dv16 cache=f32");
   EXPECT_EQ(to_string(parse_problem("lm.train")),
@@ -70,10 +80,10 @@ TEST(Problem, DefaultsAreFilledIn) {
 TEST(Problem, UnknownOperationsAreRefusedWithTheKnownOnes) {
   const std::string known =
       "[problem] operation: expected one of attention.fwd, attention.fwdbwd, decode, gemm, "
-      "lm.train, lm.generate, got ";
+      "layer.gqa.fwd, layer.gqa.train, layer.mha.fwd, layer.mha.train, lm.train, lm.generate, got ";
   EXPECT_EQ(error_of(""), known + "nothing");
   EXPECT_EQ(error_of("  "), known + "nothing");
-  EXPECT_EQ(error_of("layer.gqa.fwd t4"), known + "layer.gqa.fwd, which is not available");
+  EXPECT_EQ(error_of("layer.gqa t4"), known + "layer.gqa, which is not available");
   EXPECT_EQ(error_of("attention"), known + "attention, which is not available");
 }
 
@@ -88,6 +98,8 @@ TEST(Problem, UnknownWordsAreRefusedWithTheKnownOnes) {
   }
   EXPECT_THAT(error_of("gemm m4 n4 k4 causal"),
               testing::HasSubstr("one of f32 f64 m# n# k# thr= isa= seed=, got"));
+  EXPECT_THAT(error_of("layer.mha.fwd t4 m8 hq2 hkv1 d4"),
+              testing::HasSubstr("one of f32 f64 b# t# s# hq# d# m# causal thr= isa= seed=, got"));
 }
 
 TEST(Problem, ImpossibleValuesAreRefused) {
@@ -135,6 +147,14 @@ TEST(Problem, WorkCountsWhatIsVisible) {
             2.0 * 2 * 7 * 16);
   EXPECT_EQ(count_flops(parse_problem("attention.fwdbwd t4 hq2 d8")), 3.5 * 2 * 2 * 16 * 16);
   EXPECT_EQ(count_flops(parse_problem("gemm m2 n3 k5")), 60);
+  // Projections: 2 rows of 5 by 2 heads of 8 for queries and outputs, by 1 for keys and values.
+  const double projections = 2.0 * 2 * 5 * 8 * (2 + 2 + 1 + 1);
+  EXPECT_EQ(count_flops(parse_problem("layer.gqa.fwd t2 m5 hq2 hkv1 d8")),
+            projections + 2.0 * 2 * 4 * 16);
+  EXPECT_EQ(count_flops(parse_problem("layer.gqa.train t2 m5 hq2 hkv1 d8 causal")),
+            3 * projections + 3.5 * 2 * 2 * 3 * 16);
+  EXPECT_EQ(count_flops(parse_problem("layer.mha.fwd t2 s3 m5 hq2 d8")),
+            2.0 * 5 * 8 * (2 * 2 * 2 + 3 * 2 * 2) + 2.0 * 2 * 6 * 16);
   EXPECT_EQ(count_tokens(parse_problem("lm.train b2 t8")), 16);
   // One layer, hidden 4, one head, F 16, V 2: 2 (4 4 + 4 4 + 4 16) + 4 2 = 200 weights a position.
   // One new position that sees itself and one prompt position: 2 pairs.

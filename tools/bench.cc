@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "check/measure.h"
+#include "check/sweep.h"
 #include "io/file.h"
+#include "io/safetensors.h"
 #include "verbs.h"
 
 namespace grouphead::tools {
@@ -16,7 +18,10 @@ namespace {
 struct BenchOptions {
   std::vector<std::string> problems;
   std::string file;
+  std::string sweep;
+  std::string record;
   bool as_json = false;
+  bool in_turns = false;
   check::MeasureOptions measure{};
 };
 
@@ -32,14 +37,58 @@ std::vector<std::string> read_problems(const std::string& path) {
   return problems;
 }
 
-int run_bench(const BenchOptions& options, const Globals& globals) {
+std::vector<check::Problem> chosen_problems(const BenchOptions& options, const Globals& globals) {
   std::vector<std::string> texts = options.problems;
   if (!options.file.empty()) {
     for (std::string& text : read_problems(options.file)) texts.push_back(std::move(text));
   }
   if (texts.empty()) throw ConfigError("[bench] problems: expected at least one, got none");
+  std::vector<check::Problem> problems = parse_problems(texts, globals);
+  if (options.sweep.empty()) return problems;
+  std::vector<check::Problem> swept;
+  for (const check::Problem& problem : problems) {
+    for (const check::Problem& each : check::sweep(problem, options.sweep)) swept.push_back(each);
+  }
+  return swept;
+}
+
+void record(const check::Problem& problem, const std::string& path) {
+  Context ctx(check::context_options(problem));
+  const std::unique_ptr<check::Case> job = check::make_case(ctx, problem, 1);
+  io::write_safetensors(path, {{{"problem", check::to_string(problem)}}, job->record()});
+}
+
+/// A line of input starts a round; in between other programs have the machine.
+void take_turns(const check::Problem& problem, const BenchOptions& options, check::Limits& limits) {
+  check::Bench bench(problem, options.measure, limits);
+  fmt::print("ready\n");
+  std::fflush(stdout);
+  bool measured = false;
+  for (int c = std::getchar(); c != EOF; c = std::getchar()) {
+    if (c != '\n') continue;
+    fmt::print("{}\n", to_json(bench.round()));
+    std::fflush(stdout);
+    measured = true;
+  }
+  if (measured) fmt::print("{}\n", to_json(bench.result()));
+}
+
+int run_bench(const BenchOptions& options, const Globals& globals) {
+  const std::vector<check::Problem> problems = chosen_problems(options, globals);
+  if ((options.in_turns || !options.record.empty()) && problems.size() != 1) {
+    throw ConfigError("[bench] problems: expected one beside --turns or --record, got " +
+                      std::to_string(problems.size()));
+  }
+  if (!options.record.empty()) {
+    record(problems.front(), options.record);
+    return kOk;
+  }
   check::Limits limits;
-  for (const check::Problem& problem : parse_problems(texts, globals)) {
+  if (options.in_turns) {
+    take_turns(problems.front(), options, limits);
+    return kOk;
+  }
+  for (const check::Problem& problem : problems) {
     const check::Measurement m = check::measure(problem, options.measure, limits);
     fmt::print("{}\n", options.as_json ? to_json(m) : to_line(m));
     std::fflush(stdout);
@@ -54,6 +103,7 @@ void add_bench(CLI::App& app, const Globals& globals, Action& action) {
   verb->footer(
       "Example: grouphead bench --json \"decode f32 b1 s8192 hq32 hkv8 d128 thr=2\"\n"
       "         grouphead bench --file bench/problems/spine.txt\n"
+      "         grouphead bench --json \"attention.fwd t512 hq8 hkv2 d64\" --sweep t=512..32768\n"
       "Every round measures what the machine can do (multiply-adds in registers, reading memory),\n"
       "then the case, on the next of its inputs. The fraction is the median over the rounds of\n"
       "rate / limit: bytes of cache for decode, else multiply-adds. decode takes caches in turn\n"
@@ -62,6 +112,16 @@ void add_bench(CLI::App& app, const Globals& globals, Action& action) {
   const auto options = std::make_shared<BenchOptions>();
   verb->add_option("problem", options->problems, "Problem strings");
   verb->add_option("--file", options->file, "File with one problem a line");
+  verb->add_option(
+      "--sweep", options->sweep,
+      "Take each problem with a size that doubles, as in t=512..32768. Sizes that are\n"
+      "as if left out follow: s with t where both are equal, hkv with hq, dv with d");
+  verb->add_option("--record", options->record,
+                   "Do not measure: write inputs and results of one run to this .safetensors file");
+  verb->add_flag(
+      "--turns", options->in_turns,
+      "Measure a round for each line of standard input, one JSON object each, and at\n"
+      "its end print what --json does: for scripts that let several programs take turns");
   verb->add_flag("--json", options->as_json, "One JSON object a line");
   verb->add_option("--rounds", options->measure.num_rounds, "Rounds, 7 or more")
       ->capture_default_str();

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "check/limits.h"
 #include "grouphead/context.h"
 #include "grouphead/serialization.h"
 #include "grouphead/version.h"
@@ -29,6 +30,22 @@ void print_machine(const Globals& globals) {
   for (const Isa isa : available_isas()) isas += fmt::format(" {}", name_of(isa));
   fmt::print("version  {}\ncpu      {}\nthreads  {}\nisa      {} (available:{})\n",
              GROUPHEAD_VERSION, cpu_name(), ctx.num_threads(), name_of(ctx.isa()), isas);
+}
+
+// With one thread, and with as many as asked for. The buffer is larger than the last-level cache.
+void print_limits(const Globals& globals) {
+  check::Limits limits;
+  fmt::print("{:<8} {:<5} {:>14} {:>14} {:>10} {:>12}\n", "threads", "isa", "fp32 GFLOP/s",
+             "bf16 GFLOP/s", "read GB/s", "other cores");
+  const int most = Context({.num_threads = globals.threads}).num_threads();
+  for (const int threads : {1, most}) {
+    Context ctx({.num_threads = threads});
+    const check::MachineLimits m = check::measure_limits(ctx, limits);
+    const std::string bf16 = m.bf16_gflops ? fmt::format("{:.1f}", *m.bf16_gflops) : "-";
+    fmt::print("{:<8} {:<5} {:>14.1f} {:>14} {:>10.1f} {:>12.2f}\n", m.num_threads, name_of(m.isa),
+               m.gflops, bf16, m.gb_s, m.foreign_cpu);
+    if (most == 1) break;
+  }
 }
 
 // `gqa_block_1/attn` of `gqa_block_1/attn/query/kernel`, `embedding` of `embedding/embeddings`.
@@ -81,15 +98,18 @@ void print_model(const std::string& folder) {
 
 void add_info(CLI::App& app, const Globals& globals, Action& action) {
   CLI::App* verb = app.add_subcommand("info", "Version, machine, and what a model costs");
-  verb->footer("Example:\n  grouphead info build/quickstart");
+  verb->footer("Example:\n  grouphead info build/quickstart\n  grouphead info --limits");
   const auto folder = std::make_shared<std::string>();
   verb->add_option("model", *folder, "Folder that train wrote");
   const auto only_isas = std::make_shared<bool>(false);
   verb->add_flag("--isas", *only_isas, "Print only the available instruction-set levels");
   const auto only_layers = std::make_shared<bool>(false);
   verb->add_flag("--layers", *only_layers, "Print only the layers that Keras's files may name");
-  verb->callback([&globals, &action, only_isas, only_layers, folder] {
-    action = [&globals, only_isas, only_layers, folder] {
+  const auto limits = std::make_shared<bool>(false);
+  verb->add_flag("--limits", *limits,
+                 "Measure what this machine can do at best: multiply-adds and reading memory");
+  verb->callback([&globals, &action, only_isas, only_layers, limits, folder] {
+    action = [&globals, only_isas, only_layers, limits, folder] {
       if (*only_isas) {
         for (const Isa isa : available_isas()) fmt::print("{}\n", name_of(isa));
         return kOk;
@@ -99,6 +119,7 @@ void add_info(CLI::App& app, const Globals& globals, Action& action) {
         return kOk;
       }
       print_machine(globals);
+      if (*limits) print_limits(globals);
       if (!folder->empty()) print_model(*folder);
       return kOk;
     };

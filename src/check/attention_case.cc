@@ -72,6 +72,23 @@ class AttentionCase final : public Case {
     return results;
   }
 
+  std::map<std::string, Tensor> record() override {
+    const InputSet& in = sets_[next_];
+    run();
+    std::map<std::string, Tensor> tensors = {{"q", in.q}, {"k", in.k}, {"v", in.v}, {"out", out_}};
+    const auto add = [&](const char* name, const Tensor& tensor) {
+      if (tensor.has_value()) tensors[name] = tensor;
+    };
+    add("d_out", in.d_out);
+    add("d_q", d_q_);
+    add("d_k", d_k_);
+    add("d_v", d_v_);
+    add("mask", mask_);
+    add("bias", bias_);
+    add("d_bias", d_bias_);
+    return tensors;
+  }
+
   double bytes() const override {
     const InputSet& in = sets_[0];
     Index bytes = 0;
@@ -110,8 +127,7 @@ class DecodeCase final : public Case {
     const Index capacity = (p.S + 15) / 16 * 16;
     const Index width = (p.Dv + 15) / 16 * 16;
     for (Index i = 0; i < input_sets; ++i) {
-      const Tensor k = random_tensor(ctx, {p.B, p.S, p.Hkv, p.D}, p.dtype, p.seed + 3 * i + 1);
-      const Tensor v = random_tensor(ctx, {p.B, p.S, p.Hkv, p.Dv}, p.dtype, p.seed + 3 * i + 2);
+      const auto [k, v] = keys_and_values(static_cast<std::size_t>(i));
       Tensor keys = ctx.zeros({p.B, p.Hkv, capacity / 16, p.D, 16}, p.dtype);
       Tensor values = ctx.zeros({p.B, p.Hkv, capacity, width}, p.dtype);
       ops::cache_store(ctx, k, v, {keys, values}, 0);
@@ -130,11 +146,16 @@ class DecodeCase final : public Case {
   std::vector<Comparison> check() override {
     const std::size_t set = next_;
     run();
-    const Index seed = p_.seed + 3 * static_cast<Index>(set);
-    const Tensor k = random_tensor(ctx_, {p_.B, p_.S, p_.Hkv, p_.D}, p_.dtype, seed + 1);
-    const Tensor v = random_tensor(ctx_, {p_.B, p_.S, p_.Hkv, p_.Dv}, p_.dtype, seed + 2);
+    const auto [k, v] = keys_and_values(set);
     const AttentionForwardOracle want = attention_forward_oracle(queries_[set], k, v, {});
     return {compare("out", out_, want.out.value, bounds_of(want.out, p_.dtype))};
+  }
+
+  std::map<std::string, Tensor> record() override {
+    const std::size_t set = next_;
+    run();
+    const auto [k, v] = keys_and_values(set);
+    return {{"q", queries_[set]}, {"k", k}, {"v", v}, {"out", out_}};
   }
 
   double bytes() const override {
@@ -148,6 +169,13 @@ class DecodeCase final : public Case {
   }
 
  private:
+  /// What was stored in the cache of a set.
+  std::pair<Tensor, Tensor> keys_and_values(std::size_t set) {
+    const Index seed = p_.seed + 3 * static_cast<Index>(set);
+    return {random_tensor(ctx_, {p_.B, p_.S, p_.Hkv, p_.D}, p_.dtype, seed + 1),
+            random_tensor(ctx_, {p_.B, p_.S, p_.Hkv, p_.Dv}, p_.dtype, seed + 2)};
+  }
+
   struct Cache {
     Tensor keys, values;
   };

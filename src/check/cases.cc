@@ -11,6 +11,11 @@ std::unique_ptr<Case> make_case(Context& ctx, const Problem& problem, Index inpu
       return make_decode_case(ctx, problem, input_sets);
     case Operation::gemm:
       return make_gemm_case(ctx, problem, input_sets);
+    case Operation::layer_gqa_forward:
+    case Operation::layer_gqa_train:
+    case Operation::layer_mha_forward:
+    case Operation::layer_mha_train:
+      return make_layer_case(ctx, problem, input_sets);
     case Operation::lm_train:
       return make_training_case(ctx, problem);
     case Operation::lm_generate:

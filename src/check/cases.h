@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "check/compare.h"
@@ -23,6 +25,10 @@ class Case {
   /// Source: Higham & Mary 2019, "A new approach to probabilistic rounding error analysis".
   virtual std::vector<Comparison> check() = 0;
 
+  /// Runs once, and gives its operands and results by name, so that another program can do the same
+  /// work and compare. Tensors are the caller's, in the layouts of the public functions.
+  virtual std::map<std::string, Tensor> record() = 0;
+
   /// Bytes of the operands and results, each counted once, that a run reads and writes.
   virtual double bytes() const = 0;
 
@@ -38,6 +44,7 @@ std::unique_ptr<Case> make_case(Context& ctx, const Problem& problem, Index inpu
 std::unique_ptr<Case> make_gemm_case(Context& ctx, const Problem& problem, Index input_sets);
 std::unique_ptr<Case> make_attention_case(Context& ctx, const Problem& problem, Index input_sets);
 std::unique_ptr<Case> make_decode_case(Context& ctx, const Problem& problem, Index input_sets);
+std::unique_ptr<Case> make_layer_case(Context& ctx, const Problem& problem, Index input_sets);
 std::unique_ptr<Case> make_training_case(Context& ctx, const Problem& problem);
 std::unique_ptr<Case> make_generation_case(Context& ctx, const Problem& problem);
 

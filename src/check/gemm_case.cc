@@ -45,6 +45,13 @@ class GemmCase final : public Case {
     return {compare("c", c_, want, bound)};
   }
 
+  std::map<std::string, Tensor> record() override {
+    std::map<std::string, Tensor> tensors = {{"a", a_[next_]}, {"b", b_[next_]}};
+    run();
+    tensors["c"] = c_;
+    return tensors;
+  }
+
   double bytes() const override {
     return static_cast<double>(a_[0].bytes() + b_[0].bytes() + c_.bytes());
   }

@@ -19,6 +19,8 @@ constexpr Index kMebibyte = Index{1} << 20;
 constexpr Index kReadUnit = kMebibyte / static_cast<Index>(sizeof(float));  // floats
 constexpr Index kPart = 64 * kMebibyte / static_cast<Index>(sizeof(float));
 constexpr Index kUnitsPerThread = 4;
+constexpr int kRounds = 9;
+constexpr double kRoundSeconds = 0.03;
 
 const kernels::LimitKernels& kernels_of(Context& ctx) {
   return kernels::limit_kernels(static_cast<kernels::Level>(ctx.isa()));
@@ -26,6 +28,21 @@ const kernels::LimitKernels& kernels_of(Context& ctx) {
 
 /// Somewhere to put results that nobody reads, so that they have to be computed.
 std::atomic<float> sink{0};
+
+double multiply_add_gflops(Context& ctx, const kernels::MultiplyAddLimit& limit, double seconds) {
+  const Index units = kUnitsPerThread * ctx.num_threads();
+  // About a twentieth of a millisecond a unit at 100 GFLOP/s: units are drawn as threads come free.
+  const Index laps = 5'000'000 / limit.flops_per_lap + 1;
+  double work = 0;
+  const double start = now_seconds();
+  double elapsed = 0;
+  do {
+    ctx.impl().parallel_for(units, [&](Index, int) { sink = limit.run(laps); });
+    work += static_cast<double>(units * laps * limit.flops_per_lap);
+    elapsed = now_seconds() - start;
+  } while (elapsed < seconds);
+  return work / elapsed * 1e-9;
+}
 
 double read_seconds(Context& ctx, const float* data, Index count) {
   const kernels::LimitKernels& kernels = kernels_of(ctx);
@@ -74,19 +91,13 @@ Index last_level_cache_bytes() {
 }
 
 double Limits::measure_gflops(Context& ctx, double seconds) {
-  const kernels::LimitKernels& kernels = kernels_of(ctx);
-  const Index units = kUnitsPerThread * ctx.num_threads();
-  // About a twentieth of a millisecond a unit at 100 GFLOP/s: units are drawn as threads come free.
-  const Index laps = 5'000'000 / kernels.flops_per_lap + 1;
-  double work = 0;
-  const double start = now_seconds();
-  double elapsed = 0;
-  do {
-    ctx.impl().parallel_for(units, [&](Index, int) { sink = kernels.multiply_add(laps); });
-    work += static_cast<double>(units * laps * kernels.flops_per_lap);
-    elapsed = now_seconds() - start;
-  } while (elapsed < seconds);
-  return work / elapsed * 1e-9;
+  return multiply_add_gflops(ctx, kernels_of(ctx).multiply_add, seconds);
+}
+
+std::optional<double> Limits::measure_bf16_gflops(Context& ctx, double seconds) {
+  const kernels::MultiplyAddLimit* const limit = kernels::bf16_limit();
+  if (limit == nullptr) return std::nullopt;
+  return multiply_add_gflops(ctx, *limit, seconds);
 }
 
 double Limits::measure_gb_s(Context& ctx, std::span<const ConstView> operands) const {
@@ -109,6 +120,31 @@ double Limits::measure_gb_s(Context& ctx) {
   const ConstView part = stream_.view().slice(0, next_part_, next_part_ + 1);
   next_part_ = (next_part_ + 1) % stream_.dim(0);
   return measure_gb_s(ctx, std::span(&part, 1));
+}
+
+MachineLimits measure_limits(Context& ctx, Limits& limits) {
+  std::vector<double> gflops, bf16_gflops, gb_s;
+  const ForeignCpu foreign;
+  for (int i = 0; i < kRounds; ++i) {
+    gflops.push_back(limits.measure_gflops(ctx, kRoundSeconds));
+    if (const auto bf16 = limits.measure_bf16_gflops(ctx, kRoundSeconds)) {
+      bf16_gflops.push_back(*bf16);
+    }
+    gb_s.push_back(limits.measure_gb_s(ctx));
+  }
+  MachineLimits result{.num_threads = ctx.num_threads(), .isa = ctx.isa()};
+  result.gflops = median(gflops);
+  if (!bf16_gflops.empty()) result.bf16_gflops = median(bf16_gflops);
+  result.gb_s = median(gb_s);
+  result.foreign_cpu = foreign.cores();
+  return result;
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  if (values.size() % 2 == 1) return *middle;
+  return (*middle + *std::max_element(values.begin(), middle)) / 2;
 }
 
 ForeignCpu::ForeignCpu() : start_(now_seconds()), busy_(busy_seconds()), own_(own_seconds()) {}

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "grouphead/context.h"
 
@@ -19,6 +21,8 @@ class Limits {
  public:
   /// Multiply-adds in registers on all threads, counting 2 each.
   double measure_gflops(Context& ctx, double seconds);
+  /// The same with bf16 factors and f32 sums; nothing where the processor has no such instruction.
+  std::optional<double> measure_bf16_gflops(Context& ctx, double seconds);
   /// Reading these operands once, front to back, on all threads.
   double measure_gb_s(Context& ctx, std::span<const ConstView> operands) const;
   /// The same for the next part of an own buffer that exceeds the last-level cache (up to 1 GiB).
@@ -28,6 +32,20 @@ class Limits {
   Tensor stream_{};
   Index next_part_ = 0;
 };
+
+/// Medians of some rounds on an otherwise idle Context.
+struct MachineLimits {
+  int num_threads = 0;
+  Isa isa = Isa::ref;
+  double gflops = 0;                    ///< multiply-adds of f32, counting 2 each
+  std::optional<double> bf16_gflops{};  ///< of bf16 factors with f32 sums
+  double gb_s = 0;                      ///< reading memory
+  double foreign_cpu = 0;               ///< cores that other processes took; -1: unknown
+};
+MachineLimits measure_limits(Context& ctx, Limits& limits);
+
+/// The middle value, or the mean of the middle two. At least one value.
+double median(std::vector<double> values);
 
 /// CPU that other processes take, from its construction on.
 class ForeignCpu {

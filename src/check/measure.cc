@@ -5,9 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <vector>
+#include <numeric>
 
-#include "check/cases.h"
 #include "core/check.h"
 #include "grouphead/version.h"
 
@@ -17,13 +16,6 @@ namespace {
 constexpr Index kMinRounds = 7;
 constexpr Index kMaxSets = 64;
 constexpr double kMaxRotatedBytes = 2.0 * (Index{1} << 30);
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  if (values.size() % 2 == 1) return *middle;
-  return (*middle + *std::max_element(values.begin(), middle)) / 2;
-}
 
 double median_distance(const std::vector<double>& values, double center) {
   std::vector<double> distances;
@@ -41,35 +33,80 @@ Index count_input_sets(const Problem& p) {
   return std::clamp<Index>(sets, 2, kMaxSets);
 }
 
-struct Rounds {
-  std::vector<double> seconds, gflops_limits, gb_s_limits, fractions;
-};
+bool is_bound_by_bytes(const Problem& problem) { return problem.operation == Operation::decode; }
+
+std::vector<double> each(const std::vector<Round>& rounds, double Round::*figure) {
+  std::vector<double> values;
+  for (const Round& round : rounds) values.push_back(round.*figure);
+  return values;
+}
+
+}  // namespace
+
+Bench::Bench(const Problem& problem, const MeasureOptions& options, Limits& limits)
+    : problem_(problem),
+      options_(options),
+      limits_(limits),
+      ctx_(context_options(problem)),
+      job_(make_case(ctx_, problem, count_input_sets(problem))),
+      before_bytes_(ctx_.memory().in_use_bytes) {
+  ctx_.reset_memory_peak();
+  round();  // warms caches and threads up
+  rounds_.clear();
+}
 
 /// Limits first, then the case, which is thus interleaved with them.
-void add_round(Context& ctx, Case& job, const Problem& problem, const MeasureOptions& options,
-               Limits& limits, Rounds& rounds) {
-  const double gflops_limit = limits.measure_gflops(ctx, options.min_seconds / 4);
-  const std::vector<ConstView> operands = job.take_operands();
-  const double gb_s_limit =
-      operands.empty() ? limits.measure_gb_s(ctx) : limits.measure_gb_s(ctx, operands);
+Round Bench::round() {
+  Round round;
+  const ForeignCpu foreign;
+  round.limit_gflops = limits_.measure_gflops(ctx_, options_.min_seconds / 4);
+  const std::vector<ConstView> operands = job_->take_operands();
+  round.limit_gb_s =
+      operands.empty() ? limits_.measure_gb_s(ctx_) : limits_.measure_gb_s(ctx_, operands);
   Index runs = 0;
   double elapsed = 0;
   const double start = now_seconds();
   do {
-    job.run();
+    job_->run();
     ++runs;
     elapsed = now_seconds() - start;
-  } while (elapsed < options.min_seconds);
-  const double seconds = elapsed / static_cast<double>(runs);
-  rounds.seconds.push_back(seconds);
-  rounds.gflops_limits.push_back(gflops_limit);
-  rounds.gb_s_limits.push_back(gb_s_limit);
-  const bool by_bytes = problem.operation == Operation::decode;
-  rounds.fractions.push_back(by_bytes ? job.bytes() / seconds * 1e-9 / gb_s_limit
-                                      : count_flops(problem) / seconds * 1e-9 / gflops_limit);
+  } while (elapsed < options_.min_seconds);
+  round.foreign_cpu = foreign.cores();
+  round.seconds = elapsed / static_cast<double>(runs);
+  round.fraction = is_bound_by_bytes(problem_)
+                       ? job_->bytes() / round.seconds * 1e-9 / round.limit_gb_s
+                       : count_flops(problem_) / round.seconds * 1e-9 / round.limit_gflops;
+  rounds_.push_back(round);
+  return round;
 }
 
-}  // namespace
+Measurement Bench::result() const {
+  Measurement m;
+  m.problem = problem_;
+  m.num_threads = ctx_.num_threads();
+  m.isa = ctx_.isa();
+  m.num_rounds = static_cast<Index>(rounds_.size());
+  const std::vector<double> times = each(rounds_, &Round::seconds);
+  const double seconds = median(times);
+  m.median_ms = 1e3 * seconds;
+  m.min_ms = 1e3 * *std::min_element(times.begin(), times.end());
+  m.mad_ms = 1e3 * median_distance(times, seconds);
+  m.gflops = count_flops(problem_) / seconds * 1e-9;
+  m.gb_s = job_->bytes() / seconds * 1e-9;
+  m.limit_gflops = median(each(rounds_, &Round::limit_gflops));
+  m.limit_gb_s = median(each(rounds_, &Round::limit_gb_s));
+  m.fraction = median(each(rounds_, &Round::fraction));
+  if (const Index tokens = count_tokens(problem_)) {
+    m.tokens_per_s = static_cast<double>(tokens) / seconds;
+  }
+  m.peak_bytes = ctx_.memory().peak_bytes - before_bytes_;
+  m.rotated_bytes = before_bytes_;
+  m.cache_bytes = last_level_cache_bytes();
+  const std::vector<double> foreign = each(rounds_, &Round::foreign_cpu);
+  m.foreign_cpu =
+      std::accumulate(foreign.begin(), foreign.end(), 0.0) / static_cast<double>(foreign.size());
+  return m;
+}
 
 Measurement measure(const Problem& problem, const MeasureOptions& options, Limits& limits) {
   if (options.num_rounds < kMinRounds || !(options.min_seconds > 0)) {
@@ -77,39 +114,9 @@ Measurement measure(const Problem& problem, const MeasureOptions& options, Limit
                                fmt::format("{} rounds or more, longer than 0 s", kMinRounds),
                                fmt::format("{} of {} s", options.num_rounds, options.min_seconds));
   }
-  Context ctx(context_options(problem));
-  const std::unique_ptr<Case> job = make_case(ctx, problem, count_input_sets(problem));
-  const Index before = ctx.memory().in_use_bytes;
-  ctx.reset_memory_peak();
-  Rounds rounds;
-  add_round(ctx, *job, problem, options, limits, rounds);  // warms caches and threads up
-  rounds = {};
-  const ForeignCpu foreign;
-  for (Index i = 0; i < options.num_rounds; ++i) {
-    add_round(ctx, *job, problem, options, limits, rounds);
-  }
-  Measurement m;
-  m.foreign_cpu = foreign.cores();
-  m.problem = problem;
-  m.num_threads = ctx.num_threads();
-  m.isa = ctx.isa();
-  m.num_rounds = options.num_rounds;
-  const double seconds = median(rounds.seconds);
-  m.median_ms = 1e3 * seconds;
-  m.min_ms = 1e3 * *std::min_element(rounds.seconds.begin(), rounds.seconds.end());
-  m.mad_ms = 1e3 * median_distance(rounds.seconds, seconds);
-  m.gflops = count_flops(problem) / seconds * 1e-9;
-  m.gb_s = job->bytes() / seconds * 1e-9;
-  m.limit_gflops = median(rounds.gflops_limits);
-  m.limit_gb_s = median(rounds.gb_s_limits);
-  m.fraction = median(rounds.fractions);
-  if (const Index tokens = count_tokens(problem)) {
-    m.tokens_per_s = static_cast<double>(tokens) / seconds;
-  }
-  m.peak_bytes = ctx.memory().peak_bytes - before;
-  m.rotated_bytes = before;
-  m.cache_bytes = last_level_cache_bytes();
-  return m;
+  Bench bench(problem, options, limits);
+  for (Index i = 0; i < options.num_rounds; ++i) bench.round();
+  return bench.result();
 }
 
 std::string to_json(const Measurement& m) {
@@ -134,12 +141,20 @@ std::string to_json(const Measurement& m) {
   return json.dump();
 }
 
+std::string to_json(const Round& round) {
+  const nlohmann::ordered_json json = {{"ms", 1e3 * round.seconds},
+                                       {"limit_gflops", round.limit_gflops},
+                                       {"limit_gb_s", round.limit_gb_s},
+                                       {"fraction", round.fraction},
+                                       {"foreign_cpu", round.foreign_cpu}};
+  return json.dump();
+}
+
 std::string to_line(const Measurement& m) {
-  const bool by_bytes = m.problem.operation == Operation::decode;
   std::string text = fmt::format("{}: {:.3f} ms (min {:.3f}, mad {:.3f})", to_string(m.problem),
                                  m.median_ms, m.min_ms, m.mad_ms);
   if (m.tokens_per_s) text += fmt::format(", {:.0f} tokens/s", *m.tokens_per_s);
-  if (by_bytes) {
+  if (is_bound_by_bytes(m.problem)) {
     text += fmt::format(", {:.1f} of {:.1f} GB/s read", m.gb_s, m.limit_gb_s);
   } else {
     text += fmt::format(", {:.1f} of {:.1f} GFLOP/s", m.gflops, m.limit_gflops);

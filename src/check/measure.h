@@ -1,8 +1,11 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "check/cases.h"
 #include "check/limits.h"
 #include "check/problem.h"
 
@@ -34,11 +37,41 @@ struct Measurement {
   double foreign_cpu = 0;   ///< cores that other processes took meanwhile; -1: unknown
 };
 
+/// One round's figures.
+struct Round {
+  double seconds = 0;  ///< of one run
+  double limit_gflops = 0, limit_gb_s = 0;
+  double fraction = 0;
+  double foreign_cpu = 0;
+};
+
+/// A problem that is ready to be measured round by round, between which a caller may do something
+/// else: wait for another program, to take turns with it.
+class Bench {
+ public:
+  /// Makes the inputs and runs once, so that caches and threads are warm. Errors: ConfigError.
+  Bench(const Problem& problem, const MeasureOptions& options, Limits& limits);
+
+  Round round();
+  /// Of all rounds so far, at least one.
+  Measurement result() const;
+
+ private:
+  Problem problem_;
+  MeasureOptions options_;
+  Limits& limits_;
+  Context ctx_;
+  std::unique_ptr<Case> job_;
+  Index before_bytes_;
+  std::vector<Round> rounds_;
+};
+
 /// Errors: ConfigError.
 Measurement measure(const Problem& problem, const MeasureOptions& options, Limits& limits);
 
 /// One line of JSON.
 std::string to_json(const Measurement& m);
+std::string to_json(const Round& round);
 /// The same for people.
 std::string to_line(const Measurement& m);
 

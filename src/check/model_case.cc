@@ -1,8 +1,8 @@
 #include <algorithm>
-#include <cmath>
 
 #include "check/cases.h"
 #include "check/inputs.h"
+#include "check/twins.h"
 #include "grouphead/models.h"
 #include "grouphead/training.h"
 
@@ -32,19 +32,12 @@ double path_length(const Problem& p, Index positions) {
   return static_cast<double>(p.L * block + p.M);
 }
 
-/// Bound of numbers of this magnitude at the end of such a path. The factor over Case::check()'s 2
-/// is for what lies between the sums: normalisation divides by a spread below 1.
-double path_bound(const Problem& p, double length, double magnitude) {
-  return 8 * unit_roundoff(p.dtype) * std::sqrt(length) * magnitude;
-}
-
-void copy_parameters(Context& ctx, const Layer& from, const Layer& to) {
-  const ParameterList source = from.parameters();
-  const ParameterList target = to.parameters();
-  for (std::size_t i = 0; i < source.size(); ++i) {
-    Parameter& parameter = *target[i].parameter;
-    copy(convert(ctx, source[i].parameter->value(), parameter.dtype()), parameter.edit());
+std::map<std::string, Tensor> parameters_of(Context& ctx, const Layer& model) {
+  std::map<std::string, Tensor> tensors;
+  for (const NamedParameter& each : model.parameters()) {
+    tensors[each.path] = convert(ctx, each.parameter->value(), each.parameter->dtype());
   }
+  return tensors;
 }
 
 /// A model with its optimizer, in one element type.
@@ -94,7 +87,7 @@ class TrainingCase final : public Case {
       if (i == 0) gradient_bound = compare_gradients(oracle, results);
     }
     // A parameter that stepped the other way is 2 lr off; the loss follows by its gradient at most.
-    const double loss_bound = path_bound(p_, path_length(p_, p_.T), want[0]);
+    const double loss_bound = path_bound(p_.dtype, path_length(p_, p_.T), want[0]);
     const double drift = 2 * kLearningRate * gradient_bound *
                          static_cast<double>(count_elements(trained_.model.parameters()));
     std::vector<double> bounds;
@@ -103,6 +96,17 @@ class TrainingCase final : public Case {
     results.push_back(compare("loss", ConstView(got.data(), steps), ConstView(want.data(), steps),
                               ConstView(bounds.data(), steps)));
     return results;
+  }
+
+  /// The model before a step, what it learns from, and the loss.
+  std::map<std::string, Tensor> record() override {
+    std::map<std::string, Tensor> tensors = parameters_of(ctx_, trained_.model);
+    tensors["tokens"] = tokens_[next_];
+    tensors["labels"] = labels_[next_];
+    tensors["loss"] = Tensor::zeros({1}, Dtype::f64);
+    tensors["loss"].data<double>()[0] = trained_.step(ctx_, tokens_[next_], labels_[next_]);
+    next_ = (next_ + 1) % tokens_.size();
+    return tensors;
   }
 
   /// Parameters, gradients and both moments.
@@ -120,7 +124,7 @@ class TrainingCase final : public Case {
       largest = std::max(largest, max_abs(oracle.grads.of(*each.parameter)));
     }
     const double length = 3 * path_length(p_, p_.T) + static_cast<double>(p_.B * p_.T);
-    const double bound = path_bound(p_, length, largest);
+    const double bound = path_bound(p_.dtype, length, largest);
     for (std::size_t i = 0; i < wanted.size(); ++i) {
       results.push_back(compare("d " + wanted[i].path, trained_.grads.of(*computed[i].parameter),
                                 oracle.grads.of(*wanted[i].parameter), bound));
@@ -165,7 +169,7 @@ class GenerationCase final : public Case {
     const Value in{tokens_, {}};
     const std::vector<Value> full = oracle.forward(ctx_, std::span(&in, 1), {}, nullptr);
     const Tensor want = full[0].tensor;
-    const double bound = path_bound(p_, path_length(p_, p_.S + p_.T), max_abs(want));
+    const double bound = path_bound(p_.dtype, path_length(p_, p_.S + p_.T), max_abs(want));
     fill_cache();
     std::vector<Comparison> results{compare_logits(want, p_.S - 1, bound)};
     for (Index at = p_.S; at < p_.S + p_.T; ++at) {
@@ -174,6 +178,17 @@ class GenerationCase final : public Case {
       results.push_back(compare_logits(want, at, bound));
     }
     return results;
+  }
+
+  /// The model, its prompt, and what it answers: the last token's logits come last.
+  std::map<std::string, Tensor> record() override {
+    std::map<std::string, Tensor> tensors = parameters_of(ctx_, model_);
+    tensors["prompt"] = ctx_.tensor({p_.B, p_.S}, Dtype::i32);
+    copy(tokens_.view().slice(1, 0, p_.S), tensors["prompt"]);
+    fill_cache();
+    run();
+    tensors["logits"] = logits_;
+    return tensors;
   }
 
   /// The model reads its parameters once for each token.

@@ -18,12 +18,16 @@ constexpr unsigned kAttention =
     bit(Operation::attention_forward) | bit(Operation::attention_forward_backward);
 constexpr unsigned kDecode = bit(Operation::decode);
 constexpr unsigned kGemm = bit(Operation::gemm);
+constexpr unsigned kGqa = bit(Operation::layer_gqa_forward) | bit(Operation::layer_gqa_train);
+constexpr unsigned kLayer =
+    kGqa | bit(Operation::layer_mha_forward) | bit(Operation::layer_mha_train);
 constexpr unsigned kGenerate = bit(Operation::lm_generate);
 constexpr unsigned kModel = bit(Operation::lm_train) | kGenerate;
-constexpr unsigned kAll = kAttention | kDecode | kGemm | kModel;
+constexpr unsigned kAll = kAttention | kDecode | kGemm | kLayer | kModel;
 
-constexpr std::array<std::string_view, 6> kOperations = {
-    "attention.fwd", "attention.fwdbwd", "decode", "gemm", "lm.train", "lm.generate"};
+constexpr std::array<std::string_view, 10> kOperations = {
+    "attention.fwd",   "attention.fwdbwd", "decode",          "gemm",     "layer.gqa.fwd",
+    "layer.gqa.train", "layer.mha.fwd",    "layer.mha.train", "lm.train", "lm.generate"};
 
 /// `t1024`: a letter and a size.
 struct SizeWord {
@@ -32,14 +36,14 @@ struct SizeWord {
   unsigned operations;
 };
 constexpr SizeWord kSizes[] = {
-    {"b", &Problem::B, kAttention | kDecode | kModel},
-    {"t", &Problem::T, kAttention | kModel},
-    {"s", &Problem::S, kAttention | kDecode | kGenerate},
-    {"hq", &Problem::Hq, kAttention | kDecode | kModel},
-    {"hkv", &Problem::Hkv, kAttention | kDecode | kModel},
-    {"d", &Problem::D, kAttention | kDecode},
+    {"b", &Problem::B, kAttention | kDecode | kLayer | kModel},
+    {"t", &Problem::T, kAttention | kLayer | kModel},
+    {"s", &Problem::S, kAttention | kDecode | kLayer | kGenerate},
+    {"hq", &Problem::Hq, kAttention | kDecode | kLayer | kModel},
+    {"hkv", &Problem::Hkv, kAttention | kDecode | kGqa | kModel},
+    {"d", &Problem::D, kAttention | kDecode | kLayer},
     {"dv", &Problem::Dv, kAttention | kDecode},
-    {"m", &Problem::M, kGemm | kModel},
+    {"m", &Problem::M, kGemm | kLayer | kModel},
     {"n", &Problem::N, kGemm},
     {"k", &Problem::K, kGemm},
     {"f", &Problem::F, kModel},
@@ -53,11 +57,17 @@ struct OptionWord {
   std::string_view name;
   unsigned operations;
 };
-constexpr OptionWord kOptions[] = {
-    {"causal", kAttention}, {"offset=", kAttention}, {"window=", kAttention},
-    {"mask=", kAttention},  {"bias", kAttention},    {"dropout=", kAttention},
-    {"rng=", kAttention},   {"cache=", kDecode},     {"thr=", kAll},
-    {"isa=", kAll},         {"seed=", kAll}};
+constexpr OptionWord kOptions[] = {{"causal", kAttention | kLayer},
+                                   {"offset=", kAttention},
+                                   {"window=", kAttention},
+                                   {"mask=", kAttention},
+                                   {"bias", kAttention},
+                                   {"dropout=", kAttention},
+                                   {"rng=", kAttention},
+                                   {"cache=", kDecode},
+                                   {"thr=", kAll},
+                                   {"isa=", kAll},
+                                   {"seed=", kAll}};
 
 [[noreturn]] void refuse(std::string_view what, const std::string& expected, std::string_view got) {
   detail::throw_config_error("problem", what, expected, got);
@@ -134,7 +144,7 @@ std::string_view name_of(const NamedValue<T> (&known)[2], T value) {
 Problem with_defaults(Operation operation) {
   Problem p;
   p.operation = operation;
-  if (bit(operation) & (kAttention | kDecode)) p.B = 1;
+  if (bit(operation) & (kAttention | kDecode | kLayer)) p.B = 1;
   if (bit(operation) & kModel) {
     p.B = operation == Operation::lm_train ? 16 : 1;
     p.T = 256;
@@ -224,8 +234,8 @@ class Reader {
     const auto derive = [&](Index& size, Index from) {
       if (size == 0) size = from;
     };
-    if (is_for_this(kAttention)) derive(p.S, p.T);
-    if (is_for_this(kAttention | kDecode)) {
+    if (is_for_this(kAttention | kLayer)) derive(p.S, p.T);
+    if (is_for_this(kAttention | kDecode | kLayer)) {
       derive(p.Hkv, p.Hq);
       derive(p.Dv, p.D);
     }
@@ -262,6 +272,20 @@ class Reader {
 };
 
 double real(Index size) { return static_cast<double>(size); }
+
+double count_attention_flops(const Problem& p) {
+  return 2 * real(p.Hq) * count_visible(p) * real(p.D + p.Dv);
+}
+
+/// Queries and outputs are projected at T positions, keys and values at S.
+double count_layer_flops(const Problem& p) {
+  const double projections =
+      4 * real(p.B) * real(p.M) * real(p.D) * (real(p.T) * real(p.Hq) + real(p.S) * real(p.Hkv));
+  const bool trains =
+      p.operation == Operation::layer_gqa_train || p.operation == Operation::layer_mha_train;
+  return trains ? 3 * projections + 3.5 * count_attention_flops(p)
+                : projections + count_attention_flops(p);
+}
 
 /// Multiply-adds of one position of the language model, without attention's own products.
 double count_projection_weights(const Problem& p) {
@@ -327,14 +351,18 @@ ContextOptions context_options(const Problem& p) {
 double count_flops(const Problem& p) {
   switch (p.operation) {
     case Operation::attention_forward:
-    case Operation::attention_forward_backward: {
-      const double forward = 2 * real(p.Hq) * count_visible(p) * real(p.D + p.Dv);
-      return p.operation == Operation::attention_forward ? forward : 3.5 * forward;
-    }
+      return count_attention_flops(p);
+    case Operation::attention_forward_backward:
+      return 3.5 * count_attention_flops(p);
     case Operation::decode:
       return 2 * real(p.B) * real(p.Hq) * real(p.S) * real(p.D + p.Dv);
     case Operation::gemm:
       return 2 * real(p.M) * real(p.N) * real(p.K);
+    case Operation::layer_gqa_forward:
+    case Operation::layer_gqa_train:
+    case Operation::layer_mha_forward:
+    case Operation::layer_mha_train:
+      return count_layer_flops(p);
     case Operation::lm_train:
     case Operation::lm_generate:
       return count_model_flops(p);

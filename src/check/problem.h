@@ -15,11 +15,16 @@ enum class Operation : std::uint8_t {
   attention_forward_backward,
   decode,
   gemm,
+  layer_gqa_forward,
+  layer_gqa_train,
+  layer_mha_forward,
+  layer_mha_train,
   lm_train,
   lm_generate,
 };
 
-/// `attention.fwd`, `attention.fwdbwd`, `decode`, `gemm`, `lm.train`, `lm.generate`.
+/// `attention.fwd`, `attention.fwdbwd`, `decode`, `gemm`, `layer.gqa.fwd`, `layer.gqa.train`,
+/// `layer.mha.fwd`, `layer.mha.train`, `lm.train`, `lm.generate`.
 std::string_view name_of(Operation operation) noexcept;
 
 /// Which mask tensor an attention problem has.
@@ -34,6 +39,10 @@ enum class MaskKind : std::uint8_t { none, blocks, keys };
 ///                                   masks are drawn by the seed
 /// decode                            s hq d [b hkv dv cache=]: one query against s cached positions
 /// gemm                              m n k
+/// layer.gqa.fwd, layer.gqa.train    t m hq d [b s hkv causal]: GroupQueryAttention of x [B, T, M],
+///                                   where s differs from t with values [B, S, M]; train is
+///                                   forward and backward to inputs and parameters
+/// layer.mha.fwd, layer.mha.train    the same without hkv: MultiHeadAttention
 /// lm.train                          [b t m f l hq hkv v]: t positions of context, defaults are
 ///                                   the byte-level language model
 /// lm.generate                       the same; s positions of prompt, then t tokens one by one
@@ -42,7 +51,7 @@ struct Problem {
   Operation operation = Operation::gemm;
   Dtype dtype = Dtype::f32;
   Index B = 0, T = 0, S = 0, Hq = 0, Hkv = 0, D = 0, Dv = 0;
-  Index M = 0, N = 0, K = 0;  ///< lm: M is the hidden size
+  Index M = 0, N = 0, K = 0;  ///< layers and lm: M is the width of the inputs
   Index F = 0, L = 0, V = 0;
   bool causal = false;
   Index causal_offset = 0;
@@ -68,7 +77,7 @@ std::string to_string(const Problem& problem);
 ContextOptions context_options(const Problem& problem);
 
 /// Useful work, a multiply-add counting 2; attention counts what is visible. Attention's
-/// backward has five products where the forward has two.
+/// backward has five products where the forward has two, a projection's two where it has one.
 double count_flops(const Problem& problem);
 
 /// Tokens that one run of an lm problem handles; 0 for other operations.

@@ -60,9 +60,10 @@ float limit_read_sum(const float* p, std::int64_t count) noexcept {
 
 // Names its own target: a table that is wired to the wrong level shows.
 const LimitKernels& limit_table() noexcept {
-  static const LimitKernels table = {hwy::TargetName(HWY_TARGET),
-                                     std::int64_t{2} * kChains * kRepeats * kLanes,
-                                     limit_multiply_add, limit_read_sum};
+  static const LimitKernels table = {
+      hwy::TargetName(HWY_TARGET),
+      {std::int64_t{2} * kChains * kRepeats * kLanes, limit_multiply_add},
+      limit_read_sum};
   return table;
 }
 
@@ -104,9 +105,10 @@ float reference_read_sum(const float* p, std::int64_t count) noexcept {
 }
 
 const LimitKernels& reference_table() noexcept {
-  static constexpr LimitKernels kTable = {"plain",
-                                          std::int64_t{2} * kReferenceChains * kReferenceRepeats,
-                                          reference_multiply_add, reference_read_sum};
+  static constexpr LimitKernels kTable = {
+      "plain",
+      {std::int64_t{2} * kReferenceChains * kReferenceRepeats, reference_multiply_add},
+      reference_read_sum};
   return kTable;
 }
 

@@ -6,15 +6,22 @@
 
 namespace grouphead::kernels {
 
-/// What a core can do at best: the yardstick of `grouphead bench`. Results are returned so that no
-/// compiler drops the work.
+/// Multiply-adds in registers. The result is returned so that no compiler drops the work.
+struct MultiplyAddLimit {
+  std::int64_t flops_per_lap;
+  float (*run)(std::int64_t laps) noexcept;
+};
+
+/// What a core can do at best: the yardstick of `grouphead bench`.
 struct LimitKernels {
   const char* target;  ///< the target this table was compiled for
-  std::int64_t flops_per_lap;
-  float (*multiply_add)(std::int64_t laps) noexcept;
+  MultiplyAddLimit multiply_add;
   float (*read_sum)(const float* p, std::int64_t count) noexcept;
 };
 
 const LimitKernels& limit_kernels(Level level) noexcept;
+
+/// Products of pairs of bf16 summed in f32 (vdpbf16ps); null where the processor lacks them.
+const MultiplyAddLimit* bf16_limit() noexcept;
 
 }  // namespace grouphead::kernels

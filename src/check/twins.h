@@ -1,0 +1,17 @@
+#pragma once
+
+// A layer in f32 next to the same one in f64, which runs on the plain references.
+
+#include "check/problem.h"
+#include "grouphead/layer.h"
+
+namespace grouphead::check {
+
+/// Gives `to` the numbers of `from`, whose parameters are the same in another element type.
+void copy_parameters(Context& ctx, const Layer& from, const Layer& to);
+
+/// Bound of numbers of this magnitude at the end of a path of `length` additions. The factor over
+/// Case::check()'s 2 is for what lies between the sums: normalisation divides by a spread below 1.
+double path_bound(Dtype dtype, double length, double magnitude);
+
+}  // namespace grouphead::check
