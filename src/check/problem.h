@@ -32,7 +32,8 @@ enum class MaskKind : std::uint8_t { none, blocks, keys };
 /// attention.fwd, attention.fwdbwd   t hq d [b s hkv dv causal offset= window= mask=bool|key bias
 ///                                   dropout= rng=philox|threefry]: bias is [1, Hq, T, S], the
 ///                                   masks are drawn by the seed
-/// decode                            s hq d [b hkv dv cache=]: one query against s cached positions
+/// decode                            s hq d [b hkv dv cache=f32|bf16|int8]: one query against s
+///                                   cached positions
 /// gemm                              m n k
 /// lm.train                          [b t m f l hq hkv v]: t positions of context, defaults are
 ///                                   the byte-level language model
@@ -50,6 +51,7 @@ struct Problem {
   MaskKind mask = MaskKind::none;
   bool bias = false;
   double dropout_rate = 0;
+  Dtype cache = Dtype::f32;  ///< what decode reads: dtype, bf16, or u8 for int8
   RandomAlgorithm rng = RandomAlgorithm::philox;
   Index num_threads = 0;
   std::optional<Isa> isa{};
@@ -70,6 +72,9 @@ ContextOptions context_options(const Problem& problem);
 /// Useful work, a multiply-add counting 2; attention counts what is visible. Attention's
 /// backward has five products where the forward has two.
 double count_flops(const Problem& problem);
+
+/// Bytes of keys and values that one run of decode reads, scales included.
+double cache_bytes(const Problem& problem);
 
 /// Tokens that one run of an lm problem handles; 0 for other operations.
 Index count_tokens(const Problem& problem);
