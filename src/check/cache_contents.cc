@@ -89,33 +89,35 @@ CacheContents cache_contents(const ops::CacheSlice& cache, Index S, Index D, Ind
 
 Tensor query_rounding(ConstView q, const CacheContents& contents, double scale) {
   const ConstView k = contents.k;
-  const Index B = q.dim(0);
+  const Index T = q.dim(1);
   const Index Hq = q.dim(2);
   const Index D = q.dim(3);
   const Index S = k.dim(1);
   const Index H = k.dim(2);
-  Tensor rounding({B, Hq, 1, S}, Dtype::f64);
+  Tensor rounding({q.dim(0), Hq, T, S}, Dtype::f64);
   std::vector<float> scaled(static_cast<std::size_t>(D));
-  for (Index row = 0; row < B * Hq; ++row) {
+  for (Index row = 0; row < q.dim(0) * T * Hq; ++row) {
     const float* query = q.data<float>() + row * D;
+    const Index b = row / (T * Hq);
+    const Index h = row % Hq;
     for (Index s = 0; s < S; ++s) {
-      const Index at = ((row / Hq * S + s) * H + row % Hq / (Hq / H)) * D;
+      const Index at = ((b * S + s) * H + h / (Hq / H)) * D;
+      const double* scales = contents.key_scales.data<double>() + at;
       float most = 0;
       for (Index d = 0; d < D; ++d) {
         float& x = scaled[static_cast<std::size_t>(d)];
-        x = query[d] * static_cast<float>(contents.key_scales.data<double>()[at + d]);
+        x = query[d] * static_cast<float>(scales[d]);
         most = std::max(most, std::abs(x));
       }
-      const float factor = most >= 0x1p-100F ? 127.0F / most : 0.0F;
+      const float unit = most >= 0x1p-100F ? most / 127.0F : 0.0F;
+      const float factor = unit > 0 ? 1 / unit : 0.0F;
       double difference = 0;
       for (Index d = 0; d < D; ++d) {
-        const double key_scale = contents.key_scales.data<double>()[at + d];
-        if (key_scale == 0) continue;
+        if (scales[d] == 0) continue;
         const double number = std::nearbyint(scaled[static_cast<std::size_t>(d)] * factor);
-        const double rounded = factor == 0 ? 0 : number * (most / 127.0F) / key_scale;
-        difference += (rounded - query[d]) * k.data<double>()[at + d];
+        difference += (number * unit / scales[d] - query[d]) * k.data<double>()[at + d];
       }
-      rounding.data<double>()[row * S + s] = scale * difference;
+      rounding.data<double>()[((b * Hq + h) * T + row / Hq % T) * S + s] = scale * difference;
     }
   }
   return rounding;

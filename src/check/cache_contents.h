@@ -18,8 +18,8 @@ struct CacheContents {
 /// The first S positions of a cache in bf16 or u8.
 CacheContents cache_contents(const ops::CacheSlice& cache, Index S, Index D, Index Dv);
 
-/// What the 8-bit decode adds to each logit of one query by rounding it: for q [B, 1, Hq, D] in f32
-/// [B, Hq, 1, S] in f64, of `scale` q k.
+/// What the 8-bit decode adds to each logit by rounding it: for q [B, T, Hq, D] in f32
+/// [B, Hq, T, S] in f64, of `scale` q k.
 Tensor query_rounding(ConstView q, const CacheContents& contents, double scale);
 
 }  // namespace grouphead::check

@@ -40,12 +40,10 @@ const AttentionKernels<float>& attention_table() noexcept {
   return kTable;
 }
 
-const CacheKernels& bf16_cache_table() noexcept { return kCacheKernels<Bf16Tiles>; }
-const CacheKernels& int8_cache_table() noexcept { return kCacheKernels<Int8Tiles<int8_products>>; }
+const CacheKernels& bf16_cache_table() noexcept { return cache_table<Bf16Tiles>(); }
+const CacheKernels& int8_cache_table() noexcept { return cache_table<PlainInt8Tiles>(); }
 #if HWY_TARGET == HWY_AVX3
-const CacheKernels& vnni_cache_table() noexcept {
-  return kCacheKernels<Int8Tiles<int8_products_vnni>>;
-}
+const CacheKernels& vnni_cache_table() noexcept { return cache_table<VnniTiles>(); }
 #endif
 
 }  // namespace grouphead::kernels::HWY_NAMESPACE

@@ -38,10 +38,8 @@ struct Largest {
     finite = finite && size <= std::numeric_limits<float>::max();
   }
   float scale() const noexcept {
-    if (!finite) return std::numeric_limits<float>::quiet_NaN();
-    return cache_factor(most) == 0.0F ? 0.0F : most / kCacheMost;
+    return finite ? cache_scale(most) : std::numeric_limits<float>::quiet_NaN();
   }
-  float factor() const noexcept { return finite ? cache_factor(most) : 0.0F; }
 };
 
 void store_bf16(const Part& part, const CacheTiles& cache) noexcept {
@@ -87,7 +85,7 @@ void store_int8_keys(const Part& part, const CacheTiles& cache, Index n, Index f
   }
   for (Index d = 0; d < count; ++d) {
     const float scale = largest[d].scale();
-    const float factor = largest[d].factor();
+    const float factor = cache_factor(scale);
     float before = 0;
     std::memcpy(&before, scales + 4 * d, 4);
     std::memcpy(scales + 4 * d, &scale, 4);
@@ -107,7 +105,7 @@ void store_int8_value(const float* v, Index Dv, Index width, std::uint8_t* codes
   Largest largest;
   for (Index d = 0; d < Dv; ++d) largest.add(v[d]);
   const float scale = largest.scale();
-  const float factor = largest.factor();
+  const float factor = cache_factor(scale);
   std::memcpy(scale_to, &scale, 4);
   for (Index d = 0; d < width; ++d) {
     const int code = d < Dv && factor != 0.0F ? whole(v[d] * factor) : 0;

@@ -21,8 +21,10 @@ constexpr Words kWord;
 constexpr Whole kWhole;
 
 constexpr int kShared = static_cast<int>(kInt8Rows);  // rows that share what was widened
-// Vectors of values at once: 4 x 4 sums of 32 registers, 4 x 2 of 16.
-constexpr int kSharedVectors = kLanes == 16 ? 4 : 2;
+// Values in address order: whole rows, few positions at once, so that the second pair of rows
+// finds them in L1. 2 x 8 sums of 32 registers, 2 x 4 of 16.
+constexpr int kValueRows = 2;
+constexpr Index kValueStep = 32;
 constexpr Index kCacheLogitRow = kDecodeKeys + 16;
 
 // Memory of a decode unit, for its rows, filled up to fours by the last one.
@@ -56,10 +58,14 @@ static HWY_INLINE Vector second_half(hn::Vec<Words> words) {
   return hn::BitCast(kFloats, hn::And(words, hn::Set(kWord, 0xFFFF0000U)));
 }
 
+template <bool kAsks>
 struct Bf16Tiles {
   static constexpr CacheFormat kFormat = CacheFormat::bf16;
   static constexpr Index kStep = 2;  // positions that lie interleaved
 
+  static HWY_INLINE void ask(const std::uint32_t* at) {
+    if constexpr (kAsks) __builtin_prefetch(reinterpret_cast<const char*>(at) + 2048, 0, 3);
+  }
   static HWY_INLINE const std::uint32_t* words(const std::uint8_t* bytes) {
     return reinterpret_cast<const std::uint32_t*>(bytes);
   }
@@ -74,6 +80,7 @@ struct Bf16Tiles {
       HWY_UNROLL(4)
       for (int i = 0; i < kShared; ++i) even[i] = odd[i] = hn::Zero(kFloats);
       for (Index d = 0; d < pairs; ++d, k += kPanelKeys) {
+        ask(k);
         const auto both = hn::LoadU(kWord, k);
         const Vector x = first_half(both);
         const Vector y = second_half(both);
@@ -93,16 +100,17 @@ struct Bf16Tiles {
   // sums[i][n] += weights[i][s] v[s][.] for N vectors from column x on.
   template <int N>
   static HWY_INLINE void add(const float* weights, const std::uint8_t* tile, Index width, Index x,
-                             Index count, Vector (&sums)[kShared][N]) {
-    const std::uint32_t* v = words(tile) + x;
-    for (Index s = 0; s < count; s += kStep, v += width) {
-      HWY_UNROLL(4)
+                             Index begin, Index end, Vector (&sums)[kValueRows][N]) {
+    const std::uint32_t* v = words(tile) + begin / 2 * width + x;
+    for (Index s = begin; s < end; s += kStep, v += width) {
+      HWY_UNROLL(8)
       for (int n = 0; n < N; ++n) {
+        ask(v + n * kLanes);
         const auto both = hn::LoadU(kWord, v + n * kLanes);
         const Vector a = first_half(both);
         const Vector b = second_half(both);
         HWY_UNROLL(4)
-        for (int i = 0; i < kShared; ++i) {
+        for (int i = 0; i < kValueRows; ++i) {
           const float* at = weights + i * kCacheLogitRow + s;
           sums[i][n] = hn::MulAdd(hn::Set(kFloats, at[0]), a, sums[i][n]);
           sums[i][n] = hn::MulAdd(hn::Set(kFloats, at[1]), b, sums[i][n]);
@@ -129,10 +137,11 @@ struct Bf16Tiles {
   static HWY_INLINE float value_scale(const std::uint8_t*, Index, Index) { return 1.0F; }
 };
 
-template <Int8Products kProducts>
+template <Int8Products kProducts, bool kAsks>
 struct Int8Tiles {
   static constexpr CacheFormat kFormat = CacheFormat::int8;
   static constexpr Index kStep = 1;
+  static constexpr Index kAhead = kAsks ? 16384 : 0;
 
   // One query in 8 bits for one tile; what its products are to be multiplied with. `sum` of the
   // numbers.
@@ -148,7 +157,8 @@ struct Int8Tiles {
     }
     const bool usable = hn::AllTrue(kFloats, finite);
     const float top = usable ? hn::GetLane(hn::MaxOfLanes(kFloats, most)) : 0.0F;
-    const float factor = cache_factor(top);
+    const float scale = cache_scale(top);
+    const float factor = cache_factor(scale);
     auto total = hn::Zero(kWhole);
     const hn::Rebind<std::int8_t, Floats> bytes;
     for (Index d = 0; d < count; d += kLanes) {
@@ -159,8 +169,7 @@ struct Int8Tiles {
       hn::StoreU(hn::DemoteTo(bytes, number), bytes, numbers + d);
     }
     sum = hn::GetLane(hn::SumOfLanes(kWhole, total));
-    if (!usable) return std::numeric_limits<float>::quiet_NaN();
-    return factor == 0.0F ? 0.0F : top / kCacheMost;
+    return usable ? scale : std::numeric_limits<float>::quiet_NaN();
   }
   static HWY_NOINLINE void logits(const float* q, const CacheScratch& w, Index D,
                                   const std::uint8_t* tile, float* to) {
@@ -172,7 +181,7 @@ struct Int8Tiles {
       factors[i] =
           round_query(q + i * w.q_row, scales, 4 * words, w.numbers + i * 4 * words, zeros[i]);
     }
-    kProducts(tile, w.numbers, words, w.products);
+    kProducts(tile, w.numbers, words, kAhead, w.products);
     for (int i = 0; i < kShared; ++i) {
       const auto zero = hn::Set(kWhole, kCacheZero * zeros[i]);
       for (Index j = 0; j < kPackKeys; j += kLanes) {
@@ -191,13 +200,16 @@ struct Int8Tiles {
   }
   template <int N>
   static HWY_INLINE void add(const float* weights, const std::uint8_t* tile, Index width, Index x,
-                             Index count, Vector (&sums)[kShared][N]) {
-    for (Index s = 0; s < count; ++s) {
-      HWY_UNROLL(4)
+                             Index begin, Index end, Vector (&sums)[kValueRows][N]) {
+    for (Index s = begin; s < end; ++s) {
+      HWY_UNROLL(8)
       for (int n = 0; n < N; ++n) {
+        if (kAsks && n * kLanes % 64 == 0) {
+          __builtin_prefetch(tile + s * width + x + n * kLanes + kAhead, 0, 2);
+        }
         const Vector v = value(tile, width, s, x + n * kLanes);
         HWY_UNROLL(4)
-        for (int i = 0; i < kShared; ++i) {
+        for (int i = 0; i < kValueRows; ++i) {
           sums[i][n] = hn::MulAdd(hn::Set(kFloats, weights[i * kCacheLogitRow + s]), v, sums[i][n]);
         }
       }
@@ -232,7 +244,7 @@ struct Int8Tiles {
 };
 
 // kProducts where the processor has no instruction for it: whole numbers, so the same bits.
-static void int8_products(const std::uint8_t* tile, const std::int8_t* numbers, Index words,
+static void int8_products(const std::uint8_t* tile, const std::int8_t* numbers, Index words, Index,
                           std::int32_t* to) noexcept {
   // Bytes as 16-bit pairs: those at even places and those at odd ones.
   const auto multiply = [](hn::Vec<Whole> a, hn::Vec<Whole> b) {
@@ -271,20 +283,20 @@ static void int8_products(const std::uint8_t* tile, const std::int8_t* numbers, 
   }
 }
 
-// out[i][.] += weights[i][s] v[s][.] for `count` positions of a tile, four rows.
+// out[i][.] += weights[i][s] v[s][.] for positions [begin, end) of a tile and a pair of rows.
 template <class Tiles, int N>
 static HWY_NOINLINE void cache_values(const float* weights, const std::uint8_t* tile, Index width,
-                                      Index x, Index count, float* HWY_RESTRICT out) {
-  Vector sums[kShared][N];
+                                      Index x, Index begin, Index end, float* HWY_RESTRICT out) {
+  Vector sums[kValueRows][N];
   HWY_UNROLL(4)
-  for (int i = 0; i < kShared; ++i) {
-    HWY_UNROLL(4)
+  for (int i = 0; i < kValueRows; ++i) {
+    HWY_UNROLL(8)
     for (int n = 0; n < N; ++n) sums[i][n] = hn::LoadU(kFloats, out + i * width + x + n * kLanes);
   }
-  Tiles::template add<N>(weights, tile, width, x, count, sums);
+  Tiles::template add<N>(weights, tile, width, x, begin, end, sums);
   HWY_UNROLL(4)
-  for (int i = 0; i < kShared; ++i) {
-    HWY_UNROLL(4)
+  for (int i = 0; i < kValueRows; ++i) {
+    HWY_UNROLL(8)
     for (int n = 0; n < N; ++n) hn::StoreU(sums[i][n], kFloats, out + i * width + x + n * kLanes);
   }
 }
@@ -294,19 +306,23 @@ static HWY_NOINLINE void cache_values(const float* weights, const std::uint8_t* 
 template <class Tiles>
 static HWY_INLINE void add_tile_values(const CacheScratch& w, const std::uint8_t* tile, Index first,
                                        const Index* limits, Index rows) {
-  constexpr Index kWide = kSharedVectors * kLanes;
+  constexpr Index kWide = kValueVectors * kLanes;
   const auto seen = [&](Index r) { return max(0, min(kPackKeys, limits[r] - first)); };
   const Index all = seen(0) / Tiles::kStep * Tiles::kStep;
-  for (Index r = 0; r < rows; ++r)
+  for (Index r = 0; r < rows; ++r) {
     Tiles::scale_weights(tile, w.width, w.logits + r * kCacheLogitRow + first);
-  for (Index x = 0; x < w.width; x += w.width - x >= kWide ? kWide : kLanes) {
-    for (Index r = 0; r < rows; r += kShared) {
-      const float* weights = w.logits + r * kCacheLogitRow + first;
-      float* out = w.out + r * w.width;
-      if (w.width - x >= kWide) {
-        cache_values<Tiles, kSharedVectors>(weights, tile, w.width, x, all, out);
-      } else {
-        cache_values<Tiles, 1>(weights, tile, w.width, x, all, out);
+  }
+  for (Index begin = 0; begin < all; begin += kValueStep) {
+    const Index end = min(all, begin + kValueStep);
+    for (Index x = 0; x < w.width; x += w.width - x >= kWide ? kWide : kLanes) {
+      for (Index r = 0; r < rows; r += kValueRows) {
+        const float* weights = w.logits + r * kCacheLogitRow + first;
+        float* out = w.out + r * w.width;
+        if (w.width - x >= kWide) {
+          cache_values<Tiles, kValueVectors>(weights, tile, w.width, x, begin, end, out);
+        } else {
+          cache_values<Tiles, 1>(weights, tile, w.width, x, begin, end, out);
+        }
       }
     }
   }
@@ -379,9 +395,21 @@ static void cache_widen(const AttentionProblem<float>& p, const CacheTiles& cach
   }
 }
 
-template <class Tiles>
-static constexpr CacheKernels kCacheKernels = {cache_widen<Tiles>, cache_decode_scratch,
-                                               cache_decode<Tiles>};
+// Memory is asked for early where that helps, see prefetch_helps().
+template <template <bool> class Tiles>
+static const CacheKernels& cache_table() noexcept {
+  static constexpr CacheKernels kPlain = {cache_widen<Tiles<false>>, cache_decode_scratch,
+                                          cache_decode<Tiles<false>>};
+  static constexpr CacheKernels kAsking = {cache_widen<Tiles<true>>, cache_decode_scratch,
+                                           cache_decode<Tiles<true>>};
+  return prefetch_helps() ? kAsking : kPlain;
+}
+template <bool kAsks>
+using PlainInt8Tiles = Int8Tiles<int8_products, kAsks>;
+#if HWY_TARGET == HWY_AVX3
+template <bool kAsks>
+using VnniTiles = Int8Tiles<int8_products_vnni, kAsks>;
+#endif
 
 }  // namespace grouphead::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -83,12 +83,13 @@ TileQuery query_of(const AttentionProblem<float>& p, const CacheTiles& cache,
     finite = finite && std::abs(numbers[d]) <= std::numeric_limits<float>::max();
     most = std::abs(numbers[d]) > most ? std::abs(numbers[d]) : most;
   }
-  const float factor = cache_factor(most);
+  const float scale = cache_scale(most);
+  const float factor = cache_factor(scale);
   for (Index d = 0; d < p.D; ++d) {
     numbers[d] = finite ? static_cast<float>(whole(numbers[d] * factor)) : 0.0F;
   }
   if (!finite) return {numbers, std::numeric_limits<float>::quiet_NaN()};
-  return {numbers, factor == 0.0F ? 0.0F : most / kCacheMost * p.scale};
+  return {numbers, scale * p.scale};
 }
 
 Index decode_scratch(const AttentionProblem<float>& p) noexcept { return kDecodeKeys + p.D; }

@@ -11,7 +11,7 @@ namespace grouphead::kernels {
 
 // Words of even and odd places apart: eight chains hide the latency of five.
 void int8_products_vnni(const std::uint8_t* tile, const std::int8_t* queries, Index words,
-                        std::int32_t* to) noexcept {
+                        Index ahead, std::int32_t* to) noexcept {
   constexpr int kRows = static_cast<int>(kInt8Rows);
   const auto query = [&](int i, Index d) {
     std::int32_t four = 0;
@@ -25,6 +25,10 @@ void int8_products_vnni(const std::uint8_t* tile, const std::int8_t* queries, In
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) even[i] = odd[i] = _mm512_setzero_si512();
     for (Index d = 0; d < words; d += 2) {  // words come in fours
+      if (ahead != 0) {
+        __builtin_prefetch(panel + 64 * d + ahead, 0, 2);
+        __builtin_prefetch(panel + 64 * (d + 1) + ahead, 0, 2);
+      }
       const __m512i x = _mm512_loadu_si512(panel + 64 * d);
       const __m512i y = _mm512_loadu_si512(panel + 64 * (d + 1));
 #pragma GCC unroll 4

@@ -42,6 +42,18 @@ bool level_available(Level level) noexcept {
   return false;
 }
 
+bool prefetch_helps() noexcept {
+#if HWY_ARCH_X86
+  static const bool is_intel = [] {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid(0, &eax, &ebx, &ecx, &edx) != 0 && ebx == signature_INTEL_ebx;
+  }();
+  return is_intel;
+#else
+  return false;
+#endif
+}
+
 bool has_vpdpbusd() noexcept {
   static const bool has = (features(0).ecx >> 11 & 1) != 0;
   return has;

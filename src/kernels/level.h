@@ -18,5 +18,8 @@ inline constexpr Level kLevels[] = {Level::ref, Level::sse4, Level::avx2, Level:
 bool level_available(Level level) noexcept;
 /// Whether this processor has vpdpbusd on whole registers; needs level avx3.
 bool has_vpdpbusd() noexcept;
+/// Whether kernels that stream memory shall ask for it early. Measured for the decode: on a Sapphire
+/// Rapids 1.2 times the speed in bf16, 1.5 times in 8 bits; on a Zen 4 every way of it cost speed.
+bool prefetch_helps() noexcept;
 
 }  // namespace grouphead::kernels
