@@ -329,6 +329,12 @@ TEST_F(Cli, GenerateIsAFunctionOfItsArguments) {
   EXPECT_EQ(text({"--prompt", "line", "--temperature", "0", "--seed", "9"}), greedy);
   EXPECT_EQ(text({"--prompt", "line", "--top-k", "1", "--seed", "9"}), greedy);
   EXPECT_EQ(text({"--prompt", "line", "--top-p", "1e-9", "--seed", "9"}), greedy);
+  EXPECT_EQ(text({"--prompt", "line", "--seed", "1", "--cache", "f32"}), seeded);
+  for (const char* cache : {"bf16", "int8"}) {
+    const std::string kept = text({"--prompt", "line", "--seed", "1", "--cache", cache});
+    EXPECT_EQ(text({"--prompt", "line", "--seed", "1", "--cache", cache, "--threads", "1"}), kept);
+  }
+  EXPECT_EQ(run({"generate", path("m"), "--cache", "f16"}).code, 2);
   EXPECT_EQ(text({"--prompt", ""}), text({"--prompt", "\n"}));
   EXPECT_EQ(text({"--prompt", std::string(600, 'x')}).size(), 40U);  // far beyond --seq 24
 }

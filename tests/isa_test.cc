@@ -35,6 +35,7 @@ TEST(Isa, EachLevelRunsTheKernelsCompiledForIt) {
         EXPECT_EQ(target, "AVX2");
         break;
       case Isa::avx3:
+      case Isa::avx3_bf16:
         EXPECT_EQ(target, "AVX3");
         break;
     }

@@ -87,6 +87,32 @@ TEST(LanguageModel, StepsGiveTheLogitsOfTheFullRun) {
   }
 }
 
+// Three blocks, each with what its keys and values lose: a 256th of a number in bf16, in 8 bits a
+// 254th of the largest of its dim, and of a query once more.
+TEST(LanguageModel, CachesInFewerBitsGiveNearlyTheLogitsOfTheFullRun) {
+  const LanguageModel model(small_model());
+  randomize(model, 3);
+  const Tensor tokens = random_tokens({2, 100}, kVocabulary, 1);
+  for (const Isa isa : isas_under_test()) {
+    Context ctx({.num_threads = 2, .isa = isa});
+    const Tensor full = call(ctx, model, {tokens});
+    Tensor want(full.shape(), Dtype::f64);
+    for (Index i = 0; i < full.size(); ++i) want.data<double>()[i] = full.data<float>()[i];
+    for (const Dtype stored : {Dtype::bf16, Dtype::u8}) {
+      KvCache cache = model.make_cache(ctx, 2, 100, stored);
+      EXPECT_EQ(cache.capacity(), 128);
+      Tensor logits({2, kVocabulary});
+      for (const auto& [begin, end] :
+           {std::pair<Index, Index>{0, 60}, {60, 90}, {90, 91}, {91, 99}, {99, 100}}) {
+        model.step(ctx, dense(tokens.view().slice(1, begin, end)), cache, logits);
+        CHECK_CLOSE(logits, dense(want.view().slice(1, end - 1, end)).reshaped(logits.shape()),
+                    check::max_abs(full) / (stored == Dtype::bf16 ? 128 : 64),
+                    std::string(name_of(stored)));
+      }
+    }
+  }
+}
+
 TEST(LanguageModel, AttentionScoresAreCausalSharesForEachLayerAndHead) {
   Context ctx;
   const LanguageModel model(small_model());

@@ -355,8 +355,8 @@ TEST(KvCache, RefusesConfigurationsByName) {
   EXPECT_EQ(refusal({.batch = 0, .head_dim = 4, .capacity = 16}),
             "[kv_cache] batch: expected 1 or more, got 0");
   EXPECT_THAT(refusal({.head_dim = 4, .capacity = Index{1} << 62}), HasSubstr("at most 2^48"));
-  EXPECT_EQ(refusal({.head_dim = 4, .capacity = 16, .dtype = Dtype::bf16}),
-            "[kv_cache] dtype: expected f32 or f64, got bf16");
+  EXPECT_EQ(refusal({.head_dim = 4, .capacity = 16, .dtype = Dtype::f16}),
+            "[kv_cache] dtype: expected f32, f64, bf16 or u8, got f16");
 }
 
 }  // namespace

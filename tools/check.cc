@@ -85,11 +85,11 @@ void add_check(CLI::App& app, const Globals& globals, Action& action) {
       "Example: grouphead check \"attention.fwd f32 b2 t37 s53 hq8 hkv2 d64 causal isa=avx2\"\n"
       "         grouphead check --golden tests/golden/keras\n"
       "Problems: attention.fwd and attention.fwdbwd t# hq# d# [b# s# hkv# dv# causal offset=#];\n"
-      "  decode s# hq# d# [b# hkv# dv# cache=f32]; gemm m# n# k#; layer.gqa.fwd and "
-      "layer.gqa.train\n"
-      "  t# m# hq# d# [b# s# hkv# causal], layer.mha.fwd and layer.mha.train without hkv#;\n"
+      "  decode s# hq# d# [b# hkv# dv# cache=f32|bf16|int8]; gemm m# n# k#;\n"
+      "  layer.gqa.fwd and layer.gqa.train t# m# hq# d# [b# s# hkv# causal],\n"
+      "  layer.mha.fwd and layer.mha.train without hkv#;\n"
       "  lm.train and lm.generate [b# t# s# m# f# l# hq# hkv# v#];\n"
-      "  all: [f32 f64 thr=# isa=ref|sse4|avx2|avx3 seed=#]\n"
+      "  all: [f32 f64 thr=# isa=ref|sse4|avx2|avx3|avx3_bf16 seed=#]\n"
       "Exit: 0 within bounds, 1 above, 2 nothing to compare");
   const auto options = std::make_shared<CheckOptions>();
   verb->add_option("problem", options->problems, "Problem strings");

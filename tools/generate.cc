@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <optional>
+#include <string>
 #include <system_error>
 #include <vector>
 
@@ -19,6 +21,7 @@ struct GenerateOptions {
   std::string folder;
   std::string prompt;
   Index tokens = 200;
+  std::string cache;
   SamplingOptions sampling{.temperature = 0.8, .top_k = 0, .top_p = 1};
 };
 
@@ -26,6 +29,13 @@ void put_byte(std::int32_t byte) {
   if (std::fputc(byte, stdout) == EOF || std::fflush(stdout) != 0) {
     throw IoError("[generate] stdout: " + std::generic_category().message(errno));
   }
+}
+
+// Absent: the model's own.
+std::optional<Dtype> cache_of(const std::string& name) {
+  if (name.empty()) return {};
+  if (name == "f32") return Dtype::f32;
+  return name == "bf16" ? Dtype::bf16 : Dtype::u8;
 }
 
 int generate(const GenerateOptions& options, const Globals& globals) {
@@ -36,7 +46,8 @@ int generate(const GenerateOptions& options, const Globals& globals) {
   if (prompt.empty()) prompt.push_back('\n');
   SamplingOptions sampling = options.sampling;
   sampling.seed = globals.seed;
-  Generation generation(ctx, *loaded.model, prompt, options.tokens, sampling);
+  Generation generation(ctx, *loaded.model, prompt, options.tokens, sampling,
+                        cache_of(options.cache));
   const auto start = std::chrono::steady_clock::now();
   while (generation.remaining() > 0) put_byte(generation.next());
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
@@ -64,6 +75,9 @@ void add_generate(CLI::App& app, const Globals& globals, Action& action) {
   verb->add_option("--temperature", options->sampling.temperature,
                    "Below 1: more likely bytes; 0: always the most likely")
       ->check(CLI::NonNegativeNumber);
+  verb->add_option("--cache", options->cache,
+                   "Numbers of the KV cache: f32, bf16 (half the memory) or int8 (a quarter)")
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}));
   verb->add_option("--top-k", options->sampling.top_k, "Only the K most likely; 0: all")
       ->check(CLI::NonNegativeNumber);
   verb->add_option("--top-p", options->sampling.top_p,

@@ -10,10 +10,11 @@
 
 namespace grouphead {
 
-/// Instruction-set levels, slowest first. `ref` is the plain C++ reference of every kernel.
-enum class Isa : std::uint8_t { ref, sse4, avx2, avx3 };
+/// Instruction-set levels, slowest first. `ref` is the plain C++ reference of every kernel;
+/// `avx3_bf16` adds to avx3 the dot products of 16-bit and 8-bit numbers (vdpbf16ps, vpdpbusd).
+enum class Isa : std::uint8_t { ref, sse4, avx2, avx3, avx3_bf16 };
 
-/// `ref`, `sse4`, `avx2`, `avx3`.
+/// `ref`, `sse4`, `avx2`, `avx3`, `avx3_bf16`.
 std::string_view name_of(Isa isa) noexcept;
 /// Errors: ConfigError that lists the known names.
 Isa isa_from_name(std::string_view name);

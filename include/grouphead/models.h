@@ -74,8 +74,9 @@ class Gqa final : public Layer {
   const GqaOptions& options() const noexcept { return options_; }
   /// Inference.
   Tensor operator()(Context& ctx, const Tensor& x) const;
-  /// A cache that fits this model.
-  KvCache make_cache(Context& ctx, Index batch, Index capacity) const;
+  /// A cache that fits this model; of `stored` numbers, see KvCacheConfig: absent: the model's own.
+  KvCache make_cache(Context& ctx, Index batch, Index capacity,
+                     std::optional<Dtype> stored = {}) const;
   /// Every time step of x [B, T, E], the continuation of what the cache holds: [B, T, H].
   Tensor step(Context& ctx, const Tensor& x, KvCache& cache) const;
   /// The parameter that Edifice calls `name` (`gqa_block_1_attn_q_proj.kernel`); null if none. Its
@@ -138,7 +139,9 @@ class LanguageModel final : public Layer {
   void append_parameters(const std::string& prefix, ParameterList& out) const override;
 
   const LanguageModelConfig& config() const noexcept { return config_; }
-  KvCache make_cache(Context& ctx, Index batch, Index capacity) const;
+  /// A cache that fits this model; of `stored` numbers, see KvCacheConfig: absent: the model's own.
+  KvCache make_cache(Context& ctx, Index batch, Index capacity,
+                     std::optional<Dtype> stored = {}) const;
   /// What each layer's heads attend to: one tensor [B, Hq, T, T] per layer.
   std::vector<Tensor> attention_scores(Context& ctx, const Tensor& tokens) const;
   /// What each block's attention is given: [B, T, M].

@@ -120,82 +120,10 @@ class AttentionCase final : public Case {
   std::size_t next_ = 0;
 };
 
-/// One query token against a cache of S positions.
-class DecodeCase final : public Case {
- public:
-  DecodeCase(Context& ctx, const Problem& p, Index input_sets) : ctx_(ctx), p_(p) {
-    const Index capacity = (p.S + 15) / 16 * 16;
-    const Index width = (p.Dv + 15) / 16 * 16;
-    for (Index i = 0; i < input_sets; ++i) {
-      const auto [k, v] = keys_and_values(static_cast<std::size_t>(i));
-      Tensor keys = ctx.zeros({p.B, p.Hkv, capacity / 16, p.D, 16}, p.dtype);
-      Tensor values = ctx.zeros({p.B, p.Hkv, capacity, width}, p.dtype);
-      ops::cache_store(ctx, k, v, {keys, values}, 0);
-      caches_.push_back({keys, values});
-      queries_.push_back(random_tensor(ctx, {p.B, 1, p.Hq, p.D}, p.dtype, p.seed + 3 * i));
-    }
-    out_ = ctx.tensor({p.B, 1, p.Hq, p.Dv}, p.dtype);
-  }
-
-  void run() override {
-    Cache& cache = caches_[next_];
-    ops::attention_cached(ctx_, queries_[next_], {cache.keys, cache.values}, p_.S, {}, out_);
-    next_ = (next_ + 1) % caches_.size();
-  }
-
-  std::vector<Comparison> check() override {
-    const std::size_t set = next_;
-    run();
-    const auto [k, v] = keys_and_values(set);
-    const AttentionForwardOracle want = attention_forward_oracle(queries_[set], k, v, {});
-    return {compare("out", out_, want.out.value, bounds_of(want.out, p_.dtype))};
-  }
-
-  std::map<std::string, Tensor> record() override {
-    const std::size_t set = next_;
-    run();
-    const auto [k, v] = keys_and_values(set);
-    return {{"q", queries_[set]}, {"k", k}, {"v", v}, {"out", out_}};
-  }
-
-  double bytes() const override {
-    return static_cast<double>(p_.B * p_.Hkv * p_.S * (p_.D + p_.Dv) * size_of(p_.dtype));
-  }
-
-  std::vector<ConstView> take_operands() override {
-    const Cache& cache = caches_[next_];
-    next_ = (next_ + 1) % caches_.size();
-    return {cache.keys, cache.values};
-  }
-
- private:
-  /// What was stored in the cache of a set.
-  std::pair<Tensor, Tensor> keys_and_values(std::size_t set) {
-    const Index seed = p_.seed + 3 * static_cast<Index>(set);
-    return {random_tensor(ctx_, {p_.B, p_.S, p_.Hkv, p_.D}, p_.dtype, seed + 1),
-            random_tensor(ctx_, {p_.B, p_.S, p_.Hkv, p_.Dv}, p_.dtype, seed + 2)};
-  }
-
-  struct Cache {
-    Tensor keys, values;
-  };
-
-  Context& ctx_;
-  Problem p_;
-  std::vector<Tensor> queries_;
-  std::vector<Cache> caches_;
-  Tensor out_;
-  std::size_t next_ = 0;
-};
-
 }  // namespace
 
 std::unique_ptr<Case> make_attention_case(Context& ctx, const Problem& problem, Index input_sets) {
   return std::make_unique<AttentionCase>(ctx, problem, input_sets);
-}
-
-std::unique_ptr<Case> make_decode_case(Context& ctx, const Problem& problem, Index input_sets) {
-  return std::make_unique<DecodeCase>(ctx, problem, input_sets);
 }
 
 }  // namespace grouphead::check

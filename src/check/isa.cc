@@ -16,9 +16,11 @@ dnnl::cpu_isa onednn_isa(Isa isa) noexcept {
     case Isa::avx2:
       return dnnl::cpu_isa::avx2;
     case Isa::avx3:
+      return dnnl::cpu_isa::avx512_core;
+    case Isa::avx3_bf16:
       break;
   }
-  return dnnl::cpu_isa::avx512_core;
+  return dnnl::cpu_isa::avx512_core_bf16;
 }
 
 }  // namespace
@@ -31,9 +33,11 @@ std::string_view onednn_cap(Isa isa) noexcept {
     case Isa::avx2:
       return "AVX2";
     case Isa::avx3:
+      return "AVX512_CORE";
+    case Isa::avx3_bf16:
       break;
   }
-  return "AVX512_CORE";
+  return "AVX512_CORE_BF16";
 }
 
 void cap_onednn(std::span<const Problem> problems) {
@@ -60,6 +64,7 @@ Isa onednn_level() {
     const auto wanted = static_cast<unsigned>(onednn_isa(isa));
     return (bits & wanted) == wanted;
   };
+  if (contains(Isa::avx3_bf16)) return Isa::avx3_bf16;
   if (contains(Isa::avx3)) return Isa::avx3;
   if (contains(Isa::avx2)) return Isa::avx2;
   return Isa::sse4;

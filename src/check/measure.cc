@@ -26,10 +26,8 @@ double median_distance(const std::vector<double>& values, double center) {
 /// A decode step reads its cache once, so figures are only real with caches that are not in L3.
 Index count_input_sets(const Problem& p) {
   if (p.operation != Operation::decode) return 2;
-  const double set = static_cast<double>(p.B) * static_cast<double>(p.Hkv * (p.D + p.Dv)) *
-                     static_cast<double>(p.S * size_of(p.dtype));
   const double wanted = 1.25 * static_cast<double>(last_level_cache_bytes());
-  const auto sets = static_cast<Index>(std::min(wanted, kMaxRotatedBytes) / set) + 1;
+  const auto sets = static_cast<Index>(std::min(wanted, kMaxRotatedBytes) / cache_bytes(p)) + 1;
   return std::clamp<Index>(sets, 2, kMaxSets);
 }
 

@@ -9,6 +9,7 @@
 
 #include "check/masks.h"
 #include "core/check.h"
+#include "ops/attention.h"
 
 namespace grouphead::check {
 namespace {
@@ -128,17 +129,24 @@ constexpr NamedValue<MaskKind> kMasks[] = {{"bool", MaskKind::blocks}, {"key", M
 constexpr NamedValue<RandomAlgorithm> kGenerators[] = {{"philox", RandomAlgorithm::philox},
                                                        {"threefry", RandomAlgorithm::threefry}};
 
-template <class T>
-T value_of(const NamedValue<T> (&known)[2], std::string_view what, std::string_view name) {
+constexpr NamedValue<Dtype> kCaches[] = {
+    {"f32", Dtype::f32}, {"f64", Dtype::f64}, {"bf16", Dtype::bf16}, {"int8", Dtype::u8}};
+
+template <class T, std::size_t N>
+T value_of(const NamedValue<T> (&known)[N], std::string_view what, std::string_view name) {
+  std::string names;
   for (const NamedValue<T>& each : known) {
     if (each.name == name) return each.value;
+    names.append(names.empty() ? "" : " or ").append(each.name);
   }
-  refuse(what, fmt::format("{} or {}", known[0].name, known[1].name), name);
+  refuse(what, names, name);
 }
 
-template <class T>
-std::string_view name_of(const NamedValue<T> (&known)[2], T value) {
-  return known[0].value == value ? known[0].name : known[1].name;
+template <class T, std::size_t N>
+std::string_view name_of(const NamedValue<T> (&known)[N], T value) {
+  const auto* found = std::find_if(std::begin(known), std::end(known),
+                                   [&](const NamedValue<T>& each) { return each.value == value; });
+  return found->name;
 }
 
 Problem with_defaults(Operation operation) {
@@ -173,10 +181,7 @@ class Reader {
   }
 
   Problem finish() {
-    if (!cache_.empty() && cache_ != grouphead::name_of(problem_.dtype)) {
-      refuse("cache=", fmt::format("{}, the problem's dtype", grouphead::name_of(problem_.dtype)),
-             fmt::format("{}, which is not available", cache_));
-    }
+    if (!has_cache_) problem_.cache = problem_.dtype;
     derive_sizes();
     require_sizes();
     require_consistent();
@@ -222,7 +227,10 @@ class Reader {
     if (name == "bias") problem_.bias = true;
     if (name == "dropout=") problem_.dropout_rate = rate(name, value);
     if (name == "rng=") problem_.rng = value_of(kGenerators, name, value);
-    if (name == "cache=") cache_ = value;
+    if (name == "cache=") {
+      problem_.cache = value_of(kCaches, name, value);
+      has_cache_ = true;
+    }
     if (name == "thr=") problem_.num_threads = number(name, value, 0, 4096);
     if (name == "isa=") problem_.isa = isa_from_name(value);
     if (name == "seed=") problem_.seed = number(name, value, 0, kLargestSize);
@@ -261,13 +269,17 @@ class Reader {
     if (p.causal_offset != 0 && !p.causal && p.window == 0) {
       refuse("offset=", "causal or window= beside it", std::to_string(p.causal_offset));
     }
+    if (p.cache != p.dtype && (p.dtype == Dtype::f64 || p.cache == Dtype::f64)) {
+      refuse("cache=", fmt::format("{}, as the queries", grouphead::name_of(p.dtype)),
+             name_of(kCaches, p.cache));
+    }
     if (p.rng != RandomAlgorithm::philox && p.dropout_rate == 0) {
       refuse("rng=", "dropout= beside it", name_of(kGenerators, p.rng));
     }
   }
 
   Problem problem_;
-  std::string_view cache_;
+  bool has_cache_ = false;
   std::vector<std::string_view> seen_;
 };
 
@@ -330,7 +342,7 @@ std::string to_string(const Problem& p) {
     if ((word.operations & bit(p.operation)) == 0) continue;
     text.append(" ").append(word.name).append(std::to_string(p.*word.field));
   }
-  if (p.operation == Operation::decode) text.append(" cache=").append(grouphead::name_of(p.dtype));
+  if (p.operation == Operation::decode) text.append(" cache=").append(name_of(kCaches, p.cache));
   if (p.causal) text += " causal";
   if (p.causal_offset != 0) text += fmt::format(" offset={}", p.causal_offset);
   if (p.window != 0) text += fmt::format(" window={}", p.window);
@@ -368,6 +380,12 @@ double count_flops(const Problem& p) {
       return count_model_flops(p);
   }
   return 0;
+}
+
+double cache_bytes(const Problem& p) {
+  if (p.cache == p.dtype) return real(p.B * p.Hkv * p.S * (p.D + p.Dv) * size_of(p.dtype));
+  const ops::CacheTileBytes tile = ops::cache_tile_bytes(p.cache, p.D, p.Dv);
+  return real(p.B * p.Hkv * ((p.S + 63) / 64) * (tile.keys + tile.values));
 }
 
 Index count_tokens(const Problem& p) {

@@ -37,7 +37,8 @@ enum class MaskKind : std::uint8_t { none, blocks, keys };
 /// attention.fwd, attention.fwdbwd   t hq d [b s hkv dv causal offset= window= mask=bool|key bias
 ///                                   dropout= rng=philox|threefry]: bias is [1, Hq, T, S], the
 ///                                   masks are drawn by the seed
-/// decode                            s hq d [b hkv dv cache=]: one query against s cached positions
+/// decode                            s hq d [b hkv dv cache=f32|bf16|int8]: one query against s
+///                                   cached positions
 /// gemm                              m n k
 /// layer.gqa.fwd, layer.gqa.train    t m hq d [b s hkv causal]: GroupQueryAttention of x [B, T, M],
 ///                                   where s differs from t with values [B, S, M]; train is
@@ -59,6 +60,7 @@ struct Problem {
   MaskKind mask = MaskKind::none;
   bool bias = false;
   double dropout_rate = 0;
+  Dtype cache = Dtype::f32;  ///< what decode reads: dtype, bf16, or u8 for int8
   RandomAlgorithm rng = RandomAlgorithm::philox;
   Index num_threads = 0;
   std::optional<Isa> isa{};
@@ -79,6 +81,9 @@ ContextOptions context_options(const Problem& problem);
 /// Useful work, a multiply-add counting 2; attention counts what is visible. Attention's
 /// backward has five products where the forward has two, a projection's two where it has one.
 double count_flops(const Problem& problem);
+
+/// Bytes of keys and values that one run of decode reads, scales included.
+double cache_bytes(const Problem& problem);
 
 /// Tokens that one run of an lm problem handles; 0 for other operations.
 Index count_tokens(const Problem& problem);

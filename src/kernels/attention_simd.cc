@@ -1,5 +1,7 @@
 #include "kernels/attention.h"
 #include "kernels/attention_reference.h"
+#include "kernels/cache.h"
+#include "kernels/cache_reference.h"
 #include "kernels/targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -11,6 +13,7 @@
 #include "kernels/attention_backward-inl.h"
 #include "kernels/attention_decode-inl.h"
 #include "kernels/attention_scores-inl.h"
+#include "kernels/cache_decode-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
@@ -37,6 +40,12 @@ const AttentionKernels<float>& attention_table() noexcept {
   return kTable;
 }
 
+const CacheKernels& bf16_cache_table() noexcept { return cache_table<Bf16Tiles>(); }
+const CacheKernels& int8_cache_table() noexcept { return cache_table<PlainInt8Tiles>(); }
+#if HWY_TARGET == HWY_AVX3
+const CacheKernels& vnni_cache_table() noexcept { return cache_table<VnniTiles>(); }
+#endif
+
 }  // namespace grouphead::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif
@@ -52,6 +61,24 @@ const AttentionKernels<float>& attention_kernels<float>(Level level) noexcept {
 template <>
 const AttentionKernels<double>& attention_kernels<double>(Level) noexcept {
   return attention_reference<double>();
+}
+
+namespace {
+
+const CacheKernels& bf16_cache(Level level) noexcept {
+  GROUPHEAD_SELECT_TABLE(level, bf16_cache_table, cache_reference())
+}
+const CacheKernels& int8_cache(Level level) noexcept {
+#if HWY_TARGETS & HWY_AVX3
+  if (level == Level::avx3_bf16 && has_vpdpbusd()) return N_AVX3::vnni_cache_table();
+#endif
+  GROUPHEAD_SELECT_TABLE(level, int8_cache_table, cache_reference())
+}
+
+}  // namespace
+
+const CacheKernels& cache_kernels(Level level, CacheFormat format) noexcept {
+  return format == CacheFormat::bf16 ? bf16_cache(level) : int8_cache(level);
 }
 
 }  // namespace grouphead::kernels

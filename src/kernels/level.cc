@@ -2,7 +2,28 @@
 
 #include "kernels/targets.h"
 
+#if HWY_ARCH_X86
+#include <cpuid.h>
+#endif
+
 namespace grouphead::kernels {
+namespace {
+
+// EAX and ECX of cpuid's leaf 7.
+struct Features {
+  unsigned eax = 0, ecx = 0;
+};
+Features features([[maybe_unused]] unsigned subleaf) noexcept {
+  Features found;
+#if HWY_ARCH_X86
+  unsigned ebx = 0;
+  unsigned edx = 0;
+  __get_cpuid_count(7, subleaf, &found.eax, &ebx, &found.ecx, &edx);
+#endif
+  return found;
+}
+
+}  // namespace
 
 bool level_available(Level level) noexcept {
   const auto supported = static_cast<std::int64_t>(HWY_TARGETS & hwy::SupportedTargets());
@@ -15,8 +36,27 @@ bool level_available(Level level) noexcept {
       return (supported & HWY_AVX2) != 0;
     case Level::avx3:
       return (supported & HWY_AVX3) != 0;
+    case Level::avx3_bf16:  // that the system saves the registers, avx3 has made sure of (xgetbv)
+      return level_available(Level::avx3) && (features(1).eax >> 5 & 1) != 0;
   }
   return false;
+}
+
+bool prefetch_helps() noexcept {
+#if HWY_ARCH_X86
+  static const bool is_intel = [] {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid(0, &eax, &ebx, &ecx, &edx) != 0 && ebx == signature_INTEL_ebx;
+  }();
+  return is_intel;
+#else
+  return false;
+#endif
+}
+
+bool has_vpdpbusd() noexcept {
+  static const bool has = (features(0).ecx >> 11 & 1) != 0;
+  return has;
 }
 
 }  // namespace grouphead::kernels

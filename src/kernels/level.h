@@ -8,11 +8,19 @@ namespace grouphead::kernels {
 using Index = std::int64_t;
 
 /// Instruction-set levels that kernels are compiled for, slowest first; the same order as Isa.
-enum class Level : std::uint8_t { ref, sse4, avx2, avx3 };
+/// `avx3_bf16` is avx3 but for the few kernels made of vdpbf16ps or vpdpbusd.
+enum class Level : std::uint8_t { ref, sse4, avx2, avx3, avx3_bf16 };
 
-inline constexpr Level kLevels[] = {Level::ref, Level::sse4, Level::avx2, Level::avx3};
+inline constexpr Level kLevels[] = {Level::ref, Level::sse4, Level::avx2, Level::avx3,
+                                    Level::avx3_bf16};
 
 /// Whether this build has kernels for `level` and this processor and system can run them.
 bool level_available(Level level) noexcept;
+/// Whether this processor has vpdpbusd on whole registers; needs level avx3.
+bool has_vpdpbusd() noexcept;
+/// Whether kernels that stream memory shall ask for it early. Measured for the decode: on a
+/// Sapphire Rapids 1.2 times the speed in bf16, 1.5 times in 8 bits; on a Zen 4 every way of it
+/// cost speed.
+bool prefetch_helps() noexcept;
 
 }  // namespace grouphead::kernels

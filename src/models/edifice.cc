@@ -146,8 +146,9 @@ void Gqa::append_parameters(const std::string& prefix, ParameterList& out) const
   stack_->append_parameters(prefix, out);
 }
 
-KvCache Gqa::make_cache(Context& ctx, Index batch, Index capacity) const {
-  return {ctx, cache_config(stack_config(options_), batch, capacity)};
+KvCache Gqa::make_cache(Context& ctx, Index batch, Index capacity,
+                        std::optional<Dtype> stored) const {
+  return {ctx, cache_config(stack_config(options_), batch, capacity, stored)};
 }
 
 Tensor Gqa::step(Context& ctx, const Tensor& x, KvCache& cache) const {

@@ -89,11 +89,11 @@ std::int32_t Sampler::operator()(ConstView logits) {
 
 Generation::Generation(Context& ctx, const LanguageModel& model,
                        std::span<const std::int32_t> prompt, Index max_tokens,
-                       const SamplingOptions& options)
+                       const SamplingOptions& options, std::optional<Dtype> stored)
     : ctx_(ctx),
       model_(model),
       sampler_(options, model.config().vocab_size),
-      cache_(model.make_cache(ctx, 1, checked_capacity(prompt, max_tokens))),
+      cache_(model.make_cache(ctx, 1, checked_capacity(prompt, max_tokens), stored)),
       logits_({1, model.config().vocab_size}, model.dtype()),
       token_({1, 1}, Dtype::i32),
       remaining_(max_tokens) {

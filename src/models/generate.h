@@ -41,10 +41,11 @@ class Sampler {
 /// go on beyond the length that was trained, where the model has to extrapolate.
 class Generation {
  public:
-  /// Reads `prompt` (not empty); `max_tokens` may follow. `model` and `ctx` outlive this.
+  /// Reads `prompt` (not empty); `max_tokens` may follow. `model` and `ctx` outlive this. The cache
+  /// holds `stored` numbers, see KvCacheConfig: absent: the model's own.
   /// Errors: ConfigError for an empty prompt or options out of range.
   Generation(Context& ctx, const LanguageModel& model, std::span<const std::int32_t> prompt,
-             Index max_tokens, const SamplingOptions& options);
+             Index max_tokens, const SamplingOptions& options, std::optional<Dtype> stored = {});
 
   Index remaining() const noexcept { return remaining_; }
   /// The next token. No allocation of ours once warm. Errors: ShapeError after max_tokens.

@@ -79,8 +79,9 @@ void LanguageModel::append_parameters(const std::string& prefix, ParameterList& 
   head_->append_parameters(prefix + "head/", out);
 }
 
-KvCache LanguageModel::make_cache(Context& ctx, Index batch, Index capacity) const {
-  return {ctx, cache_config(config_.transformer, batch, capacity)};
+KvCache LanguageModel::make_cache(Context& ctx, Index batch, Index capacity,
+                                  std::optional<Dtype> stored) const {
+  return {ctx, cache_config(config_.transformer, batch, capacity, stored)};
 }
 
 std::vector<Tensor> LanguageModel::attention_scores(Context& ctx, const Tensor& tokens) const {

@@ -52,13 +52,14 @@ void check_transformer_config(std::string_view model, const TransformerConfig& c
   require_rate(model, "inter_block_dropout", config.inter_block_dropout);
 }
 
-KvCacheConfig cache_config(const TransformerConfig& config, Index batch, Index capacity) {
+KvCacheConfig cache_config(const TransformerConfig& config, Index batch, Index capacity,
+                           std::optional<Dtype> stored) {
   return {.num_layers = config.num_layers,
           .batch = batch,
           .num_key_value_heads = config.num_kv_heads,
           .head_dim = config.hidden_size / config.num_heads,
           .capacity = capacity,
-          .dtype = config.dtype};
+          .dtype = stored.value_or(config.dtype)};
 }
 
 TransformerStack::TransformerStack(const TransformerConfig& config)

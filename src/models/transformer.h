@@ -13,7 +13,8 @@ namespace grouphead {
 void check_transformer_config(std::string_view model, const TransformerConfig& config);
 
 /// A cache that fits a stack.
-KvCacheConfig cache_config(const TransformerConfig& config, Index batch, Index capacity);
+KvCacheConfig cache_config(const TransformerConfig& config, Index batch, Index capacity,
+                           std::optional<Dtype> stored);
 
 class TransformerBlock;
 

@@ -148,9 +148,13 @@ AttentionOutput GroupQueryAttention::with_scores(Context& ctx, const AttentionIn
 Tensor GroupQueryAttention::apply_cached(Context& ctx, const Tensor& x, KvCache& cache,
                                          Index layer) const {
   const KvCacheConfig& fits = cache.config();
-  detail::require_dtype(kLayer, "cache", cache.keys(layer), dtype());
-  detail::require_shape(kLayer, "cache", cache.keys(layer),
-                        {-1, config_.num_key_value_heads, -1, config_.head_dim, -1});
+  if (fits.dtype != Dtype::bf16 && fits.dtype != Dtype::u8) {
+    detail::require_dtype(kLayer, "cache", cache.keys(layer), dtype());
+  }
+  detail::require_shape(
+      kLayer, "cache",
+      {fits.batch, fits.num_key_value_heads, fits.capacity / 16, fits.head_dim, 16},
+      {-1, config_.num_key_value_heads, -1, config_.head_dim, -1});
   detail::require_shape(kLayer, "query", x, {fits.batch, -1, -1});
   const Index at = cache.length();
   if (at + x.dim(1) > cache.capacity()) {
@@ -159,8 +163,12 @@ Tensor GroupQueryAttention::apply_cached(Context& ctx, const Tensor& x, KvCache&
         "at most " + std::to_string(cache.capacity() - at) + " positions, which the cache has left",
         std::to_string(x.dim(1)));
   }
-  return core_->forward_cached(ctx, x, {cache.keys(layer), cache.values(layer)}, at,
-                               cache.capacity(), config_.sliding_window.value_or(0));
+  return core_->forward_cached(ctx, x,
+                               {.keys = cache.keys(layer),
+                                .values = cache.values(layer),
+                                .exact = cache.exact_keys(layer),
+                                .exact_tile = cache.exact_tile(layer)},
+                               at, cache.capacity(), config_.sliding_window.value_or(0));
 }
 
 const SeedGenerator* GroupQueryAttention::seed_generator() const noexcept {

@@ -72,17 +72,32 @@ void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v, Con
                         const BackwardOperands& operands);
 
 /// Keys and values of one layer in a KvCache's layout: keys [B, Hkv, P/16, D, 16],
-/// values [B, Hkv, P, Dp], Dp = Dv rounded up to 16.
+/// values [B, Hkv, P, Dp], Dp = Dv rounded up to 16. In 16 or 8 bits, tiles of 64 positions:
+/// [B, Hkv, P/64, cache_tile_bytes() / size of a number], bf16 or u8; for q, k, v, out in f32.
 struct CacheSlice {
   View keys;
   View values;
+  /// u8 alone: [B, Hkv, 64, D] f32, the exact keys of the tile stored last, and which one that is,
+  /// [1] i64. A tile's numbers are made anew from these as it grows.
+  View exact{};
+  View exact_tile{};
 };
 
-/// Stores k [B, T, Hkv, D] and v [B, T, Hkv, Dv] at positions `at` .. at + T - 1.
+/// Bytes of one tile of keys and one of values, of a cache in bf16 or u8.
+struct CacheTileBytes {
+  Index keys = 0;
+  Index values = 0;
+};
+CacheTileBytes cache_tile_bytes(Dtype dtype, Index D, Index Dv) noexcept;
+
+/// Stores k [B, T, Hkv, D] and v [B, T, Hkv, Dv] at positions `at` .. at + T - 1. What a cache
+/// holds does not depend on the calls that its tokens came in, but where `at` goes back into a tile
+/// of 8-bit numbers before the last one: its exact keys are gone, and their numbers stand for them.
 void cache_store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, Index at);
 
 /// attention_forward against the first `length` positions of a cache. Few rows take the decode
-/// kernel (keys split in fixed chunks), many the forward kernel. No allocation once warm.
+/// kernel (keys split in fixed chunks), many the forward kernel, for which a cache in 16 or 8 bits
+/// is widened to f32 first: B Hkv P (D + Dp) elements. No allocation once warm.
 /// Errors: ConfigError for options other than scale, causal and causal_offset.
 void attention_cached(Context& ctx, ConstView q, const CacheSlice& cache, Index length,
                       const AttentionOptions& options, View out);

@@ -1,6 +1,7 @@
 #include <string>
 
 #include "core/check.h"
+#include "kernels/cache.h"
 #include "ops/attention.h"
 #include "ops/attention_problem.h"
 
@@ -14,22 +15,14 @@ using kernels::kPanelKeys;
 // Up to here one pass over the keys per row costs less than the forward's packing of rows, and the
 // keys can be split among threads. By shape alone: the choice shows in the last bits.
 constexpr Index kDecodeRows = 16;
+static_assert(kDecodeRows <= kernels::kCacheRows);
 
-void check_cache(std::string_view operation, const CacheSlice& cache, Index batch, Index d,
-                 Dtype dtype) {
-  detail::require_shape(operation, "keys", cache.keys, {batch, -1, -1, d, kPanelKeys});
-  const Index heads = cache.keys.dim(1);
-  const Index capacity = cache.keys.dim(2) * kPanelKeys;
-  detail::require_dense(operation, "keys", cache.keys, {batch, heads, -1, d, kPanelKeys}, dtype);
-  detail::require_dense(operation, "values", cache.values, {batch, heads, capacity, -1}, dtype);
+bool has_tiles(const CacheSlice& cache) {
+  return cache.keys.dtype() == Dtype::bf16 || cache.keys.dtype() == Dtype::u8;
 }
 
-void check_fits(std::string_view operation, const CacheSlice& cache, Index begin, Index end) {
-  const Index capacity = cache.keys.dim(2) * kPanelKeys;
-  if (begin < 0 || end > capacity) {
-    detail::throw_shape_error(operation, "positions", "within 0 .. " + std::to_string(capacity),
-                              std::to_string(begin) + " .. " + std::to_string(end));
-  }
+Index capacity_of(const CacheSlice& cache) {
+  return cache.keys.dim(2) * (has_tiles(cache) ? kernels::kPackKeys : kPanelKeys);
 }
 
 // The cache's values tell Dv only rounded up; the other operand knows it.
@@ -40,6 +33,58 @@ void check_value_width(std::string_view operation, std::string_view operand,
     detail::throw_shape_error(operation, operand,
                               "a head dim that rounds up to " + std::to_string(width),
                               std::to_string(dv));
+  }
+}
+
+// Of a cache in 16 or 8 bits.
+void check_tiles(std::string_view operation, const CacheSlice& cache, Index batch, Index d,
+                 Index dv, Dtype dtype) {
+  if (dtype != Dtype::f32) {
+    detail::throw_shape_error(operation, "keys", name_of(dtype), name_of(cache.keys.dtype()));
+  }
+  const Dtype stored = cache.keys.dtype();
+  const CacheTileBytes bytes = cache_tile_bytes(stored, d, dv);
+  const Index heads = cache.keys.dim(1);
+  const Index tiles = cache.keys.dim(2);
+  detail::require_dense(operation, "keys", cache.keys,
+                        {batch, heads, -1, bytes.keys / size_of(stored)}, stored);
+  detail::require_dense(operation, "values", cache.values,
+                        {batch, heads, tiles, bytes.values / size_of(stored)}, stored);
+  if (stored != Dtype::u8) return;
+  detail::require_dense(operation, "exact keys", cache.exact, {batch, heads, kernels::kPackKeys, d},
+                        Dtype::f32);
+  detail::require_dense(operation, "tile of the exact keys", cache.exact_tile, {1}, Dtype::i64);
+}
+
+void check_rank(std::string_view operation, const CacheSlice& cache) {
+  if (has_tiles(cache)) {
+    detail::require_shape(operation, "keys", cache.keys, {-1, -1, -1, -1});
+  } else {
+    detail::require_shape(operation, "keys", cache.keys, {-1, -1, -1, -1, kPanelKeys});
+  }
+}
+
+void check_cache(std::string_view operation, const CacheSlice& cache, ConstView x,
+                 std::string_view value_operand, ConstView values) {
+  const Index batch = x.dim(0);
+  const Index d = x.dim(3);
+  if (has_tiles(cache)) {
+    return check_tiles(operation, cache, batch, d, values.dim(3), x.dtype());
+  }
+  detail::require_shape(operation, "keys", cache.keys, {batch, -1, -1, d, kPanelKeys});
+  const Index heads = cache.keys.dim(1);
+  const Index capacity = cache.keys.dim(2) * kPanelKeys;
+  detail::require_dense(operation, "keys", cache.keys, {batch, heads, -1, d, kPanelKeys},
+                        x.dtype());
+  detail::require_dense(operation, "values", cache.values, {batch, heads, capacity, -1}, x.dtype());
+  check_value_width(operation, value_operand, cache, values.dim(3));
+}
+
+void check_fits(std::string_view operation, const CacheSlice& cache, Index begin, Index end) {
+  const Index capacity = capacity_of(cache);
+  if (begin < 0 || end > capacity) {
+    detail::throw_shape_error(operation, "positions", "within 0 .. " + std::to_string(capacity),
+                              std::to_string(begin) + " .. " + std::to_string(end));
   }
 }
 
@@ -57,39 +102,76 @@ void check_cached_options(std::string_view operation, const AttentionOptions& op
   refuse(options.dropout_rate != 0, "dropout_rate");
 }
 
+kernels::CacheFormat format_of(Dtype dtype) noexcept {
+  return dtype == Dtype::bf16 ? kernels::CacheFormat::bf16 : kernels::CacheFormat::int8;
+}
+
+kernels::CacheTiles tiles_of(const CacheSlice& cache) {
+  const auto bytes = [](const View& view) { return static_cast<std::uint8_t*>(view.raw()); };
+  kernels::CacheTiles tiles{format_of(cache.keys.dtype()), bytes(cache.keys), bytes(cache.values),
+                            cache.keys.dim(2)};
+  if (cache.exact.has_value()) tiles.exact = cache.exact.data<float>();
+  return tiles;
+}
+
+const kernels::CacheKernels& cache_kernels_of(Context& ctx, const CacheSlice& cache) noexcept {
+  return kernels::cache_kernels(static_cast<kernels::Level>(ctx.isa()),
+                                format_of(cache.keys.dtype()));
+}
+
 template <class F>
 kernels::PackedHeads<F> packed_of(const CacheSlice& cache) {
   return {cache.keys.data<F>(), cache.values.data<F>(), cache.keys.dim(2) * kPanelKeys};
 }
 
 template <class F>
-void store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, Index at) {
+AttentionProblem<F> problem_of_store(ConstView k, ConstView v) {
   AttentionProblem<F> p;
   p.B = k.dim(0), p.S = k.dim(1), p.Hkv = k.dim(2), p.D = k.dim(3), p.Dv = v.dim(3);
   p.k = heads_of<F>(k), p.v = heads_of<F>(v);
-  p.packed = packed_of<F>(cache);
-  const AttentionKernels<F>& table = kernels_of<F>(ctx);
-  constexpr double kCostOfMove = 16;  // moving one element takes as long as so many flops
-  const auto moved = static_cast<double>(k.size() + v.size());
-  for_units(ctx, p.B * kernels::pack_tiles(p, at), kCostOfMove * moved,
-            [&](Index unit, int) { table.pack(p, at, unit); });
+  return p;
 }
 
-template <class F>
-void decode(Context& ctx, const AttentionProblem<F>& p, double flops) {
+// pack(unit) for all tiles.
+template <class F, class Pack>
+void store(Context& ctx, const AttentionProblem<F>& p, Index at, const Pack& pack) {
+  constexpr double kCostOfMove = 16;  // moving one element takes as long as so many flops
+  const auto moved = static_cast<double>(p.B * p.S * p.Hkv * (p.D + p.Dv));
+  for_units(ctx, p.B * kernels::pack_tiles(p, at), kCostOfMove * moved,
+            [&](Index unit, int) { pack(unit); });
+}
+
+void store_tiles(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, Index at) {
+  const auto p = problem_of_store<float>(k, v);
+  if (p.S == 0) return;
+  const kernels::CacheTiles tiles = tiles_of(cache);
+  const bool keeps = tiles.exact != nullptr;
+  if (keeps && at % kernels::kPackKeys != 0 &&
+      *cache.exact_tile.data<Index>() != at / kernels::kPackKeys) {
+    kernels::cache_reopen(p, tiles, at);
+  }
+  store(ctx, p, at, [&](Index unit) { kernels::cache_store(p, tiles, at, unit); });
+  if (!keeps) return;
+  kernels::cache_keep(p, tiles, at);
+  *cache.exact_tile.data<Index>() = (at + p.S - 1) / kernels::kPackKeys;
+}
+
+// kernel(unit, partial, scratch) for all chunks.
+template <class F, class Kernel>
+void decode(Context& ctx, const AttentionProblem<F>& p, Index capacity, Index scratch,
+            const Kernel& kernel) {
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index heads = p.B * p.Hkv;
   const Index chunks = kernels::decode_chunks(p);
   const Index size = kernels::decode_partial_size(p);
-  const Index scratch = table.decode_scratch(p);
   // For the capacity: while the cache fills, the same memory serves every step.
-  const Index most_chunks = kernels::ceil_div(p.packed.capacity, kernels::kDecodeKeys);
+  const Index most_chunks = kernels::ceil_div(capacity, kernels::kDecodeKeys);
   Tensor partials = ctx.tensor({heads, most_chunks, size}, kDtypeOf<F>);
   Progress done(ctx, heads);
   reserve_scratch<F>(ctx, scratch);
   // The last unit of a head merges its partial results, whose order is fixed.
-  for_units(ctx, heads * chunks, flops, [&](Index unit, int slot) {
-    table.decode(p, unit, partials.data<F>() + unit * size, ctx.impl().scratch<F>(slot, scratch));
+  for_units(ctx, heads * chunks, forward_flops(p), [&](Index unit, int slot) {
+    kernel(unit, partials.data<F>() + unit * size, ctx.impl().scratch<F>(slot, scratch));
     const Index bn = unit / chunks;
     if (done.add(bn) == chunks) table.decode_merge(p, bn, partials.data<F>());
   });
@@ -98,59 +180,99 @@ void decode(Context& ctx, const AttentionProblem<F>& p, double flops) {
 }
 
 template <class F>
-void cached(Context& ctx, ConstView q, const CacheSlice& cache, Index length,
-            const AttentionOptions& options, View out) {
+AttentionProblem<F> problem_of_cached(ConstView q, const CacheSlice& cache, Index length,
+                                      const AttentionOptions& options, View out) {
   AttentionProblem<F> p;
   p.B = q.dim(0), p.T = q.dim(1), p.Hq = q.dim(2), p.D = q.dim(3);
   p.S = length, p.Hkv = cache.keys.dim(1), p.Dv = out.dim(3);
   p.q = heads_of<F>(q), p.out = mutable_heads_of<F>(out);
-  p.packed = packed_of<F>(cache);
   set_options(options, p);
-  const double flops = forward_flops(p);
-  if (p.rows() <= kDecodeRows) {
-    if (p.rows() > 0) decode(ctx, p, flops);
-    return;
-  }
+  return p;
+}
+
+template <class F>
+void prefill(Context& ctx, const AttentionProblem<F>& p) {
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index scratch = table.forward_scratch(p);
   reserve_scratch<F>(ctx, scratch);
-  for_units(ctx, kernels::forward_units(p), flops, [&](Index unit, int slot) {
+  for_units(ctx, kernels::forward_units(p), forward_flops(p), [&](Index unit, int slot) {
     table.forward(p, unit, ctx.impl().scratch<F>(slot, scratch));
   });
 }
 
+template <class F>
+void cached(Context& ctx, AttentionProblem<F> p, const CacheSlice& cache) {
+  p.packed = packed_of<F>(cache);
+  if (p.rows() > kDecodeRows) return prefill(ctx, p);
+  const AttentionKernels<F>& table = kernels_of<F>(ctx);
+  decode(ctx, p, p.packed.capacity, table.decode_scratch(p),
+         [&](Index unit, F* partial, F* scratch) { table.decode(p, unit, partial, scratch); });
+}
+
+void cached_tiles(Context& ctx, AttentionProblem<float> p, const CacheSlice& cache) {
+  const kernels::CacheKernels& table = cache_kernels_of(ctx, cache);
+  const kernels::CacheTiles tiles = tiles_of(cache);
+  const Index capacity = capacity_of(cache);
+  if (p.rows() <= kDecodeRows) {
+    return decode(ctx, p, capacity, table.decode_scratch(p),
+                  [&](Index unit, float* partial, float* scratch) {
+                    table.decode(p, tiles, unit, partial, scratch);
+                  });
+  }
+  // For the capacity, as the memory of partial results.
+  Tensor keys = ctx.tensor({p.B * p.Hkv, capacity, p.D});
+  Tensor values = ctx.tensor({p.B * p.Hkv, capacity, kernels::round_up(p.Dv, kernels::kPanelKeys)});
+  p.packed = {keys.data<float>(), values.data<float>(), capacity};
+  for_units(ctx, p.B * p.Hkv * kernels::pack_tiles(p, Index{0}), forward_flops(p),
+            [&](Index unit, int) { table.widen(p, tiles, unit); });
+  prefill(ctx, p);
+}
+
 }  // namespace
+
+CacheTileBytes cache_tile_bytes(Dtype dtype, Index D, Index Dv) noexcept {
+  return {kernels::cache_key_bytes(format_of(dtype), D),
+          kernels::cache_value_bytes(format_of(dtype), Dv)};
+}
 
 void cache_store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, Index at) {
   constexpr std::string_view kName = "cache_store";
   check_queries(kName, "k", k, 1);
-  check_cache(kName, cache, k.dim(0), k.dim(3), k.dtype());
+  check_rank(kName, cache);
+  check_heads(kName, "v", v, -1, -1, -1, -1, k.dtype());
   check_heads(kName, "k", k, -1, -1, cache.keys.dim(1), -1, k.dtype());
+  check_cache(kName, cache, k, "v", v);
   check_heads(kName, "v", v, k.dim(0), k.dim(1), k.dim(2), -1, k.dtype());
-  check_value_width(kName, "v", cache, v.dim(3));
   check_fits(kName, cache, at, at + k.dim(1));
-  if (k.dtype() == Dtype::f32) {
-    store<float>(ctx, k, v, cache, at);
-  } else {
-    store<double>(ctx, k, v, cache, at);
-  }
+  if (has_tiles(cache)) return store_tiles(ctx, k, v, cache, at);
+  const auto run = [&](auto zero) {
+    using F = decltype(zero);
+    auto p = problem_of_store<F>(k, v);
+    p.packed = packed_of<F>(cache);
+    store(ctx, p, at, [&](Index unit) { kernels_of<F>(ctx).pack(p, at, unit); });
+  };
+  k.dtype() == Dtype::f32 ? run(0.0F) : run(0.0);
 }
 
 void attention_cached(Context& ctx, ConstView q, const CacheSlice& cache, Index length,
                       const AttentionOptions& options, View out) {
   constexpr std::string_view kName = "attention_cached";
-  detail::require_shape(kName, "keys", cache.keys, {-1, -1, -1, -1, kPanelKeys});
+  check_rank(kName, cache);
   check_cached_options(kName, options);
   check_queries(kName, "q", q, cache.keys.dim(1));
-  check_cache(kName, cache, q.dim(0), q.dim(3), q.dtype());
   check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), -1, q.dtype());
-  check_value_width(kName, "out", cache, out.dim(3));
+  check_cache(kName, cache, q, "out", out);
   check_fits(kName, cache, 0, length);
-  if (q.dtype() == Dtype::f32) {
-    cached<float>(ctx, q, cache, length, options, out);
-  } else {
-    cached<double>(ctx, q, cache, length, options, out);
-  }
+  const auto run = [&](auto zero) {
+    using F = decltype(zero);
+    const auto p = problem_of_cached<F>(q, cache, length, options, out);
+    if (p.rows() == 0) return;
+    if constexpr (std::is_same_v<F, float>) {
+      if (has_tiles(cache)) return cached_tiles(ctx, p, cache);
+    }
+    cached(ctx, p, cache);
+  };
+  q.dtype() == Dtype::f32 ? run(0.0F) : run(0.0);
 }
 
 }  // namespace grouphead::ops

@@ -426,7 +426,7 @@ bool usable(const Context& ctx) noexcept {
     const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
     return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & wanted) == wanted;
   }();
-  return kCpuHasForm && ctx.isa() == Isa::avx3;
+  return kCpuHasForm && ctx.isa() >= Isa::avx3;
 }
 
 void multiply(Context& ctx, Index rows, const float* x, const Weights& w, const Finish& finish,

@@ -13,7 +13,8 @@
 
 namespace grouphead::ops::onednn {
 
-/// Whether this Context's products go through oneDNN: level avx3, and oneDNN not capped below it.
+/// Whether this Context's products go through oneDNN: level avx3 or above, and oneDNN not capped
+/// below it.
 bool usable(const Context& ctx) noexcept;
 
 /// y = finish(x w) or y += x w, with x [rows, depth] and y [rows, columns]; nothing empty.
