@@ -6,8 +6,15 @@
 
 namespace grouphead::io {
 
-/// What can be seen of a file's head before the HDF5 library is given it. Errors: IoError that
-/// starts with `where` for what is not HDF5, ends too early or has what no model file has.
-void require_hdf5_head(std::span<const std::byte> image, const std::string& where);
+/// Looks at every structure of a file before the HDF5 library is given it, which crashes on some
+/// that are damaged, and runs in circles on others: superblock, groups and their names, headers of
+/// objects, types, attributes and their texts, places of numbers and of compressed pieces.
+///
+/// What can be checked is the form that Keras's files have, the oldest one: superblock version 0 or
+/// 1, groups as trees of symbols. Newer forms are refused.
+///
+/// Errors: IoError that starts with `where` for what is not HDF5, ends too early, is damaged, or
+/// has what no model file has.
+void require_sound_hdf5(std::span<const std::byte> image, const std::string& where);
 
 }  // namespace grouphead::io

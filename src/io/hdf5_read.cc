@@ -315,7 +315,7 @@ Hdf5File::Hdf5File(std::span<const std::byte> image, std::shared_ptr<const void>
       owner_(std::move(owner)),
       name_(std::move(name)),
       file_(std::make_unique<Handle>()) {
-  require_hdf5_head(image_, "[hdf5] " + name_);
+  require_sound_hdf5(image_, "[hdf5] " + name_);
   const Hdf5Lock lock;
   Hdf5Walk walk(*this);
   try {

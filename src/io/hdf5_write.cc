@@ -72,7 +72,6 @@ Hdf5Writer::Hdf5Writer(Index expected_bytes) : file_(std::make_unique<File>()) {
              H5Fclose, kFailed);
   file_->with_parents = Hdf5Id(H5Pcreate(H5P_LINK_CREATE), H5Pclose, kFailed);
   require(H5Pset_create_intermediate_group(file_->with_parents.get(), 1));
-  require(H5Pset_char_encoding(file_->with_parents.get(), H5T_CSET_UTF8));
 }
 
 Hdf5Writer::~Hdf5Writer() {
