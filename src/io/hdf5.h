@@ -20,6 +20,7 @@ struct Hdf5Dataset {
   Shape shape{};
   Dtype dtype = Dtype::f32;  ///< of what read() gives
   bool is_int8 = false;      ///< stored in 8 bits with a sign, read as i32
+  bool is_chunked = false;   ///< stored in pieces, which may be compressed
   /// The elements, where the file has them in one piece and in `dtype`.
   std::span<const std::byte> elements{};
   std::string problem{};  ///< why it cannot be read; none: empty

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "grouphead/error.h"
 
@@ -23,7 +24,9 @@ class Hdf5Bytes {
       : bytes_(bytes), where_(&where) {}
 
   [[noreturn]] void fail(std::string_view problem) const {
-    throw IoError(std::string(*where_).append(": damaged: ").append(problem));
+    throw IoError(std::string(*where_)
+                      .append(": expected a sound HDF5 file of Keras's form, got a fault: ")
+                      .append(problem));
   }
   void require(bool holds, std::string_view problem) const {
     if (!holds) fail(problem);
@@ -90,11 +93,18 @@ struct Hdf5Extent {
 Hdf5Extent check_dataspace(Hdf5Bytes bytes);
 struct Hdf5Element {
   std::uint64_t bytes = 0;
+  bool is_text = false;
   bool is_variable_text = false;
 };
 /// Reads one type from the beginning; `depth` types are around it.
 Hdf5Element check_datatype(Hdf5Bytes& bytes, int depth = 0);
-void check_attribute(Hdf5Image& image, std::set<std::uint64_t>& heaps, Hdf5Bytes bytes);
+/// A checked attribute.
+struct Hdf5Attribute {
+  std::string name{};
+  bool is_text = false;  ///< texts, or none at all of any type
+  std::vector<std::string> texts{};
+};
+Hdf5Attribute check_attribute(Hdf5Image& image, std::set<std::uint64_t>& heaps, Hdf5Bytes bytes);
 void check_fill_value(Hdf5Bytes bytes, bool is_old);
 void check_filters(Hdf5Bytes bytes);
 

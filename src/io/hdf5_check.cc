@@ -12,6 +12,8 @@ namespace {
 constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
 constexpr int kDeepest = 64;  // groups inside each other, and nodes of one tree
 
+using Texts = std::map<std::string, std::vector<std::string>>;
+
 /// Where a group's members are.
 struct Members {
   std::uint64_t tree = kUndefinedAddress;
@@ -42,6 +44,8 @@ enum Kind : std::uint64_t {
 class Check {
  public:
   Check(std::span<const std::byte> image, const std::string& where) : image_(image, where) {}
+
+  std::map<std::uint64_t, Texts> texts;  // of each object
 
   void run() {
     Hdf5Bytes bytes = image_.from(0, "superblock");
@@ -104,7 +108,7 @@ class Check {
     std::vector<Message> messages;
     read_messages(head.part(size, "object"), count, messages);
     head.require(messages.size() == count, "number of messages");
-    check_messages(messages, cached, depth, is_root);
+    check_messages(address, messages, cached, depth, is_root);
   }
 
   void read_messages(Hdf5Bytes bytes, std::uint64_t count, std::vector<Message>& messages) {
@@ -129,13 +133,14 @@ class Check {
     }
   }
 
-  void check_messages(const std::vector<Message>& messages, const Members* cached, int depth,
-                      bool is_root) {
+  void check_messages(std::uint64_t address, const std::vector<Message>& messages,
+                      const Members* cached, int depth, bool is_root) {
     const Message* single[kTime + 1] = {};
     for (const Message& message : messages) {
       if (message.kind == kNil || message.kind == kContinuation) continue;
       if (message.kind == kAttribute) {
-        check_attribute(image_, text_heaps_, message.bytes);
+        Hdf5Attribute attribute = check_attribute(image_, text_heaps_, message.bytes);
+        if (attribute.is_text) texts[address][attribute.name] = std::move(attribute.texts);
         continue;
       }
       const bool is_known = message.kind == kDataspace || message.kind == kDatatype ||
@@ -333,12 +338,15 @@ class Check {
 
 }  // namespace
 
-void require_sound_hdf5(std::span<const std::byte> image, const std::string& where) {
+std::map<std::uint64_t, Texts> require_sound_hdf5(std::span<const std::byte> image,
+                                                  const std::string& where) {
   if (image.size() < kSignature.size() ||
       std::memcmp(image.data(), kSignature.data(), kSignature.size()) != 0) {
     throw IoError(where + ": expected an HDF5 file, got something else");
   }
-  Check(image, where).run();
+  Check check(image, where);
+  check.run();
+  return std::move(check.texts);
 }
 
 }  // namespace grouphead::io

@@ -1,8 +1,11 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <map>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace grouphead::io {
 
@@ -15,6 +18,10 @@ namespace grouphead::io {
 ///
 /// Errors: IoError that starts with `where` for what is not HDF5, ends too early, is damaged, or
 /// has what no model file has.
-void require_sound_hdf5(std::span<const std::byte> image, const std::string& where);
+///
+/// Attributes are not left to the library at all: what is returned are those that are texts, by the
+/// address of their object and their name.
+std::map<std::uint64_t, std::map<std::string, std::vector<std::string>>> require_sound_hdf5(
+    std::span<const std::byte> image, const std::string& where);
 
 }  // namespace grouphead::io

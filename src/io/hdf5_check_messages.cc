@@ -57,16 +57,22 @@ void check_enumeration(Hdf5Bytes& bytes, std::uint64_t size, std::uint64_t versi
 }
 
 /// What lies in a collection of texts, by number.
-std::uint64_t text_size(Hdf5Bytes heap, std::uint64_t index) {
+std::span<const std::byte> text_in(Hdf5Bytes heap, std::uint64_t index) {
   while (heap.left() >= 16) {
     const std::uint64_t number = heap.number(2, "texts");
     heap.number(6, "texts");
     const std::uint64_t size = heap.number(8, "texts");
-    if (number == index) return size;
+    if (number == index && index > 0) return heap.take(size, "texts");
     if (number == 0) break;
     heap.take(padded(size), "texts");
   }
-  return 0;
+  heap.fail("a text that is nowhere");
+}
+
+/// Up to its end, or to a byte 0.
+std::string text_of(std::span<const std::byte> bytes) {
+  const auto* begin = reinterpret_cast<const char*>(bytes.data());
+  return {begin, ::strnlen(begin, bytes.size())};
 }
 
 /// Every object of a collection, so that whoever walks it comes to its end.
@@ -128,32 +134,32 @@ Hdf5Element check_datatype(Hdf5Bytes& bytes, int depth) {
   switch (head & 15) {
     case 0:
       check_fixed_point(bytes, size);
-      return {size, false};
+      return {.bytes = size};
     case 1:
       check_floating(bytes, size, flags);
-      return {size, false};
+      return {.bytes = size};
     case 3:
-      return {size, false};
+      return {.bytes = size, .is_text = true};
     case 5: {
       const std::uint64_t tag = flags & 0xff;
       bytes.take(padded(tag), "tag of a type");
-      return {size, false};
+      return {.bytes = size};
     }
     case 8:
       check_enumeration(bytes, size, version, flags & 0xffff, depth);
-      return {size, false};
+      return {.bytes = size};
     case 9: {
       bytes.require((flags & 15) == 1 && size == 16 && depth == 0, "lists of different lengths");
       const Hdf5Element base = check_datatype(bytes, depth + 1);
       bytes.require(base.bytes == 1, "texts");
-      return {size, true};
+      return {.bytes = size, .is_text = true, .is_variable_text = true};
     }
     default:
       bytes.fail("a type that model files do not have");
   }
 }
 
-void check_attribute(Hdf5Image& image, std::set<std::uint64_t>& heaps, Hdf5Bytes bytes) {
+Hdf5Attribute check_attribute(Hdf5Image& image, std::set<std::uint64_t>& heaps, Hdf5Bytes bytes) {
   const std::uint64_t version = bytes.number(1, "attribute");
   const std::uint64_t flags = bytes.number(1, "attribute");
   const std::uint64_t name_bytes = bytes.number(2, "attribute");
@@ -161,23 +167,34 @@ void check_attribute(Hdf5Image& image, std::set<std::uint64_t>& heaps, Hdf5Bytes
   const std::uint64_t space_bytes = bytes.number(2, "attribute");
   bytes.require(version >= 1 && version <= 3 && (version == 1 || flags == 0), "attribute");
   if (version == 3) bytes.number(1, "attribute");
-  const auto span_of = [&](std::uint64_t count) { return version == 1 ? padded(count) : count; };
-  const auto name = bytes.part(span_of(name_bytes), "attribute").take(name_bytes, "attribute");
-  require_text(name, bytes);
-  Hdf5Bytes type = bytes.part(span_of(type_bytes), "attribute").part(type_bytes, "attribute");
+  const auto part = [&](std::uint64_t count) {
+    return bytes.part(version == 1 ? padded(count) : count, "attribute").part(count, "attribute");
+  };
+  Hdf5Bytes name = part(name_bytes);
+  require_text(name.rest(), bytes);
+  Hdf5Attribute made{.name = text_of(name.rest())};
+  Hdf5Bytes type = part(type_bytes);
   const Hdf5Element element = check_datatype(type);
-  const Hdf5Extent extent =
-      check_dataspace(bytes.part(span_of(space_bytes), "attribute").part(space_bytes, "attribute"));
+  const Hdf5Extent extent = check_dataspace(part(space_bytes));
   bytes.require(extent.elements <= bytes.left() / element.bytes, "numbers of an attribute");
-  if (!element.is_variable_text) return;
-  for (std::uint64_t i = 0; i < extent.elements; ++i) {
+  made.is_text = element.is_text || extent.elements == 0;
+  for (std::uint64_t i = 0; i < extent.elements && element.is_text; ++i) {
+    if (!element.is_variable_text) {
+      made.texts.push_back(text_of(bytes.take(element.bytes, "texts")));
+      continue;
+    }
     const std::uint64_t length = bytes.number(4, "texts");
     const std::uint64_t address = bytes.number(8, "texts");
     const std::uint64_t index = bytes.number(4, "texts");
-    if (length == 0 && (address == 0 || address == kUndefinedAddress)) continue;
-    const Hdf5Bytes heap = checked_heap(image, heaps, address);
-    bytes.require(index > 0 && text_size(heap, index) >= length, "texts");
+    if (length == 0) {
+      made.texts.emplace_back();
+      continue;
+    }
+    const auto text = text_in(checked_heap(image, heaps, address), index);
+    bytes.require(length <= text.size(), "texts");
+    made.texts.push_back(text_of(text.first(length)));
   }
+  return made;
 }
 
 void check_fill_value(Hdf5Bytes bytes, bool is_old) {

@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <optional>
 #include <set>
 
 #include "io/hdf5.h"
 #include "io/hdf5_check.h"
+#include "io/hdf5_chunks.h"
 #include "io/hdf5_types.h"
 
 namespace grouphead::io {
@@ -69,7 +69,8 @@ struct Hdf5File::Handle {
 /// Reads the structure of a file.
 class Hdf5Walk {
  public:
-  explicit Hdf5Walk(Hdf5File& file) : file_(file) {}
+  Hdf5Walk(Hdf5File& file, std::map<std::uint64_t, Hdf5Texts> texts)
+      : file_(file), texts_(std::move(texts)) {}
 
   void open() {
     const auto bytes = file_.image_.size();
@@ -108,21 +109,18 @@ class Hdf5Walk {
   }
 
   /// Each object stands at one place: no circles, and no small file of endless paths.
-  void visit(hid_t object, const std::string& path) {
+  /// Its texts.
+  Hdf5Texts visit(hid_t object, const std::string& path) {
     H5O_info_t info{};
     if (H5Oget_info2(object, &info, H5O_INFO_BASIC) < 0) fail(path, "damaged");
     if (!visited_.insert(info.addr).second) fail(path, "an object that has another place too");
+    const auto found = texts_.find(info.addr);
+    return found == texts_.end() ? Hdf5Texts() : std::move(found->second);
   }
 
   void add_group(hid_t group, const std::string& path, int depth) {
     if (depth > kDeepest) fail(path, "more than 64 groups inside each other");
-    visit(group, path);
-    Hdf5Texts& texts = file_.groups_[path];
-    for_each_attribute(group, path, [&](hid_t attribute, const std::string& name) {
-      if (std::optional<std::vector<std::string>> text = texts_of(attribute, path)) {
-        texts[name] = std::move(*text);
-      }
-    });
+    file_.groups_[path] = visit(group, path);
     Links links;
     hsize_t start = 0;
     const herr_t done =
@@ -144,77 +142,23 @@ class Hdf5Walk {
     const H5I_type_t kind = H5Iget_type(object.get());
     if (kind == H5I_GROUP) return add_group(object.get(), path, depth);
     if (kind != H5I_DATASET) return;  // a named type holds no numbers
-    visit(object.get(), path);
-    add_dataset(object.get(), path);
+    add_dataset(object.get(), path, visit(object.get(), path));
   }
 
-  template <class Take>
-  void for_each_attribute(hid_t object, const std::string& path, const Take& take) const {
-    const int count = H5Aget_num_attrs(object);
-    if (count < 0) fail(path, "damaged");
-    for (int i = 0; i < count; ++i) {
-      const Hdf5Id attribute =
-          checked(H5Aopen_by_idx(object, ".", H5_INDEX_NAME, H5_ITER_NATIVE,
-                                 static_cast<hsize_t>(i), H5P_DEFAULT, H5P_DEFAULT),
-                  H5Aclose, path);
-      std::string name(kLongestName + 1, '\0');
-      const ssize_t length = H5Aget_name(attribute.get(), name.size(), name.data());
-      if (length < 0 || static_cast<std::size_t>(length) > kLongestName) fail(path, "damaged");
-      name.resize(static_cast<std::size_t>(length));
-      take(attribute.get(), name);
-    }
-  }
-
-  /// Nothing for attributes that are no texts.
-  std::optional<std::vector<std::string>> texts_of(hid_t attribute, const std::string& path) const {
-    const Hdf5Id type = checked(H5Aget_type(attribute), H5Tclose, path);
-    const Hdf5Id space = checked(H5Aget_space(attribute), H5Sclose, path);
-    const hssize_t count = H5Sget_simple_extent_npoints(space.get());
-    if (count < 0) fail(path, "damaged");
-    if (count == 0) return std::vector<std::string>{};
-    if (H5Tget_class(type.get()) != H5T_STRING) return {};
-    const std::size_t width = H5Tget_size(type.get());
-    const auto size = static_cast<std::size_t>(count);
-    if (width == 0 || size > file_.image_.size() / width) fail(path, "damaged: attribute");
-    std::vector<std::string> texts;
-    if (H5Tis_variable_str(type.get()) > 0) {
-      std::vector<char*> pointers(size, nullptr);
-      if (H5Aread(attribute, type.get(), pointers.data()) < 0) fail(path, "damaged: attribute");
-      for (const char* text : pointers) texts.emplace_back(text == nullptr ? "" : text);
-      H5Dvlen_reclaim(type.get(), space.get(), H5P_DEFAULT, pointers.data());
-      return texts;
-    }
-    std::string bytes(size * width, '\0');
-    if (H5Aread(attribute, type.get(), bytes.data()) < 0) fail(path, "damaged: attribute");
-    for (std::size_t i = 0; i < size; ++i) {
-      const char* text = bytes.data() + i * width;
-      texts.emplace_back(text, ::strnlen(text, width));
-    }
-    return texts;
-  }
-
-  void add_dataset(hid_t dataset, const std::string& path) {
+  void add_dataset(hid_t dataset, const std::string& path, const Hdf5Texts& texts) {
     Hdf5Dataset& made = file_.datasets_[path];
     const Hdf5Id type = checked(H5Dget_type(dataset), H5Tclose, path);
     const Hdf5Type known = type_from_hdf5(type.get());
     made.dtype = known.dtype;
     made.is_int8 = known.is_int8;
-    const bool is_bf16 = known.is_opaque && is_marked_bf16(dataset, path);
+    const auto mark = texts.find("dtype");
+    const bool is_bf16 = known.is_opaque && mark != texts.end() &&
+                         mark->second == std::vector<std::string>{"bfloat16"};
     if (!known.is_known || (known.is_opaque && !is_bf16)) {
       made.problem = "a type of elements that models do not have";
     }
     set_shape(dataset, path, made);
     if (made.problem.empty()) set_place(dataset, path, made);
-  }
-
-  bool is_marked_bf16(hid_t dataset, const std::string& path) const {
-    bool found = false;
-    for_each_attribute(dataset, path, [&](hid_t attribute, const std::string& name) {
-      if (name != "dtype") return;
-      const std::optional<std::vector<std::string>> texts = texts_of(attribute, path);
-      found = texts && *texts == std::vector<std::string>{"bfloat16"};
-    });
-    return found;
   }
 
   void set_shape(hid_t dataset, const std::string& path, Hdf5Dataset& made) const {
@@ -264,7 +208,7 @@ class Hdf5Walk {
         if (stored != bytes) fail(path, sizes_differ(bytes, stored));
         return;
       case H5D_CHUNKED:
-        require_known_filters(creation.get(), made);
+        made.is_chunked = true;
         if (bytes > kSmallArray && bytes / kLargestExpansion > stored) {
           fail(path, "expected at most 100 bytes for each that is stored, got " +
                          std::to_string(bytes) + " from " + std::to_string(stored));
@@ -290,22 +234,8 @@ class Hdf5Walk {
     made.elements = file_.image_.subspan(offset, static_cast<std::size_t>(bytes));
   }
 
-  static void require_known_filters(hid_t creation, Hdf5Dataset& made) {
-    const int count = H5Pget_nfilters(creation);
-    for (int i = 0; i < count; ++i) {
-      unsigned flags = 0;
-      unsigned config = 0;
-      std::size_t num_values = 0;
-      const H5Z_filter_t filter = H5Pget_filter2(creation, static_cast<unsigned>(i), &flags,
-                                                 &num_values, nullptr, 0, nullptr, &config);
-      if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE &&
-          filter != H5Z_FILTER_FLETCHER32) {
-        made.problem = "a filter other than deflate, shuffle and fletcher32";
-      }
-    }
-  }
-
   Hdf5File& file_;
+  std::map<std::uint64_t, Hdf5Texts> texts_;  // of each object
   std::set<haddr_t> visited_;
 };
 
@@ -315,9 +245,9 @@ Hdf5File::Hdf5File(std::span<const std::byte> image, std::shared_ptr<const void>
       owner_(std::move(owner)),
       name_(std::move(name)),
       file_(std::make_unique<Handle>()) {
-  require_sound_hdf5(image_, "[hdf5] " + name_);
+  auto texts = require_sound_hdf5(image_, "[hdf5] " + name_);
   const Hdf5Lock lock;
-  Hdf5Walk walk(*this);
+  Hdf5Walk walk(*this, std::move(texts));
   try {
     walk.open();
     walk.read_structure();
@@ -352,7 +282,10 @@ Tensor Hdf5File::read(const std::string& path) const {
     const Hdf5Lock lock;
     const Hdf5Id dataset(H5Dopen2(file_->file.get(), path.c_str(), H5P_DEFAULT), H5Dclose, damaged);
     const Hdf5Id type(H5Dget_type(dataset.get()), H5Tclose, damaged);
-    if (H5Dread(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, target) < 0) {
+    if (found.is_chunked) {
+      read_chunks(dataset.get(), found.shape, found.is_int8 ? 1 : size_of(found.dtype),
+                  image_.size(), damaged, static_cast<std::byte*>(target));
+    } else if (H5Dread(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, target) < 0) {
       throw IoError(damaged);
     }
   }

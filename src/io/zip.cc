@@ -79,6 +79,8 @@ struct ZipFile::Member {
 
 ZipFile::ZipFile(OwnedBytes archive, std::string name)
     : bytes_(std::move(archive)), name_(std::move(name)), archive_(std::make_unique<Archive>()) {
+  constexpr std::size_t kEnd = 22;  // bytes of the record that ends an archive
+  if (bytes_.bytes.size() < kEnd) fail(name_, "expected an archive, got something else");
   zip_source_t* source =
       zip_source_buffer_create(bytes_.bytes.data(), bytes_.bytes.size(), 0, nullptr);
   archive_->pointer = open_archive(source, ZIP_RDONLY | ZIP_CHECKCONS, name_);

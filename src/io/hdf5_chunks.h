@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+
+#include "grouphead/tensor.h"
+#include "io/hdf5_library.h"
+
+namespace grouphead::io {
+
+/// Reads an array that is stored in pieces, compressed by deflate or not: each piece must have its
+/// size, which the library's own filters do not look at. `image_bytes` of the whole file bound the
+/// number of pieces. Errors: IoError, the text `damaged`.
+void read_chunks(hid_t dataset, const Shape& shape, Index element_bytes, std::size_t image_bytes,
+                 const std::string& damaged, std::byte* to);
+
+}  // namespace grouphead::io
