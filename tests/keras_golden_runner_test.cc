@@ -53,6 +53,10 @@ fs::path changed(std::string_view name, const ChangeCase& change_case = {},
   ConfigValue fields = entry_named("cases", name);
   io::Safetensors file = io::read_safetensors(kKeras / fields["file"].as_string("file"));
   fields.set("file", "x.safetensors");
+  for (const char* model : {"keras_file", "weights_file"}) {
+    const ConfigValue& stored = fields[model];
+    if (stored.is_string()) fields.set(model, (kKeras / stored.as_string(model)).string());
+  }
   if (change_case) change_case(fields);
   if (change_file) change_file(file);
   write_list(folder, "cases", {fields});
