@@ -206,6 +206,29 @@ TEST(KerasFiles, HeadsOfAnotherClassDoNotFit) {
   EXPECT_THROW(load_weights(*model, temporary("mha.weights.h5")), IoError);
 }
 
+// Keras's class had no public names for its projections at first.
+TEST(KerasFiles, ProjectionsOfOlderFilesHavePrivateNames) {
+  const Symbol x = input({.shape = {3, 4}, .name = "x"});
+  const Model model(
+      {.inputs = {x},
+       .outputs = {layer<MultiHeadAttention>({.num_heads = 2, .key_dim = 2})({x, x})}});
+  save_weights(model, temporary("new.weights.h5"));
+  const auto mapped = io::MappedFile::open(temporary("new.weights.h5"));
+  const io::Hdf5File file(mapped->bytes(), mapped, "new");
+  io::Hdf5Writer older(0);
+  for (const auto& [path, dataset] : file.datasets()) {
+    std::string renamed = path;
+    renamed.insert(std::string_view("layers/multi_head_attention/").size(), 1, '_');
+    older.dataset(renamed, file.read(path));
+  }
+  io::write_file(temporary("old.weights.h5"), older.finish());
+  const std::vector<Tensor> before = get_weights(model);
+  clear(model);
+  load_weights(model, temporary("old.weights.h5"));
+  const std::vector<Tensor> after = get_weights(model);
+  for (std::size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(same_bits(before[i], after[i]));
+}
+
 TEST(KerasFiles, NumbersAreCastToTheVariables) {
   const auto dense_of = [](const char* dtype) {
     const Symbol x = input({.shape = {3}, .name = "x"});
@@ -300,6 +323,7 @@ TEST(KerasFiles, AFailedSaveLeavesTheOldFile) {
   save_model(*model, file);
   const std::string before = io::read_file(file);
   EXPECT_THROW(save_weights(*model, temporary("none") / "x.weights.h5"), IoError);
+  EXPECT_THROW(save_model(Sequential(), file), ConfigError);
   EXPECT_EQ(io::read_file(file), before);
   EXPECT_EQ(std::distance(fs::directory_iterator(file.parent_path()), {}), 1);
 }

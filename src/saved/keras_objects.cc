@@ -87,7 +87,12 @@ class Walk {
       }
       const std::string sub_layer = name.substr(0, slash);
       KerasObject& object = inner[sub_layer];
-      object.path = path + "/" + attribute_of(layer, sub_layer);
+      const std::string attribute = attribute_of(layer, sub_layer);
+      object.path = std::string(path).append("/").append(attribute);
+      // Before Keras had public names for these, the private ones came first.
+      if (attribute != sub_layer && attribute[0] != '_') {
+        object.other_path = std::string(path).append("/_").append(attribute);
+      }
       object.name = sub_layer;
       object.layer = &layer;
       object.variables.push_back(parameter);

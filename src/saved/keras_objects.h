@@ -11,8 +11,9 @@ namespace grouphead::saved {
 
 /// One that may have variables. Its arrays are `<path>/vars/0`, `<path>/vars/1`, ...
 struct KerasObject {
-  std::string path{};  ///< `layers/dense_1`; the model's own is empty
-  std::string name{};  ///< the layer's, which says nothing of the place
+  std::string path{};        ///< `layers/dense_1`; the model's own is empty
+  std::string other_path{};  ///< where older files have it; empty: there too
+  std::string name{};        ///< the layer's, which says nothing of the place
   std::vector<Parameter*> variables{};
   const Layer* layer = nullptr;  ///< that the variables belong to
 };

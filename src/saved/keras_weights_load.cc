@@ -108,7 +108,13 @@ Tensor unscaled(const Tensor& quantized, const Tensor& scale, bool scales_rows) 
 }  // namespace
 
 void WeightsToLoad::add(const KerasStore& store, const std::vector<KerasObject>& objects) {
-  for (const KerasObject& object : objects) add_object(object, store.arrays_of(object.path));
+  for (const KerasObject& object : objects) {
+    const auto* arrays = store.arrays_of(object.path);
+    if (arrays == nullptr && !object.other_path.empty()) {
+      arrays = store.arrays_of(object.other_path);
+    }
+    add_object(object, arrays);
+  }
 }
 
 void WeightsToLoad::add_object(const KerasObject& object,

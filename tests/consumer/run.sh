@@ -7,7 +7,7 @@ work=$build/consumer/$how
 rm -rf "$work"
 mkdir -p "$work"
 cp "$source/tests/consumer/CMakeLists.txt" "$work"
-sed -n '/^```cpp$/,/^```$/p' "$source/README.md" | sed '/^```/d' >"$work/example.cc"
+sed -n '/^```cpp$/,/^```$/p; /^```cmake$/q' "$source/README.md" | sed '/^```/d' >"$work/example.cc"
 
 case "$how" in
   find_package)
