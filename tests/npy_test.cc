@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "io/file.h"
-#include "io/npz.h"
+#include "npy_support.h"
 #include "support.h"
 #include "training_support.h"
 
@@ -14,28 +14,11 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 using testing_support::error_of;
+using testing_support::kNpyTypes;
+using testing_support::npy_golden;
 using testing_support::same_bits;
 
 const fs::path kGolden = GROUPHEAD_SOURCE_DIR "/tests/golden/npy";
-
-// What generate_npy.py writes under this name.
-Tensor expected(const std::string& name) {
-  const auto filled = [](Dtype dtype, auto value) {
-    Tensor tensor({2, 3, 4}, dtype);
-    using T = decltype(value(0));
-    for (int i = 0; i < 24; ++i) tensor.data<T>()[i] = value(i);
-    return tensor;
-  };
-  if (name == "f2") return filled(Dtype::f16, [](int i) { return to_f16(0.5F * float(i) - 3); });
-  if (name == "f4") return filled(Dtype::f32, [](int i) { return 0.5F * float(i) - 3; });
-  if (name == "f8") return filled(Dtype::f64, [](int i) { return 0.5 * i - 3; });
-  if (name == "i4") return filled(Dtype::i32, [](int i) { return i - 5; });
-  if (name == "i8") return filled(Dtype::i64, [](int i) { return Index{i} - 5; });
-  if (name == "u1") return filled(Dtype::u8, [](int i) { return static_cast<std::uint8_t>(i); });
-  return filled(Dtype::boolean, [](int i) { return i % 3 == 0; });
-}
-
-const std::vector<std::string> kTypes = {"f2", "f4", "f8", "i4", "i8", "u1", "b1"};
 
 using NpyFile = testing_support::FolderTest;
 
@@ -57,12 +40,12 @@ std::string with_header(const std::string& header, std::size_t data_bytes) {
 }
 
 TEST_F(NpyFile, ReadsWhatNumPyWrites) {
-  for (const std::string& name : kTypes) {
-    EXPECT_TRUE(same_bits(read_npy(kGolden / (name + ".npy")), expected(name))) << name;
-    EXPECT_TRUE(same_bits(read_npy(kGolden / (name + "_fortran.npy")), expected(name))) << name;
+  for (const std::string& name : kNpyTypes) {
+    EXPECT_TRUE(same_bits(read_npy(kGolden / (name + ".npy")), npy_golden(name))) << name;
+    EXPECT_TRUE(same_bits(read_npy(kGolden / (name + "_fortran.npy")), npy_golden(name))) << name;
   }
   for (const char* name : {"version_2.npy", "version_3.npy"}) {
-    EXPECT_TRUE(same_bits(read_npy(kGolden / name), expected("f4"))) << name;
+    EXPECT_TRUE(same_bits(read_npy(kGolden / name), npy_golden("f4"))) << name;
   }
   const Tensor scalar = read_npy(kGolden / "scalar.npy");
   EXPECT_EQ(scalar.rank(), 0);
@@ -88,9 +71,9 @@ TEST_F(NpyFile, RefusesWhatTensorsDoNotHave) {
 }
 
 TEST_F(NpyFile, WritesWhatItReads) {
-  for (const std::string& name : kTypes) {
-    write_npy(path("x.npy"), expected(name));
-    EXPECT_TRUE(same_bits(read_npy(path("x.npy")), expected(name))) << name;
+  for (const std::string& name : kNpyTypes) {
+    write_npy(path("x.npy"), npy_golden(name));
+    EXPECT_TRUE(same_bits(read_npy(path("x.npy")), npy_golden(name))) << name;
   }
   for (const Shape& shape :
        {Shape({}), Shape({5}), Shape({0, 2}), Shape({1, 1, 1, 1, 1, 1, 1, 1})}) {
@@ -180,31 +163,6 @@ TEST_F(NpyFile, LyingHeadersAreRefused) {
   bytes = with_header(with("'|b1'", "False", "(1,)"), 1);
   bytes.back() = 2;
   EXPECT_THAT(refusal(bytes), HasSubstr("expected bytes 0 and 1 as bools"));
-}
-
-TEST_F(NpyFile, ArraysOfAnArchiveComeByName) {
-  for (const char* name : {"stored.npz", "compressed.npz"}) {
-    const auto arrays = read_npz(kGolden / name);
-    EXPECT_EQ(arrays.size(), kTypes.size());
-    for (const std::string& type : kTypes) {
-      EXPECT_TRUE(arrays.contains(type) &&
-                  same_bits(arrays.at(type), expected(type).reshaped({24})))
-          << name << " " << type;
-    }
-  }
-}
-
-TEST_F(NpyFile, ArchivesSurviveTheRoundTrip) {
-  std::map<std::string, Tensor> arrays;
-  for (const std::string& name : kTypes) arrays.emplace("a/" + name, expected(name));
-  write_npz(path("x.npz"), arrays);
-  const auto read = read_npz(path("x.npz"));
-  EXPECT_EQ(read.size(), arrays.size());
-  for (const auto& [name, tensor] : arrays) EXPECT_TRUE(same_bits(read.at(name), tensor)) << name;
-  arrays["brain"] = Tensor::zeros({1}, Dtype::bf16);
-  EXPECT_THAT(error_of<IoError>([&] { write_npz(path("y.npz"), arrays); }), HasSubstr("brain"));
-  EXPECT_FALSE(fs::exists(path("y.npz")));
-  EXPECT_THAT(error_of<IoError>([&] { read_npz(kGolden / "f4.npy"); }), HasSubstr("f4.npy"));
 }
 
 }  // namespace

@@ -18,6 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr Index kLongestSequence = 1024;  // that errors are measured on
+
 struct ConvertOptions {
   std::string source;
   std::string target;
@@ -40,7 +42,7 @@ void print_report(const ConversionReport& report, const ConvertOptions& options,
              options.inputs.empty() ? "random inputs" : options.inputs);
 }
 
-/// Sequences [B, T] of as many bytes of `text` as there are, 8 at most.
+/// Sequences [B, T] of as many bytes of `text` as there are, 8 of 1024 at most.
 Tensor tokens_of(const std::string& text, Index longest) {
   constexpr Index kMostSequences = 8;
   const auto size = static_cast<Index>(text.size());
@@ -68,7 +70,7 @@ void convert_folder(const ConvertOptions& options, const Globals& globals) {
   }
   saved::LoadedModel loaded = saved::load_language_model(options.source);
   const auto converted = convert_heads(*loaded.model, conversion_of(options, globals));
-  const Index length = loaded.config.sequence_length;
+  const Index length = std::min(loaded.config.sequence_length, kLongestSequence);
   const std::string text = options.inputs.empty() ? random_bytes(2 * length, globals.seed)
                                                   : io::read_file(options.inputs);
   Context ctx({.num_threads = globals.threads});

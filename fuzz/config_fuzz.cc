@@ -1,0 +1,24 @@
+// Models from JSON texts. Parameters are limited as where a file's arrays must fill them.
+
+#include "fuzz.h"
+#include "grouphead/model.h"
+#include "io/json.h"
+#include "nn/loading_scope.h"
+
+namespace {
+
+constexpr grouphead::Index kMostElements = 1 << 16;
+
+void read(const std::uint8_t* data, std::size_t size) {
+  namespace gh = grouphead;
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  const gh::ConfigValue config = gh::io::parse_json(text, "text");
+  // What was read is written and read again.
+  if (!(gh::io::parse_json(gh::io::json_text(config), "text") == config)) __builtin_trap();
+  const gh::nn::LoadingScope scope(kMostElements);
+  gh::model_to_config(*gh::model_from_config(config));
+}
+
+}  // namespace
+
+GROUPHEAD_FUZZ_TARGET(read(data, size))

@@ -1,0 +1,53 @@
+#!/bin/sh
+# fuzz/run.sh BUILD SECONDS: runs each target of a build that long, two at a time, and says how many
+# inputs it tried. Seeds come from tests/golden; what is found interesting is kept in BUILD/corpus.
+# Ends with 1 on a finding, whose input is then in BUILD/findings.
+set -eu
+cd "$(dirname "$0")/.."
+build=$1
+seconds=$2
+
+# The seeds of a target: files of these names, not too long to be changed well.
+seeds() {
+  target=$1
+  shift
+  [ -x "$build/fuzz/${target}_fuzz" ] || return 0
+  mkdir -p "$build/seeds/$target" "$build/corpus/$target"
+  for pattern in "$@"; do
+    find tests/golden -name "$pattern" -size -48k | LC_ALL=C sort | while read -r file; do
+      cp "$file" "$build/seeds/$target/$(echo "$file" | tr / _)"
+    done
+  done
+  echo "$target"
+}
+
+run_one() {
+  target=$1
+  log=$build/$target.log
+  code=0
+  "$build/fuzz/${target}_fuzz" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+    -max_len=65536 -artifact_prefix="$build/findings/$target-" -print_final_stats=1 \
+    "$build/corpus/$target" "$build/seeds/$target" >"$log" 2>&1 || code=$?
+  if [ $code != 0 ]; then
+    tail -n 60 "$log"
+    echo "== fuzz: $target: a finding"
+    return 1
+  fi
+  rate=$(sed -n 's/^stat::average_exec_per_sec: *//p' "$log")
+  tried=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+  echo "== fuzz: $target: $tried inputs, $rate in a second"
+}
+
+mkdir -p "$build/findings"
+if [ "${3:-}" ]; then
+  run_one "$3"
+  exit
+fi
+{
+  seeds safetensors '*.safetensors'
+  seeds npy '*.npy'
+  seeds config '*.json'
+  seeds zip '*.npz' '*.keras'
+  seeds hdf5 '*.h5'
+  seeds keras '*.keras'
+} | xargs -n 1 -P 2 "$0" "$build" "$seconds"
