@@ -1,0 +1,53 @@
+// `grouphead convert` on Keras's files.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "grouphead/conversion.h"
+#include "grouphead/saved_model.h"
+#include "program.h"
+#include "training_support.h"
+
+namespace grouphead {
+namespace {
+
+using ::testing::HasSubstr;
+using testing_support::Outcome;
+using testing_support::Program;
+
+using ConvertedFile = testing_support::FolderTest;
+
+std::string golden(const std::string& name) {
+  return std::string(GROUPHEAD_SOURCE_DIR) + "/tests/golden/keras/models/" + name;
+}
+
+TEST_F(ConvertedFile, IsWhatTheLibraryConverts) {
+  Context ctx;
+  const std::string source = golden("model_c_mha_encoder.keras");
+  const Outcome outcome = Program(folder_, {"convert", "--kv-heads", "1", source, path("x.keras"),
+                                            "--inputs", golden("model_c_mha_encoder.safetensors")})
+                              .wait();
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("3 -> 1"));
+  const auto before = load_model(source);
+  const auto written = load_model(path("x.keras"));
+  const auto converted = convert_heads(*before, {.num_key_value_heads = 1});
+  const std::vector<Tensor> inputs = random_inputs(*before, 1);
+  const ConversionReport report = compare_heads(ctx, *converted, *written, inputs);
+  EXPECT_TRUE(report.layers.empty());
+  EXPECT_EQ(report.output_error, 0);
+}
+
+TEST_F(ConvertedFile, WithAsManyHeadsLosesNothing) {
+  Context ctx;
+  const auto before = load_model(golden("model_c_mha_encoder.keras"));
+  const auto after = convert_heads(*before, {.num_key_value_heads = 3});
+  EXPECT_EQ(after->get_layer("mha")->class_name(), "GroupQueryAttention");
+  const ConversionReport report = compare_heads(ctx, *before, *after, random_inputs(*before, 1));
+  ASSERT_EQ(report.layers.size(), 1U);
+  EXPECT_LT(report.layers[0].error, 1e-6);
+  EXPECT_LT(report.output_error, 1e-6);
+}
+
+}  // namespace
+}  // namespace grouphead
