@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 
@@ -16,7 +17,7 @@ namespace grouphead::fuzz {
 /// The bytes in a block of their own, so that reading behind them is found.
 inline io::OwnedBytes owned(const std::uint8_t* data, std::size_t size) {
   const std::shared_ptr<std::byte[]> block(new std::byte[size]);
-  for (std::size_t i = 0; i < size; ++i) block[i] = std::byte{data[i]};
+  if (size > 0) std::memcpy(block.get(), data, size);
   return {{block.get(), size}, block};
 }
 
