@@ -50,4 +50,4 @@ fi
   seeds zip '*.npz' '*.keras'
   seeds hdf5 '*.h5'
   seeds keras '*.keras'
-} | xargs -n 1 -P 2 "$0" "$build" "$seconds"
+} | xargs -n 1 -P 2 "$0" "$build" "$seconds" || exit 1
