@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "check/tensor_file.h"
 #include "grouphead/conversion.h"
 #include "grouphead/saved_model.h"
 #include "program.h"
@@ -47,6 +48,26 @@ TEST_F(ConvertedFile, WithAsManyHeadsLosesNothing) {
   ASSERT_EQ(report.layers.size(), 1U);
   EXPECT_LT(report.layers[0].error, 1e-6);
   EXPECT_LT(report.output_error, 1e-6);
+}
+
+// What `grouphead run` writes as .npz it reads back as inputs of the same names.
+TEST_F(ConvertedFile, OutputsAndInputsMayBeArchives) {
+  const std::string model = golden("model_b_gqa_residual.keras");
+  const std::string inputs = golden("model_b_gqa_residual.safetensors");
+  const auto run = [&](const std::vector<std::string>& arguments) {
+    return Program(folder_, arguments).wait();
+  };
+  ASSERT_EQ(run({"run", model, "--inputs", inputs, "--out", path("y.npz")}).code, 0);
+  ASSERT_EQ(run({"run", model, "--inputs", inputs, "--out", path("y.safetensors")}).code, 0);
+  const auto archive = check::read_tensors(path("y.npz"));
+  const auto tensors = check::read_tensors(path("y.safetensors"));
+  ASSERT_EQ(archive.size(), tensors.size());
+  EXPECT_TRUE(testing_support::same_bits(archive.at("output"), tensors.at("output")));
+  check::write_tensors(path("x.npz"), check::read_tensors(inputs));
+  EXPECT_EQ(run({"run", model, "--inputs", path("x.npz"), "--expect"}).code, 0);
+  const Outcome refused = run({"run", model, "--inputs", inputs, "--out", path("y.txt")});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("y.txt: expected a name that ends in .safetensors or .npz"));
 }
 
 }  // namespace

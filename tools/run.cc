@@ -39,7 +39,7 @@ void add_run(CLI::App& app, const Globals& globals, Action& action) {
   verb->add_option("model", options->model, "A .keras file, or a legacy whole-model .h5")
       ->required();
   verb->add_option("--inputs", options->inputs, "Tensors in .safetensors or .npz")->required();
-  verb->add_option("--out", options->out, "Where the outputs go, as safetensors");
+  verb->add_option("--out", options->out, "Where the outputs go, .safetensors or .npz");
   verb->add_flag("--expect", options->compares, "Compare with what the inputs' file expects");
   verb->add_option("--atol", options->atol, "Largest difference that passes")
       ->check(CLI::NonNegativeNumber);

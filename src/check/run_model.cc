@@ -9,7 +9,6 @@
 #include "check/tensor_file.h"
 #include "graph/input_layer.h"
 #include "grouphead/saved_model.h"
-#include "io/safetensors.h"
 #include "ops/convert.h"
 
 namespace grouphead::check {
@@ -133,9 +132,9 @@ RunModelResult run_model(Context& ctx, const RunModelOptions& options) {
   }
   if (options.compares) compare_outputs(options, tensors, result);
   if (!options.out.empty()) {
-    io::Safetensors contents;
-    for (const auto& output : result.outputs) contents.tensors[output.name] = output.tensor;
-    io::write_safetensors(options.out, contents);
+    Tensors made_by_name;
+    for (const auto& output : result.outputs) made_by_name[output.name] = output.tensor;
+    write_tensors(options.out, made_by_name);
   }
   return result;
 }

@@ -10,5 +10,7 @@ namespace grouphead::check {
 
 /// The named tensors of a file, by its extension: .safetensors or .npz. Errors: IoError.
 std::map<std::string, Tensor> read_tensors(const std::filesystem::path& file);
+/// Writes one, in the same way. Errors: IoError; an old file stays.
+void write_tensors(const std::filesystem::path& file, const std::map<std::string, Tensor>& tensors);
 
 }  // namespace grouphead::check
