@@ -22,7 +22,8 @@ void add_inspect(CLI::App& app, const Globals& /*globals*/, Action& action) {
     bool as_json = false;
   };
   const auto options = std::make_shared<Options>();
-  verb->add_option("file", options->file, ".keras, .h5, .safetensors, or a folder that train wrote")
+  verb->add_option("file", options->file,
+                   ".keras, .h5, .safetensors, .npz, or a folder that train wrote")
       ->required();
   verb->add_flag("--json", options->as_json, "As one JSON object");
   verb->callback([=, &action] {

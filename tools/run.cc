@@ -26,7 +26,7 @@ int run_model(const check::RunModelOptions& options, const Globals& globals) {
 }  // namespace
 
 void add_run(CLI::App& app, const Globals& globals, Action& action) {
-  CLI::App* verb = app.add_subcommand("run", "Runs a model file of Keras on inputs from a file");
+  CLI::App* verb = app.add_subcommand("run", "Run a model file of Keras on inputs from a file");
   verb->footer(
       "Example:\n"
       "  grouphead run model.keras --inputs x.safetensors --out y.safetensors\n"
