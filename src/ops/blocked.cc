@@ -137,7 +137,7 @@ struct WeightGradient {
   }
 
   /// Tiles of one unit: several use a panel while it is in cache, and enough units balance.
-  Index unit_tiles() const { return std::clamp(tiles() / 8, Index{1}, Index{8}); }
+  Index unit_tiles() const { return std::clamp(tiles() / 8, Index{1}, Index{16}); }
 
   void multiply(Index blocks, Index rows, const float* packed) const {
     ctx.impl().parallel_for(ceil_div(tiles(), unit_tiles()), [&](Index unit, int) {
