@@ -28,6 +28,10 @@ clang-format clang-format
 live_test_packages="
 python3-venv -
 "
+rivals_packages="
+python3-venv -
+libopenblas0-pthread -
+"
 
 is_bookworm() {
   [ -r /etc/os-release ] && (. /etc/os-release && [ "${ID:-}" = debian ] && [ "${VERSION_CODENAME:-}" = bookworm ])

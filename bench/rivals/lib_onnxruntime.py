@@ -75,7 +75,7 @@ def attention(case):
         if not case.is_plain():
             if "bias" in case.tensors:
                 raise CannotDo("a bias is not tried")
-            operands["mask"] = np.ascontiguousarray(np.broadcast_to(case.mask(), (b, 1, t, s)))
+            operands["mask"] = np.array(np.broadcast_to(case.mask(), (b, 1, t, s)))
         node = helper.make_node("Attention", list(operands), ["out"], q_num_heads=hq,
                                 kv_num_heads=hkv, is_causal=causal)
         return Graph(case, node, operands, 24).bind(operands), first_output

@@ -66,7 +66,7 @@ def attention(case):
         if "bias" in case.tensors:
             raise CannotDo("a bias is not tried")
         b, t, s = case.size("b", "t", "s")
-        arrays.append(np.ascontiguousarray(np.broadcast_to(case.mask(), (b, 1, t, s))))
+        arrays.append(np.array(np.broadcast_to(case.mask(), (b, 1, t, s))))
     return {"SDPA " + case.dtype:
             lambda: (bind(sdpa_model(case, arrays, case.dtype), arrays), output_of)}
 

@@ -113,7 +113,7 @@ class Model(nn.Module):
         hidden, heads, self.kv_heads, layers = case.size("m", "hq", "hkv", "l")
         self.head_dim = hidden // heads
         self.embedding = nn.Embedding.from_pretrained(
-            torch.from_numpy(case["embedding/embeddings"]), freeze=False)
+            torch.from_numpy(case["embedding/embeddings"]).clone(), freeze=False)
         self.blocks = nn.ModuleList(Block(case, f"gqa_block_{i + 1}/", self.head_dim)
                                     for i in range(layers))
         self.norm, self.head = norm(case, "final_norm"), dense(case, "head")

@@ -53,8 +53,12 @@ class Dense final : public Layer {
   Tensor operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved = nullptr) const;
   /// Inference into a given output.
   void apply(Context& ctx, ConstView x, View y) const;
+  /// backward() that replaces d_x [..., M] instead of adding to it: saves zeroing and reading it.
+  void backward_to(Context& ctx, Saved& saved, ConstView d_y, View d_x, Grads& grads) const;
 
  private:
+  /// The gradient of what the activation is applied to; nothing without an activation.
+  Tensor before_activation(Context& ctx, const Tensor& pre_activation, ConstView d_y) const;
   /// Rounds what the activation is applied to as Keras stores it.
   void round_product(View product) const;
 

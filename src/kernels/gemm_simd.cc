@@ -21,6 +21,8 @@ constexpr Index kPanel = 2 * kLanes;
 constexpr int kTileRows = HWY_TARGET == HWY_AVX3 ? 12 : 6;
 /// Depth of one sum: a tile's rows of a and a panel's rows of b stay in L1 and L2.
 constexpr Index kDepthBlock = 512;
+/// Depths that pack_transposed() takes at a time: as many lines as any L1 has ways.
+constexpr Index kPackDepths = 8;
 
 /// What happens to a finished sum.
 struct Target {
@@ -152,15 +154,35 @@ void pack(Index depth, Index columns, Matrix<const float> b, float* panels) noex
   }
 }
 
+/// A tile's row of one depth.
+HWY_INLINE void copy_tile_row(const float* from, float* to) {
+  const hn::FixedTag<float, 4> four;
+  int r = 0;
+  for (; r + 4 <= kTileRows; r += 4) hn::StoreU(hn::LoadU(four, from + r), four, to + r);
+  const hn::FixedTag<float, 2> two;
+  for (; r + 2 <= kTileRows; r += 2) hn::StoreU(hn::LoadU(two, from + r), two, to + r);
+}
+
+/// Some depths of one tile after the other: runs of memory are long on both sides.
 void pack_transposed(Index depth, Index rows, const float* a, Index a_stride, float* tiles,
                      Index tile_stride) noexcept {
-  for (Index d = 0; d < depth; ++d, a += a_stride, tiles += kTileRows) {
-    Index row = 0;
-    float* to = tiles;
-    for (; row + kTileRows <= rows; row += kTileRows, to += tile_stride) {
-      for (int r = 0; r < kTileRows; ++r) to[r] = a[row + r];
+  for (Index first = 0; first < depth; first += kPackDepths) {
+    const Index depths = depth - first < kPackDepths ? depth - first : kPackDepths;
+    const float* const block = a + first * a_stride;
+    float* to = tiles + first * kTileRows;
+    for (Index row = 0; row < rows; row += kTileRows, to += tile_stride) {
+      if (row + kTileRows <= rows) {
+        for (Index d = 0; d < depths; ++d) {
+          copy_tile_row(block + d * a_stride + row, to + d * kTileRows);
+        }
+        continue;
+      }
+      for (Index d = 0; d < depths; ++d) {
+        for (Index r = 0; row + r < rows; ++r) {
+          to[d * kTileRows + r] = block[d * a_stride + row + r];
+        }
+      }
     }
-    for (int r = 0; row + r < rows; ++r) to[r] = a[row + r];
   }
 }
 

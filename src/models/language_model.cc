@@ -64,9 +64,8 @@ void LanguageModel::backward(Context& ctx, Saved& saved, std::span<const ConstVi
   nn::require_count(kLayer, "number of input gradients", d_in.size(), 1, 1);
   if (!d_out[0].has_value()) return;
   Tensor d =
-      ctx.zeros({d_out[0].dim(0), d_out[0].dim(1), config_.transformer.hidden_size}, dtype());
-  View d_hidden = d;
-  head_->backward(ctx, *kept.head, d_out, std::span(&d_hidden, 1), grads);
+      ctx.tensor({d_out[0].dim(0), d_out[0].dim(1), config_.transformer.hidden_size}, dtype());
+  head_->backward_to(ctx, *kept.head, d_out[0], d, grads);
   kept.head.reset();
   d = stack_->run_backward(ctx, *kept.stack, std::move(d), grads);
   const ConstView d_embedded = d;

@@ -133,11 +133,13 @@ Tensor TransformerBlock::run(Context& ctx, const Tensor& x, const StackCall& cal
 // Each step quotes its forward line; d starts as the gradient of `out`.
 void TransformerBlock::backward(Context& ctx, BlockSaved& saved, Tensor& d, Grads& grads) const {
   {  // out = y + dropout(down(gelu(up(LN(y))))): d becomes that of y
-    Tensor d_up = ctx.zeros({d.dim(0), d.dim(1), ffn_up_.config().units}, d.dtype());
-    add_gradient(ctx, ffn_down_, saved.ffn_down, dropped(ctx, dropout_, saved.ffn_dropout, d), d_up,
-                 grads);
-    Tensor d_n = ctx.zeros(d.shape(), d.dtype());
-    add_gradient(ctx, ffn_up_, saved.ffn_up, d_up, d_n, grads);
+    Tensor d_up = ctx.tensor({d.dim(0), d.dim(1), ffn_up_.config().units}, d.dtype());
+    ffn_down_.backward_to(ctx, *saved.ffn_down, dropped(ctx, dropout_, saved.ffn_dropout, d), d_up,
+                          grads);
+    saved.ffn_down.reset();
+    Tensor d_n = ctx.tensor(d.shape(), d.dtype());
+    ffn_up_.backward_to(ctx, *saved.ffn_up, d_up, d_n, grads);
+    saved.ffn_up.reset();
     add_gradient(ctx, ffn_norm_, saved.ffn_norm, d_n, d, grads);
   }
   // y = x + dropout(GQA(LN(x))), of the last position only where the others were not wanted

@@ -23,7 +23,6 @@ void AttentionCore::backward(Context& ctx, Saved& saved, ConstView d_output, Con
 // y = gated W_o + b_o; the gradient of `gated`
 Tensor AttentionCore::backward_output(Context& ctx, const Kept& kept, ConstView d_output,
                                       Grads& grads) const {
-  Tensor d_gated = ctx.zeros(kept.gated.shape(), dtype());
   Tensor with_penalty;
   if (kept.is_penalised) {
     with_penalty = ctx.zeros(kept.y.shape(), dtype());
@@ -31,7 +30,9 @@ Tensor AttentionCore::backward_output(Context& ctx, const Kept& kept, ConstView 
     add_penalty_gradient(ctx, kept, kept.y, with_penalty);
     d_output = with_penalty;
   }
-  if (d_output.has_value()) output_->backward(ctx, kept.gated, d_output, d_gated, grads);
+  if (!d_output.has_value()) return ctx.zeros(kept.gated.shape(), dtype());
+  Tensor d_gated = ctx.tensor(kept.gated.shape(), dtype());
+  output_->backward(ctx, kept.gated, d_output, ops::Write::overwrite, d_gated, grads);
   return d_gated;
 }
 
@@ -43,7 +44,7 @@ Tensor AttentionCore::backward_gate(Context& ctx, const Kept& kept, const Tensor
   ops::binary_forward(ctx, ops::Binary::multiply, d_gated, kept.out, d_gate);
   add_penalty_gradient(ctx, kept, gate, d_gate);
   ops::activation_backward(ctx, Activation::sigmoid, kept.heads.gate_argument, d_gate, d_gate);
-  gate_->backward(ctx, kept.call.query, d_gate, d_query, grads);
+  gate_->backward(ctx, kept.call.query, d_gate, ops::Write::add, d_query, grads);
   ops::binary_forward(ctx, ops::Binary::multiply, d_gated, gate, d_gate);
   return d_gate;
 }
@@ -71,9 +72,9 @@ void AttentionCore::backward_heads(Context& ctx, const Kept& kept, const Tensor&
   add_penalty_gradient(ctx, kept, is_rotated ? kept.plain_q : q, d_q);
   add_penalty_gradient(ctx, kept, is_rotated ? kept.plain_k : k, d_k);
   add_penalty_gradient(ctx, kept, v, d_v);
-  query_->backward(ctx, kept.call.query, d_q, d_in.d_query, grads);
-  key_->backward(ctx, kept.call.key, d_k, d_in.d_key, grads);
-  value_->backward(ctx, kept.call.value, d_v, d_in.d_value, grads);
+  query_->backward(ctx, kept.call.query, d_q, ops::Write::add, d_in.d_query, grads);
+  key_->backward(ctx, kept.call.key, d_k, ops::Write::add, d_in.d_key, grads);
+  value_->backward(ctx, kept.call.value, d_v, ops::Write::add, d_in.d_value, grads);
 }
 
 }  // namespace grouphead::detail

@@ -110,13 +110,23 @@ void Dense::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_ou
   nn::require_count(kLayer, "number of output gradients", d_out.size(), 1, 1);
   nn::require_count(kLayer, "number of input gradients", d_in.size(), 1, 1);
   if (!d_out[0].has_value()) return;
-  if (!kept.pre_activation.has_value()) {
-    projection_->backward(ctx, kept.x, d_out[0], d_in[0], grads);
-    return;
-  }
-  Tensor d_pre = ctx.tensor(kept.pre_activation.shape(), dtype());
-  ops::activation_backward(ctx, config_.activation, kept.pre_activation, d_out[0], d_pre);
-  projection_->backward(ctx, kept.x, d_pre, d_in[0], grads);
+  const Tensor d_pre = before_activation(ctx, kept.pre_activation, d_out[0]);
+  projection_->backward(ctx, kept.x, d_pre.has_value() ? d_pre.view() : d_out[0], ops::Write::add,
+                        d_in[0], grads);
+}
+
+void Dense::backward_to(Context& ctx, Saved& saved, ConstView d_y, View d_x, Grads& grads) const {
+  auto& kept = nn::saved_as<DenseSaved>(kLayer, saved);
+  const Tensor d_pre = before_activation(ctx, kept.pre_activation, d_y);
+  projection_->backward(ctx, kept.x, d_pre.has_value() ? d_pre.view() : d_y, ops::Write::overwrite,
+                        d_x, grads);
+}
+
+Tensor Dense::before_activation(Context& ctx, const Tensor& pre_activation, ConstView d_y) const {
+  if (!pre_activation.has_value()) return {};
+  Tensor d_pre = ctx.tensor(pre_activation.shape(), dtype());
+  ops::activation_backward(ctx, config_.activation, pre_activation, d_y, d_pre);
+  return d_pre;
 }
 
 void Dense::append_parameters(const std::string& prefix, ParameterList& out) const {

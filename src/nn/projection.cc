@@ -39,7 +39,8 @@ void Projection::forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View
                       kernel_->packed(), bias, epilogue, as_matrix(y, num_outputs_));
 }
 
-void Projection::backward(Context& ctx, ConstView x, ConstView d_y, View d_x, Grads& grads) const {
+void Projection::backward(Context& ctx, ConstView x, ConstView d_y, ops::Write write, View d_x,
+                          Grads& grads) const {
   const ConstView d_rows = as_matrix(d_y, num_outputs_);
   const View d_kernel = grads.of(*kernel_);
   const View d_bias = bias_ ? grads.of(*bias_) : View();
@@ -50,7 +51,7 @@ void Projection::backward(Context& ctx, ConstView x, ConstView d_y, View d_x, Gr
   }
   if (d_x.has_value()) {
     ops::linear_backward_input(ctx, d_rows, as_matrix(kernel_->numbers(), num_outputs_),
-                               kernel_->packed(), ops::Write::add, as_matrix(d_x, num_inputs_));
+                               kernel_->packed(), write, as_matrix(d_x, num_inputs_));
   }
 }
 

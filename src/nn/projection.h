@@ -35,8 +35,9 @@ class Projection {
 
   /// Shapes  x: rows * K elements, y: rows * N elements, any axes, contiguous
   void forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View y) const;
-  /// Adds to the parameters' gradients, and to d_x unless it is absent.
-  void backward(Context& ctx, ConstView x, ConstView d_y, View d_x, Grads& grads) const;
+  /// Adds to the parameters' gradients; adds to d_x or replaces it, unless it is absent.
+  void backward(Context& ctx, ConstView x, ConstView d_y, ops::Write write, View d_x,
+                Grads& grads) const;
 
   /// `<prefix>kernel` and `<prefix>bias`.
   void append_parameters(const std::string& prefix, ParameterList& out) const;

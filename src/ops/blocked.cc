@@ -41,6 +41,16 @@ class Packer {
       : table_(table), depth_(depth), columns_(columns), width_(kPackPanels * table.panel) {}
 
   Index units() const { return ceil_div(columns_, width_); }
+  /// sums[column] = the sum of each column of a unit, packed by run().
+  void sum(Index unit, const float* packed, float* sums) const {
+    const Index end = std::min(columns_, (unit + 1) * width_);
+    for (Index column = unit * width_; column < end; column += table_.panel) {
+      const Index columns = std::min(table_.panel, end - column);
+      std::fill_n(sums + column, columns, 0.0F);
+      table_.add_column_sums(depth_, columns, packed + column * depth_, table_.panel,
+                             sums + column);
+    }
+  }
   void run(Index unit, Matrix<const float> from, float* to) const {
     const Index column = unit * width_;
     table_.pack(depth_, std::min(width_, columns_ - column), from.block(0, column),
@@ -117,7 +127,9 @@ struct WeightGradient {
   Index x_floats(Index rows) const { return tiles() * tile_stride(rows); }
   Index floats(Index rows) const { return x_floats(rows) + packed_floats(table, rows, columns); }
 
-  void pack(Index blocks, Index rows, const float* x, const float* d_y, float* packed) const {
+  /// With `sums` [blocks, columns], those of d_y's columns too.
+  void pack(Index blocks, Index rows, const float* x, const float* d_y, float* packed,
+            float* sums) const {
     const Packer packer(table, rows, columns);
     const Index x_parts = ceil_div(rows, kPackRows);
     const Index parts = x_parts + packer.units();
@@ -131,13 +143,15 @@ struct WeightGradient {
                               x + (block * rows + row) * depth, depth, to + row * table.tile_rows,
                               tile_stride(rows));
       } else {
-        packer.run(part - x_parts, {d_y + block * rows * columns, columns, 1}, to + x_floats(rows));
+        const Index panels = part - x_parts;
+        packer.run(panels, {d_y + block * rows * columns, columns, 1}, to + x_floats(rows));
+        if (sums != nullptr) packer.sum(panels, to + x_floats(rows), sums + block * columns);
       }
     });
   }
 
   /// Tiles of one unit: several use a panel while it is in cache, and enough units balance.
-  Index unit_tiles() const { return std::clamp(tiles() / 8, Index{1}, Index{8}); }
+  Index unit_tiles() const { return std::clamp(tiles() / 8, Index{1}, Index{16}); }
 
   void multiply(Index blocks, Index rows, const float* packed) const {
     ctx.impl().parallel_for(ceil_div(tiles(), unit_tiles()), [&](Index unit, int) {
@@ -163,7 +177,8 @@ struct WeightGradient {
 }  // namespace
 
 void add_weight_gradient(Context& ctx, const GemmKernels& table, Index rows, Index depth,
-                         Index columns, const float* x, const float* d_y, float* d_w) {
+                         Index columns, const float* x, const float* d_y, float* d_w,
+                         float* d_bias) {
   const WeightGradient gradient{ctx, table, depth, columns, d_w};
   const Index block_rows = std::min(rows, kGradientRows);
   const Index block_floats = gradient.floats(block_rows);
@@ -171,11 +186,17 @@ void add_weight_gradient(Context& ctx, const GemmKernels& table, Index rows, Ind
       std::clamp(kSharedBytes / kFloatBytes / block_floats, Index{1}, ceil_div(rows, block_rows));
   Tensor packed = ctx.tensor({group * block_floats});
   float* const to = packed.data<float>();
+  Tensor sums_of_blocks;
+  if (d_bias != nullptr) sums_of_blocks = ctx.tensor({group, columns});
+  float* const sums = d_bias != nullptr ? sums_of_blocks.data<float>() : nullptr;
   for (Index row = 0; row < rows;) {
     const Index whole = std::min(group, (rows - row) / block_rows);
     const Index blocks = std::max(whole, Index{1});
     const Index each = whole > 0 ? block_rows : rows - row;
-    gradient.pack(blocks, each, x + row * depth, d_y + row * columns, to);
+    gradient.pack(blocks, each, x + row * depth, d_y + row * columns, to, sums);
+    for (Index block = 0; d_bias != nullptr && block < blocks; ++block) {
+      for (Index i = 0; i < columns; ++i) d_bias[i] += sums[block * columns + i];
+    }
     gradient.multiply(blocks, each, to);
     row += blocks * each;
   }

@@ -12,9 +12,10 @@ void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const
               const Weights& w, const Finish& finish, float* y);
 
 /// d_w += x^T d_y with x [rows, depth], d_y [rows, columns]: kGradientRows rows at a time,
-/// ascending.
+/// ascending. d_bias (null: none) as add_bias_gradient(), while d_y is in cache.
 void add_weight_gradient(Context& ctx, const kernels::GemmKernels& table, Index rows, Index depth,
-                         Index columns, const float* x, const float* d_y, float* d_w);
+                         Index columns, const float* x, const float* d_y, float* d_w,
+                         float* d_bias);
 
 /// d_bias += the column sums of d_y [rows, columns], in the same blocks of rows.
 void add_bias_gradient(Context& ctx, const kernels::GemmKernels& table, Index rows, Index columns,

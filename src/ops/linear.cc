@@ -261,12 +261,12 @@ void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w,
   if (sizes.rows == 0 || sizes.depth == 0 || sizes.columns == 0) d_w = View();
   if (const auto* const table = fast_kernels(ctx, x.dtype())) {
     const float* const d = d_y.data<float>();
+    float* const bias = d_bias.has_value() ? d_bias.data<float>() : nullptr;
     if (d_w.has_value()) {
       blocked::add_weight_gradient(ctx, *table, sizes.rows, sizes.depth, sizes.columns,
-                                   x.data<float>(), d, d_w.data<float>());
-    }
-    if (d_bias.has_value()) {
-      blocked::add_bias_gradient(ctx, *table, sizes.rows, sizes.columns, d, d_bias.data<float>());
+                                   x.data<float>(), d, d_w.data<float>(), bias);
+    } else if (bias != nullptr) {
+      blocked::add_bias_gradient(ctx, *table, sizes.rows, sizes.columns, d, bias);
     }
     return;
   }

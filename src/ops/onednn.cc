@@ -24,13 +24,16 @@ constexpr std::size_t kForm = detail::PackedWeights::Impl::kForms - 1;
 constexpr Index kFloatBytes = sizeof(float);
 /// Rows for which the form of the weights is asked; any other number then takes the same form.
 constexpr Index kFormRows = 64;
-/// Columns that one unit of packing covers.
+/// Columns that one unit of packing covers at most, and the elements that are worth a unit.
 constexpr Index kPackColumns = 256;
+constexpr Index kPackElements = Index{1} << 14;
 /// Few rows are cut by columns: strips of about this many bytes of weights, not too many of them,
 /// for each call of oneDNN allocates some 270 bytes.
 constexpr Index kFewRows = 64;
 constexpr Index kStripBytes = Index{1} << 19;
 constexpr Index kMaxStrips = 16;
+/// Columns of a strip of weights that are not packed, whose rows should be long runs of memory.
+constexpr Index kPlainColumns = 512;
 /// Columns of one block of oneDNN's form; strips are multiples of it.
 constexpr Index kFormColumns = 64;
 /// What a Context keeps of compiled products; making one costs 3 to 100 us.
@@ -81,7 +84,8 @@ void* handle(const void* data) { return const_cast<void*>(data); }
 
 struct ProductKey {
   Index rows, depth, columns;
-  bool bias, gelu, add, packed;
+  Index stride;  // between rows of weights as they are; 0: packed
+  bool bias, gelu, add;
   bool operator==(const ProductKey&) const = default;
 };
 
@@ -97,8 +101,8 @@ struct Hash {
     return (seed ^ static_cast<std::size_t>(value)) * 0x9E3779B97F4A7C15U;
   }
   std::size_t operator()(const ProductKey& k) const {
-    const int flags = (k.bias ? 1 : 0) + (k.gelu ? 2 : 0) + (k.add ? 4 : 0) + (k.packed ? 8 : 0);
-    const std::size_t h = mix(mix(mix(mix(0, k.rows), k.depth), k.columns), flags);
+    const int flags = (k.bias ? 1 : 0) + (k.gelu ? 2 : 0) + (k.add ? 4 : 0);
+    const std::size_t h = mix(mix(mix(mix(mix(0, k.rows), k.depth), k.columns), k.stride), flags);
     return h ^ (h >> 32);
   }
   std::size_t operator()(const ReorderKey& k) const {
@@ -177,6 +181,7 @@ struct Plan {
   Index units;
   Index block;  // rows of a unit, or columns where `strips`
   bool strips;
+  Index strip_bytes;  // from the weights of one strip to those of the next
 };
 
 /// Rows of one unit: large blocks reuse the weights, and several units per thread balance.
@@ -204,7 +209,7 @@ dnnl::matmul::primitive_desc describe(const ProductKey& key, const memory::desc&
 }
 
 memory::desc preferred_form(Index depth, Index columns) {
-  const ProductKey key{kFormRows, depth, columns, false, false, false, true};
+  const ProductKey key{kFormRows, depth, columns, 0, false, false, false};
   return describe(key, any_form(depth, columns)).weights_desc();
 }
 
@@ -235,9 +240,11 @@ class Library final : public detail::Attachment {
     const auto found = plans_.find(key);
     if (found != plans_.end()) return found->second;
     Plan plan{};
-    if (key.packed) plan.form = &form(key.depth, key.columns);
-    plan.strips = key.packed && key.rows <= kFewRows && plan.form->strip < key.columns;
-    plan.block = plan.strips ? plan.form->strip : std::min(row_block_of(key.rows), key.rows);
+    if (key.stride == 0) plan.form = &form(key.depth, key.columns);
+    const Index strip = plan.form != nullptr ? plan.form->strip : plain_strip(key);
+    plan.strips = key.rows <= kFewRows && strip < key.columns;
+    plan.strip_bytes = plan.form != nullptr ? plan.form->strip_bytes : strip * kFloatBytes;
+    plan.block = plan.strips ? strip : std::min(row_block_of(key.rows), key.rows);
     const Index total = plan.strips ? key.columns : key.rows;
     plan.units = ceil_div(total, plan.block);
     ProductKey part = key;
@@ -263,8 +270,8 @@ class Library final : public detail::Attachment {
     const auto found = products_.find(key);
     if (found != products_.end()) return found->second;
     const SequentialOpenMp sequential;
-    const memory::desc w =
-        key.packed ? form(key.depth, key.columns).whole : dense(key.depth, key.columns);
+    const memory::desc w = key.stride == 0 ? form(key.depth, key.columns).whole
+                                           : strided(key.depth, key.columns, key.stride, 1);
     const auto desc = describe(key, w);
     const memory::desc scratch = desc.scratchpad_desc();
     Product made{
@@ -290,6 +297,12 @@ class Library final : public detail::Attachment {
   }
 
  private:
+  /// One row only: more rows of weights that are not packed take longer in strips.
+  static Index plain_strip(const ProductKey& key) {
+    const bool pays = key.rows == 1 && key.depth * kPlainColumns * kFloatBytes >= kStripBytes;
+    return pays ? kPlainColumns : key.columns;
+  }
+
   /// Strips are possible where the form lays blocks of columns one after the other, which the
   /// sizes tell.
   static void cut_into_strips(Index depth, Index columns, Form& form) {
@@ -304,10 +317,12 @@ class Library final : public detail::Attachment {
         form.strip_bytes = strip_bytes;
       }
     }
-    if (kPackColumns < columns) {
-      const memory::desc part = form.whole.submemory_desc({depth, kPackColumns}, {0, 0});
-      if (bytes_of(part) * round_up(columns, kFormColumns) == form.bytes * kPackColumns) {
-        form.pack_columns = kPackColumns;
+    const Index pack_columns =
+        std::clamp(round_up(kPackElements / depth, kFormColumns), kFormColumns, kPackColumns);
+    if (pack_columns < columns) {
+      const memory::desc part = form.whole.submemory_desc({depth, pack_columns}, {0, 0});
+      if (bytes_of(part) * round_up(columns, kFormColumns) == form.bytes * pack_columns) {
+        form.pack_columns = pack_columns;
         form.pack_bytes = bytes_of(part);
       }
     }
@@ -401,7 +416,7 @@ void multiply_strips(Context& ctx, const dnnl::stream& stream, const Plan& plan,
       copy_rows(rows, columns, to, w.columns, tile, columns);
     }
     product.compiled.run(slot, stream,
-                         {handle(x), offset(weights, unit * plan.form->strip_bytes),
+                         {handle(x), offset(weights, unit * plan.strip_bytes),
                           handle(finish.bias == nullptr ? nullptr : finish.bias + column), tile,
                           offset(scratch, tile_bytes)});
     if (rows > 1) copy_rows(rows, columns, tile, columns, to, w.columns);
@@ -437,8 +452,8 @@ void multiply(Context& ctx, Index rows, const float* x, const Weights& w, const 
     // Few rows do not pay for packing weights that are used once.
     const bool packed = w.packed != nullptr || rows > kFewRows || w.column_stride != 1;
     const Plan& plan =
-        library.plan({rows, w.depth, w.columns, finish.bias != nullptr,
-                      finish.epilogue == Epilogue::gelu, finish.write == Write::add, packed});
+        library.plan({rows, w.depth, w.columns, packed ? 0 : w.row_stride, finish.bias != nullptr,
+                      finish.epilogue == Epilogue::gelu, finish.write == Write::add});
     const void* weights = w.data;
     Tensor own;
     if (packed) {

@@ -1,0 +1,36 @@
+#!/bin/sh
+# The tables of bench/ from lines as they are measured: bench_scripts.sh SOURCE BINARY
+set -eu
+source=$1
+binary=$2
+lines=$(mktemp)
+trap 'rm -f "$lines"' EXIT
+
+expect() {
+  printf '%s\n' "$output" | grep -qF -- "$1" || {
+    printf 'expected a line with: %s\ngot:\n%s\n' "$1" "$output" >&2
+    exit 1
+  }
+}
+
+"$binary/grouphead" bench --json --rounds 7 --min-time 0.001 'gemm m8 n8 k8 thr=1' >"$lines"
+output=$("$source/bench/table.py" <"$lines")
+expect '| `gemm f32 m8 n8 k8` | '
+expect ' ms ±'
+
+cat >"$lines" <<'END'
+{"problem": "gemm f32 m8 n8 k8", "threads": 1, "library": "grouphead", "way": "", "median_ms": 2.0, "mad_ms": 0.02, "rounds": 7, "foreign_cpu": 0.0, "gflops": 50, "limit_gflops": 100, "gb_s": 1, "limit_gb_s": 10, "version": "0.1.0", "date": "2026-01-01", "cpu": "some"}
+{"problem": "gemm f32 m8 n8 k8", "threads": 1, "library": "torch", "way": "mm", "median_ms": 4.0, "mad_ms": 0.8, "rounds": 7, "foreign_cpu": 0.3, "version": "2.0", "date": "2026-01-01", "cpu": "some"}
+{"problem": "gemm f32 m8 n8 k8", "threads": 1, "library": "torch", "way": "slow", "median_ms": 9.0, "mad_ms": 0.8, "rounds": 7, "foreign_cpu": 0.0, "version": "2.0", "date": "2026-01-01", "cpu": "some"}
+{"problem": "gemm f32 m8 n8 k8", "threads": 1, "library": "jax", "way": null, "why": "no", "date": "2026-01-01", "cpu": "some"}
+END
+output=$("$source/bench/rivals/table.py" "$lines")
+expect '| `gemm f32 m8 n8 k8` | 2 ms ±1%, 50% | 4 ms ±20%*~, 2.00x |'
+expect 'Versions: grouphead 0.1.0, PyTorch 2.0.'
+expect 'Fastest ways: PyTorch: mm.'
+
+for script in compare growth rivals/run; do
+  output=$("$source/bench/$script" --help)
+  expect 'usage:'
+done
+echo passed
