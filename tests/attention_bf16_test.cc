@@ -73,7 +73,7 @@ TEST(AttentionBf16, OptionsWorkAsInF32) {
   const AttentionInputs in = make_bf16(c);
   ops::AttentionOptions options = c.options();
   options.window = 20;
-  options.scale = -0.3;
+  options.scale = 0.3;
   expect_oracle(c, in, options);
   options.dropout_rate = 0.25;
   options.draw = {RandomAlgorithm::philox, {3, 1}};

@@ -310,7 +310,7 @@ Tensor bounds_of(const OracleResult& result, Dtype dtype) {
 
 Tensor bf16_bounds(const OracleResult& out, ConstView magnitudes) {
   Tensor bounds = bounds_of(out, Dtype::f32);
-  constexpr double kUnit = 0x1p-9 * (1 + 0x1p-7);  // and what rounding does to the rounded
+  constexpr double kUnit = 0x1p-8 * (1 + 0x1p-7);  // 8 bits; and what rounding does to the rounded
   for (Index i = 0; i < bounds.size(); ++i) {
     bounds.data<double>()[i] +=
         kUnit * (std::abs(out.value.data<double>()[i]) + magnitudes.data<double>()[i]);

@@ -1,6 +1,6 @@
 #include "kernels/attention_bf16.h"
 
-#include "kernels/bf16.h"
+#include "kernels/convert.h"
 #include "ops/attention.h"
 #include "ops/attention_problem.h"
 #include "ops/convert.h"
@@ -10,46 +10,46 @@ namespace {
 
 using kernels::AttentionProblem;
 
-constexpr Index kRows = 64;         // that one unit converts
-constexpr double kCostOfMove = 16;  // converting one number takes as long as so many flops
+constexpr Index kUnit = 4096;      // numbers that one unit converts, or one row
+constexpr double kCostOfMove = 2;  // converting one takes as long as so many flops
 
-// body(row) for all rows of [B, T, H], in parallel.
-template <class Body>
-void for_rows(Context& ctx, ConstView x, const Body& body) {
-  const Index rows = x.dim(0) * x.dim(1) * x.dim(2);
-  for_units(ctx, kernels::ceil_div(rows, kRows), kCostOfMove * static_cast<double>(x.size()),
-            [&](Index unit, int) {
-              for (Index r = unit * kRows; r < std::min(rows, (unit + 1) * kRows); ++r) body(r);
-            });
+// to = from in the other type, a run of `count` numbers.
+void convert_run(const kernels::ConvertKernels& table, ConstView from, Index source, Index count,
+                 View to, Index target) {
+  if (to.dtype() == Dtype::f32) {
+    table.widen(static_cast<const std::uint16_t*>(from.raw()) + source, count,
+                to.data<float>() + target);
+  } else {
+    table.narrow(from.data<float>() + source, count,
+                 static_cast<std::uint16_t*>(to.raw()) + target);
+  }
 }
 
-Index place_of_row(ConstView x, Index r) {
-  const Index H = x.dim(2);
-  const Index T = x.dim(1);
-  return r / H / T * x.stride(0) + r / H % T * x.stride(1) + r % H * x.stride(2);
-}
-
-// to = from, row by row, in another type and with other strides.
-void convert_rows(Context& ctx, ConstView from, View to) {
-  const Index width = to.dim(3);
-  for_rows(ctx, to, [&](Index r) {
-    const Index source = place_of_row(from, r);
-    const Index target = place_of_row(to, r);
-    if (to.dtype() == Dtype::f32) {
-      const Bf16* x = from.data<Bf16>() + source;
-      float* y = to.data<float>() + target;
-      for (Index d = 0; d < width; ++d) y[d] = kernels::bf16_value(x[d].bits);
-    } else {
-      const float* x = from.data<float>() + source;
-      Bf16* y = to.data<Bf16>() + target;
-      for (Index d = 0; d < width; ++d) y[d].bits = kernels::bf16_of(x[d]);
+// The same for [B, T, H, D] of any strides but the last.
+void convert(Context& ctx, ConstView from, View to) {
+  const auto& table = kernels::convert_kernels(static_cast<kernels::Level>(ctx.isa()));
+  const double cost = kCostOfMove * static_cast<double>(to.size());
+  if (from.is_contiguous() && to.is_contiguous()) {
+    for_units(ctx, kernels::ceil_div(to.size(), kUnit), cost, [&](Index unit, int) {
+      const Index begin = unit * kUnit;
+      convert_run(table, from, begin, std::min(kUnit, to.size() - begin), to, begin);
+    });
+    return;
+  }
+  const Index T = to.dim(1);
+  for_units(ctx, to.dim(0) * T, cost, [&](Index bt, int) {
+    const auto place = [&](ConstView x, Index h) {
+      return bt / T * x.stride(0) + bt % T * x.stride(1) + h * x.stride(2);
+    };
+    for (Index h = 0; h < to.dim(2); ++h) {
+      convert_run(table, from, place(from, h), to.dim(3), to, place(to, h));
     }
   });
 }
 
 Tensor converted(Context& ctx, ConstView x, Dtype dtype) {
   Tensor result = ctx.tensor(x.shape(), dtype);
-  convert_rows(ctx, x, result);
+  convert(ctx, x, result);
   return result;
 }
 
@@ -116,7 +116,7 @@ void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
   }
   Tensor result = ctx.tensor(out.shape());
   attention_forward(ctx, wide(q), wide(k), wide(v), wide_options, result, softmax);
-  convert_rows(ctx, result, out);
+  convert(ctx, result, out);
 }
 
 void forward_on_bf16_grid(Context& ctx, ConstView q, ConstView k, ConstView v,
@@ -124,7 +124,7 @@ void forward_on_bf16_grid(Context& ctx, ConstView q, ConstView k, ConstView v,
   const auto narrow = [&](ConstView x) { return converted(ctx, x, Dtype::bf16); };
   Tensor result = ctx.tensor(out.shape(), Dtype::bf16);
   forward_bf16(ctx, narrow(q), narrow(k), narrow(v), options, result, softmax);
-  convert_rows(ctx, result, out);
+  convert(ctx, result, out);
 }
 
 }  // namespace grouphead::ops
