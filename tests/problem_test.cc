@@ -87,9 +87,9 @@ TEST(Problem, UnknownOperationsAreRefusedWithTheKnownOnes) {
 
 TEST(Problem, UnknownWordsAreRefusedWithTheKnownOnes) {
   const std::string known =
-      ": expected one of f32 f64 b# t# s# hq# hkv# d# dv# causal offset= window= mask= bias "
+      ": expected one of f32 f64 bf16 b# t# s# hq# hkv# d# dv# causal offset= window= mask= bias "
       "dropout= rng= thr= isa= seed=, got a word that is not available";
-  for (const char* word : {"softcap=5", "bias=1", "mask", "bf16", "cache=f32", "m64", "t", "x9",
+  for (const char* word : {"softcap=5", "bias=1", "mask", "f16", "cache=f32", "m64", "t", "x9",
                            "causal=1", "offset", "thr", "12", "=", "T4"}) {
     EXPECT_EQ(error_of(std::string("attention.fwd t4 hq2 d8 ") + word),
               "[problem] " + std::string(word) + known);

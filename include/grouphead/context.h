@@ -11,7 +11,7 @@
 namespace grouphead {
 
 /// Instruction-set levels, slowest first. `ref` is the plain C++ reference of every kernel;
-/// `avx3_bf16` adds to avx3 the dot products of 16-bit and 8-bit numbers (vdpbf16ps, vpdpbusd).
+/// `avx3_bf16` is avx3 with attention of bf16 numbers by vdpbf16ps.
 enum class Isa : std::uint8_t { ref, sse4, avx2, avx3, avx3_bf16 };
 
 /// `ref`, `sse4`, `avx2`, `avx3`, `avx3_bf16`.
@@ -27,7 +27,8 @@ enum class FlashAttention : std::uint8_t { automatic, off };
 
 struct ContextOptions {
   int num_threads = 0;       ///< 0: one per core; clamped to oneTBB's limit
-  std::optional<Isa> isa{};  ///< absent: the fastest available
+  std::optional<Isa> isa{};  ///< absent: the fastest available; not avx3_bf16 where vdpbf16ps
+                             ///< is slower than f32, as on Intel's cores
   FlashAttention flash_attention = FlashAttention::automatic;
 };
 

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "check/cases.h"
 #include "check/inputs.h"
 #include "check/masks.h"
@@ -29,7 +31,7 @@ class AttentionCase final : public Case {
            has_backward_ ? random_tensor(ctx, out_shape, p.dtype, seed + 3) : Tensor()});
     }
     out_ = ctx.tensor(out_shape, p.dtype);
-    softmax_ = ctx.tensor({2, p.B, p.Hq, p.T}, p.dtype);
+    softmax_ = ctx.tensor({2, p.B, p.Hq, p.T}, p.dtype == Dtype::f64 ? Dtype::f64 : Dtype::f32);
     if (has_backward_) {
       d_q_ = ctx.tensor(q_shape, p.dtype);
       d_k_ = ctx.tensor(sets_[0].k.shape(), p.dtype);
@@ -52,6 +54,7 @@ class AttentionCase final : public Case {
   std::vector<Comparison> check() override {
     const InputSet& in = sets_[next_];
     run();
+    if (in.q.dtype() == Dtype::bf16) return check_bf16(in);
     std::vector<Comparison> results;
     const auto add = [&](const char* what, const Tensor& got, const OracleResult& want) {
       results.push_back(compare(what, got, want.value, bounds_of(want, got.dtype())));
@@ -100,6 +103,22 @@ class AttentionCase final : public Case {
   }
 
  private:
+  std::vector<Comparison> check_bf16(const InputSet& in) {
+    const auto wide = [&](const Tensor& x) { return convert(ctx_, x, Dtype::f32); };
+    const Tensor q = wide(in.q);
+    const Tensor k = wide(in.k);
+    Tensor v = wide(in.v);
+    ops::AttentionOptions options = options_;
+    if (bias_.has_value()) options.bias = wide_bias_ = wide(bias_);
+    const AttentionForwardOracle want = attention_forward_oracle(q, k, v, options);
+    for (Index i = 0; i < v.size(); ++i) v.data<float>()[i] = std::abs(v.data<float>()[i]);
+    const AttentionForwardOracle magnitudes = attention_forward_oracle(q, k, v, options);
+    Tensor lse(want.lse.value.shape());
+    ops::attention_lse(softmax_, lse);
+    return {compare("out", wide(out_), want.out.value, bf16_bounds(want.out, magnitudes.out.value)),
+            compare("lse", lse, want.lse.value, bounds_of(want.lse, Dtype::f32))};
+  }
+
   void set_options(const Problem& p) {
     options_.window = p.window;
     options_.dropout_rate = p.dropout_rate;
@@ -115,7 +134,7 @@ class AttentionCase final : public Case {
   bool has_backward_;
   ops::AttentionOptions options_{};
   std::vector<InputSet> sets_;
-  Tensor mask_, bias_;
+  Tensor mask_, bias_, wide_bias_;
   Tensor out_, softmax_, d_q_, d_k_, d_v_, d_bias_;
   std::size_t next_ = 0;
 };

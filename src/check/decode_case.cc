@@ -45,7 +45,7 @@ Cache make_cache(Context& ctx, const Problem& p) {
 
 // How far rounding carries the numbers of a cache: half a unit of bf16, or of a scale.
 double half_unit(double number, const Tensor& scales, Index i) {
-  return scales.has_value() ? scales.data<double>()[i] / 2 : std::abs(number) * 0x1p-8 / 2;
+  return scales.has_value() ? scales.data<double>()[i] / 2 : std::abs(number) * 0x1p-8;
 }
 
 /// For each output how far what the cache rounds may carry it from exact keys and values, to first

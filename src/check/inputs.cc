@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "ops/convert.h"
 
 namespace grouphead::check {
 namespace {
@@ -12,18 +13,15 @@ constexpr std::size_t kPool = 65521;  // a prime: no stride of a tensor meets th
 
 std::mt19937_64 generator(Index seed) { return std::mt19937_64(static_cast<std::uint64_t>(seed)); }
 
-template <class To, class From>
-void convert_elements(const ConstView& from, View to) {
-  const From* x = from.data<From>();
-  To* y = to.data<To>();
-  for (Index i = 0; i < from.size(); ++i) y[i] = static_cast<To>(x[i]);
-}
-
 template <class F>
 void repeat(const std::vector<float>& pool, View out) {
   F* y = out.data<F>();
   for (std::size_t i = 0; i < static_cast<std::size_t>(out.size()); ++i) {
-    y[i] = static_cast<F>(pool[i % kPool]);
+    if constexpr (std::is_same_v<F, Bf16>) {
+      y[i] = to_bf16(pool[i % kPool]);
+    } else {
+      y[i] = static_cast<F>(pool[i % kPool]);
+    }
   }
 }
 
@@ -35,7 +33,11 @@ Tensor random_tensor(Context& ctx, const Shape& shape, Dtype dtype, Index seed) 
   std::vector<float> pool(kPool);
   for (float& x : pool) x = normal(random);
   Tensor out = ctx.tensor(shape, dtype);
-  dtype == Dtype::f64 ? repeat<double>(pool, out) : repeat<float>(pool, out);
+  if (dtype == Dtype::bf16) {
+    repeat<Bf16>(pool, out);
+  } else {
+    dtype == Dtype::f64 ? repeat<double>(pool, out) : repeat<float>(pool, out);
+  }
   return out;
 }
 
@@ -51,13 +53,7 @@ Tensor random_tokens(Context& ctx, const Shape& shape, Index limit, Index seed) 
 Tensor convert(Context& ctx, ConstView x, Dtype dtype) {
   detail::require_contiguous("convert", "x", x);
   Tensor out = ctx.tensor(x.shape(), dtype);
-  if (x.dtype() == dtype) {
-    copy(x, out);
-  } else if (dtype == Dtype::f64) {
-    convert_elements<double, float>(x, out);
-  } else {
-    convert_elements<float, double>(x, out);
-  }
+  ops::convert_rounded(x, dtype, out);
   return out;
 }
 

@@ -58,6 +58,9 @@ Round Bench::round() {
   Round round;
   const ForeignCpu foreign;
   round.limit_gflops = limits_.measure_gflops(ctx_, options_.min_seconds / 4);
+  if (problem_.dtype == Dtype::bf16 && ctx_.isa() == Isa::avx3_bf16) {
+    round.limit_gflops = *limits_.measure_bf16_gflops(ctx_, options_.min_seconds / 4);
+  }
   const std::vector<ConstView> operands = job_->take_operands();
   round.limit_gb_s =
       operands.empty() ? limits_.measure_gb_s(ctx_) : limits_.measure_gb_s(ctx_, operands);

@@ -308,6 +308,16 @@ Tensor bounds_of(const OracleResult& result, Dtype dtype) {
   return bounds;
 }
 
+Tensor bf16_bounds(const OracleResult& out, ConstView magnitudes) {
+  Tensor bounds = bounds_of(out, Dtype::f32);
+  constexpr double kUnit = 0x1p-8 * (1 + 0x1p-7);  // 8 bits; and what rounding does to the rounded
+  for (Index i = 0; i < bounds.size(); ++i) {
+    bounds.data<double>()[i] +=
+        kUnit * (std::abs(out.value.data<double>()[i]) + magnitudes.data<double>()[i]);
+  }
+  return bounds;
+}
+
 AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstView v,
                                                 const ops::AttentionOptions& options) {
   const Problem p(q, k, v, options);

@@ -30,6 +30,11 @@ struct AttentionBackwardOracle {
 
 /// ops::attention_forward of f32 or f64 operands, any strides.
 /// Memory  O(S) beside the results
+/// Bounds of an attention_forward in bf16, given what is exact. `magnitudes`: sum_j p_j |v_j|, the
+/// value of the oracle of |v|. To those of f32 come the rounding of each probability, which
+/// all may go one way, and of the result.
+Tensor bf16_bounds(const OracleResult& out, ConstView magnitudes);
+
 AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstView v,
                                                 const ops::AttentionOptions& options);
 

@@ -17,6 +17,7 @@ namespace {
 constexpr unsigned bit(Operation operation) { return 1U << static_cast<unsigned>(operation); }
 constexpr unsigned kAttention =
     bit(Operation::attention_forward) | bit(Operation::attention_forward_backward);
+constexpr unsigned kBf16 = bit(Operation::attention_forward);
 constexpr unsigned kDecode = bit(Operation::decode);
 constexpr unsigned kGemm = bit(Operation::gemm);
 constexpr unsigned kGqa = bit(Operation::layer_gqa_forward) | bit(Operation::layer_gqa_train);
@@ -78,6 +79,7 @@ std::string known_operations() { return fmt::format("one of {}", fmt::join(kOper
 
 std::string known_words(Operation operation) {
   std::string names = "one of f32 f64";
+  if (kBf16 & bit(operation)) names += " bf16";
   for (const SizeWord& word : kSizes) {
     if (word.operations & bit(operation)) names.append(" ").append(word.name).append("#");
   }
@@ -172,9 +174,9 @@ class Reader {
   explicit Reader(Operation operation) : problem_(with_defaults(operation)) {}
 
   void read(std::string_view word) {
-    if (word == "f32" || word == "f64") {
+    if (word == "f32" || word == "f64" || (word == "bf16" && is_for_this(kBf16))) {
       once("dtype", word);
-      problem_.dtype = word == "f64" ? Dtype::f64 : Dtype::f32;
+      problem_.dtype = word == "f32" ? Dtype::f32 : word == "f64" ? Dtype::f64 : Dtype::bf16;
     } else if (!read_size(word) && !read_option(word)) {
       refuse(word, known_words(problem_.operation), "a word that is not available");
     }

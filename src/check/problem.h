@@ -47,7 +47,8 @@ enum class MaskKind : std::uint8_t { none, blocks, keys };
 /// lm.train                          [b t m f l hq hkv v]: t positions of context, defaults are
 ///                                   the byte-level language model
 /// lm.generate                       the same; s positions of prompt, then t tokens one by one
-/// all                               [dtype thr= isa= seed=]; thr=0: one per core
+/// all                               [dtype thr= isa= seed=]; thr=0: one per core; dtype is f32 or
+///                                   f64, of attention.fwd also bf16
 struct Problem {
   Operation operation = Operation::gemm;
   Dtype dtype = Dtype::f32;

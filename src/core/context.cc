@@ -61,7 +61,7 @@ int checked_num_threads(int wanted) {
 
 Isa checked_isa(std::optional<Isa> wanted) {
   const std::span<const Isa> known = available_isas();
-  if (!wanted) return known.back();
+  if (!wanted) return static_cast<Isa>(kernels::fastest_level());
   if (std::find(known.begin(), known.end(), *wanted) == known.end()) {
     detail::throw_config_error("context", "isa", "one of " + available_names(), name_of(*wanted));
   }

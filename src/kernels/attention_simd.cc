@@ -70,7 +70,7 @@ const CacheKernels& bf16_cache(Level level) noexcept {
 }
 const CacheKernels& int8_cache(Level level) noexcept {
 #if HWY_TARGETS & HWY_AVX3
-  if (level == Level::avx3_bf16 && has_vpdpbusd()) return N_AVX3::vnni_cache_table();
+  if (level >= Level::avx3 && has_vpdpbusd()) return N_AVX3::vnni_cache_table();
 #endif
   GROUPHEAD_SELECT_TABLE(level, int8_cache_table, cache_reference())
 }

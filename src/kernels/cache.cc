@@ -1,6 +1,6 @@
 #include "kernels/cache.h"
 
-#include <cmath>
+#include <bit>
 #include <cstring>
 #include <limits>
 
@@ -28,19 +28,14 @@ struct Part {
   Index b, tile, start, begin, end;
 };
 
-// Magnitudes of numbers side by side.
-struct Largest {
-  float most = 0;
-  bool finite = true;
-  void add(float x) noexcept {
-    const float size = std::abs(x);
-    most = size > most ? size : most;
-    finite = finite && size <= std::numeric_limits<float>::max();
-  }
-  float scale() const noexcept {
-    return finite ? cache_scale(most) : std::numeric_limits<float>::quiet_NaN();
-  }
-};
+// The size of x as its bits, which order as sizes do, NaN above all others.
+std::int32_t size_bits(float x) noexcept { return std::bit_cast<std::int32_t>(x) & 0x7FFFFFFF; }
+
+float scale_of(std::int32_t most) noexcept {
+  constexpr std::int32_t kInfinity = 0x7F800000;
+  if (most >= kInfinity) return std::numeric_limits<float>::quiet_NaN();
+  return cache_scale(std::bit_cast<float>(most));
+}
 
 void store_bf16(const Part& part, const CacheTiles& cache) noexcept {
   const AttentionProblem<float>& p = part.p;
@@ -78,13 +73,16 @@ void store_int8_keys(const Part& part, const CacheTiles& cache, Index n, Index f
   const auto row = [&](Index s) {
     return s < part.begin ? cache.exact + (bn * kPackKeys + s - tile_begin) * p.D : part.key(n, s);
   };
-  Largest largest[kDims];
+  std::int32_t most[kDims] = {};
   for (Index s = tile_begin; s < part.end; ++s) {
     const float* k = row(s) + first;
-    for (Index d = 0; d < min(count, p.D - first); ++d) largest[d].add(k[d]);
+    for (Index d = 0; d < min(count, p.D - first); ++d) {
+      const std::int32_t size = size_bits(k[d]);
+      most[d] = size > most[d] ? size : most[d];
+    }
   }
   for (Index d = 0; d < count; ++d) {
-    const float scale = largest[d].scale();
+    const float scale = scale_of(most[d]);
     const float factor = cache_factor(scale);
     float before = 0;
     std::memcpy(&before, scales + 4 * d, 4);
@@ -102,9 +100,12 @@ void store_int8_keys(const Part& part, const CacheTiles& cache, Index n, Index f
 
 void store_int8_value(const float* v, Index Dv, Index width, std::uint8_t* codes,
                       std::uint8_t* scale_to) noexcept {
-  Largest largest;
-  for (Index d = 0; d < Dv; ++d) largest.add(v[d]);
-  const float scale = largest.scale();
+  std::int32_t most = 0;
+  for (Index d = 0; d < Dv; ++d) {
+    const std::int32_t size = size_bits(v[d]);
+    most = size > most ? size : most;
+  }
+  const float scale = scale_of(most);
   const float factor = cache_factor(scale);
   std::memcpy(scale_to, &scale, 4);
   for (Index d = 0; d < width; ++d) {

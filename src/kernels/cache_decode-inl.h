@@ -30,7 +30,8 @@ constexpr Index kCacheLogitRow = kDecodeKeys + 16;
 // Memory of a decode unit, for its rows, filled up to fours by the last one.
 struct CacheScratch {
   CacheScratch(const AttentionProblem<float>& p, float* scratch)
-      : q_row(round_up(p.D, kPanelKeys)),
+      : scale(p.scale * kLog2E),
+        q_row(round_up(p.D, kPanelKeys)),
         width(round_up(p.Dv, kPanelKeys)),
         q(scratch),
         out(q + kCacheRows * q_row),
@@ -42,8 +43,9 @@ struct CacheScratch {
     return kCacheRows * (q_row + round_up(p.Dv, kPanelKeys) + kCacheLogitRow) +
            kShared * (kPackKeys + q_row / 4);
   }
+  float scale;
   Index q_row, width;
-  float* q;                // [kCacheRows][q_row], times scale and log2 e
+  float* q;                // [kCacheRows][q_row]
   float* out;              // [kCacheRows][width]
   float* logits;           // [kCacheRows][kCacheLogitRow], then weights
   std::int32_t* products;  // [kShared][kPackKeys]
@@ -62,6 +64,7 @@ template <bool kAsks>
 struct Bf16Tiles {
   static constexpr CacheFormat kFormat = CacheFormat::bf16;
   static constexpr Index kStep = 2;  // positions that lie interleaved
+  static constexpr bool kScalesQueries = true;
 
   static HWY_INLINE void ask(const std::uint32_t* at) {
     if constexpr (kAsks) __builtin_prefetch(reinterpret_cast<const char*>(at) + 2048, 0, 3);
@@ -141,6 +144,7 @@ template <Int8Products kProducts, bool kAsks>
 struct Int8Tiles {
   static constexpr CacheFormat kFormat = CacheFormat::int8;
   static constexpr Index kStep = 1;
+  static constexpr bool kScalesQueries = false;  // they are rounded as they came
   static constexpr Index kAhead = kAsks ? 16384 : 0;
 
   // One query in 8 bits for one tile; what its products are to be multiplied with. `sum` of the
@@ -187,7 +191,8 @@ struct Int8Tiles {
       for (Index j = 0; j < kPackKeys; j += kLanes) {
         const auto product = hn::LoadU(kWhole, w.products + i * kPackKeys + j);
         const Vector x = hn::ConvertTo(kFloats, hn::Sub(product, zero));
-        hn::StoreU(hn::Mul(x, hn::Set(kFloats, factors[i])), kFloats, to + i * kCacheLogitRow + j);
+        hn::StoreU(hn::Mul(x, hn::Set(kFloats, factors[i] * w.scale)), kFloats,
+                   to + i * kCacheLogitRow + j);
       }
     }
   }
@@ -353,8 +358,8 @@ static void cache_decode(const AttentionProblem<float>& p, const CacheTiles& cac
   Index limits[kCacheRows];
   for (Index r = 0; r < padded; ++r) {
     const Index row = min(r, rows - 1);
-    copy_row(p.row(p.q, bn / p.Hkv, bn % p.Hkv, row), p.D, w.q_row, p.scale * kLog2E,
-             w.q + r * w.q_row);
+    copy_row(p.row(p.q, bn / p.Hkv, bn % p.Hkv, row), p.D, w.q_row,
+             Tiles::kScalesQueries ? w.scale : 1.0F, w.q + r * w.q_row);
     limits[r] = max(0, min(kDecodeKeys, p.limit(row) - first));
   }
   const Index any = limits[rows - 1];

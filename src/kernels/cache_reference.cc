@@ -7,6 +7,8 @@
 namespace grouphead::kernels {
 namespace {
 
+constexpr float kLog2E = 1.44269504088896340736F;
+
 float float_at(const std::uint8_t* bytes, Index i) noexcept {
   float x = 0;
   std::memcpy(&x, bytes + 4 * i, 4);
@@ -94,7 +96,7 @@ TileQuery query_of(const AttentionProblem<float>& p, const CacheTiles& cache,
 
 Index decode_scratch(const AttentionProblem<float>& p) noexcept { return kDecodeKeys + p.D; }
 
-// One row against the keys [begin, end), all of one chunk: two passes over its logits.
+// One row against the keys [begin, end), all of one chunk: two passes over its logits in base 2.
 void decode_row(const AttentionProblem<float>& p, const CacheTiles& cache, Index bn, Index r,
                 Index begin, Index end, float* out, float* scratch) noexcept {
   const Index stride = decode_partial_size(p) / p.rows();
@@ -109,14 +111,14 @@ void decode_row(const AttentionProblem<float>& p, const CacheTiles& cache, Index
     for (Index d = 0; d < p.D; ++d) {
       product += query.numbers[d] * key_number(tile, cache.format, p.D, s % kPackKeys, d);
     }
-    logits[s - begin] = product * query.factor;
+    logits[s - begin] = product * query.factor * kLog2E;
     top = logits[s - begin] < top ? top : logits[s - begin];  // lets NaN through
   }
   float sum = 0;
   for (Index d = 0; d < p.Dv; ++d) out[d] = 0;
   for (Index s = begin; s < end; ++s) {
     const std::uint8_t* tile = cache.value_tile(bn, s / kPackKeys, p.Dv);
-    const float weight = std::exp(logits[s - begin] - top);
+    const float weight = std::exp2(logits[s - begin] - top);
     sum += weight;
     const float scaled = weight * value_scale(tile, cache.format, p.Dv, s % kPackKeys);
     for (Index d = 0; d < p.Dv; ++d) {

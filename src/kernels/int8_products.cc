@@ -3,8 +3,7 @@
 #include "kernels/targets.h"
 
 #if HWY_TARGETS & HWY_AVX3
-#include <hwy/base.h>
-#include <immintrin.h>
+#include "kernels/intrinsics.h"
 
 HWY_PUSH_ATTRIBUTES("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 namespace grouphead::kernels {

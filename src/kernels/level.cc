@@ -23,6 +23,18 @@ Features features([[maybe_unused]] unsigned subleaf) noexcept {
   return found;
 }
 
+bool is_intel() noexcept {
+#if HWY_ARCH_X86
+  static const bool is = [] {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid(0, &eax, &ebx, &ecx, &edx) != 0 && ebx == signature_INTEL_ebx;
+  }();
+  return is;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 bool level_available(Level level) noexcept {
@@ -42,17 +54,15 @@ bool level_available(Level level) noexcept {
   return false;
 }
 
-bool prefetch_helps() noexcept {
-#if HWY_ARCH_X86
-  static const bool is_intel = [] {
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    return __get_cpuid(0, &eax, &ebx, &ecx, &edx) != 0 && ebx == signature_INTEL_ebx;
-  }();
-  return is_intel;
-#else
-  return false;
-#endif
+Level fastest_level() noexcept {
+  Level fastest = Level::ref;
+  for (const Level level : kLevels) {
+    if (level_available(level) && !(level == Level::avx3_bf16 && is_intel())) fastest = level;
+  }
+  return fastest;
 }
+
+bool prefetch_helps() noexcept { return is_intel(); }
 
 bool has_vpdpbusd() noexcept {
   static const bool has = (features(0).ecx >> 11 & 1) != 0;

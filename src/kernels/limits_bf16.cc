@@ -43,7 +43,7 @@ constexpr MultiplyAddLimit kLimit = {kFlopsPerInstruction * kChains * kRepeats, 
 
 const MultiplyAddLimit* bf16_limit() noexcept {
 #if defined(__x86_64__)
-  if (level_available(Level::avx3) && __builtin_cpu_supports("avx512bf16")) return &kLimit;
+  if (level_available(Level::avx3_bf16)) return &kLimit;
 #endif
   return nullptr;
 }

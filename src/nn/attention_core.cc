@@ -147,6 +147,9 @@ AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const M
     keep.options.dropout_rate = settings_.dropout;
     keep.options.draw = *drawn;
   }
+  // What the backward and scores read are f32's exact probabilities.
+  keep.options.on_bf16_grid =
+      settings_.policy.compute() == Dtype::bf16 && saved == nullptr && !keep.call.return_scores;
   const auto& [q, k, v, gate_argument, gate] = keep.heads;
   keep.out = ctx.tensor({q.dim(0), q.dim(1), q.dim(2), v.dim(3)}, dtype());
   if (saved != nullptr || keep.call.return_scores) {

@@ -14,9 +14,10 @@ using kernels::AttentionKernels;
 using kernels::AttentionProblem;
 
 // q, k and v against each other.
-void check_operands(std::string_view operation, ConstView q, ConstView k, ConstView v) {
+void check_operands(std::string_view operation, ConstView q, ConstView k, ConstView v,
+                    MayBeBf16 may_be_bf16 = MayBeBf16::no) {
   detail::require_shape(operation, "k", k, {-1, -1, -1, -1});
-  check_queries(operation, "q", q, k.dim(2));
+  check_queries(operation, "q", q, k.dim(2), may_be_bf16);
   check_heads(operation, "k", k, q.dim(0), -1, -1, q.dim(3), q.dtype());
   check_heads(operation, "v", v, q.dim(0), k.dim(1), k.dim(2), -1, q.dtype());
   if (v.dim(3) < 1) detail::throw_shape_error(operation, "v", "a head dim of 1 or more", "0");
@@ -24,7 +25,7 @@ void check_operands(std::string_view operation, ConstView q, ConstView k, ConstV
 
 void check_softmax(std::string_view operation, ConstView q, ConstView softmax) {
   detail::require_dense(operation, "softmax", softmax, {2, q.dim(0), q.dim(2), q.dim(1)},
-                        q.dtype());
+                        q.dtype() == Dtype::bf16 ? Dtype::f32 : q.dtype());
 }
 
 // The kernels read it or write it.
@@ -49,9 +50,8 @@ AttentionProblem<F> problem_of(ConstView q, ConstView k, ConstView v,
 template <class F>
 struct Packed {
   Tensor keys, values;
-  Index tiles;  // units for each batch entry
 
-  Packed(Context& ctx, AttentionProblem<F>& p) : tiles(kernels::pack_tiles(p, Index{0})) {
+  Packed(Context& ctx, AttentionProblem<F>& p) {
     p.packed.capacity = kernels::round_up(p.S, kernels::kPanelKeys);
     keys = ctx.tensor({p.B * p.Hkv, p.packed.capacity, p.D}, kDtypeOf<F>);
     p.packed.keys = keys.template data<F>();
@@ -62,25 +62,13 @@ struct Packed {
   }
 };
 
-// body(unit, slot) for every forward_units(). One region for both steps: the rows of a batch entry
-// start as soon as its keys are packed.
+// body(unit, slot) for every forward_units(), of packed keys and values.
 template <class F, class Body>
-void for_packed_units(Context& ctx, AttentionProblem<F>& p, Body&& body) {
+void with_packed(Context& ctx, AttentionProblem<F>& p, const Body& body) {
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Packed<F> memory(ctx, p);
-  const Index tiles = memory.tiles;
-  const Index packs = p.B * tiles;
-  const Index units_per_batch = p.B == 0 ? 1 : kernels::forward_units(p) / p.B;
-  Progress packed(ctx, p.B);
-  for_units(ctx, packs + kernels::forward_units(p), forward_flops(p), [&](Index unit, int slot) {
-    if (unit < packs) {
-      table.pack(p, 0, unit);
-      packed.add(unit / tiles);
-    } else {
-      packed.wait_for((unit - packs) / units_per_batch, tiles);
-      body(unit - packs, slot);
-    }
-  });
+  for_packed_units(
+      ctx, p, [&](Index unit) { table.pack(p, 0, unit); }, body);
 }
 
 template <class F>
@@ -92,7 +80,7 @@ void forward(Context& ctx, AttentionProblem<F> p, const AttentionOptions& option
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index scratch = table.forward_scratch(p);
   reserve_scratch<F>(ctx, scratch);
-  for_packed_units(ctx, p, [&](Index unit, int slot) {
+  with_packed(ctx, p, [&](Index unit, int slot) {
     table.forward(p, unit, ctx.impl().scratch<F>(slot, scratch));
   });
 }
@@ -104,7 +92,7 @@ void scores(Context& ctx, AttentionProblem<F> p, const AttentionOptions& options
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index scratch = table.scores_scratch(p);
   reserve_scratch<F>(ctx, scratch);
-  for_packed_units(ctx, p, [&](Index unit, int slot) {
+  with_packed(ctx, p, [&](Index unit, int slot) {
     table.scores(p, unit, ctx.impl().scratch<F>(slot, scratch));
   });
 }
@@ -120,7 +108,7 @@ void gradient_delta(Context& ctx, AttentionProblem<F> p, const AttentionGradient
   const Index scratch = table.scores_scratch(p);
   reserve_scratch<F>(ctx, scratch);
   p.v.data = nullptr;
-  for_packed_units(ctx, p, [&](Index unit, int slot) {
+  with_packed(ctx, p, [&](Index unit, int slot) {
     table.gradient_scores(p, g, unit, ctx.impl().scratch<F>(slot, scratch));
   });
 }
@@ -192,11 +180,15 @@ void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView soft
 void attention_forward(Context& ctx, ConstView q, ConstView k, ConstView v,
                        const AttentionOptions& options, View out, View softmax) {
   constexpr std::string_view kName = "attention_forward";
-  check_operands(kName, q, k, v);
+  check_operands(kName, q, k, v, MayBeBf16::yes);
   check_options(kName, options, q, k.dim(1));
   check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), v.dim(3), q.dtype());
   if (softmax.has_value()) check_softmax(kName, q, softmax);
-  if (q.dtype() == Dtype::f32) {
+  if (q.dtype() == Dtype::bf16) {
+    forward_bf16(ctx, q, k, v, options, out, softmax);
+  } else if (q.dtype() == Dtype::f32 && options.on_bf16_grid && bf16_is_native(ctx, options)) {
+    forward_on_bf16_grid(ctx, q, k, v, options, out, softmax);
+  } else if (q.dtype() == Dtype::f32) {
     forward(ctx, problem_of<float>(q, k, v, options), options, out, softmax);
   } else {
     forward(ctx, problem_of<double>(q, k, v, options), options, out, softmax);

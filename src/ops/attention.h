@@ -29,6 +29,9 @@ struct AttentionOptions {
   /// ((b Hq + h) T + t) S + j of the draw decides. Needs `draw`. In [0, 1].
   double dropout_rate = 0;
   RandomDraw draw{};
+  /// Of f32 operands: their numbers are bf16's, and so may the probabilities be rounded and the
+  /// result, where bf16_is_native().
+  bool on_bf16_grid = false;
 };
 
 /// out = dropout(softmax(mask(scale q k^T + bias))) v. Query head h reads key/value head h / G.
@@ -36,7 +39,10 @@ struct AttentionOptions {
 /// Shapes  q [B, T, Hq, D], k [B, S, Hkv, D], v [B, S, Hkv, Dv], out [B, T, Hq, Dv]: last axis
 ///         contiguous, other strides free; softmax [2, B, Hq, T] contiguous, or absent: of each
 ///         query the greatest logit (in base 2) and the sum of the weights relative to it, for the
-///         backward; zeros where it attends to nothing. f32 or f64.
+///         backward; zeros where it attends to nothing. f32 or f64; or bf16, with softmax in f32.
+/// bf16    numbers are products and sums in f32, rounded once at the end. Where bf16_is_native(),
+///         probabilities are rounded for their product with v too, as Keras rounds them; elsewhere
+///         f32 copies run through the f32 kernels
 /// Memory  packed K and V: B * Hkv * (S rounded up to 16) * (D + Dv) elements, and per thread a few
 ///         hundred KiB. With uniform masked rows also a note of one byte for each query that masks
 ///         tell apart, at most B Hq T: nothing grows as T x S
@@ -46,6 +52,10 @@ struct AttentionOptions {
 /// Source  Dao et al. 2022, arXiv:2205.14135; Ainslie et al. 2023, arXiv:2305.13245
 void attention_forward(Context& ctx, ConstView q, ConstView k, ConstView v,
                        const AttentionOptions& options, View out, View softmax);
+
+/// Whether attention_forward has kernels for bf16 with these options: level avx3_bf16, and nothing
+/// but causality and a positive scale.
+bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept;
 
 /// lse [B, Hq, T] = log sum_j exp(logit_j) from the softmax that attention_forward left; +inf for a
 /// query that attends to nothing.

@@ -57,10 +57,13 @@ void check_heads(std::string_view operation, std::string_view operand, ConstView
 }
 
 void check_queries(std::string_view operation, std::string_view operand, ConstView q,
-                   Index num_key_value_heads) {
+                   Index num_key_value_heads, MayBeBf16 may_be_bf16) {
   detail::require_shape(operation, operand, q, {-1, -1, -1, -1});
-  if (q.dtype() != Dtype::f32 && q.dtype() != Dtype::f64) {
-    throw_shape_error(operation, operand, "f32 or f64", name_of(q.dtype()));
+  const bool takes_bf16 = may_be_bf16 == MayBeBf16::yes;
+  if (q.dtype() != Dtype::f32 && q.dtype() != Dtype::f64 &&
+      !(takes_bf16 && q.dtype() == Dtype::bf16)) {
+    throw_shape_error(operation, operand, takes_bf16 ? "f32, f64 or bf16" : "f32 or f64",
+                      name_of(q.dtype()));
   }
   check_heads(operation, operand, q, -1, -1, -1, -1, q.dtype());
   if (q.dim(3) < 1) throw_shape_error(operation, operand, "a head dim of 1 or more", "0");

@@ -16,8 +16,9 @@ namespace grouphead::ops {
 
 /// Refuses operands whose shapes, types or strides do not fit each other. `Hkv` and the element
 /// type are those of k.
+enum class MayBeBf16 : std::uint8_t { no, yes };
 void check_queries(std::string_view operation, std::string_view operand, ConstView q,
-                   Index num_key_value_heads);
+                   Index num_key_value_heads, MayBeBf16 may_be_bf16 = MayBeBf16::no);
 void check_heads(std::string_view operation, std::string_view operand, ConstView x, Index b,
                  Index t, Index h, Index d, Dtype dtype);
 
@@ -102,5 +103,32 @@ class Progress {
   Tensor counters_;
   Index* data_;
 };
+
+/// pack(unit) for all tiles of keys and values, body(unit, slot) for every forward_units(). One
+/// region for both steps: the rows of a batch entry start as soon as its keys are packed.
+template <class F, class Pack, class Body>
+void for_packed_units(Context& ctx, const kernels::AttentionProblem<F>& p, const Pack& pack,
+                      const Body& body) {
+  const Index tiles = kernels::pack_tiles(p, Index{0});
+  const Index packs = p.B * tiles;
+  const Index units_per_batch = p.B == 0 ? 1 : kernels::forward_units(p) / p.B;
+  Progress packed(ctx, p.B);
+  for_units(ctx, packs + kernels::forward_units(p), forward_flops(p), [&](Index unit, int slot) {
+    if (unit < packs) {
+      pack(unit);
+      packed.add(unit / tiles);
+    } else {
+      packed.wait_for((unit - packs) / units_per_batch, tiles);
+      body(unit - packs, slot);
+    }
+  });
+}
+
+/// attention_forward of bf16, checked.
+void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
+                  const AttentionOptions& options, View out, View softmax);
+/// The same of f32 operands that hold bf16's numbers.
+void forward_on_bf16_grid(Context& ctx, ConstView q, ConstView k, ConstView v,
+                          const AttentionOptions& options, View out, View softmax);
 
 }  // namespace grouphead::ops

@@ -1,0 +1,130 @@
+#include "kernels/attention_bf16.h"
+
+#include "kernels/convert.h"
+#include "ops/attention.h"
+#include "ops/attention_problem.h"
+#include "ops/convert.h"
+
+namespace grouphead::ops {
+namespace {
+
+using kernels::AttentionProblem;
+
+constexpr Index kUnit = 4096;      // numbers that one unit converts, or one row
+constexpr double kCostOfMove = 2;  // converting one takes as long as so many flops
+
+// to = from in the other type, a run of `count` numbers.
+void convert_run(const kernels::ConvertKernels& table, ConstView from, Index source, Index count,
+                 View to, Index target) {
+  if (to.dtype() == Dtype::f32) {
+    table.widen(static_cast<const std::uint16_t*>(from.raw()) + source, count,
+                to.data<float>() + target);
+  } else {
+    table.narrow(from.data<float>() + source, count,
+                 static_cast<std::uint16_t*>(to.raw()) + target);
+  }
+}
+
+// The same for [B, T, H, D] of any strides but the last.
+void convert(Context& ctx, ConstView from, View to) {
+  const auto& table = kernels::convert_kernels(static_cast<kernels::Level>(ctx.isa()));
+  const double cost = kCostOfMove * static_cast<double>(to.size());
+  if (from.is_contiguous() && to.is_contiguous()) {
+    for_units(ctx, kernels::ceil_div(to.size(), kUnit), cost, [&](Index unit, int) {
+      const Index begin = unit * kUnit;
+      convert_run(table, from, begin, std::min(kUnit, to.size() - begin), to, begin);
+    });
+    return;
+  }
+  const Index T = to.dim(1);
+  for_units(ctx, to.dim(0) * T, cost, [&](Index bt, int) {
+    const auto place = [&](ConstView x, Index h) {
+      return bt / T * x.stride(0) + bt % T * x.stride(1) + h * x.stride(2);
+    };
+    for (Index h = 0; h < to.dim(2); ++h) {
+      convert_run(table, from, place(from, h), to.dim(3), to, place(to, h));
+    }
+  });
+}
+
+Tensor converted(Context& ctx, ConstView x, Dtype dtype) {
+  Tensor result = ctx.tensor(x.shape(), dtype);
+  convert(ctx, x, result);
+  return result;
+}
+
+// A tensor's bits as the kernels take them.
+kernels::Heads<const std::uint16_t> bits_of(ConstView x) {
+  return {static_cast<const std::uint16_t*>(x.raw()), x.stride(0), x.stride(1), x.stride(2)};
+}
+
+void forward_natively(Context& ctx, const kernels::Bf16Kernels& table,
+                      const AttentionProblem<float>& p, ConstView q, ConstView k, ConstView v,
+                      View out) {
+  kernels::Bf16Operands o;
+  o.q = bits_of(q), o.k = bits_of(k), o.v = bits_of(v);
+  o.out = {static_cast<std::uint16_t*>(out.raw()), out.stride(0), out.stride(1), out.stride(2)};
+  o.packed.capacity = kernels::round_up(p.S, kernels::kPanelKeys);
+  const Index heads = p.B * p.Hkv;
+  Tensor keys = ctx.tensor({heads, o.packed.capacity, kernels::round_up(p.D, 2)}, Dtype::bf16);
+  Tensor values = ctx.tensor(
+      {heads, o.packed.capacity, kernels::round_up(p.Dv, kernels::kPanelKeys)}, Dtype::bf16);
+  o.packed.keys = static_cast<std::uint16_t*>(keys.view().raw());
+  o.packed.values = static_cast<std::uint16_t*>(values.view().raw());
+  const Index scratch = table.forward_scratch(p);
+  reserve_scratch<float>(ctx, scratch);
+  for_packed_units(
+      ctx, p, [&](Index unit) { table.pack(p, o, unit); },
+      [&](Index unit, int slot) {
+        table.forward(p, o, unit, ctx.impl().scratch<float>(slot, scratch));
+      });
+}
+
+}  // namespace
+
+bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept {
+  const bool hides = options.window != 0 || options.mask.has_value() ||
+                     options.key_mask.has_value() || options.query_mask.has_value();
+  const bool adds = options.bias.has_value() || options.dropout_rate != 0;
+  // A causal row sees nothing only by an offset.
+  const bool is_blind = options.masked_rows == MaskedRows::uniform && options.causal_offset < 0;
+  return kernels::bf16_kernels(static_cast<kernels::Level>(ctx.isa())) != nullptr && !hides &&
+         !adds && !is_blind && options.scale >= 0;
+}
+
+void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
+                  const AttentionOptions& options, View out, View softmax) {
+  if (bf16_is_native(ctx, options)) {
+    AttentionProblem<float> p;
+    p.B = q.dim(0), p.T = q.dim(1), p.Hq = q.dim(2), p.D = q.dim(3);
+    p.S = k.dim(1), p.Hkv = k.dim(2), p.Dv = v.dim(3);
+    set_options(options, p);
+    if (softmax.has_value()) {
+      p.tops = softmax.data<float>();
+      p.sums = p.tops + p.B * p.Hq * p.T;
+    }
+    const auto level = static_cast<kernels::Level>(ctx.isa());
+    return forward_natively(ctx, *kernels::bf16_kernels(level), p, q, k, v, out);
+  }
+  const auto wide = [&](ConstView x) { return converted(ctx, x, Dtype::f32); };
+  AttentionOptions wide_options = options;
+  Tensor bias;
+  if (options.bias.has_value()) {
+    bias = ctx.tensor(options.bias.shape());
+    convert_rounded(options.bias, Dtype::f32, bias);
+    wide_options.bias = bias;
+  }
+  Tensor result = ctx.tensor(out.shape());
+  attention_forward(ctx, wide(q), wide(k), wide(v), wide_options, result, softmax);
+  convert(ctx, result, out);
+}
+
+void forward_on_bf16_grid(Context& ctx, ConstView q, ConstView k, ConstView v,
+                          const AttentionOptions& options, View out, View softmax) {
+  const auto narrow = [&](ConstView x) { return converted(ctx, x, Dtype::bf16); };
+  Tensor result = ctx.tensor(out.shape(), Dtype::bf16);
+  forward_bf16(ctx, narrow(q), narrow(k), narrow(v), options, result, softmax);
+  convert(ctx, result, out);
+}
+
+}  // namespace grouphead::ops

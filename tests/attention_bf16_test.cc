@@ -1,0 +1,185 @@
+// The forward on bf16 numbers: by vdpbf16ps where the level has it, through f32 elsewhere.
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "attention_support.h"
+#include "check/inputs.h"
+
+namespace grouphead {
+namespace {
+
+using testing_support::AttentionCase;
+using testing_support::AttentionInputs;
+using testing_support::error_of;
+using testing_support::isas_under_test;
+using testing_support::make_inputs;
+using testing_support::ManyThreads;
+using testing_support::same_bits;
+using testing_support::Strided;
+
+AttentionInputs make_bf16(const AttentionCase& c, std::uint64_t seed = 1) {
+  Context ctx({.num_threads = 1});
+  const AttentionInputs in = make_inputs(c, Dtype::f32, seed);
+  const auto narrow = [&](const Tensor& x) { return check::convert(ctx, x, Dtype::bf16).clone(); };
+  return {narrow(in.q), narrow(in.k), narrow(in.v), {}};
+}
+
+Tensor wide(Context& ctx, const Tensor& x) { return check::convert(ctx, x, Dtype::f32); }
+
+struct Result {
+  Tensor out, softmax;
+};
+
+Result run(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
+           const ops::AttentionOptions& options) {
+  Result r{Tensor({c.B, c.T, c.Hq, c.Dv}, Dtype::bf16), Tensor({2, c.B, c.Hq, c.T})};
+  ops::attention_forward(ctx, in.q, in.k, in.v, options, r.out, r.softmax);
+  return r;
+}
+
+void expect_oracle(const AttentionCase& c, const AttentionInputs& in,
+                   const ops::AttentionOptions& options) {
+  for (const Isa isa : isas_under_test()) {
+    Context ctx({.num_threads = 2, .isa = isa});
+    const Result got = run(ctx, c, in, options);
+    Tensor v = wide(ctx, in.v);
+    const auto want = check::attention_forward_oracle(wide(ctx, in.q), wide(ctx, in.k), v, options);
+    for (Index i = 0; i < v.size(); ++i) v.data<float>()[i] = std::abs(v.data<float>()[i]);
+    const auto sizes =
+        check::attention_forward_oracle(wide(ctx, in.q), wide(ctx, in.k), v, options);
+    const std::string key = c.key("attention.fwd", Dtype::bf16, isa);
+    CHECK_CLOSE(wide(ctx, got.out), want.out.value, bf16_bounds(want.out, sizes.out.value), key);
+    Tensor lse({c.B, c.Hq, c.T});
+    ops::attention_lse(got.softmax, lse);
+    CHECK_CLOSE(lse, want.lse.value, bounds_of(want.lse, Dtype::f32), key);
+  }
+}
+
+TEST(AttentionBf16, EveryLevelAgreesWithTheOracle) {
+  std::vector<AttentionCase> cases = testing_support::attention_cases();
+  for (const AttentionCase& more : {AttentionCase{1, 7, 515, 6, 1, 33, 17, true, 508},
+                                    {2, 64, 300, 1, 1, 64, 64, true, 0},
+                                    {1, 3, 0, 2, 1, 8, 8, false, 0},
+                                    {1, 50, 50, 2, 2, 16, 130, true, -20}}) {
+    cases.push_back(more);
+  }
+  for (const AttentionCase& c : cases) expect_oracle(c, make_bf16(c), c.options());
+}
+
+TEST(AttentionBf16, OptionsWorkAsInF32) {
+  const AttentionCase c{2, 37, 70, 4, 2, 24, 40, true, 33};
+  const AttentionInputs in = make_bf16(c);
+  ops::AttentionOptions options = c.options();
+  options.window = 20;
+  options.scale = 0.3;
+  expect_oracle(c, in, options);
+  options.dropout_rate = 0.25;
+  options.draw = {RandomAlgorithm::philox, {3, 1}};
+  Tensor bias({1, c.Hq, c.T, c.S}, Dtype::bf16);
+  for (Index i = 0; i < bias.size(); ++i) {
+    bias.data<Bf16>()[i] = to_bf16(static_cast<float>(i % 13) / 8);
+  }
+  options.bias = bias;
+  for (const Isa isa : isas_under_test()) {  // the numbers of f32, rounded
+    Context ctx({.num_threads = 2, .isa = isa});
+    const Result got = run(ctx, c, in, options);
+    ops::AttentionOptions wide_options = options;
+    const Tensor wide_bias = wide(ctx, bias);
+    wide_options.bias = wide_bias;
+    Tensor want({c.B, c.T, c.Hq, c.Dv});
+    ops::attention_forward(ctx, wide(ctx, in.q), wide(ctx, in.k), wide(ctx, in.v), wide_options,
+                           want, {});
+    EXPECT_TRUE(same_bits(got.out, check::convert(ctx, want, Dtype::bf16))) << name_of(isa);
+  }
+}
+
+TEST(AttentionBf16, RowsThatSeeNothingAreZerosOrTheMeanOfAllValues) {
+  const AttentionCase c{1, 9, 40, 2, 1, 16, 16, true, -4};
+  const AttentionInputs in = make_bf16(c);
+  expect_oracle(c, in, c.options());
+  ops::AttentionOptions options = c.options();
+  options.masked_rows = ops::MaskedRows::uniform;
+  expect_oracle(c, in, options);
+}
+
+TEST(AttentionBf16, AnyNumberOfThreadsAndAnyStridesGiveTheSameBits) {
+  const ManyThreads many;
+  const AttentionCase c{2, 150, 333, 6, 2, 40, 72, true, 180};
+  const AttentionInputs in = make_bf16(c);
+  for (const Isa isa : isas_under_test()) {
+    Tensor first;
+    for (const int count : ManyThreads::kCounts) {
+      Context ctx({.num_threads = count, .isa = isa});
+      const Result got = run(ctx, c, in, c.options());
+      if (!first.has_value()) first = got.out;
+      EXPECT_TRUE(same_bits(got.out, first)) << name_of(isa) << " thr=" << count;
+      Strided q(in.q), k(in.k), v(in.v), out(got.out.shape(), Dtype::bf16);
+      ops::attention_forward(ctx, q.view(), k.view(), v.view(), c.options(), out.view(), {});
+      EXPECT_TRUE(same_bits(out.dense(), first)) << name_of(isa);
+      EXPECT_TRUE(out.guards_are_intact());
+    }
+  }
+}
+
+// What a row sees decides, not its neighbours: queries one by one, and in one call.
+TEST(AttentionBf16, ARowsBitsDoNotDependOnTheOthers) {
+  const AttentionCase c{1, 40, 300, 3, 1, 24, 24, true, 259};
+  const AttentionInputs in = make_bf16(c);
+  for (const Isa isa : isas_under_test()) {
+    Context ctx({.num_threads = 1, .isa = isa});
+    const Result all = run(ctx, c, in, c.options());
+    for (const Index t : {0, 1, 6, 38}) {
+      Tensor one({1, 1, c.Hq, c.Dv}, Dtype::bf16);
+      ops::attention_forward(ctx, in.q.view().slice(1, t, t + 1), in.k, in.v,
+                             {.causal = true, .causal_offset = c.causal_offset + t}, one, {});
+      Tensor want(one.shape(), Dtype::bf16);
+      copy(all.out.view().slice(1, t, t + 1), want);
+      EXPECT_TRUE(same_bits(one, want)) << name_of(isa) << " t=" << t;
+    }
+  }
+}
+
+TEST(AttentionBf16, NanReachesWhoSeesItAlone) {
+  const AttentionCase c{1, 20, 20, 2, 1, 16, 16, true, 0};
+  for (const bool in_keys : {false, true}) {
+    AttentionInputs in = make_bf16(c);
+    const AttentionInputs clean = make_bf16(c);
+    (in_keys ? in.k : in.v).data<Bf16>()[11 * 16 + 3] =
+        to_bf16(std::numeric_limits<float>::quiet_NaN());
+    for (const Isa isa : isas_under_test()) {
+      Context ctx({.num_threads = 1, .isa = isa});
+      const Tensor got = wide(ctx, run(ctx, c, in, c.options()).out);
+      const Tensor want = wide(ctx, run(ctx, c, clean, c.options()).out);
+      for (Index t = 0; t < c.T; ++t) {
+        const float* row = got.data<float>() + t * c.Hq * c.Dv;
+        if (t < 11) {
+          EXPECT_TRUE(std::equal(row, row + c.Hq * c.Dv, want.data<float>() + t * c.Hq * c.Dv))
+              << name_of(isa) << " " << t;
+        } else {
+          EXPECT_TRUE(std::isnan(row[3])) << name_of(isa) << " " << t;
+        }
+      }
+    }
+  }
+}
+
+TEST(AttentionBf16, OtherOperationsRefuseIt) {
+  Context ctx({.num_threads = 1});
+  const AttentionCase c{1, 2, 4, 2, 1, 8, 8, false, 0};
+  const AttentionInputs in = make_bf16(c);
+  Tensor softmax({2, 1, 2, 2});
+  EXPECT_EQ(
+      error_of<ShapeError>([&] {
+        ops::attention_scores(ctx, in.q, in.k, softmax, {}, Tensor({1, 2, 2, 4}, Dtype::bf16));
+      }),
+      "[attention_scores] q: expected f32 or f64, got bf16");
+  Tensor half({1, 2, 2, 8}, Dtype::f16);
+  EXPECT_EQ(
+      error_of<ShapeError>([&] { ops::attention_forward(ctx, half, in.k, in.v, {}, half, {}); }),
+      "[attention_forward] q: expected f32, f64 or bf16, got f16");
+}
+
+}  // namespace
+}  // namespace grouphead
