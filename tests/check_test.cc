@@ -33,6 +33,7 @@ constexpr const char* kSmallProblems[] = {
     "gemm f32 m256 n256 k700 thr=2",
     "gemm f64 m3 n5 k7",
     "gemm f32 m1 n1 k1",
+    "gemm f32 m1 n1100 k300 thr=2",
     "layer.gqa.fwd f32 b2 t19 m24 hq6 hkv2 d12 thr=2",
     "layer.gqa.fwd f64 b1 t5 s9 m8 hq2 hkv1 d4",
     "layer.gqa.train f32 b2 t19 s33 m24 hq6 hkv2 d12 causal thr=2",

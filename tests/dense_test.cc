@@ -73,6 +73,33 @@ TEST(Dense, TakesOlderFilesAndRefusesWhatItHasNot) {
             "[dense] units: expected 1 or more, got 0");
 }
 
+TEST(Dense, ReplacesTheInputsGradientByWhatItWouldAdd) {
+  Context ctx({.num_threads = 2});
+  for (const Dtype dtype : {Dtype::f32, Dtype::f64}) {
+    for (const Activation activation : {Activation::linear, Activation::gelu}) {
+      Dense layer({.units = 130, .activation = activation, .dtype = dtype});
+      const Tensor x = random_tensor({3, 5, 70}, 1, dtype);
+      build(layer, {x.shape()});
+      const Tensor d_y = random_tensor({3, 5, 130}, 2, dtype);
+      Tensor added = Tensor::zeros(x.shape(), dtype);
+      Tensor replaced = random_tensor(x.shape(), 3, dtype);
+      Grads grads[] = {{ctx, layer.parameters()}, {ctx, layer.parameters()}};
+      std::unique_ptr<Saved> saved[2];
+      for (auto& one : saved) layer(ctx, x, &one);
+      const ConstView d_out = d_y;
+      View d_in = added;
+      layer.backward(ctx, *saved[0], std::span(&d_out, 1), std::span(&d_in, 1), grads[0]);
+      layer.backward_to(ctx, *saved[1], d_y, replaced, grads[1]);
+      EXPECT_TRUE(check::compare("d_x", replaced, added, 0).ok());
+      for (const NamedParameter& each : layer.parameters()) {
+        EXPECT_TRUE(
+            check::compare(each.path, grads[1].of(*each.parameter), grads[0].of(*each.parameter), 0)
+                .ok());
+      }
+    }
+  }
+}
+
 TEST(Dense, KnowsItsOutputsShape) {
   Dense layer({.units = 3});
   const Shape unknown = Shape::partial({-1, -1, 5});
