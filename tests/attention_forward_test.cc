@@ -320,8 +320,8 @@ TEST(AttentionForward, BadOperandsAreNamed) {
             "[attention_forward] softmax: expected [2, 2, 4, 3], got [2, 3, 4]");
   EXPECT_EQ(call(q, Tensor({2, 5, 2, 8}, Dtype::f64), v, out, softmax),
             "[attention_forward] k: expected f32, got f64");
-  EXPECT_EQ(call(Tensor({2, 3, 4, 8}, Dtype::bf16), k, v, out, softmax),
-            "[attention_forward] q: expected f32 or f64, got bf16");
+  EXPECT_EQ(call(Tensor({2, 3, 4, 8}, Dtype::f16), k, v, out, softmax),
+            "[attention_forward] q: expected f32, f64 or bf16, got f16");
   EXPECT_EQ(call(q, Tensor({2, 8}), v, out, softmax),
             "[attention_forward] k: expected [*, *, *, *], got [2, 8]");
   const Tensor wide({2, 5, 8, 2});
