@@ -4,7 +4,7 @@
 
 #include "core/check.h"
 #include "graph/constant_config.h"
-#include "graph/dtype_names.h"
+#include "core/dtype_names.h"
 #include "graph/input_layer.h"
 
 namespace grouphead::detail {

@@ -1,7 +1,7 @@
 #include "graph/constant_config.h"
 
 #include "core/check.h"
-#include "graph/dtype_names.h"
+#include "core/dtype_names.h"
 #include "nn/layer_checks.h"
 #include "ops/convert.h"
 

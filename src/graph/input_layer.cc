@@ -1,6 +1,6 @@
 #include "graph/input_layer.h"
 
-#include "graph/dtype_names.h"
+#include "core/dtype_names.h"
 #include "graph/node.h"
 #include "nn/config_reader.h"
 #include "nn/layer_checks.h"

@@ -1,5 +1,6 @@
 // Operations on each element alone, of one, two or three operands that broadcast.
 
+#include "core/dtype_names.h"
 #include "grouphead/activation.h"
 #include "nn/layer_checks.h"
 #include "nn/operation.h"
@@ -320,7 +321,8 @@ class CastOperation final : public Elementwise {
  public:
   CastOperation(const OperationClass& described, const ConfigValue& given)
       : Elementwise(described, given, 1) {
-    if (described.name == "Cast") target_ = dtype_from_keras(config()["dtype"].as_string("dtype"));
+    if (described.name == "Cast")
+      target_ = detail::dtype_from_keras(config()["dtype"].as_string("dtype"));
   }
 
  private:

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "grouphead/dtype_policy.h"
 #include "ops/convert.h"
 #include "ops/strided.h"
 
@@ -48,14 +47,6 @@ Dtype result_type(std::span<const OperandType> operands) {
   OperandType sum = operands[0];
   for (const OperandType& operand : operands.subspan(1)) sum = joined(sum, operand);
   return sum.dtype;
-}
-
-Dtype dtype_from_keras(std::string_view name) {
-  if (name == "bool") return Dtype::boolean;
-  if (name == "uint8") return Dtype::u8;
-  if (name == "int32") return Dtype::i32;
-  if (name == "int64") return Dtype::i64;
-  return DtypePolicy(name).compute();
 }
 
 Tensor as_type(Context& ctx, const Tensor& x, Dtype dtype) {

@@ -36,9 +36,6 @@ constexpr Dtype arithmetic_type(Dtype dtype) noexcept {
   }
 }
 
-/// The element type of Keras's name: `float32`, `bool`, `int32`, ... Errors: ConfigError.
-Dtype dtype_from_keras(std::string_view name);
-
 /// x as `dtype`; x itself where it is that already.
 Tensor as_type(Context& ctx, const Tensor& x, Dtype dtype);
 /// x cast to `dtype`, in arithmetic_type(dtype).

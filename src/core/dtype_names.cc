@@ -1,4 +1,4 @@
-#include "graph/dtype_names.h"
+#include "core/dtype_names.h"
 
 #include <string>
 
