@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "core/check.h"
-#include "graph/constant_config.h"
 #include "core/dtype_names.h"
+#include "graph/constant_config.h"
 #include "graph/input_layer.h"
 
 namespace grouphead::detail {
