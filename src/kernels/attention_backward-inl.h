@@ -248,7 +248,9 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
     done = end;
     for_keys(begin, end,
              [&](Index c, auto hidden, Vector prob, Vector d_prob, Vector scale) HWY_ATTR {
-               Vector d_logit = hn::IfThenZeroElse(hidden, hn::Mul(prob, hn::Sub(d_prob, delta)));
+               // The softmax of one key is constant: dropout must leave nothing of its gradient.
+               const Vector here = hn::IfThenElse(hn::Eq(prob, one), d_prob, delta);
+               Vector d_logit = hn::IfThenZeroElse(hidden, hn::Mul(prob, hn::Sub(d_prob, here)));
                if (place.blind) d_logit = hn::Zero(kFloats);
                hn::StoreU(hn::Mul(prob, scale), kFloats, probs + c);
                hn::StoreU(d_logit, kFloats, d_logits + c);

@@ -293,7 +293,8 @@ void gradient_block(const AttentionProblem<F>& p, const AttentionGradients<F>& g
       if (query.blind()) continue;
       F d_prob = kept * dot(d_out, v, p.Dv);
       if (g.d_scores != nullptr) d_prob += g.d_scores[place * p.S + s];
-      const F d_logit = prob * (d_prob - g.delta[place]);
+      // The softmax of one key is constant, to the bit.
+      const F d_logit = prob * (d_prob - (prob == 1 ? d_prob : g.delta[place]));
       own.d_logits[(r - first) * kGradientKeys + s - begin] = d_logit;
       accumulate(p.scale * d_logit, k, p.D, own.d_q + (r - first) * p.D);
       accumulate(p.scale * d_logit, q, p.D, own.d_k + (s - begin) * p.D);

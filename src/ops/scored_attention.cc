@@ -205,7 +205,9 @@ void tile_gradient(const Problem<F>& p, Index row, Index begin, Index count,
     F cotangent = g.d_scores == nullptr ? F{0} : g.d_scores[begin + j];
     if (kept != 0) cotangent += dot(g.d_out, p.value(row / p.T, begin + j), p.Dv);
     out.kept[j] = probability * kept;
-    out.d_logits[j] = probability * (kept * cotangent - g.delta);
+    // The softmax of one key is constant, to the bit.
+    const F share = kept * cotangent;
+    out.d_logits[j] = probability * (share - (probability == 1 ? share : g.delta));
   }
 }
 
