@@ -6,10 +6,12 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 #include "allocation_counter.h"
 #include "attention_support.h"
 #include "check/cache_contents.h"
+#include "kernels/int8_products.h"
 
 namespace grouphead {
 namespace {
@@ -228,23 +230,47 @@ TEST(AttentionCacheFormats, AnyNumberOfThreadsGivesTheSameBits) {
   }
 }
 
-// Products of 8-bit numbers are whole, so vpdpbusd and its substitute agree to the bit.
-TEST(AttentionCacheFormats, EightBitsAreTheSameOnBothLevelsOfAvx512) {
-  const auto levels = available_isas();
-  if (std::find(levels.begin(), levels.end(), Isa::avx3_bf16) == levels.end()) {
-    GTEST_SKIP() << "this processor lacks level avx3_bf16";
+// Products of 8-bit numbers are whole: vpdpbusd and what stands in for it give plain sums to the
+// bit, of the largest numbers too.
+TEST(AttentionCacheFormats, ProductsOfEightBitsAreWhole) {
+  constexpr Index kRows = kernels::kInt8Rows;
+  constexpr Index kKeys = kernels::kPackKeys;
+  std::vector<kernels::Int8Products> found;
+  for (const Isa isa : available_isas()) {
+    if (isa != Isa::ref)
+      found.push_back(kernels::int8_substitute(static_cast<kernels::Level>(isa)));
   }
-  const AttentionCase c{1, 2, 1500, 8, 2, 72, 40, true, 1498};
-  const AttentionInputs in = make_inputs(c, Dtype::f32);
-  Tensor got[2];
-  for (const bool is_second : {false, true}) {
-    Context ctx({.num_threads = 1, .isa = is_second ? Isa::avx3_bf16 : Isa::avx3});
-    Cache cache(c, c.S, Dtype::u8);
-    cache.store(ctx, in, 0, c.S);
-    got[is_second] = Tensor({c.B, c.T, c.Hq, c.Dv});
-    ops::attention_cached(ctx, in.q, cache.slice(), c.S, c.options(), got[is_second]);
+  if (kernels::has_vpdpbusd()) found.push_back(kernels::int8_products_vnni);
+  for (const Index words : {4, 20, 32}) {
+    for (const bool largest : {false, true}) {
+      std::vector<std::uint8_t> tile(static_cast<std::size_t>(kKeys * words * 4));
+      std::vector<std::int8_t> queries(static_cast<std::size_t>(kRows * words * 4));
+      for (std::size_t i = 0; i < tile.size(); ++i) {
+        tile[i] = largest ? 255 : static_cast<std::uint8_t>(i * 37 + i / 64);
+      }
+      for (std::size_t i = 0; i < queries.size(); ++i) {
+        queries[i] =
+            static_cast<std::int8_t>(largest ? (i % 2 == 0 ? 127 : -127) : i * 91 % 255 - 127);
+      }
+      std::vector<std::int32_t> want(static_cast<std::size_t>(kRows * kKeys));
+      for (Index i = 0; i < kRows; ++i) {
+        for (Index j = 0; j < kKeys; ++j) {
+          for (Index d = 0; d < words * 4; ++d) {
+            const Index key = ((j / 16 * words + d / 4) * 16 + j % 16) * 4 + d % 4;
+            want[static_cast<std::size_t>(i * kKeys + j)] +=
+                tile[static_cast<std::size_t>(key)] *
+                queries[static_cast<std::size_t>(i * words * 4 + d)];
+          }
+        }
+      }
+      for (const kernels::Int8Products products : found) {
+        std::vector<std::int32_t> got(want.size(), -1);
+        products(tile.data(), queries.data(), words, 0, got.data());
+        EXPECT_EQ(got, want) << words << " " << largest;
+      }
+    }
   }
-  EXPECT_TRUE(same_bits(got[0], got[1]));
+  EXPECT_EQ(kernels::int8_substitute(kernels::Level::ref), nullptr);
 }
 
 // A value that is NaN reaches those that see it, and no earlier token. So does a key in bf16; in 8

@@ -42,6 +42,7 @@ const AttentionKernels<float>& attention_table() noexcept {
 
 const CacheKernels& bf16_cache_table() noexcept { return cache_table<Bf16Tiles>(); }
 const CacheKernels& int8_cache_table() noexcept { return cache_table<PlainInt8Tiles>(); }
+Int8Products int8_products_table() noexcept { return int8_products; }
 #if HWY_TARGET == HWY_AVX3
 const CacheKernels& vnni_cache_table() noexcept { return cache_table<VnniTiles>(); }
 #endif
@@ -79,6 +80,10 @@ const CacheKernels& int8_cache(Level level) noexcept {
 
 const CacheKernels& cache_kernels(Level level, CacheFormat format) noexcept {
   return format == CacheFormat::bf16 ? bf16_cache(level) : int8_cache(level);
+}
+
+Int8Products int8_substitute(Level level) noexcept {
+  GROUPHEAD_SELECT_TABLE(level, int8_products_table, nullptr)
 }
 
 }  // namespace grouphead::kernels

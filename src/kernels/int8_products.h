@@ -12,6 +12,10 @@ inline constexpr Index kInt8Rows = 4;
 using Int8Products = void (*)(const std::uint8_t* tile, const std::int8_t* queries, Index words,
                               Index ahead, std::int32_t* to) noexcept;
 
+/// What stands in for vpdpbusd at this level: whole numbers, so the same ones. Null at `ref`, which
+/// has none.
+Int8Products int8_substitute(Level level) noexcept;
+
 /// By vpdpbusd. Only where has_vpdpbusd().
 void int8_products_vnni(const std::uint8_t* tile, const std::int8_t* queries, Index words,
                         Index ahead, std::int32_t* to) noexcept;
