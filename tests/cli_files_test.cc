@@ -8,7 +8,6 @@
 #include "command.h"
 #include "io/json.h"
 #include "io/safetensors.h"
-#include "saved/keras_files.h"
 
 namespace grouphead {
 namespace {
@@ -22,18 +21,11 @@ using testing_support::run_grouphead;
 const std::string kModels = GROUPHEAD_SOURCE_DIR "/tests/golden/keras/models/";
 const std::string kFiles = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_files/";
 
-class CliFiles : public testing::Test {
- protected:
-  void SetUp() override {
-    if (!saved::has_keras_files()) GTEST_SKIP() << "this build does not read Keras's files";
-  }
-};
-
 std::string run_of(const std::string& model, const std::string& more) {
   return "run " + kModels + model + ".keras --inputs " + kModels + model + ".safetensors " + more;
 }
 
-TEST_F(CliFiles, EveryGoldenModelIsAsExpected) {
+TEST(CliFiles, EveryGoldenModelIsAsExpected) {
   int models = 0;
   for (const auto& entry : fs::directory_iterator(kModels)) {
     if (entry.path().extension() != ".keras") continue;
@@ -45,7 +37,7 @@ TEST_F(CliFiles, EveryGoldenModelIsAsExpected) {
   EXPECT_GE(models, 9);
 }
 
-TEST_F(CliFiles, RunWritesOutputsAndComparesThem) {
+TEST(CliFiles, RunWritesOutputsAndComparesThem) {
   const std::string out = testing::TempDir() + "cli_files_out.safetensors";
   ASSERT_EQ(run_grouphead(run_of("model_g_gated_window", "--out " + out)).exit_code, 0);
   const io::Safetensors made = io::read_safetensors(out);
@@ -56,7 +48,7 @@ TEST_F(CliFiles, RunWritesOutputsAndComparesThem) {
   EXPECT_THAT(strict.output, HasSubstr("FAILED"));
 }
 
-TEST_F(CliFiles, BadInputEndsWithTwo) {
+TEST(CliFiles, BadInputEndsWithTwo) {
   const std::string inputs = " --inputs " + kFiles + "int8.safetensors";
   const CommandResult missing = run_grouphead("run " + kFiles + "trained.keras" + inputs);
   EXPECT_EQ(missing.exit_code, 2);
@@ -66,7 +58,7 @@ TEST_F(CliFiles, BadInputEndsWithTwo) {
   EXPECT_EQ(run_grouphead("inspect none.keras").exit_code, 2);
 }
 
-TEST_F(CliFiles, InspectShowsLayersConnectionsAndCosts) {
+TEST(CliFiles, InspectShowsLayersConnectionsAndCosts) {
   const CommandResult text = run_grouphead("inspect " + kModels + "model_a_seq_nested.keras");
   EXPECT_EQ(text.exit_code, 0);
   EXPECT_THAT(text.output, AllOf(HasSubstr("Keras 3.15.1"), HasSubstr("GroupQueryAttention"),
@@ -80,7 +72,7 @@ TEST_F(CliFiles, InspectShowsLayersConnectionsAndCosts) {
   EXPECT_EQ(found["model"]["layers"].as_list("layers")[2]["kv_cache"], ConfigValue(8));
 }
 
-TEST_F(CliFiles, InspectShowsWhatCannotBeRun) {
+TEST(CliFiles, InspectShowsWhatCannotBeRun) {
   const CommandResult others = run_grouphead("inspect " + kFiles + "others.keras");
   EXPECT_EQ(others.exit_code, 0);
   EXPECT_THAT(others.output, AllOf(HasSubstr("LSTM"), HasSubstr("cannot be run")));
