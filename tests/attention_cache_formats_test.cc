@@ -249,8 +249,9 @@ TEST(AttentionCacheFormats, ProductsOfEightBitsAreWhole) {
         tile[i] = largest ? 255 : static_cast<std::uint8_t>(i * 37 + i / 64);
       }
       for (std::size_t i = 0; i < queries.size(); ++i) {
-        queries[i] =
-            static_cast<std::int8_t>(largest ? (i % 2 == 0 ? 127 : -127) : i * 91 % 255 - 127);
+        const int extreme = i % 2 == 0 ? 127 : -127;
+        const int mixed = static_cast<int>(i * 91 % 255) - 127;
+        queries[i] = static_cast<std::int8_t>(largest ? extreme : mixed);
       }
       std::vector<std::int32_t> want(static_cast<std::size_t>(kRows * kKeys));
       for (Index i = 0; i < kRows; ++i) {
