@@ -1,11 +1,13 @@
 #!/bin/sh
-# fuzz/run.sh BUILD SECONDS: runs each target of a build that long, two at a time, and says how many
-# inputs it tried. Seeds come from tests/golden; what is found interesting is kept in BUILD/corpus.
+# fuzz/run.sh BUILD SECONDS RANDOM: runs each target of a build that long, two at a time, and says how
+# many inputs it tried. RANDOM is the seed of libFuzzer's changes; 0: another one each time. First
+# inputs come from tests/golden; what is found interesting is kept in BUILD/corpus.
 # Ends with 1 on a finding, whose input is then in BUILD/findings.
 set -eu
 cd "$(dirname "$0")/.."
 build=$1
 seconds=$2
+random=$3
 
 # The seeds of a target: files of these names, not too long to be changed well.
 seeds() {
@@ -25,8 +27,8 @@ run_one() {
   target=$1
   log=$build/$target.log
   code=0
-  "$build/fuzz/${target}_fuzz" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-    -max_len=65536 -artifact_prefix="$build/findings/$target-" -print_final_stats=1 \
+  "$build/fuzz/${target}_fuzz" -seed="$random" -max_total_time="$seconds" -timeout=10 \
+    -rss_limit_mb=2048 -max_len=65536 -artifact_prefix="$build/findings/$target-" -print_final_stats=1 \
     "$build/corpus/$target" "$build/seeds/$target" >"$log" 2>&1 || code=$?
   if [ $code != 0 ]; then
     tail -n 60 "$log"
@@ -39,8 +41,8 @@ run_one() {
 }
 
 mkdir -p "$build/findings"
-if [ "${3:-}" ]; then
-  run_one "$3"
+if [ "${4:-}" ]; then
+  run_one "$4"
   exit
 fi
 {
@@ -50,4 +52,4 @@ fi
   seeds zip '*.npz' '*.keras'
   seeds hdf5 '*.h5'
   seeds keras '*.keras'
-} | xargs -n 1 -P 2 "$0" "$build" "$seconds" || exit 1
+} | xargs -n 1 -P 2 "$0" "$build" "$seconds" "$random" || exit 1

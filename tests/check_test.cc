@@ -34,6 +34,11 @@ constexpr const char* kSmallProblems[] = {
     "gemm f64 m3 n5 k7",
     "gemm f32 m1 n1 k1",
     "gemm f32 m1 n1100 k300 thr=2",
+    "gemm f32 m33 n65 k129 weights=f32 thr=2",
+    "gemm f32 m1 n1100 k700 weights=bf16 thr=2",
+    "gemm f32 m130 n65 k129 weights=bf16",
+    "gemm f32 m1 n1100 k700 weights=int8 thr=2",
+    "gemm f32 m130 n65 k129 weights=int8",
     "layer.gqa.fwd f32 b2 t19 m24 hq6 hkv2 d12 thr=2",
     "layer.gqa.fwd f64 b1 t5 s9 m8 hq2 hkv1 d4",
     "layer.gqa.train f32 b2 t19 s33 m24 hq6 hkv2 d12 causal thr=2",
@@ -41,6 +46,8 @@ constexpr const char* kSmallProblems[] = {
     "layer.mha.train f32 b2 t40 m96 hq3 d32 thr=2",
     "lm.train f32 b2 t17 m32 f40 l2 hq4 hkv2 v19",
     "lm.generate f32 b2 t5 s3 m32 f40 l2 hq4 hkv2 v19",
+    "lm.generate f32 b2 t5 s3 m32 f40 l2 hq4 hkv2 v19 weights=bf16",
+    "lm.generate f32 b2 t5 s3 m32 f40 l2 hq4 hkv2 v19 weights=int8 thr=2",
 };
 
 TEST(Check, EveryOperationIsWithinItsBoundAtEveryLevel) {

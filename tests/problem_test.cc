@@ -51,6 +51,7 @@ TEST(Problem, CanonicalStringReadsBackAsTheSameProblem) {
         "attention.fwdbwd f32 b4 t512 s512 hq8 hkv2 d64 dv64 causal thr=2 seed=7",
         "decode f32 b1 s8192 hq32 hkv8 d128 dv128 cache=f32 thr=1",
         "decode f32 b1 s64 hq32 hkv8 d128 dv128 cache=int8", "gemm f32 m512 n256 k256",
+        "gemm f32 m512 n256 k256 weights=bf16",
         "layer.gqa.fwd f32 b4 t512 s512 hq8 hkv2 d64 m512 causal",
         "layer.gqa.train f64 b1 t5 s9 hq2 hkv1 d3 m7",
         "layer.mha.fwd f32 b4 t512 s512 hq8 d64 m512", "layer.mha.train f32 b1 t5 s5 hq2 d3 m7",
@@ -132,6 +133,10 @@ TEST(Problem, ImpossibleValuesAreRefused) {
   EXPECT_THAT(error_of(base + "isa=avx9"), testing::HasSubstr("got avx9"));
   EXPECT_EQ(error_of("decode f64 hq2 d8 s9 cache=int8"),
             "[problem] cache=: expected f64, as the queries, got int8");
+  EXPECT_EQ(error_of("gemm f64 m1 n2 k3 weights=int8"),
+            "[problem] weights=: expected f64, as the rest, got int8");
+  EXPECT_EQ(error_of("gemm m1 n2 k3 weights=f64"),
+            "[problem] weights=: expected f32 or bf16 or int8, got f64");
   EXPECT_EQ(error_of("decode hq2 d8 s9 cache=u8"),
             "[problem] cache=: expected f32 or f64 or bf16 or int8, got u8");
   EXPECT_EQ(error_of("lm.train m60"), "[problem] m: expected hq8 heads of one even size, got 60");

@@ -22,6 +22,7 @@ struct GenerateOptions {
   std::string prompt;
   Index tokens = 200;
   std::string cache;
+  std::string weights;
   SamplingOptions sampling{.temperature = 0.8, .top_k = 0, .top_p = 1};
 };
 
@@ -31,8 +32,8 @@ void put_byte(std::int32_t byte) {
   }
 }
 
-// Absent: the model's own.
-std::optional<Dtype> cache_of(const std::string& name) {
+// Absent: as the model has them.
+std::optional<Dtype> stored_as(const std::string& name) {
   if (name.empty()) return {};
   if (name == "f32") return Dtype::f32;
   return name == "bf16" ? Dtype::bf16 : Dtype::u8;
@@ -41,13 +42,16 @@ std::optional<Dtype> cache_of(const std::string& name) {
 int generate(const GenerateOptions& options, const Globals& globals) {
   Context ctx({.num_threads = globals.threads});
   const saved::LoadedModel loaded = saved::load_language_model(options.folder);
+  if (const auto form = stored_as(options.weights)) {
+    pack_weights(loaded.model->parameters(), *form);
+  }
   std::vector<std::int32_t> prompt;
   for (const char c : options.prompt) prompt.push_back(static_cast<unsigned char>(c));
   if (prompt.empty()) prompt.push_back('\n');
   SamplingOptions sampling = options.sampling;
   sampling.seed = globals.seed;
   Generation generation(ctx, *loaded.model, prompt, options.tokens, sampling,
-                        cache_of(options.cache));
+                        stored_as(options.cache));
   const auto start = std::chrono::steady_clock::now();
   while (generation.remaining() > 0) put_byte(generation.next());
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
@@ -77,6 +81,9 @@ void add_generate(CLI::App& app, const Globals& globals, Action& action) {
       ->check(CLI::NonNegativeNumber);
   verb->add_option("--cache", options->cache,
                    "Numbers of the KV cache: f32, bf16 (half the memory) or int8 (a quarter)")
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}));
+  verb->add_option("--weights", options->weights,
+                   "Numbers that products read: f32, bf16 or int8; the model's file stays")
       ->check(CLI::IsMember({"f32", "bf16", "int8"}));
   verb->add_option("--top-k", options->sampling.top_k, "Only the K most likely; 0: all")
       ->check(CLI::NonNegativeNumber);

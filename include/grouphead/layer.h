@@ -87,6 +87,16 @@ using ParameterList = std::vector<NamedParameter>;
 /// Number of elements in all of them.
 Index count_elements(const ParameterList& parameters) noexcept;
 
+/// For inference: matrix products read weights in fewer bits from here on, which is what a product
+/// with few rows takes its time for. `form` is f32 (as at the start), bf16, or u8: 8-bit numbers
+/// with one scale for each output, its greatest |w| / 127. Numbers are rounded once when a product
+/// first packs them; parameters, and what is saved, stay as they are, and take their memory.
+/// Kernels of EinsumDense whose axes a product has to reorder stay f32, as do embeddings.
+/// Backward passes then throw a ConfigError.
+/// Errors: ConfigError for other types, and for a parameter that is not computed with in f32.
+/// Threads: not while a model runs.
+void pack_weights(const ParameterList& parameters, Dtype form);
+
 /// Gradient sums of a list of parameters, zero at the start. Backward passes add to them.
 class Grads {
  public:

@@ -1,7 +1,10 @@
 #include <cmath>
+#include <deque>
+#include <utility>
 
 #include "check/cases.h"
 #include "check/inputs.h"
+#include "check/twins.h"
 #include "ops/linear.h"
 
 namespace grouphead::check {
@@ -14,17 +17,24 @@ class GemmCase final : public Case {
     for (Index i = 0; i < input_sets; ++i) {
       a_.push_back(random_tensor(ctx, {p.M, p.K}, p.dtype, p.seed + 2 * i));
       b_.push_back(random_tensor(ctx, {p.K, p.N}, p.dtype, p.seed + 2 * i + 1));
+      packed_.emplace_back();
+      if (p.weights && p.weights != p.dtype) packed_.back().keep_as(*p.weights);
     }
   }
 
   void run() override {
-    ops::gemm(ctx_, a_[next_], b_[next_], c_);
+    if (p_.weights) {
+      ops::linear_forward(ctx_, a_[next_], b_[next_], packed_[next_], {}, ops::Epilogue::none, c_);
+    } else {
+      ops::gemm(ctx_, a_[next_], b_[next_], c_);
+    }
     next_ = (next_ + 1) % a_.size();
   }
 
   std::vector<Comparison> check() override {
     const Tensor a = convert(ctx_, a_[next_], Dtype::f64);
-    const Tensor b = convert(ctx_, b_[next_], Dtype::f64);
+    Tensor b = convert(ctx_, b_[next_], Dtype::f64);
+    if (p_.weights) round_weights(b, p_.N, *p_.weights);
     run();
     Tensor want = ctx_.zeros({p_.M, p_.N}, Dtype::f64);
     Tensor bound = ctx_.zeros({p_.M, p_.N}, Dtype::f64);
@@ -34,7 +44,7 @@ class GemmCase final : public Case {
       double* tail = bound.data<double>() + m * p_.N;
       for (Index k = 0; k < p_.K; ++k) {
         const double left = a.data<double>()[m * p_.K + k];
-        const double* right = b.data<double>() + k * p_.N;
+        const double* right = std::as_const(b).data<double>() + k * p_.N;
         for (Index n = 0; n < p_.N; ++n) {
           const double term = left * right[n];
           sum[n] += term;
@@ -53,7 +63,7 @@ class GemmCase final : public Case {
   }
 
   double bytes() const override {
-    return static_cast<double>(a_[0].bytes() + b_[0].bytes() + c_.bytes());
+    return static_cast<double>(a_[0].bytes() + c_.bytes()) + weight_bytes(p_, p_.K, p_.N);
   }
 
  private:
@@ -61,6 +71,7 @@ class GemmCase final : public Case {
   Problem p_;
   std::vector<Tensor> a_;
   std::vector<Tensor> b_;
+  std::deque<ops::PackedWeights> packed_;
   Tensor c_;
   std::size_t next_ = 0;
 };

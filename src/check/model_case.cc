@@ -151,6 +151,7 @@ class GenerationCase final : public Case {
         tokens_(random_tokens(ctx, {p.B, p.S + p.T}, p.V, p.seed)),
         token_(ctx.tensor({p.B, 1}, Dtype::i32)),
         logits_(ctx.tensor({p.B, p.V}, p.dtype)) {
+    if (p.weights && p.weights != p.dtype) pack_weights(model_.parameters(), *p.weights);
     fill_cache();
   }
 
@@ -166,6 +167,7 @@ class GenerationCase final : public Case {
   std::vector<Comparison> check() override {
     LanguageModel oracle(model_config(p_, Dtype::f64));
     copy_parameters(ctx_, model_, oracle);
+    if (p_.weights) round_kernels(oracle, *p_.weights);
     const Value in{tokens_, {}};
     const std::vector<Value> full = oracle.forward(ctx_, std::span(&in, 1), {}, nullptr);
     const Tensor want = full[0].tensor;
@@ -193,7 +195,14 @@ class GenerationCase final : public Case {
 
   /// The model reads its parameters once for each token.
   double bytes() const override {
-    return static_cast<double>(p_.T * size_of(p_.dtype) * count_elements(model_.parameters()));
+    double sum = 0;
+    for (const NamedParameter& each : model_.parameters()) {
+      const Index size = each.parameter->shape().size();
+      const Index columns = kernel_columns(each);
+      sum += each.parameter->name() == "kernel" ? weight_bytes(p_, size / columns, columns)
+                                                : static_cast<double>(size * size_of(p_.dtype));
+    }
+    return static_cast<double>(p_.T) * sum;
   }
 
  private:

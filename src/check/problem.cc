@@ -67,6 +67,7 @@ constexpr OptionWord kOptions[] = {{"causal", kAttention | kLayer},
                                    {"dropout=", kAttention},
                                    {"rng=", kAttention},
                                    {"cache=", kDecode},
+                                   {"weights=", kGemm | kGenerate},
                                    {"thr=", kAll},
                                    {"isa=", kAll},
                                    {"seed=", kAll}};
@@ -131,7 +132,8 @@ constexpr NamedValue<MaskKind> kMasks[] = {{"bool", MaskKind::blocks}, {"key", M
 constexpr NamedValue<RandomAlgorithm> kGenerators[] = {{"philox", RandomAlgorithm::philox},
                                                        {"threefry", RandomAlgorithm::threefry}};
 
-constexpr NamedValue<Dtype> kCaches[] = {
+/// What may be stored in fewer bits: keys and values, weights.
+constexpr NamedValue<Dtype> kStored[] = {
     {"f32", Dtype::f32}, {"f64", Dtype::f64}, {"bf16", Dtype::bf16}, {"int8", Dtype::u8}};
 
 template <class T, std::size_t N>
@@ -230,9 +232,10 @@ class Reader {
     if (name == "dropout=") problem_.dropout_rate = rate(name, value);
     if (name == "rng=") problem_.rng = value_of(kGenerators, name, value);
     if (name == "cache=") {
-      problem_.cache = value_of(kCaches, name, value);
+      problem_.cache = value_of(kStored, name, value);
       has_cache_ = true;
     }
+    if (name == "weights=") problem_.weights = value_of(kStored, name, value);
     if (name == "thr=") problem_.num_threads = number(name, value, 0, 4096);
     if (name == "isa=") problem_.isa = isa_from_name(value);
     if (name == "seed=") problem_.seed = number(name, value, 0, kLargestSize);
@@ -273,7 +276,13 @@ class Reader {
     }
     if (p.cache != p.dtype && (p.dtype == Dtype::f64 || p.cache == Dtype::f64)) {
       refuse("cache=", fmt::format("{}, as the queries", grouphead::name_of(p.dtype)),
-             name_of(kCaches, p.cache));
+             name_of(kStored, p.cache));
+    }
+    if (p.weights && p.weights != p.dtype && p.dtype == Dtype::f64) {
+      refuse("weights=", "f64, as the rest", name_of(kStored, *p.weights));
+    }
+    if (p.weights == Dtype::f64 && p.dtype != Dtype::f64) {
+      refuse("weights=", "f32 or bf16 or int8", "f64");
     }
     if (p.rng != RandomAlgorithm::philox && p.dropout_rate == 0) {
       refuse("rng=", "dropout= beside it", name_of(kGenerators, p.rng));
@@ -344,7 +353,8 @@ std::string to_string(const Problem& p) {
     if ((word.operations & bit(p.operation)) == 0) continue;
     text.append(" ").append(word.name).append(std::to_string(p.*word.field));
   }
-  if (p.operation == Operation::decode) text.append(" cache=").append(name_of(kCaches, p.cache));
+  if (p.operation == Operation::decode) text.append(" cache=").append(name_of(kStored, p.cache));
+  if (p.weights) text.append(" weights=").append(name_of(kStored, *p.weights));
   if (p.causal) text += " causal";
   if (p.causal_offset != 0) text += fmt::format(" offset={}", p.causal_offset);
   if (p.window != 0) text += fmt::format(" window={}", p.window);
@@ -382,6 +392,12 @@ double count_flops(const Problem& p) {
       return count_model_flops(p);
   }
   return 0;
+}
+
+double weight_bytes(const Problem& p, Index depth, Index columns) {
+  const Dtype form = p.weights.value_or(p.dtype);
+  const Index scales = form == Dtype::u8 ? columns * size_of(Dtype::f32) : 0;
+  return real(depth * columns * size_of(form) + scales);
 }
 
 double cache_bytes(const Problem& p) {

@@ -39,14 +39,16 @@ enum class MaskKind : std::uint8_t { none, blocks, keys };
 ///                                   masks are drawn by the seed
 /// decode                            s hq d [b hkv dv cache=f32|bf16|int8]: one query against s
 ///                                   cached positions
-/// gemm                              m n k
+/// gemm                              m n k [weights=f32|bf16|int8]: with weights= the second
+///                                   operand is packed before, as a layer's
 /// layer.gqa.fwd, layer.gqa.train    t m hq d [b s hkv causal]: GroupQueryAttention of x [B, T, M],
 ///                                   where s differs from t with values [B, S, M]; train is
 ///                                   forward and backward to inputs and parameters
 /// layer.mha.fwd, layer.mha.train    the same without hkv: MultiHeadAttention
 /// lm.train                          [b t m f l hq hkv v]: t positions of context, defaults are
 ///                                   the byte-level language model
-/// lm.generate                       the same; s positions of prompt, then t tokens one by one
+/// lm.generate                       the same [weights=]; s positions of prompt, then t tokens one
+///                                   by one
 /// all                               [dtype thr= isa= seed=]; thr=0: one per core; dtype is f32 or
 ///                                   f64, of attention.fwd also bf16
 struct Problem {
@@ -61,7 +63,8 @@ struct Problem {
   MaskKind mask = MaskKind::none;
   bool bias = false;
   double dropout_rate = 0;
-  Dtype cache = Dtype::f32;  ///< what decode reads: dtype, bf16, or u8 for int8
+  Dtype cache = Dtype::f32;        ///< what decode reads: dtype, bf16, or u8 for int8
+  std::optional<Dtype> weights{};  ///< what products read: dtype, bf16, or u8 for int8
   RandomAlgorithm rng = RandomAlgorithm::philox;
   Index num_threads = 0;
   std::optional<Isa> isa{};
@@ -85,6 +88,9 @@ double count_flops(const Problem& problem);
 
 /// Bytes of keys and values that one run of decode reads, scales included.
 double cache_bytes(const Problem& problem);
+
+/// Bytes of packed weights [depth, columns], scales included.
+double weight_bytes(const Problem& problem, Index depth, Index columns);
 
 /// Tokens that one run of an lm problem handles; 0 for other operations.
 Index count_tokens(const Problem& problem);

@@ -1,8 +1,6 @@
 #include "kernels/cache.h"
 
-#include <bit>
 #include <cstring>
-#include <limits>
 
 namespace grouphead::kernels {
 namespace {
@@ -27,15 +25,6 @@ struct Part {
   const AttentionProblem<float>& p;
   Index b, tile, start, begin, end;
 };
-
-// The size of x as its bits, which order as sizes do, NaN above all others.
-std::int32_t size_bits(float x) noexcept { return std::bit_cast<std::int32_t>(x) & 0x7FFFFFFF; }
-
-float scale_of(std::int32_t most) noexcept {
-  constexpr std::int32_t kInfinity = 0x7F800000;
-  if (most >= kInfinity) return std::numeric_limits<float>::quiet_NaN();
-  return cache_scale(std::bit_cast<float>(most));
-}
 
 void store_bf16(const Part& part, const CacheTiles& cache) noexcept {
   const AttentionProblem<float>& p = part.p;
@@ -82,8 +71,8 @@ void store_int8_keys(const Part& part, const CacheTiles& cache, Index n, Index f
     }
   }
   for (Index d = 0; d < count; ++d) {
-    const float scale = scale_of(most[d]);
-    const float factor = cache_factor(scale);
+    const float scale = int8_scale_of_bits(most[d]);
+    const float factor = int8_factor(scale);
     float before = 0;
     std::memcpy(&before, scales + 4 * d, 4);
     std::memcpy(scales + 4 * d, &scale, 4);
@@ -105,8 +94,8 @@ void store_int8_value(const float* v, Index Dv, Index width, std::uint8_t* codes
     const std::int32_t size = size_bits(v[d]);
     most = size > most ? size : most;
   }
-  const float scale = scale_of(most);
-  const float factor = cache_factor(scale);
+  const float scale = int8_scale_of_bits(most);
+  const float factor = int8_factor(scale);
   std::memcpy(scale_to, &scale, 4);
   for (Index d = 0; d < width; ++d) {
     const int code = d < Dv && factor != 0.0F ? whole(v[d] * factor) : 0;

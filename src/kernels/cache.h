@@ -12,28 +12,17 @@
 //
 // Source of the axes: KIVI, Liu et al. 2024, arXiv:2402.02750.
 
-#include <bit>
 #include <cstdint>
 
 #include "kernels/attention.h"
 #include "kernels/bf16.h"
+#include "kernels/int8.h"
 
 namespace grouphead::kernels {
 
 enum class CacheFormat : std::uint8_t { bf16, int8 };
 
-inline constexpr int kCacheZero = 128;    // what stands for 0 in keys of 8 bits
-inline constexpr float kCacheMost = 127;  // the largest 8-bit number
-/// The scale of numbers up to `most` in 8 bits; 0 where they are so small that all count as 0.
-inline float cache_scale(float most) noexcept {
-  return most >= 0x1p-100F ? most / kCacheMost : 0.0F;
-}
-/// What a number is multiplied with: a function of the scale alone.
-inline float cache_factor(float scale) noexcept { return scale > 0.0F ? 1.0F / scale : 0.0F; }
-/// Nearest whole number, ties to even, of a small one.
-inline int whole(float x) noexcept {
-  return std::bit_cast<std::int32_t>(x + 0x1.8p23F) - 0x4B400000;
-}
+inline constexpr int kCacheZero = 128;  // what stands for 0 in keys of 8 bits
 
 /// 32-bit words of a key.
 constexpr Index cache_words(CacheFormat format, Index D) noexcept {

@@ -161,8 +161,8 @@ struct Int8Tiles {
     }
     const bool usable = hn::AllTrue(kFloats, finite);
     const float top = usable ? hn::GetLane(hn::MaxOfLanes(kFloats, most)) : 0.0F;
-    const float scale = cache_scale(top);
-    const float factor = cache_factor(scale);
+    const float scale = int8_scale(top);
+    const float factor = int8_factor(scale);
     auto total = hn::Zero(kWhole);
     const hn::Rebind<std::int8_t, Floats> bytes;
     for (Index d = 0; d < count; d += kLanes) {

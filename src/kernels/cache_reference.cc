@@ -85,8 +85,8 @@ TileQuery query_of(const AttentionProblem<float>& p, const CacheTiles& cache,
     finite = finite && std::abs(numbers[d]) <= std::numeric_limits<float>::max();
     most = std::abs(numbers[d]) > most ? std::abs(numbers[d]) : most;
   }
-  const float scale = cache_scale(most);
-  const float factor = cache_factor(scale);
+  const float scale = int8_scale(most);
+  const float factor = int8_factor(scale);
   for (Index d = 0; d < p.D; ++d) {
     numbers[d] = finite ? static_cast<float>(whole(numbers[d] * factor)) : 0.0F;
   }

@@ -1,16 +1,21 @@
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/gemm_reference.h"
 #include "kernels/level.h"
 
 namespace grouphead::kernels {
 
 /// Columns of b in panels of GemmKernels::panel: row d of panel p begins at data + p * panel_stride
-/// + d * row_stride.
+/// + d * row_stride. Elements are float, or fewer bits that are widened in registers: std::uint16_t
+/// for bf16, std::int8_t for whole numbers.
+template <class Element>
 struct Panels {
-  const float* data;
+  const Element* data;
   Index panel_stride;
   Index row_stride;
+  const float* scales = nullptr;  // of each column: a sum is multiplied with it; null: 1
 };
 
 /// Matrix products of one instruction-set level. Each element of c is summed over blocks of 512
@@ -30,8 +35,13 @@ struct GemmKernels {
                           Index tile_stride) noexcept;
 
   /// c = a b + bias (null: none), or c += a b + bias. Whole rows of panels are read.
-  void (*multiply)(Index rows, Index columns, Index depth, Matrix<const float> a, Panels b,
-                   const float* bias, bool add, float* c, Index c_stride) noexcept;
+  template <class Element>
+  using Multiply = void(Index rows, Index columns, Index depth, Matrix<const float> a,
+                        Panels<Element> b, const float* bias, bool add, float* c,
+                        Index c_stride) noexcept;
+  Multiply<float>* multiply;
+  Multiply<std::uint16_t>* multiply_bf16;
+  Multiply<std::int8_t>* multiply_int8;
 
   /// sums[j] += the sum of column j of a [rows, columns], rows ascending from zero.
   void (*add_column_sums)(Index rows, Index columns, const float* a, Index a_stride,

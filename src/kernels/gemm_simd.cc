@@ -24,9 +24,13 @@ constexpr Index kDepthBlock = 512;
 /// Depths that pack_transposed() takes at a time: as many lines as any L1 has ways.
 constexpr Index kPackDepths = 8;
 
+/// Panels that a single row takes side by side: sums enough to keep the multipliers busy.
+constexpr int kSide = 4;
+
 /// What happens to a finished sum.
 struct Target {
-  const float* bias;  // of the tile's first column, or null
+  const float* scales;  // of the tile's first column, or null
+  const float* bias;    // likewise
   bool add;
   float* c;
   Index c_stride;
@@ -40,7 +44,8 @@ HWY_INLINE void store_part(const Target& t, int row, Vector low, Vector high) {
   hn::Store(high, f, sums + kLanes);
   float* const c = t.c + row * t.c_stride;
   for (Index j = 0; j < t.columns; ++j) {
-    const float sum = t.bias == nullptr ? sums[j] : sums[j] + t.bias[j];
+    const float scaled = t.scales == nullptr ? sums[j] : sums[j] * t.scales[j];
+    const float sum = t.bias == nullptr ? scaled : scaled + t.bias[j];
     c[j] = t.add ? c[j] + sum : sum;
   }
 }
@@ -52,6 +57,10 @@ HWY_INLINE void store_row(const Target& t, int row, Vector low, Vector high) {
     return;
   }
   float* const c = t.c + row * t.c_stride;
+  if (t.scales != nullptr) {
+    low = hn::Mul(low, hn::LoadU(f, t.scales));
+    high = hn::Mul(high, hn::LoadU(f, t.scales + kLanes));
+  }
   if (t.bias != nullptr) {
     low = hn::Add(low, hn::LoadU(f, t.bias));
     high = hn::Add(high, hn::LoadU(f, t.bias + kLanes));
@@ -64,10 +73,22 @@ HWY_INLINE void store_row(const Target& t, int row, Vector low, Vector high) {
   hn::StoreU(high, f, c + kLanes);
 }
 
+HWY_INLINE Vector load(const float* from) { return hn::LoadU(Float(), from); }
+HWY_INLINE Vector load(const std::uint16_t* from) {
+  const hn::Rebind<std::uint16_t, Float> half;
+  const hn::Rebind<std::uint32_t, Float> bits;
+  return hn::BitCast(Float(), hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(half, from))));
+}
+HWY_INLINE Vector load(const std::int8_t* from) {
+  const hn::Rebind<std::int8_t, Float> byte;
+  const hn::Rebind<std::int32_t, Float> whole;
+  return hn::ConvertTo(Float(), hn::PromoteTo(whole, hn::LoadU(byte, from)));
+}
+
 /// Sums of kRows rows times one panel over `depth`. Rows of a are reached by threes from one
 /// pointer, which the processor's addressing does without further registers.
-template <int kRows>
-void tile(Index depth, Matrix<const float> a, const float* b, Index b_stride,
+template <class Element, int kRows>
+void tile(Index depth, Matrix<const float> a, const Element* b, Index b_stride,
           const Target& target) {
   const Float f;
   constexpr int kThrees = (kRows + 2) / 3;
@@ -77,8 +98,8 @@ void tile(Index depth, Matrix<const float> a, const float* b, Index b_stride,
   Vector high[kRows];
   for (int r = 0; r < kRows; ++r) low[r] = high[r] = hn::Zero(f);
   for (Index d = 0; d < depth; ++d) {
-    const Vector b_low = hn::LoadU(f, b);
-    const Vector b_high = hn::LoadU(f, b + kLanes);
+    const Vector b_low = load(b);
+    const Vector b_high = load(b + kLanes);
     b += b_stride;
     HWY_UNROLL(12)
     for (int r = 0; r < kRows; ++r) {
@@ -91,46 +112,83 @@ void tile(Index depth, Matrix<const float> a, const float* b, Index b_stride,
   for (int r = 0; r < kRows; ++r) store_row(target, r, low[r], high[r]);
 }
 
-using Tile = void (*)(Index, Matrix<const float>, const float*, Index, const Target&);
-
-template <int kRows>
-constexpr Tile tile_of(Index rows) {
-  if constexpr (kRows == 1) {
-    return tile<1>;
-  } else {
-    return rows >= kRows ? tile<kRows> : tile_of<kRows - 1>(rows);
+/// The same sums of one row and kSide whole panels.
+template <class Element>
+void row_of_tiles(Index depth, Matrix<const float> a, Panels<Element> b, Target target) {
+  const Float f;
+  Vector low[kSide];
+  Vector high[kSide];
+  for (int i = 0; i < kSide; ++i) low[i] = high[i] = hn::Zero(f);
+  for (Index d = 0; d < depth; ++d) {
+    const Vector left = hn::Set(f, a.data[d * a.column_stride]);
+    HWY_UNROLL(4)
+    for (int i = 0; i < kSide; ++i) {
+      const Element* const from = b.data + i * b.panel_stride + d * b.row_stride;
+      low[i] = hn::MulAdd(left, load(from), low[i]);
+      high[i] = hn::MulAdd(left, load(from + kLanes), high[i]);
+    }
+  }
+  for (int i = 0; i < kSide; ++i) {
+    store_row(target, 0, low[i], high[i]);
+    target.c += kPanel;
+    if (target.bias != nullptr) target.bias += kPanel;
+    if (target.scales != nullptr) target.scales += kPanel;
   }
 }
 
+template <class Element>
+using Tile = void (*)(Index, Matrix<const float>, const Element*, Index, const Target&);
+
+template <class Element, int kRows>
+constexpr Tile<Element> tile_of(Index rows) {
+  if constexpr (kRows == 1) {
+    return tile<Element, 1>;
+  } else {
+    return rows >= kRows ? tile<Element, kRows> : tile_of<Element, kRows - 1>(rows);
+  }
+}
+
+const float* at_column(const float* row, Index column) {
+  return row == nullptr ? nullptr : row + column;
+}
+
 /// One depth block of a product.
-void multiply_block(Index rows, Index columns, Index depth, Matrix<const float> a, Panels b,
-                    Target target) {
-  const float* const bias = target.bias;
-  float* const c = target.c;
-  const Tile full = tile<kTileRows>;
+template <class Element>
+void multiply_block(Index rows, Index columns, Index depth, Matrix<const float> a,
+                    Panels<Element> b, const Target& all) {
+  const Tile<Element> full = tile<Element, kTileRows>;
   const Index whole = rows / kTileRows * kTileRows;
-  const Tile rest = tile_of<kTileRows>(rows - whole);
-  for (Index column = 0; column < columns; column += kPanel) {
-    const float* const panel = b.data + column / kPanel * b.panel_stride;
-    target.bias = bias == nullptr ? nullptr : bias + column;
+  const Tile<Element> rest = tile_of<Element, kTileRows>(rows - whole);
+  Target target = all;
+  for (Index column = 0; column < columns;) {
+    const Element* const panel = b.data + column / kPanel * b.panel_stride;
+    target.scales = at_column(all.scales, column);
+    target.bias = at_column(all.bias, column);
     target.columns = columns - column < kPanel ? columns - column : kPanel;
-    target.c = c + column;
+    target.c = all.c + column;
+    if (rows == 1 && columns - column >= kSide * kPanel) {
+      row_of_tiles<Element>(depth, a, {panel, b.panel_stride, b.row_stride}, target);
+      column += kSide * kPanel;
+      continue;
+    }
     for (Index row = 0; row < whole; row += kTileRows) {
       full(depth, a.block(row, 0), panel, b.row_stride, target);
       target.c += kTileRows * target.c_stride;
     }
     if (whole < rows) rest(depth, a.block(whole, 0), panel, b.row_stride, target);
+    column += kPanel;
   }
 }
 
-void multiply(Index rows, Index columns, Index depth, Matrix<const float> a, Panels b,
+template <class Element>
+void multiply(Index rows, Index columns, Index depth, Matrix<const float> a, Panels<Element> b,
               const float* bias, bool add, float* c, Index c_stride) noexcept {
   Index first = 0;
   do {
     const Index block = depth - first < kDepthBlock ? depth - first : kDepthBlock;
-    const Panels part{b.data + first * b.row_stride, b.panel_stride, b.row_stride};
+    const Panels<Element> part{b.data + first * b.row_stride, b.panel_stride, b.row_stride};
     multiply_block(rows, columns, block, a.block(0, first), part,
-                   {first == 0 ? bias : nullptr, add || first > 0, c, c_stride, kPanel});
+                   {b.scales, first == 0 ? bias : nullptr, add || first > 0, c, c_stride, kPanel});
     first += block;
   } while (first < depth);
 }
@@ -218,8 +276,14 @@ void add_column_sums(Index rows, Index columns, const float* a, Index a_stride,
 }  // namespace
 
 const GemmKernels* gemm_table() noexcept {
-  static constexpr GemmKernels kTable{kPanel,          kTileRows, pack,
-                                      pack_transposed, multiply,  add_column_sums};
+  static constexpr GemmKernels kTable{kPanel,
+                                      kTileRows,
+                                      pack,
+                                      pack_transposed,
+                                      multiply<float>,
+                                      multiply<std::uint16_t>,
+                                      multiply<std::int8_t>,
+                                      add_column_sums};
   return &kTable;
 }
 

@@ -291,6 +291,7 @@ bool Einsum::forward(Context& ctx, ConstView x, const Parameter& kernel, ConstVi
 
 void Einsum::backward(Context& ctx, ConstView x, const Parameter& kernel, ConstView d_y, View d_x,
                       View d_kernel) const {
+  ops::require_whole_weights(kernel.packed());
   const Sizes n = sizes(x.shape(), kernel.shape());
   Tensor copied_y;
   const ConstView d_rows = output_rows(ctx, d_y, n, copied_y);

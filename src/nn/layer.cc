@@ -65,6 +65,19 @@ Index count_elements(const ParameterList& parameters) noexcept {
   return count;
 }
 
+void pack_weights(const ParameterList& parameters, Dtype form) {
+  if (form != Dtype::f32 && form != Dtype::bf16 && form != Dtype::u8) {
+    detail::throw_config_error("pack_weights", "form", "f32, bf16 or u8", name_of(form));
+  }
+  for (const auto& [path, parameter] : parameters) {
+    if (parameter->gradient_dtype() != Dtype::f32) {
+      detail::throw_config_error("pack_weights", path, "f32 or 16 bits",
+                                 name_of(parameter->dtype()));
+    }
+  }
+  for (const auto& [path, parameter] : parameters) parameter->packed().keep_as(form);
+}
+
 Grads::Grads(Context& ctx, const ParameterList& parameters) {
   for (const auto& [path, parameter] : parameters) {
     if (parameter->trainable()) {

@@ -41,6 +41,7 @@ void Projection::forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View
 
 void Projection::backward(Context& ctx, ConstView x, ConstView d_y, ops::Write write, View d_x,
                           Grads& grads) const {
+  ops::require_whole_weights(kernel_->packed());
   const ConstView d_rows = as_matrix(d_y, num_outputs_);
   const View d_kernel = grads.of(*kernel_);
   const View d_bias = bias_ ? grads.of(*bias_) : View();

@@ -1,9 +1,12 @@
 #include "ops/blocked.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <type_traits>
 
 #include "core/context_impl.h"
 #include "kernels/elementwise.h"
+#include "kernels/narrow.h"
 
 namespace grouphead::ops::blocked {
 namespace {
@@ -52,9 +55,12 @@ class Packer {
     }
   }
   void run(Index unit, Matrix<const float> from, float* to) const {
+    run_to(unit, from, to + unit * width_ * depth_);
+  }
+  /// The same with `to` the unit's own place.
+  void run_to(Index unit, Matrix<const float> from, float* to) const {
     const Index column = unit * width_;
-    table_.pack(depth_, std::min(width_, columns_ - column), from.block(0, column),
-                to + column * depth_);
+    table_.pack(depth_, std::min(width_, columns_ - column), from.block(0, column), to);
   }
 
  private:
@@ -62,13 +68,77 @@ class Packer {
   Index depth_, columns_, width_;
 };
 
+/// Weights of Element as they are kept: panels, then for 8-bit numbers the scales of their columns.
+template <class Element>
+class Kept {
+ public:
+  static constexpr bool kHasScales = std::is_same_v<Element, std::int8_t>;
+
+  Kept(const GemmKernels& table, const Weights& w)
+      : table_(table),
+        w_(w),
+        packer_(table, w.depth, w.columns),
+        columns_(round_up(w.columns, table.panel)),
+        panel_bytes_(round_up(w.depth * columns_ * Index{sizeof(Element)}, kFloatBytes)) {}
+
+  Index bytes() const { return panel_bytes_ + (kHasScales ? columns_ * kFloatBytes : 0); }
+
+  void fill(Context& ctx, void* memory) const {
+    const Matrix<const float> from{w_.data, w_.row_stride, w_.column_stride};
+    ctx.impl().parallel_for(packer_.units(), [&](Index unit, int slot) {
+      if constexpr (std::is_same_v<Element, float>) {
+        packer_.run(unit, from, static_cast<float*>(memory));
+      } else {
+        narrow_unit(ctx, unit, slot, from, memory);
+      }
+    });
+  }
+
+  Panels<Element> panels(const void* memory) const {
+    return {static_cast<const Element*>(memory), w_.depth * table_.panel, table_.panel,
+            kHasScales ? scales(const_cast<void*>(memory)) : nullptr};
+  }
+
+ private:
+  float* scales(void* memory) const {
+    return reinterpret_cast<float*>(static_cast<std::byte*>(memory) + panel_bytes_);
+  }
+
+  void narrow_unit(Context& ctx, Index unit, int slot, Matrix<const float> from,
+                   void* memory) const {
+    const Index first = unit * kPackPanels * table_.panel;
+    const Index panels = std::min(kPackPanels, (columns_ - first) / table_.panel);
+    const Index elements = w_.depth * table_.panel;  // of a panel
+    auto* const wide =
+        static_cast<float*>(ctx.impl().scratch(slot, panels * elements * kFloatBytes));
+    packer_.run_to(unit, from, wide);
+    for (Index p = 0; p < panels; ++p) {
+      const Index column = first + p * table_.panel;
+      Element* const to = static_cast<Element*>(memory) + column * w_.depth;
+      if constexpr (kHasScales) {
+        kernels::narrow(w_.depth, table_.panel, wide + p * elements, to, scales(memory) + column);
+      } else {
+        kernels::narrow(w_.depth, table_.panel, wide + p * elements, to);
+      }
+    }
+  }
+
+  const GemmKernels& table_;
+  const Weights& w_;
+  Packer packer_;
+  Index columns_, panel_bytes_;
+};
+
 /// Units are blocks of rows; few rows are cut by columns instead.
-void run(Context& ctx, const GemmKernels& table, Index rows, const float* x, const Weights& w,
-         const float* panels, const Finish& finish, float* y) {
+template <class Element>
+void run(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>* multiply,
+         Index rows, const float* x, const Weights& w, const Panels<Element>& panels,
+         const Finish& finish, float* y) {
   const Index strip =
       rows > kUnitRows
           ? w.columns
-          : round_up(ceil_div(kStripBytes / kFloatBytes, std::max(w.depth, Index{1})), table.panel);
+          : round_up(ceil_div(kStripBytes / Index{sizeof(Element)}, std::max(w.depth, Index{1})),
+                     table.panel);
   const Index across = ceil_div(w.columns, strip);
   const auto level = static_cast<kernels::Level>(ctx.isa());
   const auto& elementwise = kernels::elementwise_kernels<float>(level);
@@ -77,11 +147,13 @@ void run(Context& ctx, const GemmKernels& table, Index rows, const float* x, con
     const Index column = unit % across * strip;
     const Index unit_rows = std::min(kUnitRows, rows - row);
     const Index columns = std::min(strip, w.columns - column);
-    const Panels part{panels + column * w.depth, w.depth * table.panel, table.panel};
+    const Panels<Element> part{panels.data + column * w.depth, panels.panel_stride,
+                               panels.row_stride,
+                               panels.scales == nullptr ? nullptr : panels.scales + column};
     float* const to = y + row * w.columns + column;
-    table.multiply(unit_rows, columns, w.depth, {x + row * w.depth, w.depth, 1}, part,
-                   finish.bias == nullptr ? nullptr : finish.bias + column,
-                   finish.write == Write::add, to, w.columns);
+    multiply(unit_rows, columns, w.depth, {x + row * w.depth, w.depth, 1}, part,
+             finish.bias == nullptr ? nullptr : finish.bias + column, finish.write == Write::add,
+             to, w.columns);
     if (finish.epilogue == Epilogue::gelu) {
       for (Index r = 0; r < unit_rows; ++r) {
         elementwise.gelu_forward(to + r * w.columns, columns, to + r * w.columns);
@@ -90,25 +162,33 @@ void run(Context& ctx, const GemmKernels& table, Index rows, const float* x, con
   });
 }
 
+template <class Element>
+void multiply_kept(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>* multiply,
+                   Index rows, const float* x, const Weights& w, const Finish& finish, float* y) {
+  const Kept<Element> kept(table, w);
+  const auto fill = [&](void* to) { kept.fill(ctx, to); };
+  if (w.packed != nullptr) {
+    const void* const memory =
+        w.packed->impl().get(w.pass, static_cast<std::size_t>(ctx.isa()), kept.bytes(), fill);
+    run(ctx, table, multiply, rows, x, w, kept.panels(memory), finish, y);
+  } else {
+    Tensor own = ctx.tensor({kept.bytes()}, Dtype::u8);
+    fill(own.view().raw());
+    run(ctx, table, multiply, rows, x, w, kept.panels(own.view().raw()), finish, y);
+  }
+}
+
 }  // namespace
 
 void multiply(Context& ctx, const GemmKernels& table, Index rows, const float* x, const Weights& w,
               const Finish& finish, float* y) {
-  const Index floats = packed_floats(table, w.depth, w.columns);
-  const Matrix<const float> from{w.data, w.row_stride, w.column_stride};
-  const auto fill = [&](void* to) {
-    const Packer packer(table, w.depth, w.columns);
-    ctx.impl().parallel_for(
-        packer.units(), [&](Index unit, int) { packer.run(unit, from, static_cast<float*>(to)); });
-  };
-  if (w.packed != nullptr) {
-    const void* const panels = w.packed->impl().get(w.pass, static_cast<std::size_t>(ctx.isa()),
-                                                    floats * kFloatBytes, fill);
-    run(ctx, table, rows, x, w, static_cast<const float*>(panels), finish, y);
-  } else {
-    Tensor own = ctx.tensor({floats});
-    fill(own.data<float>());
-    run(ctx, table, rows, x, w, own.data<float>(), finish, y);
+  switch (w.packed == nullptr ? Dtype::f32 : w.packed->form()) {
+    case Dtype::bf16:
+      return multiply_kept(ctx, table, table.multiply_bf16, rows, x, w, finish, y);
+    case Dtype::u8:
+      return multiply_kept(ctx, table, table.multiply_int8, rows, x, w, finish, y);
+    default:
+      return multiply_kept(ctx, table, table.multiply, rows, x, w, finish, y);
   }
 }
 
@@ -160,7 +240,7 @@ struct WeightGradient {
       for (Index block = 0; block < blocks; ++block) {
         const float* const x = packed + block * floats(rows);
         for (Index column = 0; column < columns; column += table.panel) {
-          const Panels panel{x + x_floats(rows) + column * rows, 0, table.panel};
+          const Panels<float> panel{x + x_floats(rows) + column * rows, 0, table.panel};
           const Index width = std::min(table.panel, columns - column);
           for (Index tile = begin; tile < end; ++tile) {
             const Index row = tile * table.tile_rows;

@@ -8,6 +8,7 @@
 namespace grouphead::ops::blocked {
 
 /// y = finish(x w) or y += x w, with x [rows, depth] and y [rows, columns]; rows, columns > 0.
+/// Weights are kept in the form that w.packed asks for.
 void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const float* x,
               const Weights& w, const Finish& finish, float* y);
 

@@ -1,11 +1,16 @@
 #include "ops/linear.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
 
 #include "core/check.h"
 #include "core/context_impl.h"
+#include "kernels/bf16.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm_reference.h"
+#include "kernels/narrow.h"
 #include "ops/blocked.h"
 #include "ops/onednn.h"
 #include "ops/product.h"
@@ -15,6 +20,11 @@ namespace grouphead::detail {
 PackedWeights::PackedWeights() : impl_(std::make_unique<Impl>()) {}
 PackedWeights::~PackedWeights() = default;
 void PackedWeights::invalidate() noexcept { impl_->invalidate(); }
+void PackedWeights::keep_as(Dtype form) noexcept {
+  impl_->kept_as = form;
+  impl_->invalidate();
+}
+Dtype PackedWeights::form() const noexcept { return impl_->kept_as; }
 
 }  // namespace grouphead::detail
 
@@ -171,6 +181,32 @@ void backward_bias_reference(Context& ctx, const Sizes& sizes, const F* d_y, F* 
   });
 }
 
+void widen(Dtype form, const Sizes& sizes, const float* w, float* to) {
+  const auto count = static_cast<std::size_t>(sizes.depth * sizes.columns);
+  if (form == Dtype::bf16) {
+    std::vector<std::uint16_t> numbers(count);
+    kernels::narrow(sizes.depth, sizes.columns, w, numbers.data());
+    std::transform(numbers.begin(), numbers.end(), to, kernels::bf16_value);
+    return;
+  }
+  const auto columns = static_cast<std::size_t>(sizes.columns);
+  std::vector<std::int8_t> numbers(count);
+  std::vector<float> scales(columns);
+  kernels::narrow(sizes.depth, sizes.columns, w, numbers.data(), scales.data());
+  for (std::size_t i = 0; i < count; ++i) {
+    to[i] = static_cast<float>(numbers[i]) * scales[i % columns];
+  }
+}
+
+/// Weights [depth, columns] in fewer bits, as f32 again: what the reference multiplies with.
+const float* widened(const Sizes& sizes, const float* w, PackedWeights& packed) {
+  const Index count = sizes.depth * sizes.columns;
+  const auto form = static_cast<std::size_t>(Isa::ref);
+  return static_cast<const float*>(packed.impl().get(
+      detail::Pass::forward, form, count * Index{sizeof(float)},
+      [&](void* to) { widen(packed.form(), sizes, w, static_cast<float*>(to)); }));
+}
+
 /// The kernels of this Context's level; null where the reference computes.
 const kernels::GemmKernels* fast_kernels(const Context& ctx, Dtype dtype) {
   if (dtype != Dtype::f32) return nullptr;
@@ -181,7 +217,8 @@ const kernels::GemmKernels* fast_kernels(const Context& ctx, Dtype dtype) {
 void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const float* x,
               const Weights& w, const Finish& finish, float* y) {
   if (rows == 0 || w.columns == 0) return;
-  if (w.depth * w.columns > kSmallWeights && onednn::usable(ctx)) {
+  const bool is_whole = w.packed == nullptr || w.packed->form() == Dtype::f32;
+  if (is_whole && w.depth * w.columns > kSmallWeights && onednn::usable(ctx)) {
     onednn::multiply(ctx, rows, x, w, finish, y);
   } else {
     blocked::multiply(ctx, table, rows, x, w, finish, y);
@@ -222,8 +259,12 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packe
   }
   with_type(x.dtype(), [&](auto type) {
     using F = decltype(type);
-    forward_reference(ctx, sizes, x.data<F>(), w.data<F>(),
-                      bias.has_value() ? bias.data<F>() : nullptr, epilogue, y.data<F>());
+    const F* weights = w.data<F>();
+    if constexpr (std::is_same_v<F, float>) {
+      if (packed.form() != Dtype::f32) weights = widened(sizes, weights, packed);
+    }
+    forward_reference(ctx, sizes, x.data<F>(), weights, bias.has_value() ? bias.data<F>() : nullptr,
+                      epilogue, y.data<F>());
   });
 }
 
@@ -241,6 +282,12 @@ void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeigh
     using F = decltype(type);
     backward_input_reference(ctx, sizes, d_y.data<F>(), w.data<F>(), write, d_x.data<F>());
   });
+}
+
+void require_whole_weights(const PackedWeights& packed) {
+  if (packed.form() == Dtype::f32) return;
+  detail::throw_config_error("backward", "weights", "f32, which gradients are taken of",
+                             packed.form() == Dtype::u8 ? "int8" : "bf16");
 }
 
 void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w, View d_bias) {

@@ -16,6 +16,11 @@ class PackedWeights {
   ~PackedWeights();
   void invalidate() noexcept;
 
+  /// What the copies for y = x W are from here on: f32, bf16, or u8 for 8-bit numbers with a scale
+  /// for each column. Not while a product runs.
+  void keep_as(Dtype form) noexcept;
+  Dtype form() const noexcept;
+
   struct Impl;
   Impl& impl() noexcept { return *impl_; }
 
@@ -36,7 +41,8 @@ enum class Write : std::uint8_t { overwrite, add };
 
 /// y = epilogue(x w + bias).
 /// Shapes  x [..., K] contiguous, w [K, N] (or any shape of K * N elements, row-major), bias [N] or
-///         absent, y [..., N] contiguous. f32, or f64 by the reference.
+///         absent, y [..., N] contiguous. f32, or f64 by the reference. With packed.form() in fewer
+///         bits w is f32; sums are those of x and the numbers as kept, f32 as well.
 /// Bits    a row of y depends on its row of x alone, whatever the number of rows and threads
 void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packed, ConstView bias,
                     Epilogue epilogue, View y);
@@ -44,6 +50,10 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packe
 /// d_x = d_y w^T, or d_x += with Write::add. Shapes and bits as above.
 void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeights& packed,
                            Write write, View d_x);
+
+/// For a layer's backward. Errors: ConfigError where packed.form() is not f32: fewer bits are for
+/// inference.
+void require_whole_weights(const PackedWeights& packed);
 
 /// d_w += x^T d_y; d_bias += column sums of d_y (if present). Either may be absent. Rows are taken
 /// in fixed blocks, ascending, so threads do not change the bits.

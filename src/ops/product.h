@@ -38,6 +38,8 @@ struct PackedWeights::Impl {
     }
   }
 
+  Dtype kept_as = Dtype::f32;
+
   static constexpr std::size_t kForms = 5;  // one per instruction-set level, and oneDNN's
   static constexpr Index kStale = -1;
 
