@@ -96,7 +96,7 @@ TEST(Problem, UnknownWordsAreRefusedWithTheKnownOnes) {
               "[problem] " + std::string(word) + known);
   }
   EXPECT_THAT(error_of("gemm m4 n4 k4 causal"),
-              testing::HasSubstr("one of f32 f64 m# n# k# thr= isa= seed=, got"));
+              testing::HasSubstr("one of f32 f64 m# n# k# weights= thr= isa= seed=, got"));
   EXPECT_THAT(error_of("layer.mha.fwd t4 m8 hq2 hkv1 d4"),
               testing::HasSubstr("one of f32 f64 b# t# s# hq# d# m# causal thr= isa= seed=, got"));
 }
