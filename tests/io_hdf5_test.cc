@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "allocation_counter.h"
 #include "io/file.h"
 #include "io/hdf5.h"
 #include "io/safetensors.h"
@@ -108,6 +109,22 @@ TEST(Hdf5, RefusesWhatModelFilesMustNotHave) {
   }
   EXPECT_THAT(error_of<IoError>([] { opened(std::string_view("no")); }),
               HasSubstr("expected an HDF5 file"));
+}
+
+// Pieces of 8 x 8 that claim to be 8192 x 8192: 256 MiB from some bytes.
+TEST(Hdf5, PiecesThatClaimTooMuchTakeNoMemory) {
+  std::string contents = read_file(kFolder / "arrays.h5");
+  const std::string sizes("\10\0\0\0\10\0\0\0\4\0\0\0", 12);
+  const std::size_t place = contents.find(sizes);
+  ASSERT_NE(place, std::string::npos);
+  ASSERT_EQ(contents.find(sizes, place + 1), std::string::npos);
+  contents[place] = contents[place + 4] = 0;
+  contents[place + 1] = contents[place + 5] = 32;
+  const auto file = opened(contents);
+  std::string error;
+  const auto read = [&] { error = error_of<IoError>([&] { file->read("gzip"); }); };
+  EXPECT_LT(testing_support::allocations_of(read).bytes, 1 << 20);
+  EXPECT_THAT(error, HasSubstr("gzip: damaged"));
 }
 
 TEST(Hdf5, RefusesFilesThatAreCutOff) {

@@ -26,8 +26,6 @@ class ChunkReader {
     bytes_ = width_;
     for (int axis = 0; axis < rank; ++axis) bytes_ *= chunk_[index(axis)];
     read_filters(creation.get());
-    piece_.resize(bytes_);
-    sorted_.resize(bytes_);
   }
 
   void read(std::size_t image_bytes, std::byte* to) {
@@ -72,6 +70,7 @@ class ChunkReader {
     hsize_t stored = 0;
     require(H5Dget_chunk_storage_size(dataset_, offset.data(), &stored) >= 0 && stored > 0);
     require(stored <= 2 * bytes_ + 1024);  // nothing that deflate makes is longer
+    require(!expands_too_far(static_cast<Index>(bytes_), static_cast<Index>(stored)));
     raw_.resize(stored);
     std::uint32_t skipped = 0;
     require(H5Dread_chunk(dataset_, H5P_DEFAULT, offset.data(), &skipped, raw_.data()) >= 0);

@@ -13,9 +13,6 @@ namespace {
 
 constexpr std::size_t kLongestName = 1024;
 constexpr int kDeepest = 64;  // groups inside each other
-// Memory for compressed arrays: what a small file may claim, and the claim per stored byte beyond.
-constexpr Index kSmallArray = Index{64} << 20;
-constexpr Index kLargestExpansion = 100;
 
 /// What the library is told instead of copying the image: where it lies.
 struct ImageInPlace {
@@ -209,7 +206,7 @@ class Hdf5Walk {
         return;
       case H5D_CHUNKED:
         made.is_chunked = true;
-        if (bytes > kSmallArray && bytes / kLargestExpansion > stored) {
+        if (expands_too_far(bytes, stored)) {
           fail(path, "expected at most 100 bytes for each that is stored, got " +
                          std::to_string(bytes) + " from " + std::to_string(stored));
         }
