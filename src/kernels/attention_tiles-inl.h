@@ -60,7 +60,8 @@ static HWY_INLINE Vector exp2_neg(Vector x) {
 }
 
 // The one product loop: sums[i][j] += sum_k a[i * a_row + k * a_step] * b[vector(j) + k * b_step],
-// k ascending, one chain of multiply-adds per element whatever M and N.
+// k ascending, one chain of multiply-adds per element whatever M and N. Rows of a are reached by
+// threes from one pointer: the processor's addressing then needs one register for their distance.
 template <int M, int N>
 struct Tile {
   Vector sums[M][N];
@@ -76,16 +77,20 @@ struct Tile {
   template <class VectorOffset>
   HWY_INLINE void run(const float* HWY_RESTRICT a, Index a_row, Index a_step,
                       const float* HWY_RESTRICT b, VectorOffset vector, Index b_step, Index steps) {
-    for (Index k = 0; k < steps; ++k, a += a_step, b += b_step) {
+    constexpr int kThrees = (M + 2) / 3;
+    const float* rows[kThrees];
+    for (int i = 0; i < kThrees; ++i) rows[i] = a + 3 * i * a_row;
+    for (Index k = 0; k < steps; ++k, b += b_step) {
       Vector x[N];
       HWY_UNROLL(16)
       for (int j = 0; j < N; ++j) x[j] = hn::LoadU(kFloats, b + vector(j));
       HWY_UNROLL(16)
       for (int i = 0; i < M; ++i) {
-        const Vector y = hn::Set(kFloats, a[i * a_row]);
+        const Vector y = hn::Set(kFloats, rows[i / 3][i % 3 * a_row]);
         HWY_UNROLL(16)
         for (int j = 0; j < N; ++j) sums[i][j] = hn::MulAdd(y, x[j], sums[i][j]);
       }
+      for (int i = 0; i < kThrees; ++i) rows[i] += a_step;
     }
   }
 };
