@@ -57,6 +57,8 @@ class Bench {
   Measurement result() const;
 
  private:
+  double limit_gflops();
+
   Problem problem_;
   MeasureOptions options_;
   Limits& limits_;

@@ -20,6 +20,12 @@ constexpr Index kFloatBytes = sizeof(float);
 constexpr Index kUnitRows = 120;
 /// Weights that one unit of a product with few rows reads.
 constexpr Index kStripBytes = Index{1} << 19;
+/// Rows that do not pay for packing weights that are used once.
+constexpr Index kPlainRows = 16;
+/// Columns of one unit of a product with such weights, and the depths that it takes at a time: as
+/// many streams of memory as a processor reads ahead.
+constexpr Index kPlainColumns = 1024;
+constexpr Index kPlainDepth = 16;
 /// Panels that one unit of packing covers.
 constexpr Index kPackPanels = 8;
 /// Bytes of packed x and d_y that a weight gradient works on at a time: about an L2 cache.
@@ -190,6 +196,27 @@ void multiply(Context& ctx, const GemmKernels& table, Index rows, const float* x
     default:
       return multiply_kept(ctx, table, table.multiply, rows, x, w, finish, y);
   }
+}
+
+bool reads_in_place(const GemmKernels& table, Index rows, const Weights& w) noexcept {
+  return w.packed == nullptr && rows <= kPlainRows && w.column_stride == 1 &&
+         w.columns % table.panel == 0;
+}
+
+void multiply_in_place(Context& ctx, const GemmKernels& table, Index rows, const float* x,
+                       const Weights& w, float* y) {
+  ctx.impl().parallel_for(ceil_div(w.columns, kPlainColumns), [&](Index unit, int) {
+    const Index column = unit * kPlainColumns;
+    const Index columns = std::min(kPlainColumns, w.columns - column);
+    Index first = 0;
+    do {
+      const Index depth = std::min(kPlainDepth, w.depth - first);
+      table.multiply(rows, columns, depth, {x + first, w.depth, 1},
+                     {w.data + first * w.row_stride + column, table.panel, w.row_stride}, nullptr,
+                     first > 0, y + column, w.columns);
+      first += depth;
+    } while (first < w.depth);
+  });
 }
 
 namespace {

@@ -12,6 +12,13 @@ namespace grouphead::ops::blocked {
 void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const float* x,
               const Weights& w, const Finish& finish, float* y);
 
+/// Whether few rows are multiplied with these weights as they lie, which reads them once.
+bool reads_in_place(const kernels::GemmKernels& table, Index rows, const Weights& w) noexcept;
+
+/// y = x w where reads_in_place().
+void multiply_in_place(Context& ctx, const kernels::GemmKernels& table, Index rows, const float* x,
+                       const Weights& w, float* y);
+
 /// d_w += x^T d_y with x [rows, depth], d_y [rows, columns]: kGradientRows rows at a time,
 /// ascending. d_bias (null: none) as add_bias_gradient(), while d_y is in cache.
 void add_weight_gradient(Context& ctx, const kernels::GemmKernels& table, Index rows, Index depth,

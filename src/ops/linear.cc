@@ -336,10 +336,14 @@ void gemm(Context& ctx, ConstView a, ConstView b, View c) {
   detail::require_dense("gemm", "c", c, {a.dim(0), b.dim(1)}, a.dtype());
   const Sizes sizes{a.dim(0), a.dim(1), b.dim(1)};
   if (const auto* const table = fast_kernels(ctx, a.dtype())) {
-    multiply(ctx, *table, sizes.rows, a.data<float>(),
-             {b.data<float>(), sizes.depth, sizes.columns, sizes.columns, 1, nullptr,
-              detail::Pass::forward},
-             {nullptr, Epilogue::none, Write::overwrite}, c.data<float>());
+    const Weights w{b.data<float>(), sizes.depth,          sizes.columns, sizes.columns, 1,
+                    nullptr,         detail::Pass::forward};
+    if (blocked::reads_in_place(*table, sizes.rows, w)) {
+      blocked::multiply_in_place(ctx, *table, sizes.rows, a.data<float>(), w, c.data<float>());
+    } else {
+      multiply(ctx, *table, sizes.rows, a.data<float>(), w,
+               {nullptr, Epilogue::none, Write::overwrite}, c.data<float>());
+    }
     return;
   }
   with_type(a.dtype(), [&](auto type) {
