@@ -19,13 +19,13 @@ expect '| `gemm f32 m8 n8 k8` | '
 expect ' ms ±'
 
 cat >"$lines" <<'END'
-{"problem": "gemm f32 m8 n8 k8", "threads": 1, "library": "grouphead", "way": "", "median_ms": 2.0, "mad_ms": 0.02, "rounds": 7, "foreign_cpu": 0.0, "gflops": 50, "limit_gflops": 100, "gb_s": 1, "limit_gb_s": 10, "version": "0.1.0", "date": "2026-01-01", "cpu": "some"}
-{"problem": "gemm f32 m8 n8 k8", "threads": 1, "library": "torch", "way": "mm", "median_ms": 4.0, "mad_ms": 0.8, "rounds": 7, "foreign_cpu": 0.3, "version": "2.0", "date": "2026-01-01", "cpu": "some"}
-{"problem": "gemm f32 m8 n8 k8", "threads": 1, "library": "torch", "way": "slow", "median_ms": 9.0, "mad_ms": 0.8, "rounds": 7, "foreign_cpu": 0.0, "version": "2.0", "date": "2026-01-01", "cpu": "some"}
-{"problem": "gemm f32 m8 n8 k8", "threads": 1, "library": "jax", "way": null, "why": "no", "date": "2026-01-01", "cpu": "some"}
+{"problem": "gemm f32 m64 n8 k8", "threads": 1, "library": "grouphead", "way": "", "median_ms": 2.0, "mad_ms": 0.02, "rounds": 7, "foreign_cpu": 0.0, "fraction": 0.5, "version": "0.1.0", "date": "2026-01-01", "cpu": "some"}
+{"problem": "gemm f32 m64 n8 k8", "threads": 1, "library": "torch", "way": "mm", "median_ms": 4.0, "mad_ms": 0.8, "rounds": 7, "foreign_cpu": 0.3, "version": "2.0", "date": "2026-01-01", "cpu": "some"}
+{"problem": "gemm f32 m64 n8 k8", "threads": 1, "library": "torch", "way": "slow", "median_ms": 9.0, "mad_ms": 0.8, "rounds": 7, "foreign_cpu": 0.0, "version": "2.0", "date": "2026-01-01", "cpu": "some"}
+{"problem": "gemm f32 m64 n8 k8", "threads": 1, "library": "jax", "way": null, "why": "no", "date": "2026-01-01", "cpu": "some"}
 END
 output=$("$source/bench/rivals/table.py" "$lines")
-expect '| `gemm f32 m8 n8 k8` | 2 ms ±1%, 50% | 4 ms ±20%*~, 2.00x |'
+expect '| `gemm f32 m64 n8 k8` | 2 ms ±1%, 50% | 4 ms ±20%*~, 2.00x |'
 expect 'Versions: grouphead 0.1.0, PyTorch 2.0.'
 expect 'Fastest ways: PyTorch: mm.'
 

@@ -8,6 +8,7 @@ more than 0.1 cores are marked *, those whose spread exceeds 10 % are marked ~.
 """
 import json
 import pathlib
+import re
 import sys
 
 NAMES = {"grouphead": "grouphead", "torch": "PyTorch", "onnxruntime": "ONNX Runtime",
@@ -27,7 +28,7 @@ def read(paths):
 
 
 def share(line):
-    if line["problem"].startswith(("lm.generate", "gemm f32 m1 ", "gemm f32 m8 ")):
+    if re.match(r"lm\.generate|gemm \w+ m\d ", line["problem"]):
         return ""  # they read weights from the caches: neither limit applies
     return f", {line['fraction']:.0%}"
 
