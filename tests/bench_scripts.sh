@@ -24,12 +24,21 @@ cat >"$lines" <<'END'
 {"problem": "gemm f32 m64 n8 k8", "threads": 1, "library": "torch", "way": "slow", "median_ms": 9.0, "mad_ms": 0.8, "rounds": 7, "foreign_cpu": 0.0, "version": "2.0", "date": "2026-01-01", "cpu": "some"}
 {"problem": "gemm f32 m64 n8 k8", "threads": 1, "library": "jax", "way": null, "why": "no", "date": "2026-01-01", "cpu": "some"}
 END
-output=$("$source/bench/rivals/table.py" "$lines")
+output=$("$source/bench/rivals/table.py" --lines "$lines")
 expect '| `gemm f32 m64 n8 k8` | 2 ms ±1%, 50% | 4 ms ±20%*~, 2.00x |'
 expect 'Versions: grouphead 0.1.0, PyTorch 2.0.'
 expect 'Fastest ways: PyTorch: mm.'
 
-for script in compare growth rivals/run; do
+list=$(mktemp)
+trap 'rm -f "$lines" "$list"' EXIT
+echo 'gemm f32 m64 n8 k8 thr=2' >"$list"
+output=$("$source/bench/rivals/table.py" --lines "$lines" --problems "$list")
+expect '| `gemm f32 m64 n8 k8` | 2 ms'
+echo 'gemm f32 m65 n8 k8' >"$list"
+output=$("$source/bench/rivals/table.py" --lines "$lines" --problems "$list" 2>&1 || true)
+expect 'table.py: no lines'
+
+for script in compare growth rivals/run rivals/table.py; do
   output=$("$source/bench/$script" --help)
   expect 'usage:'
 done

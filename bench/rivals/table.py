@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""A Markdown table of the lines that bench/rivals/run wrote: bench/rivals/table.py [FILE...]
+"""Markdown tables of the lines that bench/rivals/run wrote: bench/rivals/table.py [--problems LIST]
+
+LIST has a problem on each line, whose words thr= do not count; without it all are shown. --lines
+FILE reads other lines than build/rivals.jsonl.
 
 One table a number of threads, one row a problem, one column a library with its fastest way. Our
 cells have the share of the limit, multiply-adds or for decode reading memory, measured in the same
 rounds; the others' how long they take in terms of ours. Figures during which other processes took
 more than 0.1 cores are marked *, those whose spread exceeds 10 % are marked ~.
 """
+import argparse
 import json
 import pathlib
 import re
@@ -17,13 +21,12 @@ NAMES = {"grouphead": "grouphead", "torch": "PyTorch", "onnxruntime": "ONNX Runt
 MOST_FOREIGN, MOST_SPREAD = 0.1, 0.1
 
 
-def read(paths):
+def read(path):
     """The last figure of each problem, number of threads, library and way."""
     latest = {}
-    for path in paths:
-        for text in open(path):
-            line = json.loads(text)
-            latest[line["problem"], line["threads"], line["library"], line["way"]] = line
+    for text in open(path):
+        line = json.loads(text)
+        latest[line["problem"], line["threads"], line["library"], line["way"]] = line
     return list(latest.values())
 
 
@@ -64,9 +67,23 @@ def table(lines, threads):
     return "\n".join(rows), best
 
 
+def chosen(lines, path):
+    """Those of the problems that a file lists."""
+    without_threads = lambda text: [word for word in text.split() if not word.startswith("thr=")]
+    wanted = [without_threads(text) for text in open(path)]
+    return [line for line in lines if line["problem"].split() in wanted]
+
+
 def main():
-    default = pathlib.Path(__file__).resolve().parents[2] / "build" / "rivals.jsonl"
-    lines = read(sys.argv[1:] or [default])
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", metavar="LIST")
+    parser.add_argument("--lines", metavar="FILE",
+                        default=pathlib.Path(__file__).resolve().parents[2] / "build/rivals.jsonl")
+    options = parser.parse_args()
+    lines = read(options.lines)
+    if options.problems:
+        lines = chosen(lines, options.problems)
     if not lines:
         sys.exit("table.py: no lines")
     ways = {}
@@ -83,7 +100,7 @@ def main():
                                        for name in ways) + ".")
     print(f"{', '.join(sorted({line['cpu'] for line in lines}))}, "
           f"{', '.join(sorted({line['date'] for line in lines}))}; {measured[0]['rounds']} rounds; "
-          f"other processes took at most {max(line['foreign_cpu'] for line in measured):.2f} cores.")
+          f"other processes at most {max(line['foreign_cpu'] for line in measured):.2f} cores.")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 
-_SLOW_SECONDS = 20
+_SLOW_SECONDS = 5
 
 
 def prepare(threads):

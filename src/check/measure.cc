@@ -61,15 +61,18 @@ double Bench::limit_gflops() {
   return limits_.measure_gflops(ctx_, seconds);
 }
 
-/// Limits before and after the case, which is thus interleaved with them. Of multiply-adds the
-/// better one counts: a process that was stopped before may start slowly.
+double Bench::limit_gb_s() {
+  const std::vector<ConstView> operands = job_->take_operands();
+  return operands.empty() ? limits_.measure_gb_s(ctx_) : limits_.measure_gb_s(ctx_, operands);
+}
+
+/// Limits before and after the case, which is thus interleaved with them. The better ones count: a
+/// process that was stopped before may start slowly.
 Round Bench::round() {
   Round round;
   const ForeignCpu foreign;
   round.limit_gflops = limit_gflops();
-  const std::vector<ConstView> operands = job_->take_operands();
-  round.limit_gb_s =
-      operands.empty() ? limits_.measure_gb_s(ctx_) : limits_.measure_gb_s(ctx_, operands);
+  round.limit_gb_s = limit_gb_s();
   Index runs = 0;
   double elapsed = 0;
   const double start = now_seconds();
@@ -79,6 +82,7 @@ Round Bench::round() {
     elapsed = now_seconds() - start;
   } while (elapsed < options_.min_seconds);
   round.limit_gflops = std::max(round.limit_gflops, limit_gflops());
+  round.limit_gb_s = std::max(round.limit_gb_s, limit_gb_s());
   round.foreign_cpu = foreign.cores();
   round.seconds = elapsed / static_cast<double>(runs);
   round.fraction = is_bound_by_bytes(problem_)

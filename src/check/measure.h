@@ -58,6 +58,7 @@ class Bench {
 
  private:
   double limit_gflops();
+  double limit_gb_s();
 
   Problem problem_;
   MeasureOptions options_;
