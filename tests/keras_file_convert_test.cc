@@ -6,6 +6,7 @@
 #include "check/tensor_file.h"
 #include "grouphead/conversion.h"
 #include "grouphead/saved_model.h"
+#include "grouphead/weights.h"
 #include "program.h"
 #include "training_support.h"
 
@@ -48,6 +49,36 @@ TEST_F(ConvertedFile, WithAsManyHeadsLosesNothing) {
   ASSERT_EQ(report.layers.size(), 1U);
   EXPECT_LT(report.layers[0].error, 1e-6);
   EXPECT_LT(report.output_error, 1e-6);
+}
+
+TEST_F(ConvertedFile, FormsOfFilesHaveTheSameNumbers) {
+  const std::string source = golden("model_b_gqa_residual.keras");
+  const auto run = [&](const std::vector<std::string>& arguments) {
+    return Program(folder_, arguments).wait();
+  };
+  ASSERT_EQ(run({"convert", source, path("x.keras")}).code, 0);
+  EXPECT_EQ(run({"run", path("x.keras"), "--inputs", golden("model_b_gqa_residual.safetensors"),
+                 "--expect"})
+                .code,
+            0);
+  const auto before = load_model(source);
+  const ParameterList want = before->parameters();
+  for (const char* name : {"x.weights.h5", "x.weights.json", "x.safetensors"}) {
+    ASSERT_EQ(run({"convert", source, path(name)}).code, 0) << name;
+    const auto model = load_model(source);
+    for (const NamedParameter& each : model->parameters()) fill_zero(each.parameter->edit());
+    load_weights(*model, path(name));
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      EXPECT_TRUE(testing_support::same_bits(model->parameters()[i].parameter->value(),
+                                             want[i].parameter->value()))
+          << name << " " << want[i].path;
+    }
+  }
+  const Outcome refused = run({"convert", source, path("x.h5")});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("x.h5: expected .keras, .weights.h5"));
+  EXPECT_EQ(run({"convert", source, path("y.keras"), "--pool", "first"}).code, 2);
+  EXPECT_FALSE(std::filesystem::exists(path("y.keras")));
 }
 
 // What `grouphead run` writes as .npz it reads back as inputs of the same names.

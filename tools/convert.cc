@@ -8,6 +8,7 @@
 #include "check/run_model.h"
 #include "grouphead/conversion.h"
 #include "grouphead/saved_model.h"
+#include "grouphead/weights.h"
 #include "io/file.h"
 #include "saved/checkpoint.h"
 #include "saved/model_folder.h"
@@ -23,7 +24,7 @@ constexpr Index kLongestSequence = 1024;  // that errors are measured on
 struct ConvertOptions {
   std::string source;
   std::string target;
-  Index num_kv_heads = 1;
+  Index num_kv_heads = 0;  // 0: as they are
   std::string pool = "mean";
   std::string inputs;
 };
@@ -96,8 +97,31 @@ void convert_file(const ConvertOptions& options, const Globals& globals) {
   print_report(report, options, globals);
 }
 
-int convert(const ConvertOptions& options, const Globals& globals) {
+/// The same model in the form that the target's name says.
+void convert_form(const ConvertOptions& options) {
   if (fs::is_directory(options.source)) {
+    throw ConfigError("[convert] --kv-heads: expected a number beside a folder, got none");
+  }
+  const std::string& target = options.target;
+  const bool is_model = target.ends_with(".keras");
+  if (!is_model && !target.ends_with(".weights.h5") && !target.ends_with(".weights.json") &&
+      !target.ends_with(".safetensors")) {
+    throw ConfigError("[convert] " + target +
+                      ": expected .keras, .weights.h5, .weights.json or .safetensors, got another "
+                      "ending");
+  }
+  const TrainableModel loaded = load_compiled_model(options.source);
+  if (loaded.compiled != nullptr) {
+    is_model ? save_model(*loaded.compiled, target) : save_weights(*loaded.compiled, target);
+  } else {
+    is_model ? save_model(*loaded.model, target) : save_weights(*loaded.model, target);
+  }
+}
+
+int convert(const ConvertOptions& options, const Globals& globals) {
+  if (options.num_kv_heads == 0) {
+    convert_form(options);
+  } else if (fs::is_directory(options.source)) {
     convert_folder(options, globals);
   } else {
     convert_file(options, globals);
@@ -108,32 +132,36 @@ int convert(const ConvertOptions& options, const Globals& globals) {
 }  // namespace
 
 void add_convert(CLI::App& app, const Globals& globals, Action& action) {
-  CLI::App* verb =
-      app.add_subcommand("convert", "Gives a model fewer key/value heads: a smaller KV cache");
+  CLI::App* verb = app.add_subcommand(
+      "convert", "Gives a model fewer key/value heads, or writes it in another form of file");
   verb->footer(
       "Example:\n  grouphead convert --kv-heads 2 mha.keras gqa.keras\n"
       "  grouphead convert --kv-heads 1 model mqa --inputs book.txt\n"
       "  grouphead train --init-from mqa --text book.txt --out trained --steps 20\n"
+      "  grouphead convert old.h5 new.keras\n"
       "MultiHeadAttention becomes GroupQueryAttention. The table has each layer's relative error\n"
       "against the layer before, on the same inputs, and the bytes of keys and values for each\n"
-      "token. Training afterwards wins back most of what is lost.");
+      "token. Training afterwards wins back most of what is lost. Without --kv-heads a file is\n"
+      "written in the form that the target's name says: .keras, .weights.h5, .weights.json or\n"
+      ".safetensors, with the optimizer's state where both have it.");
   const auto options = std::make_shared<ConvertOptions>();
   verb->add_option("source", options->source,
                    "A .keras file, a legacy whole-model .h5, or a folder that train wrote")
       ->required();
-  verb->add_option("target", options->target, "The .keras file or folder to write")->required();
-  verb->add_option("--kv-heads", options->num_kv_heads,
-                   "Key/value heads of each layer; they divide what it has")
-      ->required()
-      ->check(CLI::Range(Index{1}, Index{1} << 20));
+  verb->add_option("target", options->target, "The file or folder to write")->required();
+  CLI::Option* heads = verb->add_option("--kv-heads", options->num_kv_heads,
+                                        "Key/value heads of each layer; they divide what it has");
+  heads->check(CLI::Range(Index{1}, Index{1} << 20));
   verb->add_option("--pool", options->pool,
                    "What a new head is made of: the mean of those it stands for, the first, or "
                    "random numbers")
       ->check(CLI::IsMember({"mean", "first", "random"}))
+      ->needs(heads)
       ->capture_default_str();
   verb->add_option("--inputs", options->inputs,
                    "What the errors are measured on: tensors as for `run`, or for a folder a text; "
-                   "none: random");
+                   "none: random")
+      ->needs(heads);
   verb->callback(
       [=, &globals, &action] { action = [=, &globals] { return convert(*options, globals); }; });
 }
