@@ -32,8 +32,6 @@ constexpr Index kPackElements = Index{1} << 14;
 constexpr Index kFewRows = 64;
 constexpr Index kStripBytes = Index{1} << 19;
 constexpr Index kMaxStrips = 16;
-/// Columns of a strip of weights that are not packed, whose rows should be long runs of memory.
-constexpr Index kPlainColumns = 512;
 /// Columns of one block of oneDNN's form; strips are multiples of it.
 constexpr Index kFormColumns = 64;
 /// What a Context keeps of compiled products; making one costs 3 to 100 us.
@@ -241,10 +239,9 @@ class Library final : public detail::Attachment {
     if (found != plans_.end()) return found->second;
     Plan plan{};
     if (key.stride == 0) plan.form = &form(key.depth, key.columns);
-    const Index strip = plan.form != nullptr ? plan.form->strip : plain_strip(key);
-    plan.strips = key.rows <= kFewRows && strip < key.columns;
-    plan.strip_bytes = plan.form != nullptr ? plan.form->strip_bytes : strip * kFloatBytes;
-    plan.block = plan.strips ? strip : std::min(row_block_of(key.rows), key.rows);
+    plan.strips = plan.form != nullptr && key.rows <= kFewRows && plan.form->strip < key.columns;
+    plan.strip_bytes = plan.strips ? plan.form->strip_bytes : 0;
+    plan.block = plan.strips ? plan.form->strip : std::min(row_block_of(key.rows), key.rows);
     const Index total = plan.strips ? key.columns : key.rows;
     plan.units = ceil_div(total, plan.block);
     ProductKey part = key;
@@ -297,12 +294,6 @@ class Library final : public detail::Attachment {
   }
 
  private:
-  /// One row only: more rows of weights that are not packed take longer in strips.
-  static Index plain_strip(const ProductKey& key) {
-    const bool pays = key.rows == 1 && key.depth * kPlainColumns * kFloatBytes >= kStripBytes;
-    return pays ? kPlainColumns : key.columns;
-  }
-
   /// Strips are possible where the form lays blocks of columns one after the other, which the
   /// sizes tell.
   static void cut_into_strips(Index depth, Index columns, Form& form) {
