@@ -1,10 +1,10 @@
-// The forward on bf16 numbers: by vdpbf16ps where the level has it, through f32 elsewhere.
+// The forward on bf16 numbers: by AMX or vdpbf16ps where the level has it, through f32 elsewhere.
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "attention_support.h"
+#include "attention_options_support.h"
 #include "check/inputs.h"
 
 namespace grouphead {
@@ -39,16 +39,27 @@ Result run(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
   return r;
 }
 
+// Options for f32 operands.
+struct Widened {
+  Widened(Context& ctx, const ops::AttentionOptions& narrow) : options(narrow) {
+    if (narrow.bias.has_value()) options.bias = bias = check::convert(ctx, narrow.bias, Dtype::f32);
+  }
+  Tensor bias;
+  ops::AttentionOptions options;
+};
+
 void expect_oracle(const AttentionCase& c, const AttentionInputs& in,
                    const ops::AttentionOptions& options) {
   for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 2, .isa = isa});
     const Result got = run(ctx, c, in, options);
     Tensor v = wide(ctx, in.v);
-    const auto want = check::attention_forward_oracle(wide(ctx, in.q), wide(ctx, in.k), v, options);
+    const Widened w(ctx, options);
+    const auto want =
+        check::attention_forward_oracle(wide(ctx, in.q), wide(ctx, in.k), v, w.options);
     for (Index i = 0; i < v.size(); ++i) v.data<float>()[i] = std::abs(v.data<float>()[i]);
     const auto sizes =
-        check::attention_forward_oracle(wide(ctx, in.q), wide(ctx, in.k), v, options);
+        check::attention_forward_oracle(wide(ctx, in.q), wide(ctx, in.k), v, w.options);
     const std::string key = c.key("attention.fwd", Dtype::bf16, isa);
     CHECK_CLOSE(wide(ctx, got.out), want.out.value, bf16_bounds(want.out, sizes.out.value), key);
     Tensor lse({c.B, c.Hq, c.T});
@@ -69,29 +80,22 @@ TEST(AttentionBf16, EveryLevelAgreesWithTheOracle) {
 }
 
 TEST(AttentionBf16, OptionsWorkAsInF32) {
-  const AttentionCase c{2, 37, 70, 4, 2, 24, 40, true, 33};
-  const AttentionInputs in = make_bf16(c);
-  ops::AttentionOptions options = c.options();
-  options.window = 20;
-  options.scale = 0.3;
-  expect_oracle(c, in, options);
-  options.dropout_rate = 0.25;
-  options.draw = {RandomAlgorithm::philox, {3, 1}};
-  Tensor bias({1, c.Hq, c.T, c.S}, Dtype::bf16);
-  for (Index i = 0; i < bias.size(); ++i) {
-    bias.data<Bf16>()[i] = to_bf16(static_cast<float>(i % 13) / 8);
-  }
-  options.bias = bias;
-  for (const Isa isa : isas_under_test()) {  // the numbers of f32, rounded
-    Context ctx({.num_threads = 2, .isa = isa});
-    const Result got = run(ctx, c, in, options);
-    ops::AttentionOptions wide_options = options;
-    const Tensor wide_bias = wide(ctx, bias);
-    wide_options.bias = wide_bias;
-    Tensor want({c.B, c.T, c.Hq, c.Dv});
-    ops::attention_forward(ctx, wide(ctx, in.q), wide(ctx, in.k), wide(ctx, in.v), wide_options,
-                           want, {});
-    EXPECT_TRUE(same_bits(got.out, check::convert(ctx, want, Dtype::bf16))) << name_of(isa);
+  for (const testing_support::OptionCase& c : testing_support::option_cases()) {
+    testing_support::OptionOperands o = make_operands(c, Dtype::f32);
+    AttentionInputs in = make_bf16(c.base);
+    Context plain({.num_threads = 1});
+    if (o.bias.has_value()) o.options.bias = o.bias = check::convert(plain, o.bias, Dtype::bf16);
+    expect_oracle(c.base, in, o.options);
+    for (const Isa isa : isas_under_test()) {
+      Context ctx({.num_threads = 2, .isa = isa});
+      if (ops::bf16_is_native(ctx, o.options)) continue;
+      Tensor want({c.base.B, c.base.T, c.base.Hq, c.base.Dv});  // the numbers of f32, rounded
+      ops::attention_forward(ctx, wide(ctx, in.q), wide(ctx, in.k), wide(ctx, in.v),
+                             Widened(ctx, o.options).options, want, {});
+      EXPECT_TRUE(
+          same_bits(run(ctx, c.base, in, o.options).out, check::convert(ctx, want, Dtype::bf16)))
+          << name_of(isa) << " " << c.to_string();
+    }
   }
 }
 
@@ -141,28 +145,54 @@ TEST(AttentionBf16, ARowsBitsDoNotDependOnTheOthers) {
   }
 }
 
+// Row 0 against the same row with neighbours that see other keys.
+TEST(AttentionBf16, ARowWithAMaskDoesNotDependOnItsNeighbours) {
+  const testing_support::OptionCase all{
+      .base = {1, 40, 600, 1, 1, 16, 16}, .mask = {1, 1, 40, 600}, .dropout_rate = 0.2};
+  const testing_support::OptionOperands o = make_operands(all, Dtype::f32);
+  const AttentionInputs in = make_bf16(all.base);
+  for (const Isa isa : isas_under_test()) {
+    Context ctx({.num_threads = 1, .isa = isa});
+    const Result want = run(ctx, all.base, in, o.options);
+    for (const bool others : {false, true}) {
+      Tensor mask = o.mask.clone();
+      std::fill_n(mask.data<std::uint8_t>() + 600, 39 * 600, static_cast<std::uint8_t>(others));
+      ops::AttentionOptions changed = o.options;
+      changed.mask = mask;
+      const Result got = run(ctx, all.base, in, changed);
+      const auto* const row = want.out.data<Bf16>();
+      EXPECT_TRUE(std::equal(row, row + 16, got.out.data<Bf16>(), [](Bf16 a, Bf16 b) {
+        return to_float(a) == to_float(b);
+      })) << name_of(isa);
+    }
+  }
+}
+
 TEST(AttentionBf16, NanReachesWhoSeesItAlone) {
   const AttentionCase c{1, 20, 20, 2, 1, 16, 16, true, 0};
-  for (const bool in_keys : {false, true}) {
-    AttentionInputs in = make_bf16(c);
-    const AttentionInputs clean = make_bf16(c);
-    (in_keys ? in.k : in.v).data<Bf16>()[11 * 16 + 3] =
-        to_bf16(std::numeric_limits<float>::quiet_NaN());
-    for (const Isa isa : isas_under_test()) {
-      Context ctx({.num_threads = 1, .isa = isa});
-      const Tensor got = wide(ctx, run(ctx, c, in, c.options()).out);
-      const Tensor want = wide(ctx, run(ctx, c, clean, c.options()).out);
-      for (Index t = 0; t < c.T; ++t) {
-        const float* row = got.data<float>() + t * c.Hq * c.Dv;
-        if (t < 11) {
-          EXPECT_TRUE(std::equal(row, row + c.Hq * c.Dv, want.data<float>() + t * c.Hq * c.Dv))
-              << name_of(isa) << " " << t;
-        } else {
-          EXPECT_TRUE(std::isnan(row[3])) << name_of(isa) << " " << t;
+  for (const Index window : {0, 5})
+    for (const bool in_keys : {false, true}) {
+      AttentionInputs in = make_bf16(c);
+      const AttentionInputs clean = make_bf16(c);
+      ops::AttentionOptions options = c.options();
+      options.window = window;
+      (in_keys ? in.k : in.v).data<Bf16>()[11 * 16 + 3] =
+          to_bf16(std::numeric_limits<float>::quiet_NaN());
+      for (const Isa isa : isas_under_test()) {
+        Context ctx({.num_threads = 1, .isa = isa});
+        const Tensor got = wide(ctx, run(ctx, c, in, options).out);
+        const Tensor want = wide(ctx, run(ctx, c, clean, options).out);
+        for (Index t = 0; t < c.T; ++t) {
+          const float* row = got.data<float>() + t * c.Hq * c.Dv;
+          if (t < 11 || (window > 0 && t >= 11 + window)) {
+            EXPECT_TRUE(std::equal(row, row + c.Hq * c.Dv, want.data<float>() + t * c.Hq * c.Dv))
+                << name_of(isa) << " " << t;
+          } else {
+            EXPECT_TRUE(std::isnan(row[3])) << name_of(isa) << " " << t;
+          }
         }
       }
     }
-  }
 }
 
 TEST(AttentionBf16, OtherOperationsRefuseIt) {

@@ -36,6 +36,7 @@ TEST(Isa, EachLevelRunsTheKernelsCompiledForIt) {
         break;
       case Isa::avx3:
       case Isa::avx3_bf16:
+      case Isa::avx3_amx:
         EXPECT_EQ(target, "AVX3");
         break;
     }
@@ -70,10 +71,16 @@ TEST(Limits, ReadsEveryElementAtEveryLevel) {
     EXPECT_NEAR(
         limits.multiply_add.run(100) / static_cast<float>(limits.multiply_add.flops_per_lap),
         1.25e-4F, 1e-6F);
-  }
-  // Every chain grows by 2 x 0.25 an operation, a lap has 8, and 16 chains start at 0 to 15.
-  if (const auto* bf16 = kernels::bf16_limit()) {
-    EXPECT_EQ(bf16->run(2), 16 * 120 + 2 * 8 * 16 * 16 * 0.5F);
+    const auto* bf16 = kernels::bf16_limit(static_cast<kernels::Level>(isa));
+    EXPECT_EQ(bf16 != nullptr, isa >= Isa::avx3_bf16);
+    // Every chain grows by 2 x 0.25 an operation, a lap has 8, and 16 chains start at 0 to 15.
+    if (isa == Isa::avx3_bf16) {
+      EXPECT_EQ(bf16->run(2), 16 * 120 + 2 * 8 * 16 * 16 * 0.5F);
+    }
+    // Every number of a tile by 32 x 0.25, and a lap has 32 operations.
+    if (isa == Isa::avx3_amx) {
+      EXPECT_EQ(bf16->run(3), 3 * 32 * 256 * 8);
+    }
   }
 }
 

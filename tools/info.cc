@@ -35,14 +35,14 @@ void print_machine(const Globals& globals) {
 // With one thread, and with as many as asked for. The buffer is larger than the last-level cache.
 void print_limits(const Globals& globals) {
   check::Limits limits;
-  fmt::print("{:<8} {:<5} {:>14} {:>14} {:>10} {:>12}\n", "threads", "isa", "fp32 GFLOP/s",
+  fmt::print("{:<8} {:<9} {:>14} {:>14} {:>10} {:>12}\n", "threads", "isa", "fp32 GFLOP/s",
              "bf16 GFLOP/s", "read GB/s", "other cores");
   const int most = Context({.num_threads = globals.threads}).num_threads();
   for (const int threads : {1, most}) {
     Context ctx({.num_threads = threads});
     const check::MachineLimits m = check::measure_limits(ctx, limits);
     const std::string bf16 = m.bf16_gflops ? fmt::format("{:.1f}", *m.bf16_gflops) : "-";
-    fmt::print("{:<8} {:<5} {:>14.1f} {:>14} {:>10.1f} {:>12.2f}\n", m.num_threads, name_of(m.isa),
+    fmt::print("{:<8} {:<9} {:>14.1f} {:>14} {:>10.1f} {:>12.2f}\n", m.num_threads, name_of(m.isa),
                m.gflops, bf16, m.gb_s, m.foreign_cpu);
     if (most == 1) break;
   }

@@ -11,10 +11,10 @@
 namespace grouphead {
 
 /// Instruction-set levels, slowest first. `ref` is the plain C++ reference of every kernel;
-/// `avx3_bf16` is avx3 with attention of bf16 numbers by vdpbf16ps.
-enum class Isa : std::uint8_t { ref, sse4, avx2, avx3, avx3_bf16 };
+/// `avx3_bf16` and `avx3_amx` are avx3 with attention of bf16 numbers by vdpbf16ps, and by AMX.
+enum class Isa : std::uint8_t { ref, sse4, avx2, avx3, avx3_bf16, avx3_amx };
 
-/// `ref`, `sse4`, `avx2`, `avx3`, `avx3_bf16`.
+/// `ref`, `sse4`, `avx2`, `avx3`, `avx3_bf16`, `avx3_amx`.
 std::string_view name_of(Isa isa) noexcept;
 /// Errors: ConfigError that lists the known names.
 Isa isa_from_name(std::string_view name);

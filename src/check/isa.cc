@@ -18,9 +18,11 @@ dnnl::cpu_isa onednn_isa(Isa isa) noexcept {
     case Isa::avx3:
       return dnnl::cpu_isa::avx512_core;
     case Isa::avx3_bf16:
+      return dnnl::cpu_isa::avx512_core_bf16;
+    case Isa::avx3_amx:
       break;
   }
-  return dnnl::cpu_isa::avx512_core_bf16;
+  return dnnl::cpu_isa::avx512_core_amx;
 }
 
 }  // namespace
@@ -35,9 +37,11 @@ std::string_view onednn_cap(Isa isa) noexcept {
     case Isa::avx3:
       return "AVX512_CORE";
     case Isa::avx3_bf16:
+      return "AVX512_CORE_BF16";
+    case Isa::avx3_amx:
       break;
   }
-  return "AVX512_CORE_BF16";
+  return "AVX512_CORE_AMX";
 }
 
 void cap_onednn(std::span<const Problem> problems) {
@@ -64,9 +68,9 @@ Isa onednn_level() {
     const auto wanted = static_cast<unsigned>(onednn_isa(isa));
     return (bits & wanted) == wanted;
   };
-  if (contains(Isa::avx3_bf16)) return Isa::avx3_bf16;
-  if (contains(Isa::avx3)) return Isa::avx3;
-  if (contains(Isa::avx2)) return Isa::avx2;
+  for (const Isa isa : {Isa::avx3_amx, Isa::avx3_bf16, Isa::avx3, Isa::avx2}) {
+    if (contains(isa)) return isa;
+  }
   return Isa::sse4;
 }
 

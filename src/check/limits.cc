@@ -95,7 +95,8 @@ double Limits::measure_gflops(Context& ctx, double seconds) {
 }
 
 std::optional<double> Limits::measure_bf16_gflops(Context& ctx, double seconds) {
-  const kernels::MultiplyAddLimit* const limit = kernels::bf16_limit();
+  const auto level = static_cast<kernels::Level>(ctx.isa());
+  const kernels::MultiplyAddLimit* const limit = kernels::bf16_limit(level);
   if (limit == nullptr) return std::nullopt;
   return multiply_add_gflops(ctx, *limit, seconds);
 }

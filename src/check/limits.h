@@ -21,7 +21,7 @@ class Limits {
  public:
   /// Multiply-adds in registers on all threads, counting 2 each.
   double measure_gflops(Context& ctx, double seconds);
-  /// The same with bf16 factors and f32 sums; nothing where the processor has no such instruction.
+  /// The same with bf16 factors and f32 sums; nothing where the level has no such instruction.
   std::optional<double> measure_bf16_gflops(Context& ctx, double seconds);
   /// Reading these operands once, front to back, on all threads.
   double measure_gb_s(Context& ctx, std::span<const ConstView> operands) const;

@@ -55,8 +55,8 @@ Bench::Bench(const Problem& problem, const MeasureOptions& options, Limits& limi
 
 double Bench::limit_gflops() {
   const double seconds = options_.min_seconds / 4;
-  if (problem_.dtype == Dtype::bf16 && ctx_.isa() == Isa::avx3_bf16) {
-    return *limits_.measure_bf16_gflops(ctx_, seconds);
+  if (problem_.dtype == Dtype::bf16) {
+    if (const auto gflops = limits_.measure_bf16_gflops(ctx_, seconds)) return *gflops;
   }
   return limits_.measure_gflops(ctx_, seconds);
 }

@@ -38,7 +38,8 @@ void take_over([[maybe_unused]] void* mark) {
 #endif
 }
 
-constexpr std::array<std::string_view, 5> kIsaNames = {"ref", "sse4", "avx2", "avx3", "avx3_bf16"};
+constexpr std::array<std::string_view, 6> kIsaNames = {"ref",  "sse4",      "avx2",
+                                                       "avx3", "avx3_bf16", "avx3_amx"};
 static_assert(std::size(kernels::kLevels) == kIsaNames.size());
 
 std::string available_names() {

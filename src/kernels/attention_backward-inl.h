@@ -41,7 +41,7 @@ struct GradientScratch {
   static Index size(const AttentionProblem<float>& p) {
     return (3 * kGradientKeys + 2 * kGradientRows) * round_up(p.D, kPanelKeys) +
            (2 * kGradientKeys + kGradientRows) * round_up(p.Dv, kPanelKeys) +
-           kGradientRows * (2 * kProbRow + 3) + kStripRows * kPanelKeys + StripMemory::kSize;
+           kGradientRows * (2 * kProbRow + 3) + kStripRows * kPanelKeys + StripMemory<>::kSize;
   }
   Index dp, dvp;    // D and Dv in whole vectors
   float* d_q;       // [kGradientRows][dp]: this tile's share, without the scale
@@ -58,7 +58,7 @@ struct GradientScratch {
   float* inverses;  // [kGradientRows]: of the sums of weights
   float* delta;     // [kGradientRows]
   float* unused;    // [kStripRows][lanes]: maxima that nobody asks for
-  StripMemory strip;
+  StripMemory<> strip;
 };
 
 static Index gradient_scratch(const AttentionProblem<float>& p) noexcept {
@@ -204,7 +204,7 @@ static HWY_INLINE void gradient_strip(const GradientScratch& w, const AttentionP
 // Row i of a strip with options: probabilities and gradients of logits from the two products.
 static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
                                     const AttentionGradients<float>& g, const GradientScratch& w,
-                                    Index b, const RowPlace& place, const Sight& sight, int i,
+                                    Index b, const RowPlace& place, const Sight<>& sight, int i,
                                     Index row, Index first_key) {
   const RowLogits logits_of(p, b, place, first_key, sight, i, w.strip);
   const RowSoftmax softmax(w.tops[row], w.inverses[row]);
@@ -264,7 +264,7 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
 static HWY_NOINLINE void gradient_strip_with_options(const GradientScratch& w,
                                                      const AttentionProblem<float>& p,
                                                      const AttentionGradients<float>& g, Index b,
-                                                     const RowPlace* places, const Sight& sight,
+                                                     const RowPlace* places, const Sight<>& sight,
                                                      Index row, Index first_key) {
   prefetch_bias(p, b, places + row, first_key, sight);
   segment_products(sight, w.q + row * w.dp, w.dp, w.k_panels, p.D, w.probs + row * kProbRow,
@@ -297,7 +297,7 @@ static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
   const Index b = bn / p.Hkv;
   RowPlace places[kGradientRows];
   find_places(p, bn, first, padded, places);
-  Sight sight;
+  Sight<> sight;
   std::uint32_t groups[kStrips];  // which kStripRows keys a strip sees any of, a bit for each
   static_assert(kGradientKeys / kStripRows <= 32);
   for (Index row = 0; row < padded; row += kStripRows) {

@@ -41,13 +41,17 @@ __m512 exp2_neg(__m512 x) noexcept {
   return _mm512_scalef_ps(p, x);  // p 2^floor(x)
 }
 
+// Keys [S / 16][D / 2][16][2] with dims in pairs, and values [S / 2][width][2] with positions in
+// pairs.
+Index key_row(const AttentionProblem<float>& p) noexcept { return round_up(p.D, 2); }
+Index value_row(const AttentionProblem<float>& p) noexcept { return round_up(p.Dv, kPanelKeys); }
+
 void pack_keys(const AttentionProblem<float>& p, const Bf16Operands& o, Index b, Index n,
                Index begin, Index end) noexcept {
-  const Index pairs = ceil_div(p.D, 2);
   for (Index s = begin; s < end; ++s) {
     const U16* k = o.k.data + b * o.k.batch + s * o.k.time + n * o.k.head;
-    U16* to = o.packed_keys(p, b * p.Hkv + n) + s / kPanelKeys * kPanelKeys * 2 * pairs +
-              s % kPanelKeys * 2;
+    U16* to =
+        o.packed_keys(b * p.Hkv + n) + s / kPanelKeys * kPanelKeys * o.key_row + s % kPanelKeys * 2;
     for (Index d = 0; d + 2 <= p.D; d += 2) __builtin_memcpy(to + d * kPanelKeys, k + d, 4);
     if (p.D % 2 == 0) continue;
     to[(p.D - 1) * kPanelKeys] = k[p.D - 1];
@@ -57,7 +61,6 @@ void pack_keys(const AttentionProblem<float>& p, const Bf16Operands& o, Index b,
 
 void pack_values(const AttentionProblem<float>& p, const Bf16Operands& o, Index b, Index n,
                  Index begin, Index end) noexcept {
-  const Index width = round_up(p.Dv, kPanelKeys);
   const auto row = [&](Index s, Index d) {
     if (s >= end) return _mm512_setzero_si512();
     const auto seen =
@@ -66,8 +69,8 @@ void pack_values(const AttentionProblem<float>& p, const Bf16Operands& o, Index 
     return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(seen, v));
   };
   for (Index s = begin; s < end; s += 2) {
-    U16* to = o.packed_values(p, b * p.Hkv + n) + s * width;
-    for (Index d = 0; d < width; d += kPanelKeys) {
+    U16* to = o.packed_values(b * p.Hkv + n) + s * o.value_row;
+    for (Index d = 0; d < o.value_row; d += kPanelKeys) {
       const __m512i second = _mm512_slli_epi32(row(s + 1, d), 16);
       _mm512_storeu_si512(to + 2 * d, _mm512_or_si512(row(s, d), second));
     }
@@ -87,8 +90,8 @@ void pack(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit) n
 // Memory of a forward unit.
 struct Scratch {
   Scratch(const AttentionProblem<float>& p, float* memory) noexcept
-      : width(round_up(p.Dv, kPanelKeys)),
-        q_row(round_up(p.D, 2)),
+      : width(value_row(p)),
+        q_row(key_row(p)),
         out(memory),
         weights(out + kForwardRows * width),
         tops(weights + kForwardRows * 16),
@@ -97,8 +100,7 @@ struct Scratch {
         probs(reinterpret_cast<U16*>(logits + kRows * kRow)),
         q(probs + kRows * kRow) {}
   static Index size(const AttentionProblem<float>& p) noexcept {
-    return kForwardRows * (round_up(p.Dv, kPanelKeys) + 17 + ceil_div(p.D, 2)) +
-           kRows * (16 + kRow + kRow / 2);
+    return kForwardRows * (value_row(p) + 17 + key_row(p) / 2) + kRows * (16 + kRow + kRow / 2);
   }
   Index width, q_row;
   float* out;      // [kForwardRows][width]
@@ -267,8 +269,6 @@ float finish_row(const Scratch& w, const AttentionProblem<float>& p, Index r, U1
   return sum;
 }
 
-Index forward_scratch(const AttentionProblem<float>& p) noexcept { return Scratch::size(p); }
-
 // The order of units, blocks and rows is that of the f32 forward.
 void forward(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit,
              float* scratch) noexcept {
@@ -297,8 +297,8 @@ void forward(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit
         seen[i] = max(0, min(kKeys, limits[strip * kRows + i] - s));
       }
       if (seen[kRows - 1] == 0) continue;
-      attend_strip(w, p, strip, seen, o.packed_keys(p, bn) + s * w.q_row,
-                   o.packed_values(p, bn) + s * w.width);
+      attend_strip(w, p, strip, seen, o.packed_keys(bn) + s * w.q_row,
+                   o.packed_values(bn) + s * w.width);
     }
   }
   for (Index r = 0; r < rows; ++r) {
@@ -319,8 +319,9 @@ namespace grouphead::kernels {
 
 const Bf16Kernels* bf16_kernels([[maybe_unused]] Level level) noexcept {
 #if HWY_TARGETS & HWY_AVX3
-  static constexpr Bf16Kernels kTable = {pack, forward_scratch, forward};
+  static constexpr Bf16Kernels kTable = {false, key_row, value_row, pack, Scratch::size, forward};
   if (level == Level::avx3_bf16) return &kTable;
+  if (level == Level::avx3_amx) return amx_kernels();
 #endif
   return nullptr;
 }

@@ -1,38 +1,42 @@
 #pragma once
 
-// The forward on bf16 numbers by vdpbf16ps: products and sums in f32, probabilities rounded to bf16
-// for their product with the values. No options but causality.
+// The forward on bf16 numbers by instructions for them: products and sums in f32, probabilities
+// rounded to bf16 for their product with the values.
 
 #include "kernels/attention.h"
 
 namespace grouphead::kernels {
 
-/// Operands of an AttentionProblem<float>, which has the sizes, scale, causality and the softmax.
-/// Packed: keys [B, Hkv, capacity / 16, D / 2, 16, 2] with dims in pairs, D rounded up, and values
-/// [B, Hkv, capacity / 2, width, 2] with positions in pairs, width = Dv rounded up to 16. As the
-/// tiles of a bf16 cache.
+/// Operands of an AttentionProblem<float>, which has the sizes, options and the softmax. Packed
+/// numbers lie as the kernels of one table want them; a key has key_row of them, a value value_row.
 struct Bf16Operands {
   Heads<const std::uint16_t> q, k, v;
   Heads<std::uint16_t> out;
   PackedHeads<std::uint16_t> packed;
+  Index key_row = 0, value_row = 0;
 
-  std::uint16_t* packed_keys(const AttentionProblem<float>& p, Index bn) const noexcept {
-    return packed.keys + bn * packed.capacity * round_up(p.D, 2);
+  std::uint16_t* packed_keys(Index bn) const noexcept {
+    return packed.keys + bn * packed.capacity * key_row;
   }
-  std::uint16_t* packed_values(const AttentionProblem<float>& p, Index bn) const noexcept {
-    return packed.values + bn * packed.capacity * round_up(p.Dv, kPanelKeys);
+  std::uint16_t* packed_values(Index bn) const noexcept {
+    return packed.values + bn * packed.capacity * value_row;
   }
 };
 
-/// Units and scratch as those of AttentionKernels.
+/// Units and scratch as those of AttentionKernels. The scale must be positive.
 struct Bf16Kernels {
+  bool take_options;  // others than causality
+  Index (*key_row)(const AttentionProblem<float>& p) noexcept;
+  Index (*value_row)(const AttentionProblem<float>& p) noexcept;
   void (*pack)(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit) noexcept;
   Index (*forward_scratch)(const AttentionProblem<float>& p) noexcept;
   void (*forward)(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit,
                   float* scratch) noexcept;
 };
 
-/// Null below level avx3_bf16. The scale must be positive.
+/// Null below level avx3_bf16.
 const Bf16Kernels* bf16_kernels(Level level) noexcept;
+/// Those of level avx3_amx; null where this build has none.
+const Bf16Kernels* amx_kernels() noexcept;
 
 }  // namespace grouphead::kernels

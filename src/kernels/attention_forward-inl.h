@@ -169,7 +169,7 @@ struct ForwardScratch {
         strip(logits + kStripRows * kLogitRow) {}
   static Index size(const AttentionProblem<float>& p) {
     return kRows * (round_up(p.D, kPanelKeys) + round_up(p.Dv, kPanelKeys) + kPanelKeys + 1) +
-           kStripRows * (kPanelKeys + kLogitRow) + StripMemory::kSize;
+           kStripRows * (kPanelKeys + kLogitRow) + StripMemory<>::kSize;
   }
   Index width, q_row;
   float* q;        // [kRows][q_row], times scale and log2 e
@@ -178,7 +178,7 @@ struct ForwardScratch {
   float* tops;     // [kRows]: the maximum that the weights are relative to
   float* maxima;   // [kStripRows][lanes]
   float* logits;   // [kStripRows][kLogitRow]
-  StripMemory strip;
+  StripMemory<> strip;
 };
 
 // Moves the maxima of a strip to those of this tile, where these are greater; what the sums so far
@@ -250,48 +250,10 @@ static HWY_INLINE void attend_strip(const ForwardScratch& w, const AttentionProb
                  out, w.width);
 }
 
-// Logits of row i of a strip in place; their maximum. Masked in front of each segment, where the
-// softmax begins at a fourth vector.
-static HWY_INLINE float mask_row(const Sight& sight, const RowLogits& logits_of,
-                                 float* HWY_RESTRICT x) {
-  constexpr Index kFour = 4 * kLanes;
-  Vector top = hn::Set(kFloats, kMasked);
-  for (Index n = 0; n < sight.num_segments; ++n) {
-    const auto [begin, end] = sight.segments[n];
-    fill(x + begin / kFour * kFour, begin % kFour, kMasked);
-    for (Index c = begin; c < end; c += kLanes) {
-      Vector logit = hn::LoadU(kFloats, x + c);
-      if (logits_of.are_products(c)) {
-        top = hn::Max(top, logit);
-        continue;
-      }
-      logits_of(c, logit);
-      top = hn::Max(top, logit);
-      hn::StoreU(logit, kFloats, x + c);
-    }
-  }
-  return hn::GetLane(hn::MaxOfLanes(kFloats, top));
-}
-
-// Drops weights of a row, after they were summed.
-static HWY_INLINE void drop_row(const AttentionProblem<float>& p, Index b, const RowPlace& row,
-                                const Sight& sight, Index first_key, float* kept_memory,
-                                float* HWY_RESTRICT x) {
-  for (Index n = 0; n < sight.num_segments; ++n) {
-    const auto [begin, end] = sight.segments[n];
-    const float* kept =
-        kept_of(p, b, row, first_key + begin, round_up(end, kLanes) - begin, kept_memory);
-    for (Index c = begin; c < end; c += kLanes) {
-      const Vector weight = hn::LoadU(kFloats, x + c);
-      hn::StoreU(hn::Mul(weight, hn::LoadU(kFloats, kept + c - begin)), kFloats, x + c);
-    }
-  }
-}
-
 // out[i] += weights[i] values for the segments; keys that causality or a window hides from some
 // rows go row by row.
-static HWY_INLINE void segment_values(const Sight& sight, const float* weights, const float* values,
-                                      Index width, float* out) {
+static HWY_INLINE void segment_values(const Sight<>& sight, const float* weights,
+                                      const float* values, Index width, float* out) {
   Index all_begin = 0;
   Index all_end = kMostTileKeys;
   for (int i = 0; i < kStripRows; ++i) {
@@ -318,7 +280,7 @@ static HWY_INLINE void segment_values(const Sight& sight, const float* weights, 
 // attend_strip() with options: `rows` of head b * Hkv + n against the tile from first_key on.
 static HWY_NOINLINE void attend_strip_with_options(const ForwardScratch& w,
                                                    const AttentionProblem<float>& p, Index b,
-                                                   const RowPlace* rows, const Sight& sight,
+                                                   const RowPlace* rows, const Sight<>& sight,
                                                    Index strip, Index first_key,
                                                    const float* panels, const float* values) {
   const Index row = strip * kStripRows;
@@ -384,7 +346,7 @@ static HWY_INLINE void for_seen_strips(const ForwardScratch& w, const AttentionP
     end = max(end, places[r].limit);
   }
   bool loaded[kForwardRows] = {};  // of each strip
-  Sight sight;
+  Sight<> sight;
   const Index keys = tile_keys(p);
   for (Index s = begin / keys * keys; s < end; s += keys) {
     for (Index strip = 0; strip < strips; ++strip) {
@@ -406,7 +368,7 @@ static HWY_NOINLINE void attend_with_options(const ForwardScratch& w,
                                              Index first, Index strips) {
   RowPlace places[kForwardRows];
   find_places(p, bn, first, strips * kStripRows, places);
-  for_seen_strips(w, p, bn, first, strips, places, [&](Index strip, const Sight& sight, Index s) {
+  for_seen_strips(w, p, bn, first, strips, places, [&](Index strip, const Sight<>& sight, Index s) {
     attend_strip_with_options(w, p, bn / p.Hkv, places + strip * kStripRows, sight, strip, s,
                               p.packed_keys(bn) + s * p.D, p.packed_values(bn) + s * w.width);
   });

@@ -32,7 +32,7 @@ static HWY_INLINE void for_probabilities(const AttentionProblem<float>& p, Index
   const ForwardScratch w(p, scratch);
   RowPlace places[kForwardRows];
   find_places(p, bn, first, strips * kStripRows, places);
-  const auto visit_strip = [&](Index strip, const Sight& sight, Index s) {
+  const auto visit_strip = [&](Index strip, const Sight<>& sight, Index s) {
     const Index row = strip * kStripRows;
     segment_products(sight, w.q + row * w.q_row, w.q_row, p.packed_keys(bn) + s * p.D, p.D,
                      w.logits, kLogitRow, w.maxima);
@@ -63,7 +63,7 @@ static void scores(const AttentionProblem<float>& p, Index unit, float* scratch)
     for (Index s = 0; s < p.S; ++s) row[s] = 0.0F;
   }
   for_probabilities(p, unit, scratch,
-                    [&](Index, Index place, const Sight& sight, Index first_key, const float* x) {
+                    [&](Index, Index place, const Sight<>& sight, Index first_key, const float* x) {
                       float* row = p.scores + place * p.S + first_key;
                       for (Index n = 0; n < sight.num_segments; ++n) {
                         const auto [begin, end] = sight.segments[n];
@@ -78,7 +78,7 @@ static void gradient_scores(const AttentionProblem<float>& p, const AttentionGra
   fill(w.weights, kForwardRows * kLanes, 0.0F);
   for_probabilities(
       p, unit, scratch,
-      [&](Index row, Index place, const Sight& sight, Index first_key, const float* x) {
+      [&](Index row, Index place, const Sight<>& sight, Index first_key, const float* x) {
         const float* d_row = g.d_scores + place * p.S + first_key;
         Vector sum = hn::LoadU(kFloats, w.weights + row * kLanes);
         for (Index n = 0; n < sight.num_segments; ++n) {

@@ -50,29 +50,31 @@ static inline void find_places(const AttentionProblem<float>& p, Index bn, Index
 }
 
 // Memory of one strip.
+template <int kRows = kStripRows>
 struct StripMemory {
-  static constexpr Index kSize = kStripRows * kMostTileKeys / 4 + 4 * kMostTileKeys + 128;
+  static constexpr Index kSize = kRows * kMostTileKeys / 4 + 4 * kMostTileKeys + 128;
   explicit StripMemory(float* at)
       : seen(reinterpret_cast<std::uint8_t*>(at)),
-        kept(at + kStripRows * kMostTileKeys / 4),
+        kept(at + kRows * kMostTileKeys / 4),
         bias(kept + kMostTileKeys + 64),
         d_scores(bias + kMostTileKeys) {}
-  std::uint8_t* seen;  // [kStripRows][kMostTileKeys]
+  std::uint8_t* seen;  // [kRows][kMostTileKeys]
   float* kept;         // [kMostTileKeys + 64]
   float* bias;         // [kMostTileKeys]
   float* d_scores;     // [kMostTileKeys]
 };
 
 // What a strip sees of a tile; keys count from the tile's first one.
+template <int kRows = kStripRows>
 struct Sight {
   struct Segment {
     Index begin, end;  // begin: a multiple of kPanelKeys
   };
-  Index begins[kStripRows];              // of what causality and window let the rows see
-  Index limits[kStripRows];              //
-  const std::uint8_t* seen[kStripRows];  // 255 for a key that the row sees, else 0
-  unsigned partly = 0;                   // a bit for each kSightKeys keys: not all rows see all
-  Index num_segments = 0;                // outside of them no row sees anything
+  Index begins[kRows];              // of what causality and window let the rows see
+  Index limits[kRows];              //
+  const std::uint8_t* seen[kRows];  // 255 for a key that the row sees, else 0
+  unsigned partly = 0;              // a bit for each kSightKeys keys: not all rows see all
+  Index num_segments = 0;           // outside of them no row sees anything
   Segment segments[kMostTileKeys / kSightKeys];
 };
 
@@ -143,12 +145,13 @@ static HWY_INLINE bool see_alike(const AttentionProblem<float>& p, const RowPlac
 }
 
 // What the strip of `rows` sees of the keys [first_key, first_key + keys).
+template <int kRows>
 static HWY_NOINLINE void look(const AttentionProblem<float>& p, Index b, const RowPlace* rows,
-                              Index first_key, Index keys, const StripMemory& memory,
-                              Sight& sight) {
+                              Index first_key, Index keys, const StripMemory<kRows>& memory,
+                              Sight<kRows>& sight) {
   Index begin = keys;
   Index end = 0;
-  for (int i = 0; i < kStripRows; ++i) {
+  for (int i = 0; i < kRows; ++i) {
     sight.begins[i] = max(0, min(keys, rows[i].begin - first_key));
     sight.limits[i] = max(0, min(keys, rows[i].limit - first_key));
     if (sight.begins[i] >= sight.limits[i]) {
@@ -163,7 +166,7 @@ static HWY_NOINLINE void look(const AttentionProblem<float>& p, Index b, const R
   const Index lo = begin / kSightKeys * kSightKeys;
   const Index hi = round_up(end, kSightKeys);
   SeenBlocks seen_blocks{0, ~0U};
-  for (int i = 0; i < kStripRows; ++i) {
+  for (int i = 0; i < kRows; ++i) {
     if (i > 0 && see_alike(p, rows[i - 1], rows[i])) {
       sight.seen[i] = sight.seen[i - 1];
       continue;
@@ -179,7 +182,7 @@ static HWY_NOINLINE void look(const AttentionProblem<float>& p, Index b, const R
   // A block of keys that no row sees at its ends is trimmed there: keys behind a length, above all.
   const auto is_seen = [&](Index key) {
     bool seen = false;
-    for (int i = 0; i < kStripRows; ++i) seen = seen || sight.seen[i][key] != 0;
+    for (int i = 0; i < kRows; ++i) seen = seen || sight.seen[i][key] != 0;
     return seen;
   };
   for (Index j = lo; j < hi; j += kSightKeys) {
@@ -196,7 +199,7 @@ static HWY_NOINLINE void look(const AttentionProblem<float>& p, Index b, const R
 }
 
 // The products of a strip with the keys of its segments, to whole vectors.
-static HWY_INLINE void segment_products(const Sight& sight, const float* q, Index q_row,
+static HWY_INLINE void segment_products(const Sight<>& sight, const float* q, Index q_row,
                                         const float* panels, Index D, float* to, Index to_row,
                                         float* unused) {
   constexpr Index kStep = kTileVectors * kLanes;
@@ -222,10 +225,12 @@ static HWY_INLINE const float* row_part(const float* row, Index stride, Index be
 }
 
 // Asks early for the bias of a strip: it comes from memory, once.
+template <int kRows>
 static HWY_INLINE void prefetch_bias(const AttentionProblem<float>& p, Index b,
-                                     const RowPlace* rows, Index first_key, const Sight& sight) {
+                                     const RowPlace* rows, Index first_key,
+                                     const Sight<kRows>& sight) {
   if (p.bias.data == nullptr || p.bias.key != 1) return;
-  for (int i = 0; i < kStripRows; ++i) {
+  for (int i = 0; i < kRows; ++i) {
     const float* row = p.bias.row(b, rows[i].h, rows[i].t) + first_key;
     for (Index n = 0; n < sight.num_segments; ++n) {
       for (Index c = sight.segments[n].begin; c < sight.segments[n].end; c += 16) {
@@ -237,8 +242,9 @@ static HWY_INLINE void prefetch_bias(const AttentionProblem<float>& p, Index b,
 
 // Logits of one row from its products, key by key.
 struct RowLogits {
+  template <int kRows>
   RowLogits(const AttentionProblem<float>& p, Index b, const RowPlace& row, Index first_key,
-            const Sight& sight, int i, const StripMemory& memory)
+            const Sight<kRows>& sight, int i, const StripMemory<kRows>& memory)
       : seen_(sight.seen[i]),
         partly_(p.bias.data != nullptr || row.blind ? ~0U : sight.partly),
         blind_(row.blind) {
@@ -311,6 +317,46 @@ static HWY_INLINE const float* kept_of(const AttentionProblem<float>& p, Index b
                                        const RowPlace& row, Index key, Index count, float* to) {
   const Index element = ((b * p.Hq + row.h) * p.T + row.t) * p.S + key;
   return kept_factors(p.dropout, static_cast<std::uint64_t>(element), count, to);
+}
+
+// Logits of row i of a strip in place; their maximum. Masked in front of each segment, where the
+// softmax begins at a fourth vector.
+template <int kRows>
+static HWY_INLINE float mask_row(const Sight<kRows>& sight, const RowLogits& logits_of,
+                                 float* HWY_RESTRICT x) {
+  constexpr Index kFour = 4 * kLanes;
+  Vector top = hn::Set(kFloats, kMasked);
+  for (Index n = 0; n < sight.num_segments; ++n) {
+    const auto [begin, end] = sight.segments[n];
+    fill(x + begin / kFour * kFour, begin % kFour, kMasked);
+    for (Index c = begin; c < end; c += kLanes) {
+      Vector logit = hn::LoadU(kFloats, x + c);
+      if (logits_of.are_products(c)) {
+        top = hn::Max(top, logit);
+        continue;
+      }
+      logits_of(c, logit);
+      top = hn::Max(top, logit);
+      hn::StoreU(logit, kFloats, x + c);
+    }
+  }
+  return hn::GetLane(hn::MaxOfLanes(kFloats, top));
+}
+
+// Drops weights of a row, after they were summed.
+template <int kRows>
+static HWY_INLINE void drop_row(const AttentionProblem<float>& p, Index b, const RowPlace& row,
+                                const Sight<kRows>& sight, Index first_key, float* kept_memory,
+                                float* HWY_RESTRICT x) {
+  for (Index n = 0; n < sight.num_segments; ++n) {
+    const auto [begin, end] = sight.segments[n];
+    const float* kept =
+        kept_of(p, b, row, first_key + begin, round_up(end, kLanes) - begin, kept_memory);
+    for (Index c = begin; c < end; c += kLanes) {
+      const Vector weight = hn::LoadU(kFloats, x + c);
+      hn::StoreU(hn::Mul(weight, hn::LoadU(kFloats, kept + c - begin)), kFloats, x + c);
+    }
+  }
 }
 
 }  // namespace grouphead::kernels::HWY_NAMESPACE

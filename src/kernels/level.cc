@@ -5,20 +5,23 @@
 #if HWY_ARCH_X86
 #include <cpuid.h>
 #endif
+#if HWY_ARCH_X86_64 && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace grouphead::kernels {
 namespace {
 
-// EAX and ECX of cpuid's leaf 7.
+// Registers of cpuid's leaf 7.
 struct Features {
-  unsigned eax = 0, ecx = 0;
+  unsigned eax = 0, ecx = 0, edx = 0;
 };
 Features features([[maybe_unused]] unsigned subleaf) noexcept {
   Features found;
 #if HWY_ARCH_X86
   unsigned ebx = 0;
-  unsigned edx = 0;
-  __get_cpuid_count(7, subleaf, &found.eax, &ebx, &found.ecx, &edx);
+  __get_cpuid_count(7, subleaf, &found.eax, &ebx, &found.ecx, &found.edx);
 #endif
   return found;
 }
@@ -30,6 +33,18 @@ bool is_intel() noexcept {
     return __get_cpuid(0, &eax, &ebx, &ecx, &edx) != 0 && ebx == signature_INTEL_ebx;
   }();
   return is;
+#else
+  return false;
+#endif
+}
+
+// Whether the system gives this process the tile registers.
+bool may_use_tiles() noexcept {
+#if HWY_ARCH_X86_64 && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, which Debian's headers lack
+  constexpr long kTileData = 18;
+  static const bool may = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return may;
 #else
   return false;
 #endif
@@ -50,6 +65,11 @@ bool level_available(Level level) noexcept {
       return (supported & HWY_AVX3) != 0;
     case Level::avx3_bf16:  // that the system saves the registers, avx3 has made sure of (xgetbv)
       return level_available(Level::avx3) && (features(1).eax >> 5 & 1) != 0;
+    case Level::avx3_amx: {
+      constexpr unsigned kBf16AndTiles = 1U << 22 | 1U << 24;
+      return level_available(Level::avx3_bf16) &&
+             (features(0).edx & kBf16AndTiles) == kBf16AndTiles && may_use_tiles();
+    }
   }
   return false;
 }

@@ -8,16 +8,18 @@ namespace grouphead::kernels {
 using Index = std::int64_t;
 
 /// Instruction-set levels that kernels are compiled for, slowest first; the same order as Isa.
-/// `avx3_bf16` is avx3 but for the few kernels made of vdpbf16ps.
-enum class Level : std::uint8_t { ref, sse4, avx2, avx3, avx3_bf16 };
+/// `avx3_bf16` and `avx3_amx` are avx3 but for the few kernels made of vdpbf16ps, and of AMX.
+enum class Level : std::uint8_t { ref, sse4, avx2, avx3, avx3_bf16, avx3_amx };
 
-inline constexpr Level kLevels[] = {Level::ref, Level::sse4, Level::avx2, Level::avx3,
-                                    Level::avx3_bf16};
+inline constexpr Level kLevels[] = {Level::ref,  Level::sse4,      Level::avx2,
+                                    Level::avx3, Level::avx3_bf16, Level::avx3_amx};
 
-/// Whether this build has kernels for `level` and this processor and system can run them.
+/// Whether this build has kernels for `level` and this processor and system can run them. Linux
+/// gives a process the registers of AMX when it asks, which the first call does.
 bool level_available(Level level) noexcept;
-/// The best one, but avx3 on Intel's cores: these start one vdpbf16ps in two cycles (Sapphire
-/// Rapids, measured), half the multiply-adds that they do in f32; AMD's Zen 4 does twice as many.
+/// The best one, but never avx3_bf16 on Intel's cores: these start one vdpbf16ps in two cycles
+/// (Sapphire Rapids, measured), half the multiply-adds that they do in f32; AMD's Zen 4 does twice
+/// as many.
 Level fastest_level() noexcept;
 /// Whether this processor has vpdpbusd on whole registers; needs level avx3.
 bool has_vpdpbusd() noexcept;

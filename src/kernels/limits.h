@@ -21,7 +21,8 @@ struct LimitKernels {
 
 const LimitKernels& limit_kernels(Level level) noexcept;
 
-/// Products of pairs of bf16 summed in f32 (vdpbf16ps); null where the processor lacks them.
-const MultiplyAddLimit* bf16_limit() noexcept;
+/// Products of bf16 summed in f32 by the instruction of an available level for them: avx3_bf16's or
+/// avx3_amx's; null for the others.
+const MultiplyAddLimit* bf16_limit(Level level) noexcept;
 
 }  // namespace grouphead::kernels

@@ -23,8 +23,8 @@
 //   }
 //   #endif
 
-// One target for each Level but `ref`, and avx3_bf16, which runs what avx3 runs. SCALAR and EMU128
-// are Highway's baselines, one of which it insists on; nothing of ours is compiled for them.
+// One target for each Level but `ref`, and those above avx3, which run what avx3 runs. SCALAR and
+// EMU128 are Highway's baselines, one of which it insists on; nothing of ours is compiled for them.
 #define HWY_DISABLED_TARGETS (~(HWY_SSE4 | HWY_AVX2 | HWY_AVX3 | HWY_SCALAR | HWY_EMU128))
 #include <hwy/targets.h>
 
@@ -51,6 +51,7 @@
 #define GROUPHEAD_CASE_AVX3(table) \
   case Level::avx3:                \
   case Level::avx3_bf16:           \
+  case Level::avx3_amx:            \
     return N_AVX3::table();
 #else
 #define GROUPHEAD_CASE_AVX3(table)

@@ -58,17 +58,21 @@ kernels::Heads<const std::uint16_t> bits_of(ConstView x) {
   return {static_cast<const std::uint16_t*>(x.raw()), x.stride(0), x.stride(1), x.stride(2)};
 }
 
-void forward_natively(Context& ctx, const kernels::Bf16Kernels& table,
-                      const AttentionProblem<float>& p, ConstView q, ConstView k, ConstView v,
-                      View out) {
+const kernels::Bf16Kernels* native_kernels(Context& ctx) noexcept {
+  return kernels::bf16_kernels(static_cast<kernels::Level>(ctx.isa()));
+}
+
+void forward_natively(Context& ctx, const AttentionProblem<float>& p, ConstView q, ConstView k,
+                      ConstView v, View out) {
+  const kernels::Bf16Kernels& table = *native_kernels(ctx);
   kernels::Bf16Operands o;
   o.q = bits_of(q), o.k = bits_of(k), o.v = bits_of(v);
   o.out = {static_cast<std::uint16_t*>(out.raw()), out.stride(0), out.stride(1), out.stride(2)};
-  o.packed.capacity = kernels::round_up(p.S, kernels::kPanelKeys);
+  o.key_row = table.key_row(p), o.value_row = table.value_row(p);
+  o.packed.capacity = kernels::round_up(p.S, kernels::kPackKeys);
   const Index heads = p.B * p.Hkv;
-  Tensor keys = ctx.tensor({heads, o.packed.capacity, kernels::round_up(p.D, 2)}, Dtype::bf16);
-  Tensor values = ctx.tensor(
-      {heads, o.packed.capacity, kernels::round_up(p.Dv, kernels::kPanelKeys)}, Dtype::bf16);
+  Tensor keys = ctx.tensor({heads, o.packed.capacity, o.key_row}, Dtype::bf16);
+  Tensor values = ctx.tensor({heads, o.packed.capacity, o.value_row}, Dtype::bf16);
   o.packed.keys = static_cast<std::uint16_t*>(keys.view().raw());
   o.packed.values = static_cast<std::uint16_t*>(values.view().raw());
   const Index scratch = table.forward_scratch(p);
@@ -83,37 +87,39 @@ void forward_natively(Context& ctx, const kernels::Bf16Kernels& table,
 }  // namespace
 
 bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept {
+  const kernels::Bf16Kernels* const table = native_kernels(ctx);
+  if (table == nullptr || options.scale < 0) return false;
+  if (table->take_options) return true;
   const bool hides = options.window != 0 || options.mask.has_value() ||
                      options.key_mask.has_value() || options.query_mask.has_value();
   const bool adds = options.bias.has_value() || options.dropout_rate != 0;
   // A causal row sees nothing only by an offset.
   const bool is_blind = options.masked_rows == MaskedRows::uniform && options.causal_offset < 0;
-  return kernels::bf16_kernels(static_cast<kernels::Level>(ctx.isa())) != nullptr && !hides &&
-         !adds && !is_blind && options.scale >= 0;
+  return !hides && !adds && !is_blind;
 }
 
 void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
                   const AttentionOptions& options, View out, View softmax) {
-  if (bf16_is_native(ctx, options)) {
-    AttentionProblem<float> p;
-    p.B = q.dim(0), p.T = q.dim(1), p.Hq = q.dim(2), p.D = q.dim(3);
-    p.S = k.dim(1), p.Hkv = k.dim(2), p.Dv = v.dim(3);
-    set_options(options, p);
-    if (softmax.has_value()) {
-      p.tops = softmax.data<float>();
-      p.sums = p.tops + p.B * p.Hq * p.T;
-    }
-    const auto level = static_cast<kernels::Level>(ctx.isa());
-    return forward_natively(ctx, *kernels::bf16_kernels(level), p, q, k, v, out);
-  }
-  const auto wide = [&](ConstView x) { return converted(ctx, x, Dtype::f32); };
   AttentionOptions wide_options = options;
   Tensor bias;
-  if (options.bias.has_value()) {
+  if (options.bias.has_value() && options.bias.dtype() != Dtype::f32) {
     bias = ctx.tensor(options.bias.shape());
     convert_rounded(options.bias, Dtype::f32, bias);
     wide_options.bias = bias;
   }
+  if (bf16_is_native(ctx, options)) {
+    AttentionProblem<float> p;
+    p.B = q.dim(0), p.T = q.dim(1), p.Hq = q.dim(2), p.D = q.dim(3);
+    p.S = k.dim(1), p.Hkv = k.dim(2), p.Dv = v.dim(3);
+    set_options(wide_options, p);
+    if (softmax.has_value()) {
+      p.tops = softmax.data<float>();
+      p.sums = p.tops + p.B * p.Hq * p.T;
+    }
+    const Tensor blind = note_blind_queries(ctx, wide_options, p);
+    return forward_natively(ctx, p, q, k, v, out);
+  }
+  const auto wide = [&](ConstView x) { return converted(ctx, x, Dtype::f32); };
   Tensor result = ctx.tensor(out.shape());
   attention_forward(ctx, wide(q), wide(k), wide(v), wide_options, result, softmax);
   convert(ctx, result, out);

@@ -40,7 +40,7 @@ struct PackedWeights::Impl {
 
   Dtype kept_as = Dtype::f32;
 
-  static constexpr std::size_t kForms = 5;  // one per instruction-set level, and oneDNN's
+  static constexpr std::size_t kForms = 7;  // one per instruction-set level, and oneDNN's
   static constexpr Index kStale = -1;
 
  private:
