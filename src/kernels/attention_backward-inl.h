@@ -167,13 +167,33 @@ static HWY_INLINE bool has_own_delta(const AttentionProblem<float>& p) {
   return p.S <= kGradientKeys && !p.dropout.active;
 }
 
+// What comes after the products of the block of rows from `first` on: the rows of the next one, and
+// this one's d_q.
+struct BlockAhead {
+  HWY_INLINE BlockAhead(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
+                        Index bn, Index first)
+      : queries(p, p.q, bn, first + kGradientRows, p.D),
+        d_outs(p, g.d_out, bn, first + kGradientRows, p.Dv),
+        d_qs(p, g.d_q, bn, first, p.D) {}
+  HWY_INLINE void ask_for_one() {
+    queries.ask_for_one();
+    d_outs.ask_for_one();
+    d_qs.ask_for_one();
+  }
+
+  RowsAhead<const float> queries, d_outs;
+  RowsAhead<float> d_qs;
+};
+
 // P = softmax(S) and dS = P (dP - delta) of one strip, then its share of dQ = dS K.
 static HWY_INLINE void gradient_strip(const GradientScratch& w, const AttentionProblem<float>& p,
-                                      const Visible& seen, Index row) {
+                                      const Visible& seen, Index row, BlockAhead& ahead) {
   float* probs = w.probs + row * kProbRow;
   float* d_logits = w.d_logits + row * kProbRow;
-  logit_strip(w.q + row * w.dp, w.dp, w.k_panels, p.D, seen, probs, kProbRow, w.unused);
-  logit_strip(w.d_out + row * w.dvp, w.dvp, w.v_panels, p.Dv, seen, d_logits, kProbRow, w.unused);
+  const auto ask = [&]() HWY_ATTR { ahead.ask_for_one(); };
+  logit_strip(w.q + row * w.dp, w.dp, w.k_panels, p.D, seen, probs, kProbRow, w.unused, ask);
+  logit_strip(w.d_out + row * w.dvp, w.dvp, w.v_panels, p.Dv, seen, d_logits, kProbRow, w.unused,
+              ask);
   const Index columns = round_up(seen.any, kLanes);
   for (int i = 0; i < kStripRows; ++i) {
     const RowSoftmax softmax(w.tops[row + i], w.inverses[row + i]);
@@ -265,13 +285,15 @@ static HWY_NOINLINE void gradient_strip_with_options(const GradientScratch& w,
                                                      const AttentionProblem<float>& p,
                                                      const AttentionGradients<float>& g, Index b,
                                                      const RowPlace* places, const Sight<>& sight,
-                                                     Index row, Index first_key) {
+                                                     Index row, Index first_key,
+                                                     BlockAhead& ahead) {
   prefetch_bias(p, b, places + row, first_key, sight);
   segment_products(sight, w.q + row * w.dp, w.dp, w.k_panels, p.D, w.probs + row * kProbRow,
                    kProbRow, w.unused);
   segment_products(sight, w.d_out + row * w.dvp, w.dvp, w.v_panels, p.Dv,
                    w.d_logits + row * kProbRow, kProbRow, w.unused);
   for (int i = 0; i < kStripRows; ++i) {
+    ahead.ask_for_one();
     gradient_row(p, g, w, b, places[row + i], sight, i, row + i, first_key);
   }
   for (Index n = 0; n < sight.num_segments; ++n) {
@@ -297,12 +319,13 @@ static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
   const Index b = bn / p.Hkv;
   RowPlace places[kGradientRows];
   find_places(p, bn, first, padded, places);
+  BlockAhead ahead(p, g, bn, first);
   Sight<> sight;
   std::uint32_t groups[kStrips];  // which kStripRows keys a strip sees any of, a bit for each
   static_assert(kGradientKeys / kStripRows <= 32);
   for (Index row = 0; row < padded; row += kStripRows) {
     look(p, b, places + row, first_key, kGradientKeys, w.strip, sight);
-    gradient_strip_with_options(w, p, g, b, places, sight, row, first_key);
+    gradient_strip_with_options(w, p, g, b, places, sight, row, first_key, ahead);
     std::uint32_t& seen = groups[row / kStripRows];
     seen = 0;
     for (Index n = 0; n < sight.num_segments; ++n) {
@@ -346,11 +369,12 @@ static void gradient_block(const AttentionProblem<float>& p, const AttentionGrad
     gradient_block_with_options(w, p, g, bn, first_key, first, padded);
     return;
   }
+  BlockAhead ahead(p, g, bn, first);
   Index limits[kGradientRows];
   row_limits(p, first, padded, limits);
   for (Index row = 0; row < padded; row += kStripRows) {
     const Visible seen = visible_keys(limits + row, first_key, kGradientKeys);
-    if (seen.any > 0) gradient_strip(w, p, seen, row);
+    if (seen.any > 0) gradient_strip(w, p, seen, row, ahead);
   }
   // From the first strip on that sees key j.
   const Index keys = min(kGradientKeys, p.S - first_key);

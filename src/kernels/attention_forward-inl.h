@@ -82,19 +82,23 @@ static HWY_INLINE void row_limits(const AttentionProblem<float>& p, Index first,
   }
 }
 
-// All visible logits of a strip, to whole vectors.
+// All visible logits of a strip, to whole vectors; beside() runs before each tile.
+template <class Beside>
 static HWY_INLINE void logit_strip(const float* q, Index q_row, const float* panels, Index D,
                                    const Visible& seen, float* logits, Index logit_row,
-                                   float* maxima) {
+                                   float* maxima, const Beside& beside) {
   constexpr Index kStep = kTileVectors * kLanes;
   Index j = 0;
   for (; j + kStep <= seen.all; j += kStep) {
+    beside();
     logit_tile<kTileVectors, false>(q, q_row, panels, D, logits, logit_row, maxima, seen.limits, j);
   }
   for (; j + kLanes < seen.any; j += kStep) {
+    beside();
     logit_tile<kTileVectors, true>(q, q_row, panels, D, logits, logit_row, maxima, seen.limits, j);
   }
   if (j < seen.any) {
+    beside();
     logit_tile<1, true>(q, q_row, panels, D, logits, logit_row, maxima, seen.limits, j);
   }
 }
@@ -194,42 +198,46 @@ static HWY_INLINE void raise_tops(const float* here, float* tops, float* keep) {
   }
 }
 
-// Asks early for the queries of the next strip and the outputs of this one, a row at a time: pieces
-// of memory too short and too far apart for the hardware prefetcher, and too many to ask at once.
+// Asks early for packed rows from `first` on, one at a time: pieces of memory too short and too far
+// apart for the hardware prefetcher, and too many to ask at once.
+template <class E>
 class RowsAhead {
  public:
-  HWY_INLINE RowsAhead(const AttentionProblem<float>& p, Index bn, Index first)
-      : q_(p, p.q, bn, min(first + kStripRows, p.rows() - 1)),
-        out_(p, p.out, bn, first),
-        D_(p.D),
-        Dv_(p.Dv),
-        queries_(p.rows() - first - kStripRows),
-        outputs_(p.rows() - first) {}
+  HWY_INLINE RowsAhead(const AttentionProblem<float>& p, const Heads<E>& x, Index bn, Index first,
+                       Index width)
+      : rows_(p, x, bn, min(first, p.rows() - 1)), width_(width), left_(p.rows() - first) {}
   HWY_INLINE void ask_for_one() {
-    if (queries_-- > 0) {
-      for (Index d = 0; d < D_; d += 16) hwy::Prefetch(q_.get() + d);
-      if (queries_ > 0) q_.next();
-    }
-    if (outputs_-- > 0) {
-      for (Index d = 0; d < Dv_; d += 16) hwy::Prefetch(out_.get() + d);
-      if (outputs_ > 0) out_.next();
-    }
+    if (left_-- <= 0) return;
+    for (Index d = 0; d < width_; d += 16) hwy::Prefetch(rows_.get() + d);
+    if (left_ > 0) rows_.next();
   }
 
  private:
-  RowCursor<const float> q_;
-  RowCursor<float> out_;
-  Index D_, Dv_;
-  Index queries_, outputs_;  // how many are left
+  RowCursor<E> rows_;
+  Index width_, left_;
+};
+
+// What comes after the strip of rows from `first` on: the next one's queries, and its outputs.
+struct StripAhead {
+  HWY_INLINE StripAhead(const AttentionProblem<float>& p, Index bn, Index first)
+      : queries(p, p.q, bn, first + kStripRows, p.D), outputs(p, p.out, bn, first, p.Dv) {}
+  HWY_INLINE void ask_for_one() {
+    queries.ask_for_one();
+    outputs.ask_for_one();
+  }
+
+  RowsAhead<const float> queries;
+  RowsAhead<float> outputs;
 };
 
 // One strip of rows against one tile of keys.
 static HWY_INLINE void attend_strip(const ForwardScratch& w, const AttentionProblem<float>& p,
                                     const Visible& seen, Index strip, const float* panels,
-                                    const float* values, RowsAhead* ahead) {
+                                    const float* values, StripAhead* ahead) {
   const Index row = strip * kStripRows;
   fill(w.maxima, kStripRows * kLanes, kMasked);
-  logit_strip(w.q + row * w.q_row, w.q_row, panels, p.D, seen, w.logits, kLogitRow, w.maxima);
+  logit_strip(w.q + row * w.q_row, w.q_row, panels, p.D, seen, w.logits, kLogitRow, w.maxima,
+              [] {});
   HWY_ALIGN float keep[16] = {};
   float here[kStripRows];
   for (int i = 0; i < kStripRows; ++i) {
@@ -354,7 +362,7 @@ static HWY_INLINE void for_seen_strips(const ForwardScratch& w, const AttentionP
       if (sight.num_segments == 0) continue;
       if (!loaded[strip]) {
         load_queries(w, p, bn, first, strip);
-        RowsAhead ahead(p, bn, first + strip * kStripRows);
+        StripAhead ahead(p, bn, first + strip * kStripRows);
         for (int i = 0; i < kStripRows; ++i) ahead.ask_for_one();
       }
       loaded[strip] = true;
@@ -384,7 +392,7 @@ static HWY_INLINE void attend_plainly(const ForwardScratch& w, const AttentionPr
       const Visible seen = visible_keys(limits + strip * kStripRows, s, keys);
       if (seen.any == 0) continue;
       if (s == 0) load_queries(w, p, bn, first, strip);
-      RowsAhead ahead(p, bn, first + strip * kStripRows);
+      StripAhead ahead(p, bn, first + strip * kStripRows);
       attend_strip(w, p, seen, strip, p.packed_keys(bn) + s * p.D,
                    p.packed_values(bn) + s * w.width, s == 0 ? &ahead : nullptr);
     }
