@@ -194,8 +194,8 @@ static HWY_INLINE void gradient_strip(const GradientScratch& w, const AttentionP
   logit_strip(w.q + row * w.dp, w.dp, w.k_panels, p.D, seen, probs, kProbRow, w.unused, ask);
   logit_strip(w.d_out + row * w.dvp, w.dvp, w.v_panels, p.Dv, seen, d_logits, kProbRow, w.unused,
               ask);
-  const Index columns = round_up(seen.any, kLanes);
   for (int i = 0; i < kStripRows; ++i) {
+    const Index columns = i < seen.rows ? round_up(seen.limits[i], kLanes) : 0;
     const RowSoftmax softmax(w.tops[row + i], w.inverses[row + i]);
     float* prob_at = probs + i * kProbRow;
     float* d_logit_at = d_logits + i * kProbRow;
@@ -216,9 +216,7 @@ static HWY_INLINE void gradient_strip(const GradientScratch& w, const AttentionP
     fill(d_logits + i * kProbRow + columns, kGradientKeys - columns, 0.0F);
   }
   float* d_q = w.d_q + row * w.dp;
-  strip_product(w.dp, d_logits, kProbRow, 1, w.k_rows, w.dp, seen.all, kKeep, d_q, w.dp);
-  ragged_product(w.dp, d_logits, kProbRow, w.k_rows, w.dp, seen.all, seen.limits, kStripRows, d_q,
-                 w.dp);
+  seen_product(w.dp, d_logits, kProbRow, w.k_rows, w.dp, seen, nullptr, d_q, w.dp);
 }
 
 // Row i of a strip with options: probabilities and gradients of logits from the two products.
@@ -298,16 +296,18 @@ static HWY_NOINLINE void gradient_strip_with_options(const GradientScratch& w,
   }
   for (Index n = 0; n < sight.num_segments; ++n) {
     const auto [begin, end] = sight.segments[n];
-    strip_product(w.dp, w.d_logits + row * kProbRow + begin, kProbRow, 1, w.k_rows + begin * w.dp,
-                  w.dp, end - begin, kKeep, w.d_q + row * w.dp, w.dp);
+    for (Index i = row; i < row + kStripRows; i += kSumRows) {
+      group_product(w.dp, w.d_logits + i * kProbRow + begin, kProbRow, 1, w.k_rows + begin * w.dp,
+                    w.dp, end - begin, kKeep, w.d_q + i * w.dp, w.dp);
+    }
   }
 }
 
-// dV += P^T dO and dK += dS^T Q for keys [j, j + kStripRows) and rows [begin, end) of a block.
+// dV += P^T dO and dK += dS^T Q for keys [j, j + kSumRows) and rows [begin, end) of a block.
 static HWY_INLINE void add_to_keys(const GradientScratch& w, Index j, Index begin, Index end) {
-  strip_product(w.dvp, w.probs + begin * kProbRow + j, 1, kProbRow, w.d_out + begin * w.dvp, w.dvp,
+  group_product(w.dvp, w.probs + begin * kProbRow + j, 1, kProbRow, w.d_out + begin * w.dvp, w.dvp,
                 end - begin, kKeep, w.d_v + j * w.dvp, w.dvp);
-  strip_product(w.dp, w.d_logits + begin * kProbRow + j, 1, kProbRow, w.q + begin * w.dp, w.dp,
+  group_product(w.dp, w.d_logits + begin * kProbRow + j, 1, kProbRow, w.q + begin * w.dp, w.dp,
                 end - begin, kKeep, w.d_k + j * w.dp, w.dp);
 }
 
@@ -321,8 +321,8 @@ static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
   find_places(p, bn, first, padded, places);
   BlockAhead ahead(p, g, bn, first);
   Sight<> sight;
-  std::uint32_t groups[kStrips];  // which kStripRows keys a strip sees any of, a bit for each
-  static_assert(kGradientKeys / kStripRows <= 32);
+  std::uint32_t groups[kStrips];  // which kSumRows keys a strip sees any of, a bit for each
+  static_assert(kGradientKeys / kSumRows <= 32);
   for (Index row = 0; row < padded; row += kStripRows) {
     look(p, b, places + row, first_key, kGradientKeys, w.strip, sight);
     gradient_strip_with_options(w, p, g, b, places, sight, row, first_key, ahead);
@@ -330,14 +330,14 @@ static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
     seen = 0;
     for (Index n = 0; n < sight.num_segments; ++n) {
       const auto [begin, end] = sight.segments[n];
-      for (Index x = begin / kStripRows; x * kStripRows < end; ++x) seen |= 1U << x;
+      for (Index x = begin / kSumRows; x * kSumRows < end; ++x) seen |= 1U << x;
     }
   }
   drop_not_finite(w.q, padded * w.dp);
   const Index keys = min(kGradientKeys, p.S - first_key);
-  for (Index j = 0; j < keys; j += kStripRows) {
+  for (Index j = 0; j < keys; j += kSumRows) {
     const auto sees = [&](Index row) {
-      return row < padded && (groups[row / kStripRows] >> j / kStripRows & 1) != 0;
+      return row < padded && (groups[row / kStripRows] >> j / kSumRows & 1) != 0;
     };
     for (Index row = 0; row < padded; row += kStripRows) {
       if (!sees(row)) continue;
@@ -362,7 +362,8 @@ static void gradient_block(const AttentionProblem<float>& p, const AttentionGrad
   const GradientScratch w(p, scratch);
   const Index first_key = tile * kGradientKeys;
   const Index first = block * kGradientRows;
-  const Index padded = round_up(min(kGradientRows, p.rows() - first), kStripRows);
+  const Index rows = min(kGradientRows, p.rows() - first);
+  const Index padded = round_up(rows, kStripRows);
   load_block(w, p, g, bn, first, padded);
   fill(w.d_q, padded * w.dp, 0.0F);
   if (has_options(p) || g.d_scores != nullptr) {
@@ -373,17 +374,16 @@ static void gradient_block(const AttentionProblem<float>& p, const AttentionGrad
   Index limits[kGradientRows];
   row_limits(p, first, padded, limits);
   for (Index row = 0; row < padded; row += kStripRows) {
-    const Visible seen = visible_keys(limits + row, first_key, kGradientKeys);
-    if (seen.any > 0) gradient_strip(w, p, seen, row, ahead);
+    const Visible seen =
+        visible_keys(limits + row, p.rows() - first - row, first_key, kGradientKeys);
+    if (seen.any()) gradient_strip(w, p, seen, row, ahead);
   }
-  // From the first strip on that sees key j.
+  // From the first row on that sees key j.
   const Index keys = min(kGradientKeys, p.S - first_key);
   Index row = 0;
-  for (Index j = 0; j < keys; j += kStripRows) {
-    while (row < padded && limits[row + kStripRows - 1] <= first_key + j) {
-      row += kStripRows;
-    }
-    add_to_keys(w, j, row, padded);
+  for (Index j = 0; j < keys; j += kSumRows) {
+    while (row < rows && limits[row] <= first_key + j) ++row;
+    add_to_keys(w, j, row, rows);
   }
 }
 

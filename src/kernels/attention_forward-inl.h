@@ -51,19 +51,19 @@ static void pack_unit(const AttentionProblem<float>& p, Index at, Index unit) no
 
 // Which keys of a tile the rows of a strip see, as counts from the tile's first key.
 struct Visible {
+  Index rows;                // that exist
   Index limits[kStripRows];  // ascending
-  Index all = 0;             // keys [0, all) are seen by every row
-  Index any = 0;             // no row sees a key from here on
+  bool any() const { return limits[kStripRows - 1] > 0; }
 };
 
 // `limits` of the strip's rows, see row_limits().
-static HWY_INLINE Visible visible_keys(const Index* limits, Index first_key, Index tile_keys) {
+static HWY_INLINE Visible visible_keys(const Index* limits, Index rows, Index first_key,
+                                       Index tile_keys) {
   Visible seen;
+  seen.rows = min(rows, kStripRows);
   for (int i = 0; i < kStripRows; ++i) {
     seen.limits[i] = max(0, min(tile_keys, limits[i] - first_key));
   }
-  seen.all = seen.limits[0];
-  seen.any = seen.limits[kStripRows - 1];
   return seen;
 }
 
@@ -82,24 +82,41 @@ static HWY_INLINE void row_limits(const AttentionProblem<float>& p, Index first,
   }
 }
 
-// All visible logits of a strip, to whole vectors; beside() runs before each tile.
+// All visible logits of a strip, to whole vectors of each row; beside() runs before each tile.
 template <class Beside>
 static HWY_INLINE void logit_strip(const float* q, Index q_row, const float* panels, Index D,
                                    const Visible& seen, float* logits, Index logit_row,
                                    float* maxima, const Beside& beside) {
-  constexpr Index kStep = kTileVectors * kLanes;
-  Index j = 0;
-  for (; j + kStep <= seen.all; j += kStep) {
-    beside();
-    logit_tile<kTileVectors, false>(q, q_row, panels, D, logits, logit_row, maxima, seen.limits, j);
+  constexpr Index kStep = kLogitVectors * kLanes;
+  const Index end = seen.limits[kStripRows - 1];
+  for (Index j = 0; j < end; j += kStep) {
+    for (Index i = 0; i < seen.rows; i += kLogitRows) {
+      const Index* limits = seen.limits + i;
+      beside();
+      if (j + kStep <= limits[0]) {
+        logit_tile<kLogitVectors, false>(q + i * q_row, q_row, panels, D, logits + i * logit_row,
+                                         logit_row, maxima + i * kLanes, limits, j);
+      } else {
+        logit_part<true>(q + i * q_row, q_row, panels, D, logits + i * logit_row, logit_row,
+                         maxima + i * kLanes, limits, j, limits[kLogitRows - 1]);
+      }
+    }
   }
-  for (; j + kLanes < seen.any; j += kStep) {
-    beside();
-    logit_tile<kTileVectors, true>(q, q_row, panels, D, logits, logit_row, maxima, seen.limits, j);
-  }
-  if (j < seen.any) {
-    beside();
-    logit_tile<1, true>(q, q_row, panels, D, logits, logit_row, maxima, seen.limits, j);
+}
+
+// c[i][.] = alpha[i] c[i][.] + sum_k a[i][k] b[k][.] over the keys that row i of a strip sees;
+// null:
+// 1. Keys that not all of a group see go row by row.
+static HWY_INLINE void seen_product(Index width, const float* a, Index a_row, const float* b,
+                                    Index b_row, const Visible& seen, const float* alpha, float* c,
+                                    Index c_row) {
+  for (Index i = 0; i < seen.rows; i += kSumRows) {
+    const Index* limits = seen.limits + i;
+    group_product(width, a + i * a_row, a_row, 1, b, b_row, limits[0],
+                  alpha == nullptr ? kKeep : alpha + i, c + i * c_row, c_row);
+    if (limits[0] == limits[kSumRows - 1]) continue;
+    ragged_product(width, a + i * a_row, a_row, b, b_row, limits[0], limits, kSumRows,
+                   c + i * c_row, c_row);
   }
 }
 
@@ -185,6 +202,8 @@ struct ForwardScratch {
   StripMemory<> strip;
 };
 
+constexpr Index kKeptRows = round_up(kStripRows, 16);  // whole vectors
+
 // Moves the maxima of a strip to those of this tile, where these are greater; what the sums so far
 // are to be multiplied with.
 static HWY_INLINE void raise_tops(const float* here, float* tops, float* keep) {
@@ -193,7 +212,7 @@ static HWY_INLINE void raise_tops(const float* here, float* tops, float* keep) {
     keep[i] = tops[i] - now;
     tops[i] = now;
   }
-  for (Index i = 0; i < 16; i += kLanes) {
+  for (Index i = 0; i < kStripRows; i += kLanes) {
     hn::StoreU(exp2_neg(hn::LoadU(kFloats, keep + i)), kFloats, keep + i);
   }
 }
@@ -238,24 +257,21 @@ static HWY_INLINE void attend_strip(const ForwardScratch& w, const AttentionProb
   fill(w.maxima, kStripRows * kLanes, kMasked);
   logit_strip(w.q + row * w.q_row, w.q_row, panels, p.D, seen, w.logits, kLogitRow, w.maxima,
               [] {});
-  HWY_ALIGN float keep[16] = {};
+  HWY_ALIGN float keep[kKeptRows] = {};
   float here[kStripRows];
   for (int i = 0; i < kStripRows; ++i) {
     here[i] = hn::GetLane(hn::MaxOfLanes(kFloats, hn::LoadU(kFloats, w.maxima + i * kLanes)));
   }
   raise_tops(here, w.tops + row, keep);
-  const Index vectors = ceil_div(seen.any, kLanes);
-  for (int i = 0; i < kStripRows; ++i) {
+  for (Index i = 0; i < seen.rows; ++i) {
     if (ahead != nullptr) ahead->ask_for_one();
     const float top = w.tops[row + i];
     // A row that has seen nothing yet keeps weights of zero.
-    softmax_row(w.logits + i * kLogitRow, vectors, top == kMasked ? 0.0F : top, keep[i],
-                w.weights + (row + i) * kLanes);
+    softmax_row(w.logits + i * kLogitRow, ceil_div(seen.limits[i], kLanes),
+                top == kMasked ? 0.0F : top, keep[i], w.weights + (row + i) * kLanes);
   }
   float* out = w.out + row * w.width;
-  strip_product(w.width, w.logits, kLogitRow, 1, values, w.width, seen.all, keep, out, w.width);
-  ragged_product(w.width, w.logits, kLogitRow, values, w.width, seen.all, seen.limits, kStripRows,
-                 out, w.width);
+  seen_product(w.width, w.logits, kLogitRow, values, w.width, seen, keep, out, w.width);
 }
 
 // out[i] += weights[i] values for the segments; keys that causality or a window hides from some
@@ -276,8 +292,10 @@ static HWY_INLINE void segment_values(const Sight<>& sight, const float* weights
       row_product(width, weights + i * kLogitRow, values, width, max(begin, sight.begins[i]),
                   min(from, sight.limits[i]), out + i * width);
     }
-    strip_product(width, weights + from, kLogitRow, 1, values + from * width, width, to - from,
-                  kKeep, out, width);
+    for (int i = 0; i < kStripRows; i += kSumRows) {
+      group_product(width, weights + i * kLogitRow + from, kLogitRow, 1, values + from * width,
+                    width, to - from, kKeep, out + i * width, width);
+    }
     for (int i = 0; i < kStripRows; ++i) {
       row_product(width, weights + i * kLogitRow, values, width, max(to, sight.begins[i]),
                   min(end, sight.limits[i]), out + i * width);
@@ -294,7 +312,7 @@ static HWY_NOINLINE void attend_strip_with_options(const ForwardScratch& w,
   const Index row = strip * kStripRows;
   prefetch_bias(p, b, rows, first_key, sight);
   segment_products(sight, w.q + row * w.q_row, w.q_row, panels, p.D, w.logits, kLogitRow, w.maxima);
-  HWY_ALIGN float keep[16] = {};
+  HWY_ALIGN float keep[kKeptRows] = {};
   float here[kStripRows];
   for (int i = 0; i < kStripRows; ++i) {
     const RowLogits logits_of(p, b, rows[i], first_key, sight, i, w.strip);
@@ -389,10 +407,11 @@ static HWY_INLINE void attend_plainly(const ForwardScratch& w, const AttentionPr
   const Index keys = tile_keys(p);
   for (Index s = 0; s < limits[strips * kStripRows - 1]; s += keys) {
     for (Index strip = 0; strip < strips; ++strip) {
-      const Visible seen = visible_keys(limits + strip * kStripRows, s, keys);
-      if (seen.any == 0) continue;
+      const Index row = strip * kStripRows;
+      const Visible seen = visible_keys(limits + row, p.rows() - first - row, s, keys);
+      if (!seen.any()) continue;
       if (s == 0) load_queries(w, p, bn, first, strip);
-      StripAhead ahead(p, bn, first + strip * kStripRows);
+      StripAhead ahead(p, bn, first + row);
       attend_strip(w, p, seen, strip, p.packed_keys(bn) + s * p.D,
                    p.packed_values(bn) + s * w.width, s == 0 ? &ahead : nullptr);
     }

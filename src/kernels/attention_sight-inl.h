@@ -202,14 +202,15 @@ static HWY_NOINLINE void look(const AttentionProblem<float>& p, Index b, const R
 static HWY_INLINE void segment_products(const Sight<>& sight, const float* q, Index q_row,
                                         const float* panels, Index D, float* to, Index to_row,
                                         float* unused) {
-  constexpr Index kStep = kTileVectors * kLanes;
+  constexpr Index kStep = kLogitVectors * kLanes;
   for (Index n = 0; n < sight.num_segments; ++n) {
     const auto [begin, end] = sight.segments[n];
-    Index j = begin;
-    for (; j + kLanes < end; j += kStep) {
-      logit_tile<kTileVectors, false>(q, q_row, panels, D, to, to_row, unused, nullptr, j);
+    for (Index j = begin; j < end; j += kStep) {
+      for (Index i = 0; i < kStripRows; i += kLogitRows) {
+        logit_part<false>(q + i * q_row, q_row, panels, D, to + i * to_row, to_row, unused, nullptr,
+                          j, end);
+      }
     }
-    if (j < end) logit_tile<1, false>(q, q_row, panels, D, to, to_row, unused, nullptr, j);
   }
 }
 

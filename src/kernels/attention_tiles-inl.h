@@ -10,6 +10,8 @@
 
 #include <hwy/highway.h>
 
+#include <type_traits>
+
 #include "kernels/attention.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -21,11 +23,18 @@ using Vector = hn::Vec<Floats>;
 constexpr Floats kFloats;
 constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(kFloats));
 
-// Register tile: kStripRows rows x kTileVectors vectors of sums. AVX3 has 32 registers: 24 sums, 2
-// operands, 1 broadcast; per step 24 multiply-adds (12 cycles with two units) against 14 loads (7
-// cycles), 2 of them from L2. The others have 16 registers: 12 sums.
-constexpr int kStripRows = HWY_TARGET == HWY_AVX3 ? 12 : 6;
-constexpr int kTileVectors = 2;
+// Register tiles, rows x vectors of sums. AVX3 has 32 registers: 24 sums, what a step multiplies, 1
+// broadcast; per step 24 multiply-adds (12 cycles with two units). Logits read 3 panels of keys
+// side by side, since 4 of them may lie a power of two apart; sums over keys read 4 vectors of a
+// row, as long as they are. On a Sapphire Rapids 8 x 3 have 12 % more than 12 x 2, 6 x 4 (logits) 3
+// %, 6 x 4 (sums) 6 %. The other levels have 16 registers: 12 sums.
+constexpr bool kHas32 = HWY_TARGET == HWY_AVX3;
+constexpr int kLogitRows = kHas32 ? 8 : 6;
+constexpr int kLogitVectors = kHas32 ? 3 : 2;
+constexpr int kSumRows = 6;
+constexpr int kSumVectors = kHas32 ? 4 : 2;
+// Rows that go through the softmax together: whole tiles of both kinds.
+constexpr int kStripRows = kHas32 ? 24 : 6;
 
 // Keys of one softmax step at most.
 constexpr Index kMostTileKeys = 512;
@@ -80,18 +89,24 @@ struct Tile {
     constexpr int kThrees = (M + 2) / 3;
     const float* rows[kThrees];
     for (int i = 0; i < kThrees; ++i) rows[i] = a + 3 * i * a_row;
-    for (Index k = 0; k < steps; ++k, b += b_step) {
-      Vector x[N];
-      HWY_UNROLL(16)
-      for (int j = 0; j < N; ++j) x[j] = hn::LoadU(kFloats, b + vector(j));
-      HWY_UNROLL(16)
-      for (int i = 0; i < M; ++i) {
-        const Vector y = hn::Set(kFloats, rows[i / 3][i % 3 * a_row]);
+    const auto advance = [&](auto count) HWY_ATTR {
+      HWY_UNROLL(2)
+      for (int u = 0; u < count(); ++u, b += b_step) {
+        Vector x[N];
         HWY_UNROLL(16)
-        for (int j = 0; j < N; ++j) sums[i][j] = hn::MulAdd(y, x[j], sums[i][j]);
+        for (int j = 0; j < N; ++j) x[j] = hn::LoadU(kFloats, b + vector(j));
+        HWY_UNROLL(16)
+        for (int i = 0; i < M; ++i) {
+          const Vector y = hn::Set(kFloats, rows[i / 3][i % 3 * a_row + u * a_step]);
+          HWY_UNROLL(16)
+          for (int j = 0; j < N; ++j) sums[i][j] = hn::MulAdd(y, x[j], sums[i][j]);
+        }
       }
-      for (int i = 0; i < kThrees; ++i) rows[i] += a_step;
-    }
+      for (int i = 0; i < kThrees; ++i) rows[i] += count() * a_step;
+    };
+    Index k = 0;
+    for (; k + 2 <= steps; k += 2) advance(std::integral_constant<int, 2>());
+    if (k < steps) advance(std::integral_constant<int, 1>());
   }
 };
 
@@ -111,17 +126,17 @@ static HWY_INLINE const float* panel_at(const float* panels, Index j, Index D) {
   return panels + j / kPanelKeys * kPanelKeys * D + j % kPanelKeys;
 }
 
-// logits[i][.] = q_i k_j for N vectors of keys from key j on; maxima[i] = lane maxima so far.
-// kSome: keys from limits[i] on are masked.
+// logits[i][.] = q_i k_j of kLogitRows rows for N vectors of keys from key j on; maxima[i] = lane
+// maxima so far. kSome: keys from limits[i] on are masked.
 template <int N, bool kSome>
 static HWY_NOINLINE void logit_tile(const float* q, Index q_row, const float* panels, Index D,
                                     float* HWY_RESTRICT logits, Index logit_row,
                                     float* HWY_RESTRICT maxima, const Index* limits, Index j) {
-  Tile<kStripRows, N> tile;
+  Tile<kLogitRows, N> tile;
   tile.clear();
   tile.run(q, q_row, 1, panel_at(panels, j, D), InPanels{D * kPanelKeys}, kPanelKeys, D);
   HWY_UNROLL(16)
-  for (int i = 0; i < kStripRows; ++i) {
+  for (int i = 0; i < kLogitRows; ++i) {
     Vector top = hn::LoadU(kFloats, maxima + i * kLanes);
     HWY_UNROLL(16)
     for (int n = 0; n < N; ++n) {
@@ -135,6 +150,21 @@ static HWY_NOINLINE void logit_tile(const float* q, Index q_row, const float* pa
       hn::StoreU(x, kFloats, logits + i * logit_row + j + n * kLanes);
     }
     hn::StoreU(top, kFloats, maxima + i * kLanes);
+  }
+}
+
+// The same for up to kLogitVectors vectors of keys [j, end).
+template <bool kSome>
+static HWY_INLINE void logit_part(const float* q, Index q_row, const float* panels, Index D,
+                                  float* HWY_RESTRICT logits, Index logit_row,
+                                  float* HWY_RESTRICT maxima, const Index* limits, Index j,
+                                  Index end) {
+  if (j + (kLogitVectors - 1) * kLanes < end) {
+    logit_tile<kLogitVectors, kSome>(q, q_row, panels, D, logits, logit_row, maxima, limits, j);
+  } else if (kLogitVectors > 2 && j + kLanes < end) {
+    logit_tile<2, kSome>(q, q_row, panels, D, logits, logit_row, maxima, limits, j);
+  } else if (j < end) {
+    logit_tile<1, kSome>(q, q_row, panels, D, logits, logit_row, maxima, limits, j);
   }
 }
 
@@ -161,19 +191,24 @@ static HWY_NOINLINE void product(const float* a, Index a_row, Index a_step, cons
 }
 
 // For a product that adds to c.
-alignas(64) constexpr float kKeep[16] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F,
-                                         1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F};
+alignas(64) constexpr float kKeep[kSumRows] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F};
 
-// product() for a strip of rows and `width` columns, a multiple of the lanes.
-static HWY_INLINE void strip_product(Index width, const float* a, Index a_row, Index a_step,
+// product() for kSumRows rows and `width` columns, a multiple of the lanes.
+static HWY_INLINE void group_product(Index width, const float* a, Index a_row, Index a_step,
                                      const float* b, Index b_row, Index steps, const float* alpha,
                                      float* c, Index c_row) {
+  constexpr Index kStep = kSumVectors * kLanes;
   Index x = 0;
-  for (; x + kTileVectors * kLanes <= width; x += kTileVectors * kLanes) {
-    product<kStripRows, kTileVectors>(a, a_row, a_step, b + x, b_row, steps, alpha, c + x, c_row);
+  for (; x + kStep <= width; x += kStep) {
+    product<kSumRows, kSumVectors>(a, a_row, a_step, b + x, b_row, steps, alpha, c + x, c_row);
   }
-  for (; x < width; x += kLanes) {
-    product<kStripRows, 1>(a, a_row, a_step, b + x, b_row, steps, alpha, c + x, c_row);
+  if constexpr (kSumVectors > 2) {
+    for (; x + 2 * kLanes <= width; x += 2 * kLanes) {
+      product<kSumRows, 2>(a, a_row, a_step, b + x, b_row, steps, alpha, c + x, c_row);
+    }
+  }
+  if (x < width) {
+    product<kSumRows, 1>(a, a_row, a_step, b + x, b_row, steps, alpha, c + x, c_row);
   }
 }
 
