@@ -23,6 +23,7 @@ struct Panels {
 /// of a and its column of b alone, however the product is cut.
 struct GemmKernels {
   Index panel;      // columns
+  Index vector;     // of which multiply() reads so many at a time
   Index tile_rows;  // rows that multiply() takes at a time
 
   /// b [depth, columns] into panels with row_stride `panel` and panel_stride depth * panel; columns
@@ -34,7 +35,7 @@ struct GemmKernels {
   void (*pack_transposed)(Index depth, Index rows, const float* a, Index a_stride, float* tiles,
                           Index tile_stride) noexcept;
 
-  /// c = a b + bias (null: none), or c += a b + bias. Whole rows of panels are read.
+  /// c = a b + bias (null: none), or c += a b + bias. Whole vectors of panels are read.
   template <class Element>
   using Multiply = void(Index rows, Index columns, Index depth, Matrix<const float> a,
                         Panels<Element> b, const float* bias, bool add, float* c,

@@ -1,3 +1,5 @@
+#include <type_traits>
+
 #include "kernels/gemm.h"
 #include "kernels/targets.h"
 
@@ -16,16 +18,18 @@ using Float = hn::ScalableTag<float>;
 using Vector = hn::Vec<Float>;
 
 constexpr Index kLanes = HWY_TARGET == HWY_AVX3 ? 16 : HWY_TARGET == HWY_AVX2 ? 8 : 4;
-constexpr Index kPanel = 2 * kLanes;
-/// Rows of a tile: its sums, two vectors each, leave room for a row of b and an element of a.
-constexpr int kTileRows = HWY_TARGET == HWY_AVX3 ? 12 : 6;
+/// A tile's sums, kTileRows x kVectors vectors, leave room for a row of b and an element of a.
+/// Where there are 32 registers, 8 x 3 load the fewest numbers that divide 24 sums.
+constexpr int kVectors = HWY_TARGET == HWY_AVX3 ? 3 : 2;
+constexpr int kTileRows = HWY_TARGET == HWY_AVX3 ? 8 : 6;
+constexpr Index kPanel = kVectors * kLanes;
 /// Depth of one sum: a tile's rows of a and a panel's rows of b stay in L1 and L2.
 constexpr Index kDepthBlock = 512;
 /// Depths that pack_transposed() takes at a time: as many lines as any L1 has ways.
 constexpr Index kPackDepths = 8;
 
 /// Panels that a single row takes side by side: sums enough to keep the multipliers busy.
-constexpr int kSide = 4;
+constexpr int kSide = HWY_TARGET == HWY_AVX3 ? 3 : 4;
 
 /// What happens to a finished sum.
 struct Target {
@@ -37,11 +41,11 @@ struct Target {
   Index columns;  // of the tile, at most kPanel
 };
 
-HWY_INLINE void store_part(const Target& t, int row, Vector low, Vector high) {
+template <int kN>
+HWY_NOINLINE void store_part(const Target& t, int row, const Vector* row_sums) {
   const Float f;
-  HWY_ALIGN float sums[kPanel];
-  hn::Store(low, f, sums);
-  hn::Store(high, f, sums + kLanes);
+  HWY_ALIGN float sums[kN * kLanes];
+  for (int n = 0; n < kN; ++n) hn::Store(row_sums[n], f, sums + n * kLanes);
   float* const c = t.c + row * t.c_stride;
   for (Index j = 0; j < t.columns; ++j) {
     const float scaled = t.scales == nullptr ? sums[j] : sums[j] * t.scales[j];
@@ -50,27 +54,21 @@ HWY_INLINE void store_part(const Target& t, int row, Vector low, Vector high) {
   }
 }
 
-HWY_INLINE void store_row(const Target& t, int row, Vector low, Vector high) {
+template <int kN>
+HWY_INLINE void store_row(const Target& t, int row, Vector* sums) {
   const Float f;
-  if (t.columns < kPanel) {
-    store_part(t, row, low, high);
-    return;
-  }
+  if (t.columns < kN * kLanes) return store_part<kN>(t, row, sums);
   float* const c = t.c + row * t.c_stride;
-  if (t.scales != nullptr) {
-    low = hn::Mul(low, hn::LoadU(f, t.scales));
-    high = hn::Mul(high, hn::LoadU(f, t.scales + kLanes));
+  for (int n = 0; t.scales != nullptr && n < kN; ++n) {
+    sums[n] = hn::Mul(sums[n], hn::LoadU(f, t.scales + n * kLanes));
   }
-  if (t.bias != nullptr) {
-    low = hn::Add(low, hn::LoadU(f, t.bias));
-    high = hn::Add(high, hn::LoadU(f, t.bias + kLanes));
+  for (int n = 0; t.bias != nullptr && n < kN; ++n) {
+    sums[n] = hn::Add(sums[n], hn::LoadU(f, t.bias + n * kLanes));
   }
-  if (t.add) {
-    low = hn::Add(hn::LoadU(f, c), low);
-    high = hn::Add(hn::LoadU(f, c + kLanes), high);
+  for (int n = 0; t.add && n < kN; ++n) {
+    sums[n] = hn::Add(hn::LoadU(f, c + n * kLanes), sums[n]);
   }
-  hn::StoreU(low, f, c);
-  hn::StoreU(high, f, c + kLanes);
+  for (int n = 0; n < kN; ++n) hn::StoreU(sums[n], f, c + n * kLanes);
 }
 
 HWY_INLINE Vector load(const float* from) { return hn::LoadU(Float(), from); }
@@ -85,51 +83,61 @@ HWY_INLINE Vector load(const std::int8_t* from) {
   return hn::ConvertTo(Float(), hn::PromoteTo(whole, hn::LoadU(byte, from)));
 }
 
-/// Sums of kRows rows times one panel over `depth`. Rows of a are reached by threes from one
-/// pointer, which the processor's addressing does without further registers.
-template <class Element, int kRows>
+/// Sums of kRows rows times the first kN vectors of a panel over `depth`. Rows of a are reached by
+/// threes from one pointer, which the processor's addressing does without further registers.
+template <class Element, int kRows, int kN>
 void tile(Index depth, Matrix<const float> a, const Element* b, Index b_stride,
           const Target& target) {
   const Float f;
   constexpr int kThrees = (kRows + 2) / 3;
   const float* rows[kThrees];
   for (int i = 0; i < kThrees; ++i) rows[i] = a.data + 3 * i * a.row_stride;
-  Vector low[kRows];
-  Vector high[kRows];
-  for (int r = 0; r < kRows; ++r) low[r] = high[r] = hn::Zero(f);
-  for (Index d = 0; d < depth; ++d) {
-    const Vector b_low = load(b);
-    const Vector b_high = load(b + kLanes);
-    b += b_stride;
-    HWY_UNROLL(12)
-    for (int r = 0; r < kRows; ++r) {
-      const Vector left = hn::Set(f, rows[r / 3][r % 3 * a.row_stride]);
-      low[r] = hn::MulAdd(left, b_low, low[r]);
-      high[r] = hn::MulAdd(left, b_high, high[r]);
-    }
-    for (int i = 0; i < kThrees; ++i) rows[i] += a.column_stride;
+  Vector sums[kRows][kN];
+  for (auto& row : sums) {
+    for (Vector& sum : row) sum = hn::Zero(f);
   }
-  for (int r = 0; r < kRows; ++r) store_row(target, r, low[r], high[r]);
+  const auto advance = [&](auto count) HWY_ATTR {
+    HWY_UNROLL(2)
+    for (int u = 0; u < count(); ++u, b += b_stride) {
+      Vector x[kN];
+      HWY_UNROLL(3)
+      for (int n = 0; n < kN; ++n) x[n] = load(b + n * kLanes);
+      HWY_UNROLL(8)
+      for (int r = 0; r < kRows; ++r) {
+        const Vector y = hn::Set(f, rows[r / 3][r % 3 * a.row_stride + u * a.column_stride]);
+        HWY_UNROLL(3)
+        for (int n = 0; n < kN; ++n) sums[r][n] = hn::MulAdd(y, x[n], sums[r][n]);
+      }
+    }
+    for (int i = 0; i < kThrees; ++i) rows[i] += count() * a.column_stride;
+  };
+  Index d = 0;
+  for (; d + 2 <= depth; d += 2) advance(std::integral_constant<int, 2>());
+  if (d < depth) advance(std::integral_constant<int, 1>());
+  for (int r = 0; r < kRows; ++r) store_row<kN>(target, r, sums[r]);
 }
 
 /// The same sums of one row and kSide whole panels.
 template <class Element>
 void row_of_tiles(Index depth, Matrix<const float> a, Panels<Element> b, Target target) {
   const Float f;
-  Vector low[kSide];
-  Vector high[kSide];
-  for (int i = 0; i < kSide; ++i) low[i] = high[i] = hn::Zero(f);
+  Vector sums[kSide][kVectors];
+  for (auto& panel : sums) {
+    for (Vector& sum : panel) sum = hn::Zero(f);
+  }
   for (Index d = 0; d < depth; ++d) {
     const Vector left = hn::Set(f, a.data[d * a.column_stride]);
     HWY_UNROLL(4)
     for (int i = 0; i < kSide; ++i) {
       const Element* const from = b.data + i * b.panel_stride + d * b.row_stride;
-      low[i] = hn::MulAdd(left, load(from), low[i]);
-      high[i] = hn::MulAdd(left, load(from + kLanes), high[i]);
+      HWY_UNROLL(3)
+      for (int n = 0; n < kVectors; ++n) {
+        sums[i][n] = hn::MulAdd(left, load(from + n * kLanes), sums[i][n]);
+      }
     }
   }
-  for (int i = 0; i < kSide; ++i) {
-    store_row(target, 0, low[i], high[i]);
+  for (auto& panel : sums) {
+    store_row<kVectors>(target, 0, panel);
     target.c += kPanel;
     if (target.bias != nullptr) target.bias += kPanel;
     if (target.scales != nullptr) target.scales += kPanel;
@@ -139,13 +147,16 @@ void row_of_tiles(Index depth, Matrix<const float> a, Panels<Element> b, Target 
 template <class Element>
 using Tile = void (*)(Index, Matrix<const float>, const Element*, Index, const Target&);
 
-template <class Element, int kRows>
-constexpr Tile<Element> tile_of(Index rows) {
-  if constexpr (kRows == 1) {
-    return tile<Element, 1>;
-  } else {
-    return rows >= kRows ? tile<Element, kRows> : tile_of<Element, kRows - 1>(rows);
+/// Of `rows` rows and `vectors` vectors, at least one.
+template <class Element, int kRows, int kN>
+constexpr Tile<Element> tile_of(Index rows, Index vectors) {
+  if constexpr (kN > 1) {
+    if (vectors < kN) return tile_of<Element, kRows, kN - 1>(rows, vectors);
   }
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return tile_of<Element, kRows - 1, kN>(rows, vectors);
+  }
+  return tile<Element, kRows, kN>;
 }
 
 const float* at_column(const float* row, Index column) {
@@ -156,9 +167,8 @@ const float* at_column(const float* row, Index column) {
 template <class Element>
 void multiply_block(Index rows, Index columns, Index depth, Matrix<const float> a,
                     Panels<Element> b, const Target& all) {
-  const Tile<Element> full = tile<Element, kTileRows>;
+  constexpr auto kTileOf = tile_of<Element, kTileRows, kVectors>;
   const Index whole = rows / kTileRows * kTileRows;
-  const Tile<Element> rest = tile_of<Element, kTileRows>(rows - whole);
   Target target = all;
   for (Index column = 0; column < columns;) {
     const Element* const panel = b.data + column / kPanel * b.panel_stride;
@@ -171,11 +181,15 @@ void multiply_block(Index rows, Index columns, Index depth, Matrix<const float> 
       column += kSide * kPanel;
       continue;
     }
+    const Index vectors = (target.columns + kLanes - 1) / kLanes;
+    const Tile<Element> full = kTileOf(kTileRows, vectors);
     for (Index row = 0; row < whole; row += kTileRows) {
       full(depth, a.block(row, 0), panel, b.row_stride, target);
       target.c += kTileRows * target.c_stride;
     }
-    if (whole < rows) rest(depth, a.block(whole, 0), panel, b.row_stride, target);
+    if (whole < rows) {
+      kTileOf(rows - whole, vectors)(depth, a.block(whole, 0), panel, b.row_stride, target);
+    }
     column += kPanel;
   }
 }
@@ -201,8 +215,9 @@ void pack(Index depth, Index columns, Matrix<const float> b, float* panels) noex
     const Matrix<const float> from = b.block(d, 0);
     float* to = panels;
     for (Index column = 0; column < whole; column += kPanel, to += depth * kPanel) {
-      hn::StoreU(hn::LoadU(f, from.data + column), f, to);
-      hn::StoreU(hn::LoadU(f, from.data + column + kLanes), f, to + kLanes);
+      for (Index n = 0; n < kPanel; n += kLanes) {
+        hn::StoreU(hn::LoadU(f, from.data + column + n), f, to + n);
+      }
     }
     for (Index column = whole; column < columns; column += kPanel, to += depth * kPanel) {
       for (Index j = 0; j < kPanel; ++j) {
@@ -277,6 +292,7 @@ void add_column_sums(Index rows, Index columns, const float* a, Index a_stride,
 
 const GemmKernels* gemm_table() noexcept {
   static constexpr GemmKernels kTable{kPanel,
+                                      kLanes,
                                       kTileRows,
                                       pack,
                                       pack_transposed,

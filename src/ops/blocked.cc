@@ -22,10 +22,10 @@ constexpr Index kUnitRows = 120;
 constexpr Index kStripBytes = Index{1} << 19;
 /// Rows that do not pay for packing weights that are used once.
 constexpr Index kPlainRows = 16;
-/// Columns of one unit of a product with such weights, and the depths that it takes at a time: as
-/// many streams of memory as a processor reads ahead.
-constexpr Index kPlainColumns = 1024;
-constexpr Index kPlainDepth = 16;
+/// Columns of one unit of a product with such weights (whole panels at every level), and the depths
+/// that it takes at a time: as many streams of memory as a processor reads ahead.
+constexpr Index kPlainColumns = 1056;
+constexpr Index kPlainDepth = 32;
 /// Panels that one unit of packing covers.
 constexpr Index kPackPanels = 8;
 /// Bytes of packed x and d_y that a weight gradient works on at a time: about an L2 cache.
@@ -200,7 +200,7 @@ void multiply(Context& ctx, const GemmKernels& table, Index rows, const float* x
 
 bool reads_in_place(const GemmKernels& table, Index rows, const Weights& w) noexcept {
   return w.packed == nullptr && rows <= kPlainRows && w.column_stride == 1 &&
-         w.columns % table.panel == 0;
+         w.columns % table.vector == 0;
 }
 
 void multiply_in_place(Context& ctx, const GemmKernels& table, Index rows, const float* x,
