@@ -28,20 +28,18 @@ constexpr Index kPlainColumns = 1056;
 constexpr Index kPlainDepth = 32;
 /// Panels that one unit of packing covers.
 constexpr Index kPackPanels = 8;
-/// Bytes of packed x and d_y that a weight gradient works on at a time: about an L2 cache.
-constexpr Index kSharedBytes = Index{1} << 21;
+/// Rows and columns of d_w that one unit of a weight gradient owns at most: what it packs for 512
+/// rows of x and d_y, 1.3 MB, is about an L2 cache. And units for each thread, so that all end
+/// together.
+constexpr Index kUnitWeightRows = 256;
+constexpr Index kUnitWeightColumns = 384;
+constexpr Index kUnitsPerThread = 3;
 /// Between packed tiles of x, which would else lie a power of two apart and crowd one cache set.
 constexpr Index kSkew = 16;
-/// Rows of x that one unit of packing covers.
-constexpr Index kPackRows = 64;
 constexpr Index kBiasColumns = 128;
 
 constexpr Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
 constexpr Index ceil_div(Index value, Index unit) { return (value + unit - 1) / unit; }
-
-Index packed_floats(const GemmKernels& table, Index depth, Index columns) {
-  return depth * round_up(columns, table.panel);
-}
 
 /// Packs weights [depth, columns] by groups of panels.
 class Packer {
@@ -50,16 +48,6 @@ class Packer {
       : table_(table), depth_(depth), columns_(columns), width_(kPackPanels * table.panel) {}
 
   Index units() const { return ceil_div(columns_, width_); }
-  /// sums[column] = the sum of each column of a unit, packed by run().
-  void sum(Index unit, const float* packed, float* sums) const {
-    const Index end = std::min(columns_, (unit + 1) * width_);
-    for (Index column = unit * width_; column < end; column += table_.panel) {
-      const Index columns = std::min(table_.panel, end - column);
-      std::fill_n(sums + column, columns, 0.0F);
-      table_.add_column_sums(depth_, columns, packed + column * depth_, table_.panel,
-                             sums + column);
-    }
-  }
   void run(Index unit, Matrix<const float> from, float* to) const {
     run_to(unit, from, to + unit * width_ * depth_);
   }
@@ -221,64 +209,70 @@ void multiply_in_place(Context& ctx, const GemmKernels& table, Index rows, const
 
 namespace {
 
-/// d_w += x^T d_y over some blocks of rows. Both operands are packed first, which reads them as
-/// they lie; then units own tiles of d_w's rows.
-struct WeightGradient {
-  Context& ctx;
-  const GemmKernels& table;
-  Index depth, columns;
-  float* d_w;
-
-  Index tiles() const { return ceil_div(depth, table.tile_rows); }
-  Index tile_stride(Index rows) const { return rows * table.tile_rows + kSkew; }
-  Index x_floats(Index rows) const { return tiles() * tile_stride(rows); }
-  Index floats(Index rows) const { return x_floats(rows) + packed_floats(table, rows, columns); }
-
-  /// With `sums` [blocks, columns], those of d_y's columns too.
-  void pack(Index blocks, Index rows, const float* x, const float* d_y, float* packed,
-            float* sums) const {
-    const Packer packer(table, rows, columns);
-    const Index x_parts = ceil_div(rows, kPackRows);
-    const Index parts = x_parts + packer.units();
-    ctx.impl().parallel_for(blocks * parts, [&](Index unit, int) {
-      const Index block = unit / parts;
-      const Index part = unit % parts;
-      float* const to = packed + block * floats(rows);
-      if (part < x_parts) {
-        const Index row = part * kPackRows;
-        table.pack_transposed(std::min(kPackRows, rows - row), depth,
-                              x + (block * rows + row) * depth, depth, to + row * table.tile_rows,
-                              tile_stride(rows));
+/// d_w += x^T d_y and d_bias += column sums of d_y. A unit owns a part of d_w and packs what it
+/// multiplies, block by block of rows, into its thread's memory: nobody waits, and nothing goes
+/// from one core's cache to another's.
+class WeightGradient {
+ public:
+  WeightGradient(const GemmKernels& table, Index rows, Index depth, Index columns, int threads)
+      : table_(table),
+        rows_(rows),
+        depth_(depth),
+        columns_(columns),
+        unit_rows_(round_up(std::min(depth, kUnitWeightRows), table.tile_rows)),
+        // Few rows of x take less time than reading d_w, which wants long runs of memory.
+        unit_columns_(round_up(rows <= kPlainRows ? columns : std::min(columns, kUnitWeightColumns),
+                               table.panel)) {
+    while (threads > 1 && units() < kUnitsPerThread * threads) {
+      const bool halves_rows = unit_rows_ > 4 * table.tile_rows;
+      if (!halves_rows && unit_columns_ <= 2 * table.panel) break;
+      if (halves_rows && (unit_rows_ >= unit_columns_ || unit_columns_ <= 2 * table.panel)) {
+        unit_rows_ = round_up(unit_rows_ / 2, table.tile_rows);
       } else {
-        const Index panels = part - x_parts;
-        packer.run(panels, {d_y + block * rows * columns, columns, 1}, to + x_floats(rows));
-        if (sums != nullptr) packer.sum(panels, to + x_floats(rows), sums + block * columns);
+        unit_columns_ = round_up(unit_columns_ / 2, table.panel);
       }
-    });
+    }
   }
 
-  /// Tiles of one unit: several use a panel while it is in cache, and enough units balance.
-  Index unit_tiles() const { return std::clamp(tiles() / 8, Index{1}, Index{16}); }
+  Index units() const { return ceil_div(depth_, unit_rows_) * across(); }
+  Index floats() const { return x_floats() + block_rows() * unit_columns_; }
 
-  void multiply(Index blocks, Index rows, const float* packed) const {
-    ctx.impl().parallel_for(ceil_div(tiles(), unit_tiles()), [&](Index unit, int) {
-      const Index begin = unit * unit_tiles();
-      const Index end = std::min(tiles(), begin + unit_tiles());
-      for (Index block = 0; block < blocks; ++block) {
-        const float* const x = packed + block * floats(rows);
-        for (Index column = 0; column < columns; column += table.panel) {
-          const Panels<float> panel{x + x_floats(rows) + column * rows, 0, table.panel};
-          const Index width = std::min(table.panel, columns - column);
-          for (Index tile = begin; tile < end; ++tile) {
-            const Index row = tile * table.tile_rows;
-            table.multiply(std::min(table.tile_rows, depth - row), width, rows,
-                           {x + tile * tile_stride(rows), 1, table.tile_rows}, panel, nullptr, true,
-                           d_w + row * columns + column, columns);
-          }
-        }
+  void add(Index unit, const float* x, const float* d_y, float* d_w, float* d_bias,
+           float* memory) const {
+    const Index first = unit / across() * unit_rows_;
+    const Index column = unit % across() * unit_columns_;
+    const Index count = std::min(unit_rows_, depth_ - first);
+    const Index width = std::min(unit_columns_, columns_ - column);
+    float* const panels = memory + x_floats();
+    for (Index row = 0; row < rows_; row += kGradientRows) {
+      const Index rows = std::min(kGradientRows, rows_ - row);
+      table_.pack_transposed(rows, count, x + row * depth_ + first, depth_, memory, tile_stride());
+      table_.pack(rows, width, {d_y + row * columns_ + column, columns_, 1}, panels);
+      if (first == 0 && d_bias != nullptr) add_sums(rows, width, panels, d_bias + column);
+      for (Index r = 0; r < count; r += table_.tile_rows) {
+        const float* const tile = memory + r / table_.tile_rows * tile_stride();
+        table_.multiply(std::min(table_.tile_rows, count - r), width, rows,
+                        {tile, 1, table_.tile_rows}, {panels, rows * table_.panel, table_.panel},
+                        nullptr, true, d_w + (first + r) * columns_ + column, columns_);
       }
-    });
+    }
   }
+
+ private:
+  Index across() const { return ceil_div(columns_, unit_columns_); }
+  Index block_rows() const { return std::min(rows_, kGradientRows); }
+  Index tile_stride() const { return block_rows() * table_.tile_rows + kSkew; }
+  Index x_floats() const { return unit_rows_ / table_.tile_rows * tile_stride(); }
+  void add_sums(Index rows, Index width, const float* panels, float* sums) const {
+    for (Index column = 0; column < width; column += table_.panel) {
+      table_.add_column_sums(rows, std::min(table_.panel, width - column), panels + column * rows,
+                             table_.panel, sums + column);
+    }
+  }
+
+  const GemmKernels& table_;
+  Index rows_, depth_, columns_;
+  Index unit_rows_, unit_columns_;  // of d_w
 };
 
 }  // namespace
@@ -286,27 +280,10 @@ struct WeightGradient {
 void add_weight_gradient(Context& ctx, const GemmKernels& table, Index rows, Index depth,
                          Index columns, const float* x, const float* d_y, float* d_w,
                          float* d_bias) {
-  const WeightGradient gradient{ctx, table, depth, columns, d_w};
-  const Index block_rows = std::min(rows, kGradientRows);
-  const Index block_floats = gradient.floats(block_rows);
-  const Index group =
-      std::clamp(kSharedBytes / kFloatBytes / block_floats, Index{1}, ceil_div(rows, block_rows));
-  Tensor packed = ctx.tensor({group * block_floats});
-  float* const to = packed.data<float>();
-  Tensor sums_of_blocks;
-  if (d_bias != nullptr) sums_of_blocks = ctx.tensor({group, columns});
-  float* const sums = d_bias != nullptr ? sums_of_blocks.data<float>() : nullptr;
-  for (Index row = 0; row < rows;) {
-    const Index whole = std::min(group, (rows - row) / block_rows);
-    const Index blocks = std::max(whole, Index{1});
-    const Index each = whole > 0 ? block_rows : rows - row;
-    gradient.pack(blocks, each, x + row * depth, d_y + row * columns, to, sums);
-    for (Index block = 0; d_bias != nullptr && block < blocks; ++block) {
-      for (Index i = 0; i < columns; ++i) d_bias[i] += sums[block * columns + i];
-    }
-    gradient.multiply(blocks, each, to);
-    row += blocks * each;
-  }
+  const WeightGradient gradient(table, rows, depth, columns, ctx.num_threads());
+  ctx.impl().parallel_for(gradient.units(), [&](Index unit, int slot) {
+    gradient.add(unit, x, d_y, d_w, d_bias, ctx.impl().scratch<float>(slot, gradient.floats()));
+  });
 }
 
 void add_bias_gradient(Context& ctx, const GemmKernels& table, Index rows, Index columns,
