@@ -296,19 +296,24 @@ static HWY_NOINLINE void gradient_strip_with_options(const GradientScratch& w,
   }
   for (Index n = 0; n < sight.num_segments; ++n) {
     const auto [begin, end] = sight.segments[n];
-    for (Index i = row; i < row + kStripRows; i += kSumRows) {
+    for (Index i = row; i < row + kStripRows; i += group_rows(w.dp)) {
       group_product(w.dp, w.d_logits + i * kProbRow + begin, kProbRow, 1, w.k_rows + begin * w.dp,
                     w.dp, end - begin, kKeep, w.d_q + i * w.dp, w.dp);
     }
   }
 }
 
-// dV += P^T dO and dK += dS^T Q for keys [j, j + kSumRows) and rows [begin, end) of a block.
+// dV += P^T dO and dK += dS^T Q for kKeyGroup keys from j on and rows [begin, end) of a block.
+constexpr Index kKeyGroup = 2 * kSumRows;
 static HWY_INLINE void add_to_keys(const GradientScratch& w, Index j, Index begin, Index end) {
-  group_product(w.dvp, w.probs + begin * kProbRow + j, 1, kProbRow, w.d_out + begin * w.dvp, w.dvp,
-                end - begin, kKeep, w.d_v + j * w.dvp, w.dvp);
-  group_product(w.dp, w.d_logits + begin * kProbRow + j, 1, kProbRow, w.q + begin * w.dp, w.dp,
-                end - begin, kKeep, w.d_k + j * w.dp, w.dp);
+  for (Index i = j; i < j + kKeyGroup; i += group_rows(w.dvp)) {
+    group_product(w.dvp, w.probs + begin * kProbRow + i, 1, kProbRow, w.d_out + begin * w.dvp,
+                  w.dvp, end - begin, kKeep, w.d_v + i * w.dvp, w.dvp);
+  }
+  for (Index i = j; i < j + kKeyGroup; i += group_rows(w.dp)) {
+    group_product(w.dp, w.d_logits + begin * kProbRow + i, 1, kProbRow, w.q + begin * w.dp, w.dp,
+                  end - begin, kKeep, w.d_k + i * w.dp, w.dp);
+  }
 }
 
 static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
@@ -321,8 +326,8 @@ static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
   find_places(p, bn, first, padded, places);
   BlockAhead ahead(p, g, bn, first);
   Sight<> sight;
-  std::uint32_t groups[kStrips];  // which kSumRows keys a strip sees any of, a bit for each
-  static_assert(kGradientKeys / kSumRows <= 32);
+  std::uint32_t groups[kStrips];  // which kKeyGroup keys a strip sees any of, a bit for each
+  static_assert(kGradientKeys / kKeyGroup <= 32);
   for (Index row = 0; row < padded; row += kStripRows) {
     look(p, b, places + row, first_key, kGradientKeys, w.strip, sight);
     gradient_strip_with_options(w, p, g, b, places, sight, row, first_key, ahead);
@@ -330,14 +335,14 @@ static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
     seen = 0;
     for (Index n = 0; n < sight.num_segments; ++n) {
       const auto [begin, end] = sight.segments[n];
-      for (Index x = begin / kSumRows; x * kSumRows < end; ++x) seen |= 1U << x;
+      for (Index x = begin / kKeyGroup; x * kKeyGroup < end; ++x) seen |= 1U << x;
     }
   }
   drop_not_finite(w.q, padded * w.dp);
   const Index keys = min(kGradientKeys, p.S - first_key);
-  for (Index j = 0; j < keys; j += kSumRows) {
+  for (Index j = 0; j < keys; j += kKeyGroup) {
     const auto sees = [&](Index row) {
-      return row < padded && (groups[row / kStripRows] >> j / kSumRows & 1) != 0;
+      return row < padded && (groups[row / kStripRows] >> j / kKeyGroup & 1) != 0;
     };
     for (Index row = 0; row < padded; row += kStripRows) {
       if (!sees(row)) continue;
@@ -381,7 +386,7 @@ static void gradient_block(const AttentionProblem<float>& p, const AttentionGrad
   // From the first row on that sees key j.
   const Index keys = min(kGradientKeys, p.S - first_key);
   Index row = 0;
-  for (Index j = 0; j < keys; j += kSumRows) {
+  for (Index j = 0; j < keys; j += kKeyGroup) {
     while (row < rows && limits[row] <= first_key + j) ++row;
     add_to_keys(w, j, row, rows);
   }

@@ -321,7 +321,7 @@ const Bf16Kernels* bf16_kernels([[maybe_unused]] Level level) noexcept {
 #if HWY_TARGETS & HWY_AVX3
   static constexpr Bf16Kernels kTable = {false, key_row, value_row, pack, Scratch::size, forward};
   if (level == Level::avx3_bf16) return &kTable;
-  if (level == Level::avx3_amx) return amx_kernels();
+  if (level == Level::avx3_amx && level_available(level)) return amx_kernels();
 #endif
   return nullptr;
 }

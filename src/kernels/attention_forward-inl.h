@@ -110,13 +110,14 @@ static HWY_INLINE void logit_strip(const float* q, Index q_row, const float* pan
 static HWY_INLINE void seen_product(Index width, const float* a, Index a_row, const float* b,
                                     Index b_row, const Visible& seen, const float* alpha, float* c,
                                     Index c_row) {
-  for (Index i = 0; i < seen.rows; i += kSumRows) {
+  const Index group = group_rows(width);
+  for (Index i = 0; i < seen.rows; i += group) {
     const Index* limits = seen.limits + i;
     group_product(width, a + i * a_row, a_row, 1, b, b_row, limits[0],
                   alpha == nullptr ? kKeep : alpha + i, c + i * c_row, c_row);
-    if (limits[0] == limits[kSumRows - 1]) continue;
-    ragged_product(width, a + i * a_row, a_row, b, b_row, limits[0], limits, kSumRows,
-                   c + i * c_row, c_row);
+    if (limits[0] == limits[group - 1]) continue;
+    ragged_product(width, a + i * a_row, a_row, b, b_row, limits[0], limits, group, c + i * c_row,
+                   c_row);
   }
 }
 
@@ -292,7 +293,7 @@ static HWY_INLINE void segment_values(const Sight<>& sight, const float* weights
       row_product(width, weights + i * kLogitRow, values, width, max(begin, sight.begins[i]),
                   min(from, sight.limits[i]), out + i * width);
     }
-    for (int i = 0; i < kStripRows; i += kSumRows) {
+    for (Index i = 0; i < kStripRows; i += group_rows(width)) {
       group_product(width, weights + i * kLogitRow + from, kLogitRow, 1, values + from * width,
                     width, to - from, kKeep, out + i * width, width);
     }

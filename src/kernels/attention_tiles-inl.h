@@ -191,12 +191,24 @@ static HWY_NOINLINE void product(const float* a, Index a_row, Index a_step, cons
 }
 
 // For a product that adds to c.
-alignas(64) constexpr float kKeep[kSumRows] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F};
+alignas(64) constexpr float kKeep[2 * kSumRows] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F,
+                                                   1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F};
 
-// product() for kSumRows rows and `width` columns, a multiple of the lanes.
+// Rows that group_product() takes: where `width` is too short for wide tiles, tall ones.
+static HWY_INLINE bool is_narrow(Index width) { return kHas32 && width <= 2 * kLanes; }
+static HWY_INLINE Index group_rows(Index width) {
+  return is_narrow(width) ? 2 * kSumRows : kSumRows;
+}
+
+// product() for group_rows() and `width` columns, a multiple of the lanes.
 static HWY_INLINE void group_product(Index width, const float* a, Index a_row, Index a_step,
                                      const float* b, Index b_row, Index steps, const float* alpha,
                                      float* c, Index c_row) {
+  constexpr int kTall = kHas32 ? 2 * kSumRows : kSumRows;
+  if (is_narrow(width)) {
+    const auto tall = width > kLanes ? product<kTall, 2> : product<kTall, 1>;
+    return tall(a, a_row, a_step, b, b_row, steps, alpha, c, c_row);
+  }
   constexpr Index kStep = kSumVectors * kLanes;
   Index x = 0;
   for (; x + kStep <= width; x += kStep) {

@@ -229,11 +229,9 @@ void pack(Index depth, Index columns, Matrix<const float> b, float* panels) noex
 
 /// A tile's row of one depth.
 HWY_INLINE void copy_tile_row(const float* from, float* to) {
-  const hn::FixedTag<float, 4> four;
-  int r = 0;
-  for (; r + 4 <= kTileRows; r += 4) hn::StoreU(hn::LoadU(four, from + r), four, to + r);
-  const hn::FixedTag<float, 2> two;
-  for (; r + 2 <= kTileRows; r += 2) hn::StoreU(hn::LoadU(two, from + r), two, to + r);
+  constexpr int kWidth = kTileRows == 8 ? 8 : 2;
+  const hn::FixedTag<float, kWidth> f;
+  for (int r = 0; r < kTileRows; r += kWidth) hn::StoreU(hn::LoadU(f, from + r), f, to + r);
 }
 
 /// Some depths of one tile after the other: runs of memory are long on both sides.
