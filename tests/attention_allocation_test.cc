@@ -2,6 +2,7 @@
 
 #include "allocation_counter.h"
 #include "attention_support.h"
+#include "check/inputs.h"
 
 namespace grouphead {
 namespace {
@@ -57,6 +58,42 @@ TEST(AttentionAllocation, WarmPrefillAllocatesNothing) {
   };
   prefill();
   EXPECT_EQ(allocations_of(prefill).count, 0);
+}
+
+// Bytes beside operands and results, forward and (of f32) backward, at their peak.
+Index peak_bytes(Context& ctx, Index length, Dtype dtype, const ops::AttentionOptions& options) {
+  const AttentionCase c{1, length, length, 2, 1, 16, 16, true, 0};
+  AttentionInputs in = make_inputs(c, Dtype::f32);
+  if (dtype == Dtype::bf16) {
+    for (Tensor* x : {&in.q, &in.k, &in.v}) *x = check::convert(ctx, *x, dtype).clone();
+  }
+  Tensor out(in.d_out.shape(), dtype), softmax({2, c.B, c.Hq, c.T});
+  Tensor d_q(in.q.shape()), d_k(in.k.shape()), d_v(in.v.shape());
+  const Index before = ctx.memory().in_use_bytes;
+  ctx.reset_memory_peak();
+  ops::attention_forward(ctx, in.q, in.k, in.v, options, out, softmax);
+  if (dtype == Dtype::f32) {
+    ops::attention_backward(ctx, in.q, in.k, in.v, out, softmax, options,
+                            {.d_out = in.d_out, .d_q = d_q, .d_k = d_k, .d_v = d_v});
+  }
+  return ctx.memory().peak_bytes - before;
+}
+
+TEST(AttentionAllocation, MemoryGrowsWithTheLengthAlone) {
+  const ops::AttentionOptions causal{.causal = true};
+  ops::AttentionOptions dropped{.causal = true, .window = 700};
+  dropped.dropout_rate = 0.1;
+  for (const Isa isa : isas_under_test()) {
+    for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+      for (const ops::AttentionOptions& options : {causal, dropped}) {
+        Context ctx({.num_threads = 1, .isa = isa});
+        const Index half = peak_bytes(ctx, 1024, dtype, options);
+        EXPECT_LE(peak_bytes(ctx, 2048, dtype, options), 2 * half)
+            << name_of(isa) << " " << name_of(dtype);
+        EXPECT_LT(half, 1024 * 1024);
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -68,7 +68,8 @@ void pack(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit) n
     const U16* k = o.k.data + b * o.k.batch + n * o.k.head;
     U16* keys = o.packed_keys(b * p.Hkv + n);
     for (Index s = begin; s < begin + kPackKeys; s += kTile) {
-      pack_keys(k + s * o.k.time, o.k.time, max(0, p.S - s), p.D, o.key_row, keys + s * o.key_row);
+      pack_keys(k + min(s, p.S - 1) * o.k.time, o.k.time, max(0, p.S - s), p.D, o.key_row,
+                keys + s * o.key_row);
     }
     const auto value = [&](Index s) {
       return s < p.S ? o.v.data + b * o.v.batch + s * o.v.time + n * o.v.head : nullptr;

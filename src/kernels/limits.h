@@ -21,8 +21,8 @@ struct LimitKernels {
 
 const LimitKernels& limit_kernels(Level level) noexcept;
 
-/// Products of bf16 summed in f32 by a level's instruction for them: avx3_bf16's or avx3_amx's; null
-/// for the others, and where it is not available.
+/// Products of bf16 summed in f32 by a level's instruction for them: avx3_bf16's or avx3_amx's;
+/// null for the others, and where it is not available.
 const MultiplyAddLimit* bf16_limit(Level level) noexcept;
 
 }  // namespace grouphead::kernels

@@ -53,8 +53,8 @@ struct AttentionOptions {
 void attention_forward(Context& ctx, ConstView q, ConstView k, ConstView v,
                        const AttentionOptions& options, View out, View softmax);
 
-/// Whether attention_forward has kernels for bf16 with these options: level avx3_bf16, and nothing
-/// but causality and a positive scale.
+/// Whether attention_forward has kernels for bf16 with these options: level avx3_amx, or avx3_bf16
+/// with nothing but causality; and a positive scale.
 bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept;
 
 /// lse [B, Hq, T] = log sum_j exp(logit_j) from the softmax that attention_forward left; +inf for a
