@@ -129,19 +129,58 @@ TEST(AttentionBf16, AnyNumberOfThreadsAndAnyStridesGiveTheSameBits) {
 
 // What a row sees decides, not its neighbours: queries one by one, and in one call.
 TEST(AttentionBf16, ARowsBitsDoNotDependOnTheOthers) {
-  const AttentionCase c{1, 40, 300, 3, 1, 24, 24, true, 259};
-  const AttentionInputs in = make_bf16(c);
+  for (const Index offset : {259, -5}) {
+    const AttentionCase c{1, 40, 300, 3, 1, 24, 24, true, offset};
+    const AttentionInputs in = make_bf16(c);
+    for (const Isa isa : isas_under_test()) {
+      // There rows that see nothing, and attend to all keys alike, take the whole call to f32.
+      if (offset < 0 && isa == Isa::avx3_bf16) continue;
+      Context ctx({.num_threads = 1, .isa = isa});
+      ops::AttentionOptions options = c.options();
+      options.masked_rows = ops::MaskedRows::uniform;
+      const Result all = run(ctx, c, in, options);
+      for (const Index t : {0, 1, 6, 38}) {
+        Tensor one({1, 1, c.Hq, c.Dv}, Dtype::bf16);
+        options.causal_offset = offset + t;
+        ops::attention_forward(ctx, in.q.view().slice(1, t, t + 1), in.k, in.v, options, one, {});
+        Tensor want(one.shape(), Dtype::bf16);
+        copy(all.out.view().slice(1, t, t + 1), want);
+        EXPECT_TRUE(same_bits(one, want)) << name_of(isa) << " t=" << t;
+      }
+    }
+  }
+}
+
+// Not even where a row sees nothing but logits of -inf.
+TEST(AttentionBf16, HiddenKeysHaveNoWeight) {
+  const AttentionCase c{1, 32, 32, 1, 1, 64, 16, true, 0};
+  AttentionInputs in = make_bf16(c);
+  in.q.data<Bf16>()[0] = to_bf16(1.0F);
+  in.k.data<Bf16>()[0] = to_bf16(-std::numeric_limits<float>::infinity());
   for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 1, .isa = isa});
-    const Result all = run(ctx, c, in, c.options());
-    for (const Index t : {0, 1, 6, 38}) {
-      Tensor one({1, 1, c.Hq, c.Dv}, Dtype::bf16);
-      ops::attention_forward(ctx, in.q.view().slice(1, t, t + 1), in.k, in.v,
-                             {.causal = true, .causal_offset = c.causal_offset + t}, one, {});
-      Tensor want(one.shape(), Dtype::bf16);
-      copy(all.out.view().slice(1, t, t + 1), want);
-      EXPECT_TRUE(same_bits(one, want)) << name_of(isa) << " t=" << t;
-    }
+    const Tensor out = wide(ctx, run(ctx, c, in, c.options()).out);
+    for (Index d = 0; d < c.Dv; ++d) EXPECT_EQ(out.data<float>()[d], 0.0F) << name_of(isa);
+  }
+}
+
+TEST(AttentionBf16, ABiasMayHaveAnyStrides) {
+  const AttentionCase c{1, 5, 40, 2, 1, 8, 8, false, 0};
+  const AttentionInputs in = make_bf16(c);
+  Tensor memory({1, 2, 5, 80}, Dtype::bf16);
+  for (Index i = 0; i < memory.size(); ++i) {
+    memory.data<Bf16>()[i] = to_bf16(static_cast<float>(i % 13) / 8);
+  }
+  const ConstView strided = memory.view().slice(3, 7, 47);
+  Tensor dense({1, 2, 5, 40}, Dtype::bf16);
+  copy(strided, dense);
+  ops::AttentionOptions options = c.options();
+  for (const Isa isa : isas_under_test()) {
+    Context ctx({.num_threads = 2, .isa = isa});
+    options.bias = dense;
+    const Result want = run(ctx, c, in, options);
+    options.bias = strided;
+    EXPECT_TRUE(same_bits(run(ctx, c, in, options).out, want.out)) << name_of(isa);
   }
 }
 
@@ -162,21 +201,22 @@ TEST(AttentionBf16, ARowWithAMaskDoesNotDependOnItsNeighbours) {
       const Result got = run(ctx, all.base, in, changed);
       const auto* const row = want.out.data<Bf16>();
       EXPECT_TRUE(std::equal(row, row + 16, got.out.data<Bf16>(), [](Bf16 a, Bf16 b) {
-        return to_float(a) == to_float(b);
+        return a.bits == b.bits;
       })) << name_of(isa);
     }
   }
 }
 
 TEST(AttentionBf16, NanReachesWhoSeesItAlone) {
-  const AttentionCase c{1, 20, 20, 2, 1, 16, 16, true, 0};
-  for (const Index window : {0, 5})
+  const AttentionCase c{1, 300, 300, 2, 1, 16, 16, true, 0};
+  constexpr Index kBad = 140;
+  for (const Index window : {0, 50}) {
     for (const bool in_keys : {false, true}) {
       AttentionInputs in = make_bf16(c);
       const AttentionInputs clean = make_bf16(c);
       ops::AttentionOptions options = c.options();
       options.window = window;
-      (in_keys ? in.k : in.v).data<Bf16>()[11 * 16 + 3] =
+      (in_keys ? in.k : in.v).data<Bf16>()[kBad * 16 + 3] =
           to_bf16(std::numeric_limits<float>::quiet_NaN());
       for (const Isa isa : isas_under_test()) {
         Context ctx({.num_threads = 1, .isa = isa});
@@ -184,7 +224,7 @@ TEST(AttentionBf16, NanReachesWhoSeesItAlone) {
         const Tensor want = wide(ctx, run(ctx, c, clean, options).out);
         for (Index t = 0; t < c.T; ++t) {
           const float* row = got.data<float>() + t * c.Hq * c.Dv;
-          if (t < 11 || (window > 0 && t >= 11 + window)) {
+          if (t < kBad || (window > 0 && t >= kBad + window)) {
             EXPECT_TRUE(std::equal(row, row + c.Hq * c.Dv, want.data<float>() + t * c.Hq * c.Dv))
                 << name_of(isa) << " " << t;
           } else {
@@ -193,6 +233,7 @@ TEST(AttentionBf16, NanReachesWhoSeesItAlone) {
         }
       }
     }
+  }
 }
 
 TEST(AttentionBf16, OtherOperationsRefuseIt) {

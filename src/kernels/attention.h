@@ -116,6 +116,13 @@ struct AttentionProblem {
   Index statistic(Index b, Index n, Index r) const noexcept {
     return (b * Hq + n * group() + r % group()) * T + r / group();
   }
+  /// The softmax of packed row r of head bn, if it is asked for.
+  void note_softmax(Index bn, Index r, F top, F sum) const noexcept {
+    if (tops == nullptr) return;
+    const Index place = statistic(bn / Hkv, bn % Hkv, r);
+    tops[place] = sum == 0 ? F{0} : top;
+    sums[place] = sum;
+  }
   /// The same in a mask or bias.
   template <class E>
   E* grid_row(const Grid<E>& x, Index b, Index n, Index r) const noexcept {

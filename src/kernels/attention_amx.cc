@@ -246,19 +246,14 @@ float mask_behind(float* x, Index limit, Index end) noexcept {
   return hn::GetLane(hn::MaxOfLanes(kFloats, top));
 }
 
-// Moves the maxima of a strip to those of this step, where these are greater, and what was summed
-// up along with them.
-void raise_tops(const Scratch& w, Index row, const float* here) noexcept {
-  HWY_ALIGN float keep[kRows];
+// Moves the maxima of a strip to those of this step times `scale`, where these are greater, and
+// what was summed up along with them.
+void move_tops(const Scratch& w, Index row, float* here, float scale) noexcept {
   for (Index i = 0; i < kRows; ++i) {
-    float& top = w.tops[row + i];
-    const float now = here[i] > top ? here[i] : top;
-    keep[i] = top - now;
-    top = now;
+    if (here[i] > kMasked) here[i] *= scale;  // it saw a key
   }
-  for (Index i = 0; i < kRows; i += kLanes) {
-    hn::StoreU(exp2_neg(hn::LoadU(kFloats, keep + i)), kFloats, keep + i);
-  }
+  HWY_ALIGN float keep[kRows];
+  raise_tops<kRows>(here, w.tops + row, keep);
   for (Index i = 0; i < kRows; ++i) {
     if (keep[i] == 1.0F) continue;
     float* weights = w.weights + (row + i) * kTile;
@@ -302,11 +297,8 @@ void attend_strip(const Scratch& w, const AttentionProblem<float>& p, Index stri
   const float scale = p.scale * kLog2E;
   multiply_keys(w, w.q + row * w.q_row, keys, 0, end);
   float here[kRows];
-  for (Index i = 0; i < kRows; ++i) {
-    here[i] = mask_behind(w.logits + i * kRow, limits[i], end);
-    if (limits[i] > 0) here[i] *= scale;
-  }
-  raise_tops(w, row, here);
+  for (Index i = 0; i < kRows; ++i) here[i] = mask_behind(w.logits + i * kRow, limits[i], end);
+  move_tops(w, row, here, scale);
   for (Index i = 0; i < kRows; ++i) {
     const float* x = w.logits + i * kRow;
     Softmax softmax(scale, w.tops[row + i], w.weights + (row + i) * kTile);
@@ -325,12 +317,12 @@ Sight<kRows>::Segment blocks_of(const Sight<kRows>::Segment& segment) noexcept {
   return {segment.begin / kDepth * kDepth, round_up(segment.end, kDepth)};
 }
 
-// Logits of row i of a strip in place, and their maximum.
+// Logits of row i of a strip in place, times `scale`, and their maximum.
 float find_logits(const Scratch& w, const Sight<kRows>& sight, const RowLogits& logits_of, Index i,
                   float scale) noexcept {
   float* x = w.logits + i * kRow;
   const Vector factor = hn::Set(kFloats, scale);
-  for (Index n = 0; n < sight.num_segments; ++n) {
+  for (Index n = 0; scale != 1.0F && n < sight.num_segments; ++n) {
     for (Index c = sight.segments[n].begin; c < sight.segments[n].end; c += kLanes) {
       hn::StoreU(hn::Mul(factor, hn::LoadU(kFloats, x + c)), kFloats, x + c);
     }
@@ -356,12 +348,16 @@ void attend_strip_with_options(const Scratch& w, const AttentionProblem<float>& 
     const auto [begin, end] = blocks_of(sight.segments[n]);
     multiply_keys(w, w.q + row * w.q_row, keys, begin, end);
   }
+  // A bias is added to logits in base 2; else products stay as they are, for attend_strip()'s bits.
+  const bool has_bias = p.bias.data != nullptr;
+  const float scale = p.scale * kLog2E;
+  const float left = has_bias ? 1.0F : scale;
   float here[kRows];
   for (int i = 0; i < kRows; ++i) {
     const RowLogits logits_of(p, b, rows[i], first_key, sight, i, w.strip);
-    here[i] = find_logits(w, sight, logits_of, i, p.scale * kLog2E);
+    here[i] = find_logits(w, sight, logits_of, i, has_bias ? scale : 1.0F);
   }
-  raise_tops(w, row, here);
+  move_tops(w, row, here, left);
   const auto for_pairs = [&](const auto& body) {  // of vectors
     for (Index n = 0; n < sight.num_segments; ++n) {
       const auto [begin, end] = blocks_of(sight.segments[n]);
@@ -370,7 +366,7 @@ void attend_strip_with_options(const Scratch& w, const AttentionProblem<float>& 
   };
   for (Index i = 0; i < kRows; ++i) {
     float* x = w.logits + i * kRow;
-    Softmax softmax(1.0F, w.tops[row + i], w.weights + (row + i) * kTile);
+    Softmax softmax(left, w.tops[row + i], w.weights + (row + i) * kTile);
     for_pairs([&](Index c) {
       Vector first, second;
       softmax(x + c, first, second);
@@ -438,7 +434,7 @@ void load_queries(const Scratch& w, const AttentionProblem<float>& p, const Bf16
   for (Index r = 0; r < padded; ++r) {
     U16* to = w.q + r * w.q_row;
     for (Index d = 0; d < w.q_row; d += kDepth) {
-      const auto exists = static_cast<__mmask32>((1ULL << max(0, min(kDepth, p.D - d))) - 1);
+      const auto exists = static_cast<__mmask32>((1ULL << min(kDepth, p.D - d)) - 1);
       _mm512_storeu_si512(to + d, _mm512_maskz_loadu_epi16(exists, q.get() + d));
     }
     if (r + 1 < rows) q.next();
@@ -463,10 +459,7 @@ void forward(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit
   RowCursor<U16> out(p, o.out, bn, first);
   for (Index r = 0; r < rows; ++r, out.next()) {
     const float sum = finish_row(w, p.Dv, r, out.get());
-    if (p.tops == nullptr) continue;
-    const Index place = p.statistic(bn / p.Hkv, bn % p.Hkv, first + r);
-    p.tops[place] = sum == 0.0F ? 0.0F : w.tops[r];
-    p.sums[place] = sum;
+    p.note_softmax(bn, first + r, w.tops[r], sum);
   }
 }
 

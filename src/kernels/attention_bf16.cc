@@ -303,10 +303,7 @@ void forward(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit
   }
   for (Index r = 0; r < rows; ++r) {
     const float sum = finish_row(w, p, r, p.row(o.out, b, n, first + r));
-    if (p.tops == nullptr) continue;
-    const Index place = p.statistic(b, n, first + r);
-    p.tops[place] = sum == 0.0F ? 0.0F : w.tops[r] * (p.scale * kLog2E);
-    p.sums[place] = sum;
+    p.note_softmax(bn, first + r, w.tops[r] * (p.scale * kLog2E), sum);
   }
 }
 

@@ -34,7 +34,7 @@ struct Bf16Kernels {
                   float* scratch) noexcept;
 };
 
-/// Null below level avx3_bf16, and where the processor or the system has no AMX.
+/// Null below level avx3_bf16; of level avx3_amx also where that is not available.
 const Bf16Kernels* bf16_kernels(Level level) noexcept;
 /// Those of level avx3_amx; null where this build has none.
 const Bf16Kernels* amx_kernels() noexcept;

@@ -18,8 +18,8 @@ HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
 
 // Keys of one softmax step. Its K and V (256 KiB at D = Dv = 64) stay in L2 while the strips of a
-// unit pass over them; a strip of logits (25 KiB) stays in L1. By shape alone: steps show in the
-// last bits.
+// unit pass over them; a strip of logits (50 KiB) nearly stays in L1. By shape alone: steps show in
+// the last bits.
 constexpr Index kLogitRow = kMostTileKeys + 16;  // no power of two: rows fall into different sets
 static HWY_INLINE Index tile_keys(const AttentionProblem<float>& p) {
   return p.D + p.Dv <= 128 ? kMostTileKeys : kMostTileKeys / 2;
@@ -105,8 +105,7 @@ static HWY_INLINE void logit_strip(const float* q, Index q_row, const float* pan
 }
 
 // c[i][.] = alpha[i] c[i][.] + sum_k a[i][k] b[k][.] over the keys that row i of a strip sees;
-// null:
-// 1. Keys that not all of a group see go row by row.
+// without alpha they are added. Keys that not all of a group see go row by row.
 static HWY_INLINE void seen_product(Index width, const float* a, Index a_row, const float* b,
                                     Index b_row, const Visible& seen, const float* alpha, float* c,
                                     Index c_row) {
@@ -203,21 +202,6 @@ struct ForwardScratch {
   StripMemory<> strip;
 };
 
-constexpr Index kKeptRows = round_up(kStripRows, 16);  // whole vectors
-
-// Moves the maxima of a strip to those of this tile, where these are greater; what the sums so far
-// are to be multiplied with.
-static HWY_INLINE void raise_tops(const float* here, float* tops, float* keep) {
-  for (int i = 0; i < kStripRows; ++i) {
-    const float now = here[i] > tops[i] ? here[i] : tops[i];
-    keep[i] = tops[i] - now;
-    tops[i] = now;
-  }
-  for (Index i = 0; i < kStripRows; i += kLanes) {
-    hn::StoreU(exp2_neg(hn::LoadU(kFloats, keep + i)), kFloats, keep + i);
-  }
-}
-
 // Asks early for packed rows from `first` on, one at a time: pieces of memory too short and too far
 // apart for the hardware prefetcher, and too many to ask at once.
 template <class E>
@@ -258,12 +242,12 @@ static HWY_INLINE void attend_strip(const ForwardScratch& w, const AttentionProb
   fill(w.maxima, kStripRows * kLanes, kMasked);
   logit_strip(w.q + row * w.q_row, w.q_row, panels, p.D, seen, w.logits, kLogitRow, w.maxima,
               [] {});
-  HWY_ALIGN float keep[kKeptRows] = {};
+  HWY_ALIGN float keep[round_up(kStripRows, 16)];
   float here[kStripRows];
   for (int i = 0; i < kStripRows; ++i) {
     here[i] = hn::GetLane(hn::MaxOfLanes(kFloats, hn::LoadU(kFloats, w.maxima + i * kLanes)));
   }
-  raise_tops(here, w.tops + row, keep);
+  raise_tops<kStripRows>(here, w.tops + row, keep);
   for (Index i = 0; i < seen.rows; ++i) {
     if (ahead != nullptr) ahead->ask_for_one();
     const float top = w.tops[row + i];
@@ -313,13 +297,13 @@ static HWY_NOINLINE void attend_strip_with_options(const ForwardScratch& w,
   const Index row = strip * kStripRows;
   prefetch_bias(p, b, rows, first_key, sight);
   segment_products(sight, w.q + row * w.q_row, w.q_row, panels, p.D, w.logits, kLogitRow, w.maxima);
-  HWY_ALIGN float keep[kKeptRows] = {};
+  HWY_ALIGN float keep[round_up(kStripRows, 16)];
   float here[kStripRows];
   for (int i = 0; i < kStripRows; ++i) {
     const RowLogits logits_of(p, b, rows[i], first_key, sight, i, w.strip);
     here[i] = mask_row(sight, logits_of, w.logits + i * kLogitRow);
   }
-  raise_tops(here, w.tops + row, keep);
+  raise_tops<kStripRows>(here, w.tops + row, keep);
   for (int i = 0; i < kStripRows; ++i) {
     const float top = w.tops[row + i] == kMasked ? 0.0F : w.tops[row + i];
     float* x = w.logits + i * kLogitRow;
@@ -442,10 +426,7 @@ static void forward_unit(const AttentionProblem<float>& p, Index unit, float* sc
     const float sum =
         hn::GetLane(hn::SumOfLanes(kFloats, hn::LoadU(kFloats, w.weights + r * kLanes)));
     finish_row(p, w.out + r * w.width, sum, out.get());
-    if (p.tops == nullptr) continue;
-    const Index place = p.statistic(bn / p.Hkv, bn % p.Hkv, first + r);
-    p.tops[place] = sum == 0.0F ? 0.0F : w.tops[r];
-    p.sums[place] = sum;
+    p.note_softmax(bn, first + r, w.tops[r], sum);
   }
 }
 

@@ -261,6 +261,21 @@ static HWY_INLINE void fill(float* HWY_RESTRICT to, Index n, float value) {  // 
   for (Index i = 0; i < n; i += kLanes) hn::StoreU(hn::Set(kFloats, value), kFloats, to + i);
 }
 
+// Moves the maxima of a strip's rows to those of this tile, where these are greater; what the sums
+// so far are to be multiplied with, to whole vectors.
+template <int kRows>
+static HWY_INLINE void raise_tops(const float* here, float* tops, float* keep) {
+  for (int i = 0; i < kRows; ++i) {
+    const float now = here[i] > tops[i] ? here[i] : tops[i];
+    keep[i] = tops[i] - now;
+    tops[i] = now;
+  }
+  for (Index i = kRows; i < round_up(kRows, kLanes); ++i) keep[i] = 0.0F;
+  for (Index i = 0; i < kRows; i += kLanes) {
+    hn::StoreU(exp2_neg(hn::LoadU(kFloats, keep + i)), kFloats, keep + i);
+  }
+}
+
 // Packed rows of head bn one after the other: the divisions of AttentionProblem::row() only once.
 template <class E>
 class RowCursor {

@@ -43,16 +43,13 @@ bool may_use_tiles() noexcept {
 #if HWY_ARCH_X86_64 && defined(__linux__)
   constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, which Debian's headers lack
   constexpr long kTileData = 18;
-  static const bool may = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-  return may;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
   return false;
 #endif
 }
 
-}  // namespace
-
-bool level_available(Level level) noexcept {
+bool find_available(Level level) noexcept {
   const auto supported = static_cast<std::int64_t>(HWY_TARGETS & hwy::SupportedTargets());
   switch (level) {
     case Level::ref:
@@ -64,14 +61,27 @@ bool level_available(Level level) noexcept {
     case Level::avx3:
       return (supported & HWY_AVX3) != 0;
     case Level::avx3_bf16:  // that the system saves the registers, avx3 has made sure of (xgetbv)
-      return level_available(Level::avx3) && (features(1).eax >> 5 & 1) != 0;
+      return find_available(Level::avx3) && (features(1).eax >> 5 & 1) != 0;
     case Level::avx3_amx: {
       constexpr unsigned kBf16AndTiles = 1U << 22 | 1U << 24;
-      return level_available(Level::avx3_bf16) &&
+      return find_available(Level::avx3_bf16) &&
              (features(0).edx & kBf16AndTiles) == kBf16AndTiles && may_use_tiles();
     }
   }
   return false;
+}
+
+}  // namespace
+
+bool level_available(Level level) noexcept {
+  static const unsigned kAvailable = [] {  // a bit for each
+    unsigned found = 0;
+    for (const Level each : kLevels) {
+      if (find_available(each)) found |= 1U << static_cast<unsigned>(each);
+    }
+    return found;
+  }();
+  return (kAvailable >> static_cast<unsigned>(level) & 1) != 0;
 }
 
 Level fastest_level() noexcept {

@@ -43,9 +43,10 @@ struct AttentionOptions {
 /// bf16    numbers are products and sums in f32, rounded once at the end. Where bf16_is_native(),
 ///         probabilities are rounded for their product with v too, as Keras rounds them; elsewhere
 ///         f32 copies run through the f32 kernels
-/// Memory  packed K and V: B * Hkv * (S rounded up to 16) * (D + Dv) elements, and per thread a few
-///         hundred KiB. With uniform masked rows also a note of one byte for each query that masks
-///         tell apart, at most B Hq T: nothing grows as T x S
+/// Memory  packed K and V: B * Hkv * (S rounded up to 16) * (D + Dv) elements (bf16: S to 64, D to
+///         32), and per thread a few hundred KiB; of a bias in bf16 an f32 copy. With uniform
+///         masked rows also a note of one byte for each query that masks tell apart, at most B Hq
+///         T: nothing else grows as T x S
 /// NaN     in a key that a query does not see changes nothing for it, gradients included; so does
 ///         one in a value hidden by causality or window, while one hidden by a mask alone reaches
 ///         the output as in Keras (0 NaN)

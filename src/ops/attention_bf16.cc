@@ -58,6 +58,14 @@ kernels::Heads<const std::uint16_t> bits_of(ConstView x) {
   return {static_cast<const std::uint16_t*>(x.raw()), x.stride(0), x.stride(1), x.stride(2)};
 }
 
+// An f32 copy of a bias, whose strides are any.
+Tensor widened(Context& ctx, ConstView bias) {
+  if (bias.is_contiguous()) return converted(ctx, bias, Dtype::f32);
+  Tensor dense = ctx.tensor(bias.shape(), bias.dtype());
+  copy(bias, dense);
+  return converted(ctx, dense, Dtype::f32);
+}
+
 const kernels::Bf16Kernels* native_kernels(Context& ctx) noexcept {
   return kernels::bf16_kernels(static_cast<kernels::Level>(ctx.isa()));
 }
@@ -103,8 +111,7 @@ void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
   AttentionOptions wide_options = options;
   Tensor bias;
   if (options.bias.has_value() && options.bias.dtype() != Dtype::f32) {
-    bias = ctx.tensor(options.bias.shape());
-    convert_rounded(options.bias, Dtype::f32, bias);
+    bias = widened(ctx, options.bias);
     wide_options.bias = bias;
   }
   if (bf16_is_native(ctx, options)) {

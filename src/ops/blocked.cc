@@ -220,7 +220,7 @@ class WeightGradient {
         depth_(depth),
         columns_(columns),
         unit_rows_(round_up(std::min(depth, kUnitWeightRows), table.tile_rows)),
-        // Few rows of x take less time than reading d_w, which wants long runs of memory.
+        // Few rows of x take less time than reading d_w: long runs of memory, if threads allow.
         unit_columns_(round_up(rows <= kPlainRows ? columns : std::min(columns, kUnitWeightColumns),
                                table.panel)) {
     while (threads > 1 && units() < kUnitsPerThread * threads) {

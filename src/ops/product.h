@@ -4,8 +4,10 @@
 
 #include <array>
 #include <atomic>
+#include <iterator>
 #include <mutex>
 
+#include "kernels/level.h"
 #include "ops/linear.h"
 
 namespace grouphead::detail {
@@ -40,7 +42,7 @@ struct PackedWeights::Impl {
 
   Dtype kept_as = Dtype::f32;
 
-  static constexpr std::size_t kForms = 7;  // one per instruction-set level, and oneDNN's
+  static constexpr std::size_t kForms = std::size(kernels::kLevels) + 1;  // the last is oneDNN's
   static constexpr Index kStale = -1;
 
  private:
