@@ -1,5 +1,5 @@
 // The forward on bf16 numbers by AMX: products of 16 x 32 with 32 x 16 numbers, 16 times the
-// multiply-adds of f32's vectors, so that the softmax takes most of the time.
+// multiply-adds of f32's vectors in a cycle, so that the softmax takes as long as they do.
 
 #include "kernels/attention_bf16.h"
 #include "kernels/targets.h"
@@ -391,12 +391,7 @@ void attend(const Scratch& w, const AttentionProblem<float>& p, const Bf16Operan
             Index first, Index rows) noexcept {
   RowPlace places[kForwardRows];
   find_places(p, bn, first, rows, places);
-  Index begin = p.S;
-  Index end = 0;
-  for (Index r = 0; r < rows; ++r) {
-    begin = min(begin, places[r].begin);
-    end = max(end, places[r].limit);
-  }
+  const auto [begin, end] = range_of(places, rows, p.S);
   Sight<kRows> sight;
   for (Index s = begin / kKeys * kKeys; s < end; s += kKeys) {
     const U16* keys = o.packed_keys(bn) + s * w.q_row;

@@ -350,12 +350,7 @@ template <class Body>
 static HWY_INLINE void for_seen_strips(const ForwardScratch& w, const AttentionProblem<float>& p,
                                        Index bn, Index first, Index strips, const RowPlace* places,
                                        const Body& body) {
-  Index begin = p.S;
-  Index end = 0;
-  for (Index r = 0; r < strips * kStripRows; ++r) {
-    begin = min(begin, places[r].begin);
-    end = max(end, places[r].limit);
-  }
+  const auto [begin, end] = range_of(places, strips * kStripRows, p.S);
   bool loaded[kForwardRows] = {};  // of each strip
   Sight<> sight;
   const Index keys = tile_keys(p);

@@ -49,6 +49,19 @@ static inline void find_places(const AttentionProblem<float>& p, Index bn, Index
   }
 }
 
+// The keys, of S, that causality and window let any of `count` rows see: [begin, end), or none.
+struct KeyRange {
+  Index begin, end;
+};
+static inline KeyRange range_of(const RowPlace* rows, Index count, Index S) {
+  KeyRange range{S, 0};
+  for (Index r = 0; r < count; ++r) {
+    range.begin = min(range.begin, rows[r].begin);
+    range.end = max(range.end, rows[r].limit);
+  }
+  return range;
+}
+
 // Memory of one strip.
 template <int kRows = kStripRows>
 struct StripMemory {
