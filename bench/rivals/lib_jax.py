@@ -1,8 +1,9 @@
-"""JAX: dot_product_attention forward and backward, matmul; all compiled by XLA."""
+"""JAX: dot_product_attention, matmul, plain layers and models; all compiled by XLA."""
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import jax_models
 from case import CannotDo, Rotation
 
 _TYPES = {"f32": jnp.float32, "bf16": jnp.bfloat16, "f16": jnp.float16}
@@ -72,7 +73,7 @@ def gemm(case):
 
 def ways(case):
     makers = {"attention.fwd": attention, "attention.fwdbwd": attention, "decode": decode,
-              "gemm": gemm}
-    if case.operation not in makers:
-        raise CannotDo(case.operation)
+              "gemm": gemm, "layer.gqa.fwd": jax_models.layer, "layer.mha.fwd": jax_models.layer,
+              "layer.gqa.train": jax_models.layer, "layer.mha.train": jax_models.layer,
+              "lm.train": jax_models.lm_train, "lm.generate": jax_models.lm_generate}
     return jax.__version__, makers[case.operation](case)

@@ -1,55 +1,14 @@
-"""ONNX Runtime: its GroupQueryAttention operator, ONNX's Attention operator, MatMul."""
+"""ONNX Runtime: its GroupQueryAttention operator, ONNX's Attention operator, MatMul, graphs."""
 import numpy as np
 import onnxruntime as ort
-from onnx import TensorProto, helper
 
+import onnx_models
 from case import CannotDo, Rotation
-
-_FLOAT, _INT32, _INT8 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT8
-_TYPES = {np.dtype(np.float32): _FLOAT, np.dtype(np.int32): _INT32, np.dtype(np.int8): _INT8,
-          np.dtype(np.bool_): TensorProto.BOOL}
+from onnx_graph import Graph
 
 
-class Graph:
-    """One operator with its operands bound; `shared` outputs lie where inputs do."""
-
-    def __init__(self, case, node, operands, opset, shared=()):
-        info = helper.make_tensor_value_info
-        inputs = [info(name, _TYPES[x.dtype], x.shape) for name, x in operands.items()]
-        outputs = [info(name, _FLOAT, None) for name in node.output if name not in dict(shared)]
-        outputs += [info(name, _TYPES[operands[of].dtype], operands[of].shape)
-                    for name, of in shared]
-        model = helper.make_model(
-            helper.make_graph([node], "graph", inputs, outputs), ir_version=10,
-            opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)])
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = case.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self.session = ort.InferenceSession(model.SerializeToString(), options,
-                                            providers=["CPUExecutionProvider"])
-        self.outputs = [name for name in node.output if name not in dict(shared)]
-        self.shared = shared
-
-    def bind(self, operands):
-        binding = self.session.io_binding()
-        values = {name: ort.OrtValue.ortvalue_from_numpy(x) for name, x in operands.items()}
-        for name, value in values.items():
-            binding.bind_ortvalue_input(name, value)
-        for name in self.outputs:
-            binding.bind_output(name, "cpu")
-        for name, of in self.shared:
-            binding.bind_ortvalue_output(name, values[of])
-
-        def run():
-            self.session.run_with_iobinding(binding)
-            return binding
-        run.keep = values
-        return run
-
-
-def first_output(binding):
-    return {"out": binding.get_outputs()[0].numpy()}
+def output(out):
+    return {"out": out.numpy()}
 
 
 def attention(case):
@@ -65,9 +24,10 @@ def attention(case):
         empty = np.zeros((b, hkv, 0, d), np.float32)
         operands = {"q": q, "k": k, "v": v, "past_k": empty, "past_v": empty.copy(),
                     "lengths": np.full(b, s - 1, np.int32), "total": np.array([s], np.int32)}
-        node = helper.make_node("GroupQueryAttention", list(operands), ["out", "new_k", "new_v"],
-                                domain="com.microsoft", num_heads=hq, kv_num_heads=hkv)
-        return Graph(case, node, operands, 17).bind(operands), first_output
+        graph = Graph(case, operands)
+        out, _, _ = graph.node("GroupQueryAttention", list(operands), 3, num_heads=hq,
+                               kv_num_heads=hkv)
+        return graph.compile(out).bind(), output
 
     def standard():
         operands = {"q": q, "k": k, "v": v}
@@ -76,9 +36,10 @@ def attention(case):
             if "bias" in case.tensors:
                 raise CannotDo("a bias is not tried")
             operands["mask"] = np.array(np.broadcast_to(case.mask(), (b, 1, t, s)))
-        node = helper.make_node("Attention", list(operands), ["out"], q_num_heads=hq,
-                                kv_num_heads=hkv, is_causal=causal)
-        return Graph(case, node, operands, 24).bind(operands), first_output
+        graph = Graph(case, operands, 24)
+        out = graph.node("Attention", list(operands), q_num_heads=hq, kv_num_heads=hkv,
+                         is_causal=causal)
+        return graph.compile(out).bind(), output
     return {"GroupQueryAttention": group_query, "Attention": standard}
 
 
@@ -98,19 +59,19 @@ def decode(case):
             names += [""] * 5 + ["k_scale", "v_scale"]
             attributes = dict(k_quant_type="PER_TENSOR", v_quant_type="PER_TENSOR",
                               kv_cache_bit_width=8)
-        node = helper.make_node("GroupQueryAttention", names, ["out", "new_k", "new_v"],
-                                domain="com.microsoft", num_heads=hq, kv_num_heads=hkv,
-                                **attributes)
-        graph = Graph(case, node, operands, 17, [("new_k", "past_k"), ("new_v", "past_v")])
-        sets = case.num_caches(k.dtype.itemsize)
-        return Rotation([graph.bind(operands) for _ in range(sets)]), first_output
+        graph = Graph(case, operands)
+        out, new_k, new_v = graph.node("GroupQueryAttention", names, 3, num_heads=hq,
+                                       kv_num_heads=hkv, **attributes)
+        graph.share(new_k, "past_k")
+        graph.share(new_v, "past_v")
+        graph.compile(out)
+        return Rotation([graph.bind() for _ in range(case.num_caches(k.dtype.itemsize))]), output
 
     def standard():
         operands = {"q": case.heads_first("q"), "k": k, "v": v}
-        node = helper.make_node("Attention", list(operands), ["out"])
-        graph = Graph(case, node, operands, 24)
-        calls = [graph.bind(operands) for _ in range(case.num_caches(4))]
-        return Rotation(calls), first_output
+        graph = Graph(case, operands, 24)
+        graph.compile(graph.node("Attention", list(operands)))
+        return Rotation([graph.bind() for _ in range(case.num_caches(4))]), output
 
     def int8():
         scales = [np.array([float(np.abs(x).max()) / 127], np.float32) for x in (k, v)]
@@ -127,16 +88,16 @@ def gemm(case):
     case.require_dtype("f32")
 
     def matmul():
-        operands = {"a": case["a"], "b": case["b"]}
-        node = helper.make_node("MatMul", list(operands), ["c"])
-        return (Graph(case, node, operands, 17).bind(operands),
-                lambda binding: {"c": binding.get_outputs()[0].numpy()})
+        graph = Graph(case, {"a": case["a"], "b": case["b"]})
+        run = graph.compile(graph.node("MatMul", ["a", "b"])).bind()
+        return run, lambda c: {"c": c.numpy()}
     return {"MatMul": matmul}
 
 
 def ways(case):
     makers = {"attention.fwd": attention, "attention.fwdbwd": attention, "decode": decode,
-              "gemm": gemm}
+              "gemm": gemm, "layer.gqa.fwd": onnx_models.layer,
+              "layer.mha.fwd": onnx_models.layer, "lm.generate": onnx_models.lm_generate}
     if case.operation not in makers:
         raise CannotDo(case.operation)
     return ort.__version__, makers[case.operation](case)

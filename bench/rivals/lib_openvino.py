@@ -1,4 +1,4 @@
-"""OpenVINO: ScaledDotProductAttention and MatMul, in fp32 or bf16."""
+"""OpenVINO: ScaledDotProductAttention and MatMul in fp32 or bf16, and layers of them."""
 import numpy as np
 import openvino as ov
 from openvino import opset13 as op
@@ -93,6 +93,35 @@ def decode(case):
     return {"SDPA " + case.cache: make}
 
 
+def layer(case):
+    case.require_dtype("f32")
+    hq, d = case.size("hq", "d")
+    hkv = case.sizes.get("hkv", hq)
+    arrays = [case[name] for name in ("x", "value") if name in case.tensors]
+
+    def dense(path, x):
+        bias = case[path + "/bias"].ravel()
+        kernel = op.constant(case[path + "/kernel"].reshape(-1, bias.size))
+        return op.add(op.matmul(x, kernel, False, False), op.constant(bias))
+
+    def heads(path, x, count):
+        split = op.reshape(dense(path, x), np.array([0, 0, count, d]), True)
+        return op.transpose(split, np.array([0, 2, 1, 3]))
+
+    def make():
+        parameters = [op.parameter(list(x.shape), ov.Type.f32) for x in arrays]
+        x, values = parameters[0], parameters[-1]
+        q, k, v = heads("query", x, hq), heads("key", values, hkv), heads("value", values, hkv)
+        if hq > hkv:
+            b, s = arrays[-1].shape[:2]
+            k, v = (repeat_heads(y, (b, hkv, s, d), hq // hkv) for y in (k, v))
+        out = op.scaled_dot_product_attention(q, k, v, causal=case.causal)
+        out = op.reshape(op.transpose(out, np.array([0, 2, 1, 3])), np.array([0, 0, hq * d]), True)
+        model = compiled(case, [dense("attention_output", out)], parameters, "f32")
+        return bind(model, arrays), lambda r: {"y": np.array(r.get_output_tensor(0).data)}
+    return {"layer with SDPA f32": make}
+
+
 def gemm(case):
     case.require_dtype("f32", "bf16")
     arrays = [case["a"], case["b"]]
@@ -106,7 +135,7 @@ def gemm(case):
 
 def ways(case):
     makers = {"attention.fwd": attention, "attention.fwdbwd": attention, "decode": decode,
-              "gemm": gemm}
+              "gemm": gemm, "layer.gqa.fwd": layer, "layer.mha.fwd": layer}
     if case.operation not in makers:
         raise CannotDo(case.operation)
     return ov.__version__.split("-")[0], makers[case.operation](case)

@@ -1,0 +1,110 @@
+"""The attention layer and the language model of our problems as graphs for ONNX Runtime."""
+import numpy as np
+
+from case import CannotDo
+from onnx_graph import Graph, value_of
+
+_PROJECTIONS = ("query", "key", "value", "attention_output")
+
+
+def dense(graph, case, path, x):
+    kernel, bias = case[path + "/kernel"], case[path + "/bias"].ravel()
+    product = graph.node("MatMul", [x, graph.constant(path + "/kernel",
+                                                      kernel.reshape(-1, bias.size))])
+    return graph.node("Add", [product, graph.constant(path + "/bias", bias)])
+
+
+def norm(graph, case, path, x):
+    names = [graph.constant(f"{path}/{part}", case[f"{path}/{part}"]) for part in ("gamma", "beta")]
+    return graph.node("LayerNormalization", [x, *names], epsilon=1e-5)
+
+
+def layer(case):
+    case.require_dtype("f32")
+    b, s, hq, d = case.size("b", "s", "hq", "d")
+    hkv = case.sizes.get("hkv", hq)
+    operands = {"x": case["x"]}
+    if "value" in case.tensors:
+        operands["value"] = case["value"]
+    values = list(operands)[-1]
+
+    def make(operands, opset, attend):
+        graph = Graph(case, operands, opset)
+        q, k, v = (dense(graph, case, name, x)
+                   for name, x in zip(_PROJECTIONS, ("x", values, values)))
+        y = dense(graph, case, _PROJECTIONS[-1], attend(graph, [q, k, v]))
+        return graph.compile(y).bind(), lambda y: {"y": y.numpy()}
+
+    def group_query():
+        if not case.causal or "value" in operands:
+            raise CannotDo("causal self-attention only")
+        past = {name: np.zeros((b, hkv, 0, d), np.float32) for name in ("past_k", "past_v")}
+        more = {**past, "lengths": np.full(b, s - 1, np.int32), "total": np.array([s], np.int32)}
+        return make({**operands, **more}, 17, lambda graph, qkv: graph.node(
+            "GroupQueryAttention", qkv + list(more), 3, num_heads=hq, kv_num_heads=hkv)[0])
+
+    def standard():
+        return make(operands, 24, lambda graph, qkv: graph.node(
+            "Attention", qkv, q_num_heads=hq, kv_num_heads=hkv, is_causal=int(case.causal)))
+    return {"graph with GroupQueryAttention": group_query, "graph with Attention": standard}
+
+
+def model(graph, case):
+    """The name of the logits of the last position."""
+    hq, hkv, layers = case.size("hq", "hkv", "l")
+    table = graph.constant("embeddings", case["embedding/embeddings"])
+    x = graph.node("Gather", [table, "tokens"])
+    for i in range(layers):
+        prefix = f"gqa_block_{i + 1}/"
+        n = norm(graph, case, prefix + "attn_norm", x)
+        qkv = [dense(graph, case, prefix + "attn/" + name, n) for name in _PROJECTIONS[:3]]
+        caches = [f"past_k_{i}", f"past_v_{i}"]
+        out, *new = graph.node("GroupQueryAttention",
+                               qkv + caches + ["lengths", "total", "cos", "sin"], 3,
+                               num_heads=hq, kv_num_heads=hkv, do_rotary=1)
+        for name, cache in zip(new, caches):
+            graph.share(name, cache)
+        x = graph.node("Add", [x, dense(graph, case, prefix + "attn/" + _PROJECTIONS[3], out)])
+        n = norm(graph, case, prefix + "ffn_norm", x)
+        up = graph.node("Gelu", [dense(graph, case, prefix + "ffn_up", n)])
+        x = graph.node("Add", [x, dense(graph, case, prefix + "ffn_down", up)])
+    last = graph.node("Slice", [x, graph.constant("from", np.array([-1])),
+                                graph.constant("to", np.array([np.iinfo(np.int64).max])),
+                                graph.constant("axis", np.array([1]))])
+    return dense(graph, case, "head", norm(graph, case, "final_norm", last))
+
+
+def lm_generate(case):
+    case.require_dtype("f32")
+    prompt = case["prompt"].astype(np.int64)
+    b, count, length = case.size("b", "t", "s")
+    hidden, hq, hkv, layers = case.size("m", "hq", "hkv", "l")
+    d, positions = hidden // hq, length + count
+    angles = np.arange(positions)[:, None] * 10000.0 ** (-2.0 * np.arange(d // 2) / d)
+    numbers = lambda *values: [np.array(x, np.int32) for x in values]
+
+    def make():
+        operands = {"tokens": prompt, **dict(zip(("lengths", "total"),
+                                                 numbers([length - 1] * b, [length])))}
+        operands |= {f"past_{name}_{i}": np.zeros((b, hkv, positions, d), np.float32)
+                     for i in range(layers) for name in "kv"}
+        graph = Graph(case, operands, flexible=("tokens",))
+        for name, values in (("cos", np.cos(angles)), ("sin", np.sin(angles))):
+            graph.constant(name, values.astype(np.float32))
+        graph.compile(model(graph, case))
+        fill = graph.bind()
+        first = fill().numpy()
+        values = {**fill.keep, "tokens": value_of(prompt[:, :1].copy())}
+        step = graph.bind(values)
+
+        def run():
+            logits = first
+            for i in range(count):
+                values["tokens"].update_inplace(logits[:, -1].argmax(-1)[:, None])
+                lengths, total = numbers([length + i] * b, [length + i + 1])
+                values["lengths"].update_inplace(lengths)
+                values["total"].update_inplace(total)
+                logits = step().numpy()
+            return logits
+        return run, lambda logits: {"logits": logits[:, -1]}
+    return {"graph with GroupQueryAttention": make}
