@@ -6,6 +6,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gemm_simd.cc"
 #include <hwy/foreach_target.h>
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #if GROUPHEAD_TARGET_IS_LEVEL
@@ -93,8 +94,11 @@ void tile(Index depth, Matrix<const float> a, const Element* b, Index b_stride,
   const float* rows[kThrees];
   for (int i = 0; i < kThrees; ++i) rows[i] = a.data + 3 * i * a.row_stride;
   Vector sums[kRows][kN];
-  for (auto& row : sums) {
-    for (Vector& sum : row) sum = hn::Zero(f);
+  for (int r = 0; r < kRows; ++r) {
+    for (int n = 0; n < kN; ++n) {
+      sums[r][n] = hn::Zero(f);
+      hwy::Prefetch(target.c + r * target.c_stride + n * kLanes);
+    }
   }
   const auto advance = [&](auto count) HWY_ATTR {
     HWY_UNROLL(2)
