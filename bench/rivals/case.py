@@ -9,6 +9,7 @@ import numpy as np
 _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16,
            "I64": np.int64, "I32": np.int32, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_}
 _MAX_SETS = 64
+PROJECTIONS = ("query", "key", "value", "attention_output")
 _MAX_ROTATED = 2 << 30
 
 
@@ -35,6 +36,12 @@ def read_safetensors(path):
 def last_level_cache_bytes():
     text = subprocess.run(["getconf", "LEVEL3_CACHE_SIZE"], capture_output=True, text=True).stdout
     return int(text.strip() or 0)
+
+
+def rotation_angles(positions, head_dim):
+    """[positions, head_dim / 2]"""
+    rates = 10000.0 ** (-2.0 * np.arange(head_dim // 2) / head_dim)
+    return np.arange(positions)[:, None] * rates
 
 
 class Case:

@@ -3,11 +3,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from case import CannotDo
+from case import CannotDo, PROJECTIONS, rotation_angles
 
 _NORM_EPSILON = 1e-5
 _RATE, _DECAY, _BETAS, _ADAM_EPSILON = 1e-3, 0.1, (0.9, 0.999), 1e-8
-_PROJECTIONS = ("query", "key", "value", "attention_output")
 
 
 def dense(weights, path, x):
@@ -25,18 +24,18 @@ def norm(weights, path, x):
 def project(weights, prefix, head_dim, x, values):
     split = lambda y: y.reshape(*y.shape[:2], -1, head_dim)
     return [split(dense(weights, prefix + name, operand))
-            for name, operand in zip(_PROJECTIONS, (x, values, values))]
+            for name, operand in zip(PROJECTIONS, (x, values, values))]
 
 
 def finish(weights, prefix, q, k, v, **options):
     out = jax.nn.dot_product_attention(q, k, v, **options)
-    return dense(weights, prefix + _PROJECTIONS[-1], out.reshape(*out.shape[:2], -1))
+    return dense(weights, prefix + PROJECTIONS[-1], out.reshape(*out.shape[:2], -1))
 
 
 def layer(case):
     case.require_dtype("f32")
     weights = {f"{name}/{part}": jnp.asarray(case[f"{name}/{part}"])
-               for name in _PROJECTIONS for part in ("kernel", "bias")}
+               for name in PROJECTIONS for part in ("kernel", "bias")}
     operands = {"d_x": jnp.asarray(case["x"])}
     if "value" in case.tensors:
         operands["d_value"] = jnp.asarray(case["value"])
@@ -72,8 +71,7 @@ class Model:
     def __init__(self, case, positions):
         hidden, heads, self.kv_heads, self.layers = case.size("m", "hq", "hkv", "l")
         self.head_dim = hidden // heads
-        half = np.arange(self.head_dim // 2)
-        angles = np.arange(positions)[:, None] * 10000.0 ** (-2.0 * half / self.head_dim)
+        angles = rotation_angles(positions, self.head_dim)
         self.cos, self.sin = (jnp.asarray(f(angles)[:, None], jnp.float32)
                               for f in (np.cos, np.sin))
         self.weights = {name: jnp.asarray(x) for name, x in case.tensors.items()

@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 
-from case import CannotDo
+from case import CannotDo, PROJECTIONS
 
 
 def make_layer(case, backend):
@@ -22,8 +22,7 @@ def make_layer(case, backend):
     x = case["x"]
     values = case.tensors.get("value", x)
     layer.build(x.shape, values.shape)
-    paths = [name + part for name in ("query", "key", "value", "attention_output")
-             for part in ("/kernel", "/bias")]
+    paths = [name + part for name in PROJECTIONS for part in ("/kernel", "/bias")]
     by_path = {"/".join(v.path.split("/")[-2:]): v for v in layer.trainable_variables}
     for path in paths:
         by_path[path].assign(case[path].reshape(by_path[path].shape))

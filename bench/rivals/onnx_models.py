@@ -1,10 +1,8 @@
 """The attention layer and the language model of our problems as graphs for ONNX Runtime."""
 import numpy as np
 
-from case import CannotDo
+from case import CannotDo, PROJECTIONS, rotation_angles
 from onnx_graph import Graph, value_of
-
-_PROJECTIONS = ("query", "key", "value", "attention_output")
 
 
 def dense(graph, case, path, x):
@@ -31,8 +29,8 @@ def layer(case):
     def make(operands, opset, attend):
         graph = Graph(case, operands, opset)
         q, k, v = (dense(graph, case, name, x)
-                   for name, x in zip(_PROJECTIONS, ("x", values, values)))
-        y = dense(graph, case, _PROJECTIONS[-1], attend(graph, [q, k, v]))
+                   for name, x in zip(PROJECTIONS, ("x", values, values)))
+        y = dense(graph, case, PROJECTIONS[-1], attend(graph, [q, k, v]))
         return graph.compile(y).bind(), lambda y: {"y": y.numpy()}
 
     def group_query():
@@ -57,14 +55,14 @@ def model(graph, case):
     for i in range(layers):
         prefix = f"gqa_block_{i + 1}/"
         n = norm(graph, case, prefix + "attn_norm", x)
-        qkv = [dense(graph, case, prefix + "attn/" + name, n) for name in _PROJECTIONS[:3]]
+        qkv = [dense(graph, case, prefix + "attn/" + name, n) for name in PROJECTIONS[:3]]
         caches = [f"past_k_{i}", f"past_v_{i}"]
         out, *new = graph.node("GroupQueryAttention",
                                qkv + caches + ["lengths", "total", "cos", "sin"], 3,
                                num_heads=hq, kv_num_heads=hkv, do_rotary=1)
         for name, cache in zip(new, caches):
             graph.share(name, cache)
-        x = graph.node("Add", [x, dense(graph, case, prefix + "attn/" + _PROJECTIONS[3], out)])
+        x = graph.node("Add", [x, dense(graph, case, prefix + "attn/" + PROJECTIONS[3], out)])
         n = norm(graph, case, prefix + "ffn_norm", x)
         up = graph.node("Gelu", [dense(graph, case, prefix + "ffn_up", n)])
         x = graph.node("Add", [x, dense(graph, case, prefix + "ffn_down", up)])
@@ -80,7 +78,7 @@ def lm_generate(case):
     b, count, length = case.size("b", "t", "s")
     hidden, hq, hkv, layers = case.size("m", "hq", "hkv", "l")
     d, positions = hidden // hq, length + count
-    angles = np.arange(positions)[:, None] * 10000.0 ** (-2.0 * np.arange(d // 2) / d)
+    angles = rotation_angles(positions, d)
     numbers = lambda *values: [np.array(x, np.int32) for x in values]
 
     def make():

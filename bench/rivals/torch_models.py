@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from case import CannotDo
+from case import CannotDo, PROJECTIONS, rotation_angles
 
 
 def dense(case, path):
@@ -30,7 +30,7 @@ class Attention(nn.Module):
     def __init__(self, case, prefix, head_dim):
         super().__init__()
         self.query, self.key, self.value, self.output = (
-            dense(case, prefix + name) for name in ("query", "key", "value", "attention_output"))
+            dense(case, prefix + name) for name in PROJECTIONS)
         self.head_dim = head_dim
 
     def project(self, x, values):
@@ -117,10 +117,9 @@ class Model(nn.Module):
         self.blocks = nn.ModuleList(Block(case, f"gqa_block_{i + 1}/", self.head_dim)
                                     for i in range(layers))
         self.norm, self.head = norm(case, "final_norm"), dense(case, "head")
-        half = torch.arange(self.head_dim // 2)
-        angles = torch.arange(positions)[:, None] * 10000.0 ** (-2.0 * half / self.head_dim)
-        self.register_buffer("cos", angles.cos())
-        self.register_buffer("sin", angles.sin())
+        angles = torch.from_numpy(rotation_angles(positions, self.head_dim))
+        self.register_buffer("cos", angles.cos().float())
+        self.register_buffer("sin", angles.sin().float())
 
     def forward(self, tokens, caches=None, position=0):
         x = self.embedding(tokens)
