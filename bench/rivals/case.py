@@ -9,8 +9,9 @@ import numpy as np
 _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16,
            "I64": np.int64, "I32": np.int32, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_}
 _MAX_SETS = 64
-PROJECTIONS = ("query", "key", "value", "attention_output")
 _MAX_ROTATED = 2 << 30
+# Of an attention layer, in the order of their use.
+PROJECTIONS = ("query", "key", "value", "attention_output")
 
 
 class CannotDo(Exception):

@@ -75,8 +75,7 @@ class Model:
         self.cos, self.sin = (jnp.asarray(f(angles)[:, None], jnp.float32)
                               for f in (np.cos, np.sin))
         self.weights = {name: jnp.asarray(x) for name, x in case.tensors.items()
-                        if name.rsplit("/")[-1] in ("kernel", "bias", "gamma", "beta", "embeddings")
-                        and not name.startswith("d_")}
+                        if "/" in name}
 
     def rotate(self, x, position):
         """Halves of a head turned against each other."""

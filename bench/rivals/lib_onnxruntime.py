@@ -4,7 +4,7 @@ import onnxruntime as ort
 
 import onnx_models
 from case import CannotDo, Rotation
-from onnx_graph import Graph
+from onnx_graph import Graph, lengths, no_past
 
 
 def output(out):
@@ -21,9 +21,7 @@ def attention(case):
     def group_query():
         if not (case.causal and case.is_plain() and t == s):
             raise CannotDo("causal self-attention only")
-        empty = np.zeros((b, hkv, 0, d), np.float32)
-        operands = {"q": q, "k": k, "v": v, "past_k": empty, "past_v": empty.copy(),
-                    "lengths": np.full(b, s - 1, np.int32), "total": np.array([s], np.int32)}
+        operands = {"q": q, "k": k, "v": v, **no_past(b, hkv, d, s)}
         graph = Graph(case, operands)
         out, _, _ = graph.node("GroupQueryAttention", list(operands), 3, num_heads=hq,
                                kv_num_heads=hkv)
@@ -52,7 +50,7 @@ def decode(case):
         """The last position is given as new; past and present share memory."""
         last = lambda name: np.ascontiguousarray(case[name][:, -1:]).reshape(b, 1, -1)
         operands = {"q": q, "k": last("k"), "v": last("v"), "past_k": k, "past_v": v,
-                    "lengths": np.full(b, s - 1, np.int32), "total": np.array([s], np.int32)}
+                    **lengths(b, s)}
         names, attributes = list(operands), {}
         if scales:
             operands |= {"k_scale": scales[0], "v_scale": scales[1]}

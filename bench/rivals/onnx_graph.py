@@ -13,8 +13,20 @@ def value_of(array):
     return ort.OrtValue.ortvalue_from_numpy(array)
 
 
+def lengths(batch, total):
+    """What GroupQueryAttention is told of how many positions there are, the new ones included."""
+    return {"lengths": np.full(batch, total - 1, np.int32), "total": np.array([total], np.int32)}
+
+
+def no_past(batch, heads, head_dim, total):
+    """For GroupQueryAttention without a cache."""
+    shape = batch, heads, 0, head_dim
+    past = {name: np.zeros(shape, np.float32) for name in ("past_k", "past_v")}
+    return past | lengths(batch, total)
+
+
 class Graph:
-    """Operators on operands. Axis 1 of `flexible` operands may have another length in later runs."""
+    """Operators on operands. Axis 1 of `flexible` operands may have any length in later runs."""
 
     def __init__(self, case, operands, opset=17, flexible=()):
         self.case, self.operands, self.opset, self.flexible = case, operands, opset, flexible

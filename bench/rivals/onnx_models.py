@@ -2,7 +2,7 @@
 import numpy as np
 
 from case import CannotDo, PROJECTIONS, rotation_angles
-from onnx_graph import Graph, value_of
+from onnx_graph import Graph, lengths, no_past, value_of
 
 
 def dense(graph, case, path, x):
@@ -36,9 +36,8 @@ def layer(case):
     def group_query():
         if not case.causal or "value" in operands:
             raise CannotDo("causal self-attention only")
-        past = {name: np.zeros((b, hkv, 0, d), np.float32) for name in ("past_k", "past_v")}
-        more = {**past, "lengths": np.full(b, s - 1, np.int32), "total": np.array([s], np.int32)}
-        return make({**operands, **more}, 17, lambda graph, qkv: graph.node(
+        more = no_past(b, hkv, d, s)
+        return make(operands | more, 17, lambda graph, qkv: graph.node(
             "GroupQueryAttention", qkv + list(more), 3, num_heads=hq, kv_num_heads=hkv)[0])
 
     def standard():
@@ -79,11 +78,9 @@ def lm_generate(case):
     hidden, hq, hkv, layers = case.size("m", "hq", "hkv", "l")
     d, positions = hidden // hq, length + count
     angles = rotation_angles(positions, d)
-    numbers = lambda *values: [np.array(x, np.int32) for x in values]
 
     def make():
-        operands = {"tokens": prompt, **dict(zip(("lengths", "total"),
-                                                 numbers([length - 1] * b, [length])))}
+        operands = {"tokens": prompt, **lengths(b, length)}
         operands |= {f"past_{name}_{i}": np.zeros((b, hkv, positions, d), np.float32)
                      for i in range(layers) for name in "kv"}
         graph = Graph(case, operands, flexible=("tokens",))
@@ -99,9 +96,8 @@ def lm_generate(case):
             logits = first
             for i in range(count):
                 values["tokens"].update_inplace(logits[:, -1].argmax(-1)[:, None])
-                lengths, total = numbers([length + i] * b, [length + i + 1])
-                values["lengths"].update_inplace(lengths)
-                values["total"].update_inplace(total)
+                for name, numbers in lengths(b, length + i + 1).items():
+                    values[name].update_inplace(numbers)
                 logits = step().numpy()
             return logits
         return run, lambda logits: {"logits": logits[:, -1]}
