@@ -16,10 +16,10 @@
 #include <unordered_map>
 #include <vector>
 
-#include "check/inputs.h"
-#include "check/limits.h"
-#include "grouphead/context.h"
+#include "grouphead/core/context.h"
 #include "ops/linear.h"
+#include "testing/inputs.h"
+#include "testing/limits.h"
 
 extern "C" void omp_set_num_threads(int count);
 
@@ -48,13 +48,13 @@ struct Times {
   void turn(const std::function<void()>& run) {
     run();  // its threads wake up
     int runs = 0;
-    const double start = check::now_seconds();
+    const double start = testing::now_seconds();
     const double cpu_start = cpu_seconds();
     double elapsed = 0;
     do {
       run();
       ++runs;
-      elapsed = check::now_seconds() - start;
+      elapsed = testing::now_seconds() - start;
     } while (elapsed < kTurnSeconds);
     wall.push_back(elapsed / runs);
     cpu.push_back((cpu_seconds() - cpu_start) / runs);
@@ -108,7 +108,7 @@ class Direct {
   std::unordered_map<int, memory> arguments_;
 };
 
-double median_of(const std::vector<double>& values) { return check::median(values); }
+double median_of(const std::vector<double>& values) { return testing::median(values); }
 
 void compare(const char* pass, const Sizes& s, int rounds, double flops,
              const std::function<void()>& ours, const std::function<void()>& direct) {
@@ -129,9 +129,9 @@ void compare(const char* pass, const Sizes& s, int rounds, double flops,
 void run(int threads, int rounds) {
   Context ctx({.num_threads = threads});
   for (const Sizes& s : kSizes) {
-    Tensor x = check::random_tensor(ctx, {s.rows, s.depth}, Dtype::f32, 1);
-    Tensor w = check::random_tensor(ctx, {s.depth, s.columns}, Dtype::f32, 2);
-    Tensor y = check::random_tensor(ctx, {s.rows, s.columns}, Dtype::f32, 3);
+    Tensor x = testing::random_tensor(ctx, {s.rows, s.depth}, Dtype::f32, 1);
+    Tensor w = testing::random_tensor(ctx, {s.depth, s.columns}, Dtype::f32, 2);
+    Tensor y = testing::random_tensor(ctx, {s.rows, s.columns}, Dtype::f32, 3);
     Tensor d_x = ctx.zeros({s.rows, s.depth});
     Tensor d_w = ctx.zeros({s.depth, s.columns});
     Tensor out = ctx.zeros({s.rows, s.columns});

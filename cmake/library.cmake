@@ -13,7 +13,7 @@ endif()
 set(grouphead_rooms kernels core ops nn graph models train io saved)
 list(TRANSFORM grouphead_rooms PREPEND src/ OUTPUT_VARIABLE grouphead_globs)
 list(TRANSFORM grouphead_globs APPEND /*.cc)
-file(GLOB grouphead_sources CONFIGURE_DEPENDS ${grouphead_globs})
+file(GLOB_RECURSE grouphead_sources CONFIGURE_DEPENDS ${grouphead_globs})
 # What reads and writes Keras's files, or says that this build does not.
 if(GROUPHEAD_IO_KERAS)
   list(FILTER grouphead_sources EXCLUDE REGEX "/(saved/without_keras|io/without_npz)\\.cc$")

@@ -1,13 +1,23 @@
 # The program `grouphead`.
 find_package(CLI11 REQUIRED)
 
-file(GLOB grouphead_tool_sources CONFIGURE_DEPENDS tools/*.cc)
-add_executable(grouphead_program ${grouphead_tool_sources})
+# All of it but the command line, which the tests call too.
+file(GLOB grouphead_tools_sources CONFIGURE_DEPENDS tools/*.cc tools/report/*.cc)
+list(FILTER grouphead_tools_sources EXCLUDE REGEX "/tools/main\\.cc$")
+add_library(grouphead_tools STATIC ${grouphead_tools_sources})
+target_link_libraries(
+  grouphead_tools
+  PUBLIC grouphead_testing
+  PRIVATE nlohmann_json::nlohmann_json grouphead_options)
+
+file(GLOB grouphead_verb_sources CONFIGURE_DEPENDS tools/verbs/*.cc)
+add_executable(grouphead_program tools/main.cc ${grouphead_verb_sources})
 set_target_properties(grouphead_program PROPERTIES OUTPUT_NAME grouphead)
-target_link_libraries(grouphead_program PRIVATE grouphead_check CLI11::CLI11 nlohmann_json::nlohmann_json
-                                                grouphead_options)
+target_link_libraries(
+  grouphead_program PRIVATE grouphead_tools CLI11::CLI11 nlohmann_json::nlohmann_json
+                            grouphead_options)
 
 # Not part of the build: what bench/projections.cc says.
 add_executable(bench_projections EXCLUDE_FROM_ALL bench/projections.cc)
-target_link_libraries(bench_projections PRIVATE grouphead_check OneDNN::OneDNN fmt::fmt
+target_link_libraries(bench_projections PRIVATE grouphead_testing OneDNN::OneDNN fmt::fmt
                                                 grouphead_options)

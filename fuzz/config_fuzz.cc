@@ -1,7 +1,7 @@
 // Models from JSON texts. Parameters are limited as where a file's arrays must fill them.
 
 #include "fuzz.h"
-#include "grouphead/model.h"
+#include "grouphead/models/model.h"
 #include "io/json.h"
 #include "nn/loading_scope.h"
 

@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "grouphead/error.h"
+#include "grouphead/core/error.h"
 #include "io/owned_bytes.h"
 
 namespace grouphead::fuzz {

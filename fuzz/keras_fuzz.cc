@@ -6,7 +6,7 @@
 #include <fstream>
 
 #include "fuzz.h"
-#include "grouphead/saved_model.h"
+#include "grouphead/files/saved_model.h"
 
 namespace {
 

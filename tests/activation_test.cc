@@ -1,6 +1,6 @@
 // The activation functions, forward and backward, against the same formulas in double.
 
-#include "grouphead/activation.h"
+#include "grouphead/layers/activation.h"
 
 #include <gmock/gmock.h>
 
@@ -9,13 +9,13 @@
 
 #include "elementwise_fixture.h"
 #include "gradient_support.h"
-#include "grouphead/serialization.h"
-#include "grouphead/softmax.h"
+#include "grouphead/layers/serialization.h"
+#include "grouphead/layers/softmax.h"
 
 namespace grouphead {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }

@@ -3,14 +3,14 @@
 #include <gtest/gtest.h>
 
 #include "gradient_support.h"
-#include "grouphead/layers.h"
+#include "grouphead/layers/layers.h"
 
 namespace grouphead {
 namespace {
 
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
-class AroundGradient : public testing::Test {
+class AroundGradient : public ::testing::Test {
  protected:
   template <class L, class Config>
   void check(Config config, const std::vector<Shape>& shapes) {

@@ -8,14 +8,14 @@
 #include <cmath>
 
 #include "gradient_support.h"
-#include "grouphead/layers.h"
-#include "grouphead/serialization.h"
+#include "grouphead/layers/layers.h"
+#include "grouphead/layers/serialization.h"
 
 namespace grouphead {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 const Shape kUnknown = Shape::partial({-1, -1, 4});
@@ -103,7 +103,7 @@ TEST(Around, EmptyBatchesAndTimes) {
       EXPECT_EQ(y.shape(), shape);
       Grads grads(ctx, layer->parameters());
       call_backward(ctx, *layer, *saved, y, {x}, grads);
-      EXPECT_EQ(check::max_abs(grads.of(*layer->parameters()[0].parameter)), 0);
+      EXPECT_EQ(testing::max_abs(grads.of(*layer->parameters()[0].parameter)), 0);
     }
     EXPECT_EQ(call(ctx, Add(), {x, x}).shape(), shape);
     EXPECT_EQ(call(ctx, Concatenate(), {x, x}).shape(), (Shape{shape[0], shape[1], 8}));

@@ -2,7 +2,7 @@
 
 #include "allocation_counter.h"
 #include "attention_support.h"
-#include "check/inputs.h"
+#include "testing/inputs.h"
 
 namespace grouphead {
 namespace {
@@ -65,7 +65,7 @@ Index peak_bytes(Context& ctx, Index length, Dtype dtype, const ops::AttentionOp
   const AttentionCase c{1, length, length, 2, 1, 16, 16, true, 0};
   AttentionInputs in = make_inputs(c, Dtype::f32);
   if (dtype == Dtype::bf16) {
-    for (Tensor* x : {&in.q, &in.k, &in.v}) *x = check::convert(ctx, *x, dtype).clone();
+    for (Tensor* x : {&in.q, &in.k, &in.v}) *x = testing::convert(ctx, *x, dtype).clone();
   }
   Tensor out(in.d_out.shape(), dtype), softmax({2, c.B, c.Hq, c.T});
   Tensor d_q(in.q.shape()), d_k(in.k.shape()), d_v(in.v.shape());

@@ -21,7 +21,7 @@ using testing_support::Strided;
 
 void expect_oracle(const AttentionCase& c, Dtype dtype, const std::vector<Isa>& isas) {
   const AttentionInputs in = make_inputs(c, dtype);
-  const auto want = check::attention_backward_oracle(in.q, in.k, in.v, in.d_out, c.options());
+  const auto want = testing::attention_backward_oracle(in.q, in.k, in.v, in.d_out, c.options());
   for (const Isa isa : isas) {
     Context ctx({.num_threads = 2, .isa = isa});
     const std::string key = c.key("attention.fwdbwd", dtype, isa);
@@ -110,7 +110,7 @@ TEST(AttentionBackward, AZeroUpstreamGradientGivesZeroGradients) {
     run_forward(ctx, c, in, got);
     run_backward(ctx, c, in, got);
     for (const Tensor* each : {&got.d_q, &got.d_k, &got.d_v}) {
-      EXPECT_EQ(check::max_abs(*each), 0) << name_of(isa);
+      EXPECT_EQ(testing::max_abs(*each), 0) << name_of(isa);
     }
   }
 }
@@ -127,7 +127,7 @@ TEST(AttentionBackward, WhatIsNotSeenHasZeroGradients) {
     const auto largest = [](Tensor& x, Index begin, Index end) {
       Tensor part({x.dim(0), end - begin, x.dim(2), x.dim(3)});
       copy(x.view().slice(1, begin, end), part);
-      return check::max_abs(part);
+      return testing::max_abs(part);
     };
     EXPECT_EQ(largest(got.d_q, 0, 10), 0);
     EXPECT_GT(largest(got.d_q, 11, 12), 0);
@@ -147,7 +147,7 @@ TEST(AttentionBackward, NoKeysNoQueriesOrNoBatchGiveZeros) {
       run_forward(ctx, c, in, got);
       run_backward(ctx, c, in, got);
       for (const Tensor* each : {&got.d_q, &got.d_k, &got.d_v}) {
-        EXPECT_EQ(check::max_abs(*each), 0);
+        EXPECT_EQ(testing::max_abs(*each), 0);
       }
     }
   }

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "attention_options_support.h"
-#include "check/inputs.h"
+#include "testing/inputs.h"
 
 namespace grouphead {
 namespace {
@@ -22,11 +22,13 @@ using testing_support::Strided;
 AttentionInputs make_bf16(const AttentionCase& c, std::uint64_t seed = 1) {
   Context ctx({.num_threads = 1});
   const AttentionInputs in = make_inputs(c, Dtype::f32, seed);
-  const auto narrow = [&](const Tensor& x) { return check::convert(ctx, x, Dtype::bf16).clone(); };
+  const auto narrow = [&](const Tensor& x) {
+    return testing::convert(ctx, x, Dtype::bf16).clone();
+  };
   return {narrow(in.q), narrow(in.k), narrow(in.v), {}};
 }
 
-Tensor wide(Context& ctx, const Tensor& x) { return check::convert(ctx, x, Dtype::f32); }
+Tensor wide(Context& ctx, const Tensor& x) { return testing::convert(ctx, x, Dtype::f32); }
 
 struct Result {
   Tensor out, softmax;
@@ -42,7 +44,8 @@ Result run(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
 // Options for f32 operands.
 struct Widened {
   Widened(Context& ctx, const ops::AttentionOptions& narrow) : options(narrow) {
-    if (narrow.bias.has_value()) options.bias = bias = check::convert(ctx, narrow.bias, Dtype::f32);
+    if (narrow.bias.has_value())
+      options.bias = bias = testing::convert(ctx, narrow.bias, Dtype::f32);
   }
   Tensor bias;
   ops::AttentionOptions options;
@@ -56,10 +59,10 @@ void expect_oracle(const AttentionCase& c, const AttentionInputs& in,
     Tensor v = wide(ctx, in.v);
     const Widened w(ctx, options);
     const auto want =
-        check::attention_forward_oracle(wide(ctx, in.q), wide(ctx, in.k), v, w.options);
+        testing::attention_forward_oracle(wide(ctx, in.q), wide(ctx, in.k), v, w.options);
     for (Index i = 0; i < v.size(); ++i) v.data<float>()[i] = std::abs(v.data<float>()[i]);
     const auto sizes =
-        check::attention_forward_oracle(wide(ctx, in.q), wide(ctx, in.k), v, w.options);
+        testing::attention_forward_oracle(wide(ctx, in.q), wide(ctx, in.k), v, w.options);
     const std::string key = c.key("attention.fwd", Dtype::bf16, isa);
     CHECK_CLOSE(wide(ctx, got.out), want.out.value, bf16_bounds(want.out, sizes.out.value), key);
     Tensor lse({c.B, c.Hq, c.T});
@@ -84,7 +87,7 @@ TEST(AttentionBf16, OptionsWorkAsInF32) {
     testing_support::OptionOperands o = make_operands(c, Dtype::f32);
     AttentionInputs in = make_bf16(c.base);
     Context plain({.num_threads = 1});
-    if (o.bias.has_value()) o.options.bias = o.bias = check::convert(plain, o.bias, Dtype::bf16);
+    if (o.bias.has_value()) o.options.bias = o.bias = testing::convert(plain, o.bias, Dtype::bf16);
     expect_oracle(c.base, in, o.options);
     for (const Isa isa : isas_under_test()) {
       Context ctx({.num_threads = 2, .isa = isa});
@@ -93,7 +96,7 @@ TEST(AttentionBf16, OptionsWorkAsInF32) {
       ops::attention_forward(ctx, wide(ctx, in.q), wide(ctx, in.k), wide(ctx, in.v),
                              Widened(ctx, o.options).options, want, {});
       EXPECT_TRUE(
-          same_bits(run(ctx, c.base, in, o.options).out, check::convert(ctx, want, Dtype::bf16)))
+          same_bits(run(ctx, c.base, in, o.options).out, testing::convert(ctx, want, Dtype::bf16)))
           << name_of(isa) << " " << c.to_string();
     }
   }

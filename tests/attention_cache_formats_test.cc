@@ -10,8 +10,8 @@
 
 #include "allocation_counter.h"
 #include "attention_support.h"
-#include "check/cache_contents.h"
-#include "kernels/int8_products.h"
+#include "kernels/attention/int8_products.h"
+#include "testing/cache_contents.h"
 
 namespace grouphead {
 namespace {
@@ -51,15 +51,15 @@ struct Cache {
 };
 
 // What the operation should give from what the cache holds.
-check::OracleResult want_of(const AttentionCase& c, const AttentionInputs& in, Cache& cache) {
-  const check::CacheContents held = check::cache_contents(cache.slice(), c.S, c.D, c.Dv);
+testing::OracleResult want_of(const AttentionCase& c, const AttentionInputs& in, Cache& cache) {
+  const testing::CacheContents held = testing::cache_contents(cache.slice(), c.S, c.D, c.Dv);
   ops::AttentionOptions options = c.options();
   Tensor rounding;
   if (cache.keys.dtype() == Dtype::u8 && c.T * (c.Hq / c.Hkv) <= 16 && c.S > 0) {
-    rounding = check::query_rounding(in.q, held, 1 / std::sqrt(static_cast<double>(c.D)));
+    rounding = testing::query_rounding(in.q, held, 1 / std::sqrt(static_cast<double>(c.D)));
     options.bias = rounding;
   }
-  return check::attention_forward_oracle(in.q, held.k, held.v, options).out;
+  return testing::attention_forward_oracle(in.q, held.k, held.v, options).out;
 }
 
 std::vector<AttentionCase> cases() {
@@ -84,7 +84,7 @@ TEST(AttentionCacheFormats, EveryLevelAgreesWithTheOracleOfWhatTheCacheHolds) {
         cache.store(ctx, in, 0, c.S / 3);  // in three pieces, which meet inside tiles
         cache.store(ctx, in, c.S / 3, c.S / 2);
         cache.store(ctx, in, c.S / 2, c.S);
-        const check::OracleResult want = want_of(c, in, cache);
+        const testing::OracleResult want = want_of(c, in, cache);
         Tensor got({c.B, c.T, c.Hq, c.Dv});
         ops::attention_cached(ctx, in.q, cache.slice(), c.S, c.options(), got);
         CHECK_CLOSE(got, want.value, bounds_of(want, Dtype::f32),
@@ -102,7 +102,7 @@ TEST(AttentionCacheFormats, NumbersAreRoundedOnce) {
   for (const Dtype format : kFormats) {
     Cache cache(c, c.S, format);
     cache.store(ctx, in, 0, c.S);
-    const check::CacheContents held = check::cache_contents(cache.slice(), c.S, c.D, c.Dv);
+    const testing::CacheContents held = testing::cache_contents(cache.slice(), c.S, c.D, c.Dv);
     const auto expect = [&](const Tensor& got, const Tensor& exact, const Tensor& scales) {
       double worst = 0;
       for (Index i = 0; i < got.size(); ++i) {
@@ -171,7 +171,7 @@ TEST(AttentionCacheFormats, GoingBackAndOnHoldsWhatWasStored) {
         EXPECT_TRUE(same_cache(cache, want)) << name_of(format) << " " << back;
         continue;
       }
-      const check::CacheContents held = check::cache_contents(cache.slice(), c.S, c.D, c.Dv);
+      const testing::CacheContents held = testing::cache_contents(cache.slice(), c.S, c.D, c.Dv);
       for (Index i = 0; i < held.k.size(); ++i) {
         const double error = std::abs(held.k.data<double>()[i] - in.k.data<float>()[i]);
         EXPECT_LE(error, 1.2 * std::max(held.key_scales.data<double>()[i], 1 / 127.0)) << i;
@@ -189,7 +189,7 @@ TEST(AttentionCacheFormats, APromptHasTheBitsOfTheForwardOfRoundedNumbers) {
       Context ctx({.num_threads = 2, .isa = isa});
       Cache cache(c, c.S, format);
       cache.store(ctx, in, 0, c.S);
-      const check::CacheContents held = check::cache_contents(cache.slice(), c.S, c.D, c.Dv);
+      const testing::CacheContents held = testing::cache_contents(cache.slice(), c.S, c.D, c.Dv);
       AttentionInputs rounded = in;
       rounded.k = Tensor(held.k.shape());
       rounded.v = Tensor(held.v.shape());
@@ -320,7 +320,7 @@ TEST(AttentionCacheFormats, NumbersTooSmallForAScaleAreZero) {
     cache.store(ctx, in, 0, c.S);
     Tensor out({c.B, c.T, c.Hq, c.Dv});
     ops::attention_cached(ctx, in.q, cache.slice(), c.S, c.options(), out);
-    EXPECT_EQ(check::max_abs(out), 0);
+    EXPECT_EQ(testing::max_abs(out), 0);
   }
 }
 
@@ -366,7 +366,7 @@ TEST(AttentionCacheFormats, BadOperandsAreNamed) {
       store(Tensor({2, 20, 2, 8}, Dtype::f64), Tensor({2, 20, 2, 6}, Dtype::f64), 0, cache.slice()),
       "[cache_store] keys: expected f64, got u8");
   EXPECT_THAT(store(in.k, in.v, 0, {cache.keys, cache.values}),
-              testing::StartsWith("[cache_store] exact keys: expected [2, 2, 64, 8]"));
+              ::testing::StartsWith("[cache_store] exact keys: expected [2, 2, 64, 8]"));
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ struct Cache {
 
 void expect_oracle(const AttentionCase& c, Dtype dtype, const std::vector<Isa>& isas) {
   AttentionInputs in = make_inputs(c, dtype);
-  const auto want = check::attention_forward_oracle(in.q, in.k, in.v, c.options());
+  const auto want = testing::attention_forward_oracle(in.q, in.k, in.v, c.options());
   for (const Isa isa : isas) {
     Context ctx({.num_threads = 2, .isa = isa});
     Cache cache(c, c.S + 40, dtype);
@@ -95,7 +95,8 @@ TEST(AttentionCached, PrefillAndSingleStepsEqualOneFullPass) {
     for (Index i = 0; i < got.size(); ++i) {
       want_double.data<double>()[i] = want.out.data<float>()[i];
     }
-    CHECK_CLOSE(got, want_double, 1e-5 * check::max_abs(in.v), full.key("decode", Dtype::f32, isa));
+    CHECK_CLOSE(got, want_double, 1e-5 * testing::max_abs(in.v),
+                full.key("decode", Dtype::f32, isa));
   }
 }
 

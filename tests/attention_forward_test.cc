@@ -27,7 +27,7 @@ using testing_support::Strided;
 
 void expect_oracle(const AttentionCase& c, Dtype dtype, const std::vector<Isa>& isas) {
   const AttentionInputs in = make_inputs(c, dtype);
-  const auto want = check::attention_forward_oracle(in.q, in.k, in.v, c.options());
+  const auto want = testing::attention_forward_oracle(in.q, in.k, in.v, c.options());
   const Tensor out_bounds = bounds_of(want.out, dtype);
   const Tensor lse_bounds = bounds_of(want.lse, dtype);
   for (const Isa isa : isas) {
@@ -163,7 +163,7 @@ TEST(AttentionForward, TheOrderOfKeysDoesNotMatter) {
     copy(in.k.view().slice(1, from, from + 1), turned.k.view().slice(1, s, s + 1));
     copy(in.v.view().slice(1, from, from + 1), turned.v.view().slice(1, s, s + 1));
   }
-  const auto want = check::attention_forward_oracle(in.q, in.k, in.v, c.options());
+  const auto want = testing::attention_forward_oracle(in.q, in.k, in.v, c.options());
   for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 1, .isa = isa});
     AttentionResults got;
@@ -184,7 +184,7 @@ TEST(AttentionForward, NothingVisibleGivesZerosAndInfiniteLse) {
         Context ctx({.num_threads = 2, .isa = isa});
         AttentionResults got;
         run_forward(ctx, c, in, got);
-        EXPECT_EQ(check::max_abs(got.out), 0);
+        EXPECT_EQ(testing::max_abs(got.out), 0);
         Tensor none(got.lse.shape(), Dtype::f64);
         std::fill_n(none.data<double>(), none.size(), std::numeric_limits<double>::infinity());
         CHECK_CLOSE(got.lse, none, 0.0, c.key("attention.fwd", dtype, isa));
@@ -285,14 +285,14 @@ TEST(AttentionForward, LargeLogitsStayExact) {
   const AttentionCase c{1, 20, 70, 1, 1, 16, 16, false, 0};
   AttentionInputs in = make_inputs(c, Dtype::f32);
   for (Index i = 0; i < in.q.size(); ++i) in.q.data<float>()[i] *= 1e4F;
-  const auto want = check::attention_forward_oracle(in.q, in.k, in.v, c.options());
+  const auto want = testing::attention_forward_oracle(in.q, in.k, in.v, c.options());
   for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 1, .isa = isa});
     AttentionResults got;
     run_forward(ctx, c, in, got);
     CHECK_CLOSE(got.lse, want.lse.value, bounds_of(want.lse, Dtype::f32),
                 c.key("attention.fwd", Dtype::f32, isa));
-    EXPECT_LE(check::max_abs(got.out), check::max_abs(in.v) * (1 + 1e-6));
+    EXPECT_LE(testing::max_abs(got.out), testing::max_abs(in.v) * (1 + 1e-6));
   }
 }
 

@@ -5,8 +5,8 @@
 #include <memory>
 
 #include "gradient_support.h"
-#include "grouphead/group_query_attention.h"
-#include "grouphead/multi_head_attention.h"
+#include "grouphead/layers/group_query_attention.h"
+#include "grouphead/layers/multi_head_attention.h"
 
 namespace grouphead::testing_support {
 
@@ -136,7 +136,8 @@ inline void check_attention_gradients(Context& ctx, const AttentionProblem& prob
       want.data<double>()[i] = d.value;
       bounds.data<double>()[i] = d.bound;
     }
-    const check::Comparison result = check::compare(names[k], found[k], want, ConstView(bounds));
+    const testing::Comparison result =
+        testing::compare(names[k], found[k], want, ConstView(bounds));
     EXPECT_TRUE(result.ok()) << result.to_string();
   }
 }

@@ -20,17 +20,17 @@ using testing_support::same_bits;
 void expect_oracle(const OptionCase& c, Dtype dtype, const std::vector<Isa>& isas) {
   const OptionOperands o = make_operands(c, dtype);
   const auto& in = o.in;
-  const auto forward = check::attention_forward_oracle(in.q, in.k, in.v, o.options);
-  const auto scores = check::attention_scores_oracle(in.q, in.k, o.options);
+  const auto forward = testing::attention_forward_oracle(in.q, in.k, in.v, o.options);
+  const auto scores = testing::attention_scores_oracle(in.q, in.k, o.options);
   const auto backward =
-      check::attention_backward_oracle(in.q, in.k, in.v, in.d_out, o.options, o.d_scores);
+      testing::attention_backward_oracle(in.q, in.k, in.v, in.d_out, o.options, o.d_scores);
   for (const Isa isa : isas) {
     Context ctx({.num_threads = 2, .isa = isa});
     const OptionResults got = run_options(ctx, o);
     const auto expect = [&](const char* name, const Tensor& result,
-                            const check::OracleResult& want) {
-      const check::Comparison found =
-          check::compare(name, result, want.value, bounds_of(want, dtype));
+                            const testing::OracleResult& want) {
+      const testing::Comparison found =
+          testing::compare(name, result, want.value, bounds_of(want, dtype));
       EXPECT_TRUE(found.ok()) << found.to_string() << "\n  " << c.to_string() << " at "
                               << name_of(isa);
     };
@@ -205,9 +205,9 @@ TEST(AttentionOptions, UniformRowsAreTheMeanOfAllValues) {
     for (Index i = 0; i < got.scores.size(); ++i) {
       EXPECT_NEAR(got.scores.data<float>()[i], 1.0 / 70, 1e-8);
     }
-    EXPECT_EQ(check::max_abs(got.d_q), 0);
-    EXPECT_EQ(check::max_abs(got.d_k), 0);
-    EXPECT_GT(check::max_abs(got.d_v), 0);
+    EXPECT_EQ(testing::max_abs(got.d_q), 0);
+    EXPECT_EQ(testing::max_abs(got.d_k), 0);
+    EXPECT_GT(testing::max_abs(got.d_v), 0);
   }
 }
 
@@ -228,7 +228,7 @@ TEST(AttentionOptions, NothingToDoIsNoWork) {
         Context ctx({.num_threads = 2, .isa = isa});
         const OptionResults got = run_options(ctx, o);
         for (const Tensor* each : {&got.out, &got.d_q, &got.d_k, &got.d_v}) {
-          EXPECT_EQ(check::max_abs(*each), 0);
+          EXPECT_EQ(testing::max_abs(*each), 0);
         }
       }
     }

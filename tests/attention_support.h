@@ -8,9 +8,9 @@
 #include <cstddef>
 #include <string>
 
-#include "check/oracle.h"
 #include "ops/attention.h"
 #include "support.h"
+#include "testing/oracle.h"
 
 namespace grouphead::testing_support {
 

@@ -8,16 +8,16 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "check/measure.h"
-#include "check/sweep.h"
 #include "command.h"
-#include "grouphead/version.h"
+#include "grouphead/core/version.h"
 #include "io/safetensors.h"
+#include "testing/measure.h"
+#include "testing/sweep.h"
 
-namespace grouphead::check {
+namespace grouphead::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using testing_support::CommandResult;
 using testing_support::run_grouphead;
 
@@ -80,7 +80,7 @@ TEST(Bench, FewRoundsAreRefused) {
 }
 
 TEST(BenchCommand, TakesProblemsAndFilesOfThem) {
-  const std::string path = testing::TempDir() + "bench_problems.txt";
+  const std::string path = ::testing::TempDir() + "bench_problems.txt";
   std::ofstream(path) << "# two problems\n\n  gemm m8 n8 k8 thr=1  \ndecode s16 hq1 d8 thr=1\n";
   const CommandResult result =
       run_grouphead("bench --json --rounds 7 --min-time 0.001 --file " + path + " 'gemm m4 n4 k4'");
@@ -90,8 +90,9 @@ TEST(BenchCommand, TakesProblemsAndFilesOfThem) {
   for (std::string line; std::getline(lines, line);) {
     problems.push_back(nlohmann::json::parse(line).at("problem"));
   }
-  EXPECT_THAT(problems, testing::ElementsAre("gemm f32 m4 n4 k4", "gemm f32 m8 n8 k8 thr=1",
-                                             "decode f32 b1 s16 hq1 hkv1 d8 dv8 cache=f32 thr=1"));
+  EXPECT_THAT(problems,
+              ::testing::ElementsAre("gemm f32 m4 n4 k4", "gemm f32 m8 n8 k8 thr=1",
+                                     "decode f32 b1 s16 hq1 hkv1 d8 dv8 cache=f32 thr=1"));
 }
 
 TEST(Sweep, DoublesASizeAndWhatFollowsIt) {
@@ -102,14 +103,14 @@ TEST(Sweep, DoublesASizeAndWhatFollowsIt) {
   };
   EXPECT_THAT(
       texts("attention.fwd t512 hq8 hkv2 d64 causal thr=1", "t=512..2048"),
-      testing::ElementsAre("attention.fwd f32 b1 t512 s512 hq8 hkv2 d64 dv64 causal thr=1",
-                           "attention.fwd f32 b1 t1024 s1024 hq8 hkv2 d64 dv64 causal thr=1",
-                           "attention.fwd f32 b1 t2048 s2048 hq8 hkv2 d64 dv64 causal thr=1"));
+      ::testing::ElementsAre("attention.fwd f32 b1 t512 s512 hq8 hkv2 d64 dv64 causal thr=1",
+                             "attention.fwd f32 b1 t1024 s1024 hq8 hkv2 d64 dv64 causal thr=1",
+                             "attention.fwd f32 b1 t2048 s2048 hq8 hkv2 d64 dv64 causal thr=1"));
   EXPECT_THAT(texts("attention.fwd f64 t4 s9 hq8 hkv8 d4 dv3", "hq=3..7"),
-              testing::ElementsAre("attention.fwd f64 b1 t4 s9 hq3 hkv3 d4 dv3",
-                                   "attention.fwd f64 b1 t4 s9 hq6 hkv6 d4 dv3"));
+              ::testing::ElementsAre("attention.fwd f64 b1 t4 s9 hq3 hkv3 d4 dv3",
+                                     "attention.fwd f64 b1 t4 s9 hq6 hkv6 d4 dv3"));
   EXPECT_THAT(texts("layer.gqa.train t4 m6 hq4 hkv2 d8", "d=5..5"),
-              testing::ElementsAre("layer.gqa.train f32 b1 t4 s4 hq4 hkv2 d5 m6"));
+              ::testing::ElementsAre("layer.gqa.train f32 b1 t4 s4 hq4 hkv2 d5 m6"));
   for (const char* range : {"t", "t=4", "t=4..2", "t=..4", "t=0..4", "x=1..2", "=1..2", "n=1..2"}) {
     EXPECT_THROW(sweep(parse_problem("attention.fwd t4 hq8 d4"), range), ConfigError) << range;
   }
@@ -125,7 +126,7 @@ TEST(BenchCommand, SweepGivesALineForEachSize) {
 }
 
 TEST(BenchCommand, TurnsMeasuresARoundForEachLine) {
-  const std::string input = testing::TempDir() + "turns.txt";
+  const std::string input = ::testing::TempDir() + "turns.txt";
   std::ofstream(input) << "\n\n";
   const CommandResult result =
       run_grouphead("bench --turns --min-time 0.001 'gemm m8 n8 k8 thr=1' < " + input);
@@ -151,7 +152,7 @@ TEST(BenchCommand, TurnsMeasuresARoundForEachLine) {
 
 /// Of a problem's record, the shapes by name.
 std::map<std::string, std::string> recorded(const std::string& problem) {
-  const std::string path = testing::TempDir() + "record.safetensors";
+  const std::string path = ::testing::TempDir() + "record.safetensors";
   const CommandResult result = run_grouphead("bench --record " + path + " '" + problem + "'");
   EXPECT_EQ(result.exit_code, 0) << result.output;
   std::map<std::string, std::string> shapes;
@@ -162,14 +163,15 @@ std::map<std::string, std::string> recorded(const std::string& problem) {
 }
 
 TEST(BenchCommand, RecordsInputsAndResults) {
-  using testing::AllOf;
-  using testing::Contains;
-  using testing::Pair;
-  EXPECT_THAT(recorded("gemm m3 n4 k5"),
-              testing::ElementsAre(Pair("a", "[3, 5]"), Pair("b", "[5, 4]"), Pair("c", "[3, 4]")));
+  using ::testing::AllOf;
+  using ::testing::Contains;
+  using ::testing::Pair;
+  EXPECT_THAT(
+      recorded("gemm m3 n4 k5"),
+      ::testing::ElementsAre(Pair("a", "[3, 5]"), Pair("b", "[5, 4]"), Pair("c", "[3, 4]")));
   EXPECT_THAT(recorded("decode b2 s20 hq4 hkv2 d8 dv6"),
-              testing::ElementsAre(Pair("k", "[2, 20, 2, 8]"), Pair("out", "[2, 1, 4, 6]"),
-                                   Pair("q", "[2, 1, 4, 8]"), Pair("v", "[2, 20, 2, 6]")));
+              ::testing::ElementsAre(Pair("k", "[2, 20, 2, 8]"), Pair("out", "[2, 1, 4, 6]"),
+                                     Pair("q", "[2, 1, 4, 8]"), Pair("v", "[2, 20, 2, 6]")));
   EXPECT_THAT(recorded("attention.fwdbwd t5 s7 hq2 d4 mask=key"),
               AllOf(Contains(Pair("d_k", "[1, 7, 2, 4]")), Contains(Pair("mask", "[1, 7]"))));
   EXPECT_THAT(recorded("layer.gqa.train t5 m6 hq2 hkv1 d4"),
@@ -185,7 +187,7 @@ TEST(InfoCommand, LimitsAreMeasuredForOneAndAllThreads) {
   const CommandResult result = run_grouphead("info --limits --threads 2");
   ASSERT_EQ(result.exit_code, 0) << result.output;
   EXPECT_THAT(result.output, HasSubstr("fp32 GFLOP/s"));
-  EXPECT_THAT(result.output, testing::ContainsRegex("\n1 +avx3|\n1 +avx2|\n1 +sse4|\n1 +ref"));
+  EXPECT_THAT(result.output, ::testing::ContainsRegex("\n1 +avx3|\n1 +avx2|\n1 +sse4|\n1 +ref"));
 }
 
 TEST(BenchCommand, TheListsInTheTreeAreReadable) {
@@ -229,4 +231,4 @@ TEST(CheckCommand, HelpHasAnExample) {
 }
 
 }  // namespace
-}  // namespace grouphead::check
+}  // namespace grouphead::testing

@@ -5,14 +5,14 @@
 #include <limits>
 #include <string>
 
-#include "check/cases.h"
-#include "check/inputs.h"
-#include "check/isa.h"
-#include "check/oracle.h"
 #include "ops/attention.h"
 #include "support.h"
+#include "testing/cases.h"
+#include "testing/inputs.h"
+#include "testing/isa.h"
+#include "testing/oracle.h"
 
-namespace grouphead::check {
+namespace grouphead::testing {
 namespace {
 
 using testing_support::isas_under_test;
@@ -141,11 +141,11 @@ TEST(Compare, NoElementsIsNoFailure) {
 TEST(CheckClose, ReportsTheProblemThatRerunsIt) {
   const Tensor want = Tensor::from({1}, {1.0F});
   const Tensor got = Tensor::from({1}, {2.0F});
-  const testing::AssertionResult result =
+  const ::testing::AssertionResult result =
       testing_support::is_close(got, want, 0.5, "gemm m1 n1 k1");
   EXPECT_FALSE(result);
-  EXPECT_THAT(result.message(), testing::HasSubstr("result[0]: got 2, want 1"));
-  EXPECT_THAT(result.message(), testing::HasSubstr("grouphead check \"gemm m1 n1 k1\""));
+  EXPECT_THAT(result.message(), ::testing::HasSubstr("result[0]: got 2, want 1"));
+  EXPECT_THAT(result.message(), ::testing::HasSubstr("grouphead check \"gemm m1 n1 k1\""));
   CHECK_CLOSE(want, want, 0.0, "gemm m1 n1 k1");
 }
 
@@ -172,4 +172,4 @@ TEST(Inputs, AreAFunctionOfTheSeedAlone) {
 }
 
 }  // namespace
-}  // namespace grouphead::check
+}  // namespace grouphead::testing

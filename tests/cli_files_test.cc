@@ -13,8 +13,8 @@ namespace grouphead {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 using testing_support::CommandResult;
 using testing_support::run_grouphead;
 
@@ -38,7 +38,7 @@ TEST(CliFiles, EveryGoldenModelIsAsExpected) {
 }
 
 TEST(CliFiles, RunWritesOutputsAndComparesThem) {
-  const std::string out = testing::TempDir() + "cli_files_out.safetensors";
+  const std::string out = ::testing::TempDir() + "cli_files_out.safetensors";
   ASSERT_EQ(run_grouphead(run_of("model_g_gated_window", "--out " + out)).exit_code, 0);
   const io::Safetensors made = io::read_safetensors(out);
   EXPECT_EQ(made.tensors.size(), 2U);

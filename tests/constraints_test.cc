@@ -1,6 +1,6 @@
 // Constraints; Keras's own numbers are in keras_golden_test.
 
-#include "grouphead/constraints.h"
+#include "grouphead/layers/constraints.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@ namespace grouphead {
 namespace {
 
 using namespace testing_support;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 ConfigValue envelope(const char* class_name, ConfigValue::Object config) {
   return config_envelope(ConstraintRule::kModule, class_name, config);

@@ -1,4 +1,4 @@
-#include "grouphead/context.h"
+#include "grouphead/core/context.h"
 
 #include <gtest/gtest.h>
 #include <tbb/global_control.h>

@@ -1,11 +1,11 @@
 // Conversions of attention layers and models to fewer key/value heads.
 
-#include "grouphead/conversion.h"
+#include "grouphead/models/conversion.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "grouphead/model_json.h"
+#include "grouphead/files/model_json.h"
 #include "support.h"
 
 namespace grouphead {

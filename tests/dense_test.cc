@@ -1,19 +1,19 @@
 // Dense and EinsumDense: configurations, shapes and refusals.
 
-#include "grouphead/dense.h"
+#include "grouphead/layers/dense.h"
 
 #include <gmock/gmock.h>
 
 #include <map>
 
 #include "gradient_support.h"
-#include "grouphead/einsum_dense.h"
-#include "grouphead/serialization.h"
+#include "grouphead/layers/einsum_dense.h"
+#include "grouphead/layers/serialization.h"
 
 namespace grouphead {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 std::vector<std::string> keys_of(const ConfigValue& config) {
@@ -40,10 +40,10 @@ TEST(Dense, ComesBackFromItsConfiguration) {
   const ConfigValue config = layer.get_config();
   // The keys of keras.layers.Dense(3).get_config() in Keras 3.15.1.
   EXPECT_THAT(keys_of(config),
-              testing::ElementsAre("name", "trainable", "dtype", "units", "activation", "use_bias",
-                                   "kernel_initializer", "bias_initializer", "kernel_regularizer",
-                                   "bias_regularizer", "kernel_constraint", "bias_constraint",
-                                   "quantization_config"));
+              ::testing::ElementsAre("name", "trainable", "dtype", "units", "activation",
+                                     "use_bias", "kernel_initializer", "bias_initializer",
+                                     "kernel_regularizer", "bias_regularizer", "kernel_constraint",
+                                     "bias_constraint", "quantization_config"));
   const std::shared_ptr<Layer> again = make_layer("Dense", config);
   EXPECT_EQ(again->get_config(), config);
   EXPECT_EQ(config["activation"], ConfigValue("silu"));
@@ -90,11 +90,11 @@ TEST(Dense, ReplacesTheInputsGradientByWhatItWouldAdd) {
       View d_in = added;
       layer.backward(ctx, *saved[0], std::span(&d_out, 1), std::span(&d_in, 1), grads[0]);
       layer.backward_to(ctx, *saved[1], d_y, replaced, grads[1]);
-      EXPECT_TRUE(check::compare("d_x", replaced, added, 0).ok());
+      EXPECT_TRUE(testing::compare("d_x", replaced, added, 0).ok());
       for (const NamedParameter& each : layer.parameters()) {
-        EXPECT_TRUE(
-            check::compare(each.path, grads[1].of(*each.parameter), grads[0].of(*each.parameter), 0)
-                .ok());
+        EXPECT_TRUE(testing::compare(each.path, grads[1].of(*each.parameter),
+                                     grads[0].of(*each.parameter), 0)
+                        .ok());
       }
     }
   }
@@ -231,7 +231,7 @@ TEST(EinsumDense, StartsWithTheFansOfItsEquation) {
   EinsumDense layer({.equation = "abc,cde->abde", .output_shape = {-1, 30, 40}, .bias_axes = "e"});
   build(layer, {Shape::partial({-1, -1, 200})});
   const double limit = std::sqrt(6.0 / (200 + 30 * 40));
-  const double largest = check::max_abs(layer.parameters()[0].parameter->value());
+  const double largest = testing::max_abs(layer.parameters()[0].parameter->value());
   EXPECT_LE(largest, limit * (1 + 0x1p-24));  // rounded to f32
   EXPECT_GT(largest, 0.999 * limit);
 }
@@ -243,10 +243,10 @@ TEST(EinsumDense, ComesBackFromItsConfiguration) {
   // The keys of keras.layers.EinsumDense(...).get_config() in Keras 3.15.1.
   EXPECT_THAT(
       keys_of(config),
-      testing::ElementsAre("name", "trainable", "dtype", "output_shape", "equation", "activation",
-                           "bias_axes", "kernel_initializer", "bias_initializer",
-                           "kernel_regularizer", "bias_regularizer", "activity_regularizer",
-                           "kernel_constraint", "bias_constraint", "quantization_config"));
+      ::testing::ElementsAre("name", "trainable", "dtype", "output_shape", "equation", "activation",
+                             "bias_axes", "kernel_initializer", "bias_initializer",
+                             "kernel_regularizer", "bias_regularizer", "activity_regularizer",
+                             "kernel_constraint", "bias_constraint", "quantization_config"));
   EXPECT_EQ(config["output_shape"], ConfigValue(ConfigValue::List{nullptr, 4}));
   EXPECT_TRUE(config["bias_axes"].is_null());
   EXPECT_EQ(make_layer("EinsumDense", config)->get_config(), config);

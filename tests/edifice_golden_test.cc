@@ -2,16 +2,16 @@
 
 #include <filesystem>
 
-#include "check/edifice_case.h"
 #include "model_support.h"
+#include "testing/edifice_case.h"
 
 namespace grouphead {
 namespace {
 
-using check::EdificeCase;
 using edifice::GqaOptions;
 using edifice::OutputMode;
 using io::Safetensors;
+using testing::EdificeCase;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 // What the files' README suggests: float32 runs of the same formulas stay below 6e-6, and the
@@ -55,7 +55,7 @@ void for_each_arithmetic(Body&& body) {
 TEST(EdificeGolden, FilesHoldWhatTheirReadmeLists) {
   std::vector<std::string> found;
   for (const GoldenFile& file : golden_files()) {
-    for (const EdificeCase& one : check::edifice_cases(file.contents)) {
+    for (const EdificeCase& one : testing::edifice_cases(file.contents)) {
       found.push_back(file.name + ":" + one.tensor + ":" + one.rule);
     }
   }
@@ -83,11 +83,11 @@ TEST(EdificeGolden, FilesHoldWhatTheirReadmeLists) {
 TEST(EdificeGolden, EveryResultIsReproduced) {
   for_each_arithmetic([](Context& ctx, Dtype dtype) {
     for (const GoldenFile& file : golden_files()) {
-      for (const EdificeCase& one : check::edifice_cases(file.contents)) {
-        GqaOptions options = check::edifice_options(file.contents, one.rule);
+      for (const EdificeCase& one : testing::edifice_cases(file.contents)) {
+        GqaOptions options = testing::edifice_options(file.contents, one.rule);
         options.output_mode = one.output_mode;
         options.dtype = dtype;
-        const auto model = check::edifice_model(file.contents, options);
+        const auto model = testing::edifice_model(file.contents, options);
         CHECK_CLOSE((*model)(ctx, file.input(dtype)), file.contents.at(one.tensor),
                     bound_for(dtype), file.name + " " + one.tensor);
       }
@@ -98,11 +98,11 @@ TEST(EdificeGolden, EveryResultIsReproduced) {
 TEST(EdificeGolden, ChunksThroughTheCacheGiveTheFullRun) {
   for_each_arithmetic([](Context& ctx, Dtype dtype) {
     for (const GoldenFile& file : golden_files()) {
-      for (const EdificeCase& one : check::edifice_cases(file.contents)) {
+      for (const EdificeCase& one : testing::edifice_cases(file.contents)) {
         if (one.output_mode != OutputMode::all) continue;
-        GqaOptions options = check::edifice_options(file.contents, one.rule);
+        GqaOptions options = testing::edifice_options(file.contents, one.rule);
         options.dtype = dtype;
-        const auto model = check::edifice_model(file.contents, options);
+        const auto model = testing::edifice_model(file.contents, options);
         const Tensor x = file.input(dtype);
         const Index length = x.dim(1);
         const Tensor& want = file.contents.at(one.tensor);
@@ -124,19 +124,19 @@ TEST(EdificeGolden, ChunksThroughTheCacheGiveTheFullRun) {
 TEST(EdificeGolden, StagesOfTheFirstBlockAreReproduced) {
   for_each_arithmetic([](Context& ctx, Dtype dtype) {
     for (const GoldenFile& file : golden_files()) {
-      for (const EdificeCase& one : check::edifice_cases(file.contents)) {
+      for (const EdificeCase& one : testing::edifice_cases(file.contents)) {
         if (one.output_mode != OutputMode::all) continue;
         const bool is_own = one.tensor == "expected.all";
         const std::string trace = is_own ? "trace." : "trace_" + one.rule + ".";
         const auto stage = [&](const std::string& name) -> const Tensor& {
           return file.contents.at(trace + name);
         };
-        GqaOptions options = check::edifice_options(file.contents, one.rule);
+        GqaOptions options = testing::edifice_options(file.contents, one.rule);
         options.dtype = dtype;
         options.num_layers = 1;
         options.final_norm = false;
         options.output_mode = OutputMode::all;
-        const auto block = check::edifice_model(file.contents, options);
+        const auto block = testing::edifice_model(file.contents, options);
         CHECK_CLOSE((*block)(ctx, file.input(dtype)), stage("block_1.out"), bound_for(dtype),
                     file.name + " " + trace + "block_1.out");
 

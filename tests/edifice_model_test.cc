@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "grouphead/models.h"
+#include "grouphead/models/models.h"
 #include "model_support.h"
 
 namespace grouphead {
@@ -10,7 +10,7 @@ namespace {
 
 using edifice::GqaOptions;
 using edifice::OutputMode;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 TEST(EdificeCounts, AgreeWithTheDocumentedTable) {
@@ -182,7 +182,7 @@ TEST(EdificeOptions, OutputModesAgree) {
       mean.data<double>()[b * 16 + m] = sum / 9;
     }
   }
-  const double bound = check::unit_roundoff(Dtype::f32) * 10 * check::max_abs(all);
+  const double bound = testing::unit_roundoff(Dtype::f32) * 10 * testing::max_abs(all);
   CHECK_CLOSE(output(OutputMode::mean_pool), mean, bound, "mean over 9 steps");
 }
 
@@ -247,8 +247,8 @@ TEST(EdificeInitialWeights, GainsAreOnesOrEdifices) {
   }
   EXPECT_GT(negative, 0);
   EXPECT_LT(negative, 16);
-  EXPECT_GT(check::max_abs(random), 1.0);
-  EXPECT_EQ(check::max_abs(model->find("gqa_block_1_ffn_norm.beta")->value()), 0);
+  EXPECT_GT(testing::max_abs(random), 1.0);
+  EXPECT_EQ(testing::max_abs(model->find("gqa_block_1_ffn_norm.beta")->value()), 0);
 }
 
 TEST(EdificeInitialWeights, TheSeedDecides) {
@@ -272,7 +272,7 @@ TEST(EdificeModel, ARowDependsOnItsPastAlone) {
     EXPECT_TRUE(same_bits(dense((*model)(ctx, changed).view().slice(1, 0, 20)),
                           dense(full.view().slice(1, 0, 20))));
     // A prefix is another problem to the kernels: equal up to rounding.
-    const double bound = 1e-5 * check::max_abs(full);
+    const double bound = 1e-5 * testing::max_abs(full);
     for (const Index length : {1, 2, 16, 17, 36}) {
       CHECK_CLOSE((*model)(ctx, dense(x.view().slice(1, 0, length))),
                   dense(full.view().slice(1, 0, length)), bound, "prefix");

@@ -11,7 +11,7 @@ namespace {
 
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 using ops::Write;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 template <class Call>
 std::string refusal(const Call& call) {

@@ -7,8 +7,7 @@
 #include <functional>
 #include <string>
 
-#include "grouphead/random.h"
-#include "ops/elementwise.h"
+#include "grouphead/core/random.h"
 #include "support.h"
 
 namespace grouphead::testing_support {

@@ -9,7 +9,7 @@
 #include "command.h"
 #include "io/safetensors.h"
 
-namespace grouphead::check {
+namespace grouphead::testing {
 namespace {
 
 namespace fs = std::filesystem;
@@ -150,4 +150,4 @@ TEST(Golden, FoldersWithoutCasesEndWithTwo) {
 }
 
 }  // namespace
-}  // namespace grouphead::check
+}  // namespace grouphead::testing

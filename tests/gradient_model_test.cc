@@ -2,7 +2,7 @@
 // f32 against f64.
 
 #include "gradient_support.h"
-#include "grouphead/models.h"
+#include "grouphead/models/models.h"
 #include "models/transformer.h"
 
 namespace grouphead {
@@ -96,7 +96,7 @@ TEST(TransformerGradient, ItIsALayerOfItsOwn) {
 // (Higham & Mary 2019, "A new approach to probabilistic rounding error analysis"). The model's
 // largest gradient stands for the size, twice, as the norms divide by deviations below 1.
 double f32_bound(Index chain, double magnitude) {
-  return 2 * check::unit_roundoff(Dtype::f32) * std::sqrt(static_cast<double>(chain)) * magnitude;
+  return 2 * testing::unit_roundoff(Dtype::f32) * std::sqrt(static_cast<double>(chain)) * magnitude;
 }
 
 void compare_precisions(const Layer& single, const Layer& exact, const std::vector<Tensor>& in,
@@ -114,8 +114,8 @@ void compare_precisions(const Layer& single, const Layer& exact, const std::vect
     ASSERT_EQ(got.values.size(), want.values.size());
     const double bound = f32_bound(chain, want.max_magnitude());
     for (std::size_t i = 0; i < want.values.size(); ++i) {
-      const check::Comparison result =
-          check::compare(want.names[i], got.values[i], want.values[i], bound);
+      const testing::Comparison result =
+          testing::compare(want.names[i], got.values[i], want.values[i], bound);
       EXPECT_TRUE(result.ok()) << name_of(isa) << " " << result.to_string();
     }
   }
@@ -163,7 +163,7 @@ TEST(Gradient, AKeyBiasWithoutRotationHasNone) {
   call_backward(ctx, *model, *saved, random_tensor(y.shape(), 4, Dtype::f64), {x}, grads);
   const ConstView key = grads.of(*model->find("gqa_block_1_attn_k_proj.bias"));
   const ConstView query = grads.of(*model->find("gqa_block_1_attn_q_proj.bias"));
-  EXPECT_LT(check::max_abs(key), 1e-13 * check::max_abs(query));
+  EXPECT_LT(testing::max_abs(key), 1e-13 * testing::max_abs(query));
 }
 
 }  // namespace

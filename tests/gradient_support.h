@@ -6,8 +6,8 @@
 #include <functional>
 #include <limits>
 
-#include "check/compare.h"
 #include "model_support.h"
+#include "testing/compare.h"
 
 namespace grouphead::testing_support {
 
@@ -48,7 +48,7 @@ struct Gradients {
 
   double max_magnitude() const {
     double largest = 0;
-    for (const Tensor& value : values) largest = std::max(largest, check::max_abs(value));
+    for (const Tensor& value : values) largest = std::max(largest, testing::max_abs(value));
     return largest;
   }
 };
@@ -98,7 +98,7 @@ inline Difference central_difference(double& x, const std::function<WeightedSum(
   };
   const double wide = difference(kStep);
   const double narrow = difference(kStep / 2);
-  const double rounding = 0x1p10 * check::unit_roundoff(Dtype::f64) * magnitude / kStep;
+  const double rounding = 0x1p10 * testing::unit_roundoff(Dtype::f64) * magnitude / kStep;
   return {narrow, std::abs(narrow - wide) + rounding};
 }
 
@@ -129,7 +129,8 @@ inline void check_gradients(Context& ctx, const GradientProblem& problem) {
       want.data<double>()[i] = d.value;
       bounds.data<double>()[i] = d.bound;
     }
-    const check::Comparison result = check::compare(found.names[k], got, want, ConstView(bounds));
+    const testing::Comparison result =
+        testing::compare(found.names[k], got, want, ConstView(bounds));
     EXPECT_TRUE(result.ok()) << result.to_string();
   }
 }

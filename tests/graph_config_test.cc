@@ -7,14 +7,14 @@
 
 #include "graph_fixture_models.h"
 #include "graph_support.h"
-#include "grouphead/model_json.h"
+#include "grouphead/files/model_json.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 
 namespace grouphead {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 const std::string kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/graph/";
@@ -43,7 +43,7 @@ void compare_with_keras(const Model& model, const io::Safetensors& file) {
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const Tensor& want = file.at("output." + std::to_string(i));
     // Both sides round a few hundred times on the way.
-    const double bound = 256 * check::unit_roundoff(Dtype::f32) * check::max_abs(want);
+    const double bound = 256 * testing::unit_roundoff(Dtype::f32) * testing::max_abs(want);
     CHECK_CLOSE(outputs[i], converted(want, Dtype::f64), bound, "output " + std::to_string(i));
   }
 }

@@ -8,16 +8,16 @@
 #include <memory>
 #include <string>
 
-#include "grouphead/attention.h"
-#include "grouphead/dense.h"
-#include "grouphead/embedding.h"
-#include "grouphead/group_query_attention.h"
-#include "grouphead/merging.h"
-#include "grouphead/model.h"
-#include "grouphead/multi_head_attention.h"
-#include "grouphead/normalization.h"
-#include "grouphead/pooling.h"
-#include "grouphead/symbol_operations.h"
+#include "grouphead/layers/attention.h"
+#include "grouphead/layers/dense.h"
+#include "grouphead/layers/embedding.h"
+#include "grouphead/layers/group_query_attention.h"
+#include "grouphead/layers/merging.h"
+#include "grouphead/layers/multi_head_attention.h"
+#include "grouphead/layers/normalization.h"
+#include "grouphead/layers/pooling.h"
+#include "grouphead/models/model.h"
+#include "grouphead/models/symbol_operations.h"
 
 namespace grouphead::testing_support {
 

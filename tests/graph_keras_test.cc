@@ -6,7 +6,7 @@
 #include <sstream>
 
 #include "graph_support.h"
-#include "grouphead/model_json.h"
+#include "grouphead/files/model_json.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "ops/convert.h"

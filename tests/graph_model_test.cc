@@ -4,16 +4,16 @@
 #include <tbb/global_control.h>
 
 #include "graph_support.h"
-#include "grouphead/dense.h"
-#include "grouphead/dropout.h"
-#include "grouphead/group_query_attention.h"
-#include "grouphead/model.h"
+#include "grouphead/layers/dense.h"
+#include "grouphead/layers/dropout.h"
+#include "grouphead/layers/group_query_attention.h"
+#include "grouphead/models/model.h"
 
 namespace grouphead {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 std::vector<std::string> names_of(const std::vector<std::shared_ptr<Layer>>& layers) {
@@ -191,7 +191,7 @@ TEST(Model, SkipsWhatNobodyNeeds) {
   forward(ctx, branches.model, in, {}, &saved);
   branches.model.backward(ctx, *saved, d_out, {}, grads);
   EXPECT_EQ(branches.multiples->num_backward_calls, 0);
-  EXPECT_GT(check::max_abs(grads.of(*branches.on_a->parameters()[0].parameter)), 0);
+  EXPECT_GT(testing::max_abs(grads.of(*branches.on_a->parameters()[0].parameter)), 0);
 
   // Nothing comes back to the branch of `b` from an output that does not use it.
   std::vector<Tensor> d_x = {Tensor::zeros({2, 3}, Dtype::f64), Tensor::zeros({2, 3}, Dtype::f64)};
@@ -199,7 +199,7 @@ TEST(Model, SkipsWhatNobodyNeeds) {
   forward(ctx, branches.model, in, {}, &saved);
   branches.model.backward(ctx, *saved, std::vector<ConstView>(2), d_in, grads);
   EXPECT_EQ(branches.multiples->num_backward_calls, 0);
-  EXPECT_EQ(check::max_abs(d_x[1]), 0);
+  EXPECT_EQ(testing::max_abs(d_x[1]), 0);
 }
 
 TEST(Model, AddsToGradientsThatAreThere) {
@@ -255,7 +255,7 @@ TEST(Model, MayMixTypes) {
     }
     want.data<double>()[i] = sum;
   }
-  CHECK_CLOSE(d_x, want, 8 * check::unit_roundoff(Dtype::f32) * 3, "mixed types");
+  CHECK_CLOSE(d_x, want, 8 * testing::unit_roundoff(Dtype::f32) * 3, "mixed types");
 }
 
 TEST(Model, HandsMasksOn) {

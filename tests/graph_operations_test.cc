@@ -3,14 +3,14 @@
 #include <gmock/gmock.h>
 
 #include "graph_support.h"
-#include "grouphead/dense.h"
-#include "grouphead/model_json.h"
-#include "grouphead/symbol_operations.h"
+#include "grouphead/files/model_json.h"
+#include "grouphead/layers/dense.h"
+#include "grouphead/models/symbol_operations.h"
 
 namespace grouphead {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 TEST(Operations, CalculateAsTheirSignsSay) {

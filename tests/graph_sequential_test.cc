@@ -3,13 +3,13 @@
 #include <gmock/gmock.h>
 
 #include "graph_support.h"
-#include "grouphead/dense.h"
-#include "grouphead/group_query_attention.h"
+#include "grouphead/layers/dense.h"
+#include "grouphead/layers/group_query_attention.h"
 
 namespace grouphead {
 namespace {
 
-using testing::ElementsAre;
+using ::testing::ElementsAre;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 TEST(Sequential, RunsItsLayersInTurn) {

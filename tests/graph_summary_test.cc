@@ -5,12 +5,12 @@
 #include <sstream>
 
 #include "graph_support.h"
-#include "grouphead/dense.h"
-#include "grouphead/dropout.h"
-#include "grouphead/embedding.h"
-#include "grouphead/group_query_attention.h"
-#include "grouphead/merging.h"
-#include "grouphead/normalization.h"
+#include "grouphead/layers/dense.h"
+#include "grouphead/layers/dropout.h"
+#include "grouphead/layers/embedding.h"
+#include "grouphead/layers/group_query_attention.h"
+#include "grouphead/layers/merging.h"
+#include "grouphead/layers/normalization.h"
 
 namespace grouphead {
 namespace {

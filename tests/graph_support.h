@@ -3,8 +3,8 @@
 // Small layers for the tests of models.
 
 #include "gradient_support.h"
-#include "grouphead/model.h"
-#include "ops/elementwise.h"
+#include "grouphead/models/model.h"
+#include "ops/arithmetic.h"
 
 namespace grouphead::testing_support {
 

@@ -9,7 +9,7 @@
 #include <functional>
 #include <random>
 
-#include "grouphead/model.h"
+#include "grouphead/models/model.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/npy.h"

@@ -1,12 +1,12 @@
-#include "grouphead/initializers.h"
+#include "grouphead/layers/initializers.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "grouphead/dense.h"
-#include "grouphead/embedding.h"
+#include "grouphead/layers/dense.h"
+#include "grouphead/layers/embedding.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "model_support.h"
@@ -16,7 +16,7 @@ namespace grouphead {
 namespace {
 
 using namespace testing_support;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 const std::string kNumbers = GROUPHEAD_SOURCE_DIR "/tests/golden/initializers/initializers.json";
 
@@ -248,15 +248,15 @@ TEST(Initializers, StartLayersByKerassDefaultsInAnyType) {
     dense.build(std::span(&x, 1), random);
     const ConstView kernel = dense.parameters()[0].parameter->numbers();
     const double limit = std::sqrt(6.0 / 100);
-    EXPECT_LE(check::max_abs(kernel), limit * 1.01) << policy;
-    EXPECT_GE(check::max_abs(kernel), limit * 0.95) << policy;
-    EXPECT_EQ(check::max_abs(dense.parameters()[1].parameter->numbers()), 0) << policy;
+    EXPECT_LE(testing::max_abs(kernel), limit * 1.01) << policy;
+    EXPECT_GE(testing::max_abs(kernel), limit * 0.95) << policy;
+    EXPECT_EQ(testing::max_abs(dense.parameters()[1].parameter->numbers()), 0) << policy;
 
     Embedding embedding({.input_dim = 50, .output_dim = 20, .dtype = policy});
     embedding.build(std::span(&x, 1), random);
     const ConstView table = embedding.parameters()[0].parameter->numbers();
-    EXPECT_LE(check::max_abs(table), 0.0505) << policy;
-    EXPECT_GE(check::max_abs(table), 0.048) << policy;
+    EXPECT_LE(testing::max_abs(table), 0.0505) << policy;
+    EXPECT_GE(testing::max_abs(table), 0.048) << policy;
   }
 }
 

@@ -16,8 +16,8 @@ namespace grouphead::io {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using testing_support::error_of;
 using testing_support::same_bits;
 

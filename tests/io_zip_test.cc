@@ -11,8 +11,8 @@
 namespace grouphead::io {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using testing_support::error_of;
 
 /// A member with whatever its headers claim.
@@ -143,7 +143,7 @@ TEST(Zip, ReadsWhatIsCompressedOrElsewhere) {
 }
 
 TEST(Zip, WritesTheSameBytesForTheSameMembers) {
-  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "written.zip";
+  const std::filesystem::path path = std::filesystem::path(::testing::TempDir()) / "written.zip";
   const std::string large(3 << 20, 'x');
   write_zip(path, {{"metadata.json", "{}"}, {"model.weights.h5", large}, {"empty", ""}});
   const std::string contents = read_file(path);

@@ -1,6 +1,6 @@
 // The level that is asked for is the level that runs.
 
-#include "check/isa.h"
+#include "testing/isa.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <string>
 
 #include "core/context_impl.h"
-#include "kernels/limits.h"
+#include "kernels/cpu/limits.h"
 #include "support.h"
 
 namespace grouphead {
@@ -47,14 +47,14 @@ TEST(Isa, OneDnnStaysAtTheForcedLevel) {
   const char* forced = std::getenv("GROUPHEAD_TEST_ISA");
   if (forced == nullptr) {
     // Nothing forced: oneDNN has all that the processor offers, and so have we.
-    EXPECT_EQ(check::onednn_level(), std::max(available_isas().back(), Isa::sse4));
+    EXPECT_EQ(testing::onednn_level(), std::max(available_isas().back(), Isa::sse4));
     EXPECT_EQ(isas_under_test().size(), available_isas().size());
     return;
   }
   const Isa isa = isa_from_name(forced);
   ASSERT_EQ(isas_under_test(), std::vector<Isa>{isa});
-  EXPECT_EQ(check::onednn_level(), std::max(isa, Isa::sse4))
-      << "run with ONEDNN_MAX_CPU_ISA=" << check::onednn_cap(isa);
+  EXPECT_EQ(testing::onednn_level(), std::max(isa, Isa::sse4))
+      << "run with ONEDNN_MAX_CPU_ISA=" << testing::onednn_cap(isa);
 }
 
 TEST(Limits, ReadsEveryElementAtEveryLevel) {

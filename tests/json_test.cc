@@ -12,7 +12,7 @@
 namespace grouphead::io {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using testing_support::error_of;
 
 ConfigValue parsed(std::string_view text) { return parse_json(text, "text"); }

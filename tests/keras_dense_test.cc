@@ -2,10 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include "check/keras_golden.h"
 #include "support.h"
+#include "testing/keras_golden.h"
 
-namespace grouphead::check {
+namespace grouphead::testing {
 namespace {
 
 TEST(KerasDense, NumbersAndMasksAreKeras) {
@@ -19,4 +19,4 @@ TEST(KerasDense, NumbersAndMasksAreKeras) {
 }
 
 }  // namespace
-}  // namespace grouphead::check
+}  // namespace grouphead::testing

@@ -3,11 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "check/tensor_file.h"
-#include "grouphead/conversion.h"
-#include "grouphead/saved_model.h"
-#include "grouphead/weights.h"
+#include "grouphead/files/saved_model.h"
+#include "grouphead/files/weights.h"
+#include "grouphead/models/conversion.h"
 #include "program.h"
+#include "tools/tensor_file.h"
 #include "training_support.h"
 
 namespace grouphead {
@@ -90,11 +90,11 @@ TEST_F(ConvertedFile, OutputsAndInputsMayBeArchives) {
   };
   ASSERT_EQ(run({"run", model, "--inputs", inputs, "--out", path("y.npz")}).code, 0);
   ASSERT_EQ(run({"run", model, "--inputs", inputs, "--out", path("y.safetensors")}).code, 0);
-  const auto archive = check::read_tensors(path("y.npz"));
-  const auto tensors = check::read_tensors(path("y.safetensors"));
+  const auto archive = tools::read_tensors(path("y.npz"));
+  const auto tensors = tools::read_tensors(path("y.safetensors"));
   ASSERT_EQ(archive.size(), tensors.size());
   EXPECT_TRUE(testing_support::same_bits(archive.at("output"), tensors.at("output")));
-  check::write_tensors(path("x.npz"), check::read_tensors(inputs));
+  tools::write_tensors(path("x.npz"), tools::read_tensors(inputs));
   EXPECT_EQ(run({"run", model, "--inputs", path("x.npz"), "--expect"}).code, 0);
   const Outcome refused = run({"run", model, "--inputs", inputs, "--out", path("y.txt")});
   EXPECT_EQ(refused.code, 2);

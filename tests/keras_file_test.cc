@@ -18,8 +18,8 @@ namespace grouphead {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 using testing_support::error_of;
 using testing_support::same_bits;
 
@@ -27,8 +27,8 @@ const fs::path kGolden = GROUPHEAD_SOURCE_DIR "/tests/golden";
 const fs::path kFiles = kGolden / "keras_files";
 
 fs::path temporary(const std::string& name) {
-  const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
-  const fs::path folder = fs::path(testing::TempDir()) / (std::string("files_") + test->name());
+  const ::testing::TestInfo* test = ::testing::UnitTest::GetInstance()->current_test_info();
+  const fs::path folder = fs::path(::testing::TempDir()) / (std::string("files_") + test->name());
   fs::create_directories(folder);
   return folder / name;
 }
@@ -148,7 +148,7 @@ TEST(KerasFiles, HaveKerasPaths) {
                          .append(number));
     }
   }
-  EXPECT_THAT(arrays_in(file), testing::UnorderedElementsAreArray(want));
+  EXPECT_THAT(arrays_in(file), ::testing::UnorderedElementsAreArray(want));
   const auto mapped = io::MappedFile::open(file);
   const io::Hdf5File opened(mapped->bytes(), mapped, "net");
   const auto name_at = [&](const std::string& group) {
@@ -250,7 +250,7 @@ TEST(KerasFiles, Int8WeightsAreScaled) {
   const io::Safetensors file = io::read_safetensors(kFiles / "int8.safetensors");
   const Tensor y = (*model)(ctx, file.at("inputs.tokens"));
   const Tensor& exact = file.at("exact");
-  EXPECT_TRUE(check::compare("y", y, exact, 0.02 * check::max_abs(exact)).ok());
+  EXPECT_TRUE(testing::compare("y", y, exact, 0.02 * testing::max_abs(exact)).ok());
 }
 
 TEST(KerasFiles, OtherLayersAreAllNamed) {

@@ -6,21 +6,21 @@
 #include <filesystem>
 #include <functional>
 
-#include "check/keras_golden.h"
 #include "command.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "saved/keras_files.h"
+#include "testing/keras_golden.h"
 
-namespace grouphead::check {
+namespace grouphead::testing {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
 using testing_support::CommandResult;
 using testing_support::run_grouphead;
 
@@ -47,8 +47,8 @@ void write_list(const fs::path& folder, std::string_view list, ConfigValue::List
 /// A folder with one stored case, changed.
 fs::path changed(std::string_view name, const ChangeCase& change_case = {},
                  const ChangeFile& change_file = {}) {
-  const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
-  const fs::path folder = fs::path(testing::TempDir()) / (std::string("keras_") + test->name());
+  const ::testing::TestInfo* test = ::testing::UnitTest::GetInstance()->current_test_info();
+  const fs::path folder = fs::path(::testing::TempDir()) / (std::string("keras_") + test->name());
   fs::remove_all(folder);
   fs::create_directories(folder);
   ConfigValue fields = entry_named("cases", name);
@@ -236,4 +236,4 @@ TEST(KerasRunner, FoldersWithoutCasesEndWithTwo) {
 }
 
 }  // namespace
-}  // namespace grouphead::check
+}  // namespace grouphead::testing

@@ -1,6 +1,6 @@
 // Keras's own numbers: every case of tests/golden/keras, at every level.
 
-#include "check/keras_golden.h"
+#include "testing/keras_golden.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,10 +10,10 @@
 #include "saved/keras_files.h"
 #include "support.h"
 
-namespace grouphead::check {
+namespace grouphead::testing {
 namespace {
 
-using testing::UnorderedElementsAreArray;
+using ::testing::UnorderedElementsAreArray;
 
 const std::string kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras";
 const std::vector<std::string> kGroups = {
@@ -21,7 +21,7 @@ const std::vector<std::string> kGroups = {
     "constraint",        "errors",    "initializers",        "model",
     "regularizer",       "training"};
 
-class KerasGolden : public testing::TestWithParam<std::string> {};
+class KerasGolden : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(KerasGolden, NumbersAreKeras) {
   // A build that does not read Keras's files fails those of models, rather than leave them out.
@@ -34,7 +34,7 @@ TEST_P(KerasGolden, NumbersAreKeras) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, KerasGolden, testing::ValuesIn(kGroups),
+INSTANTIATE_TEST_SUITE_P(Of, KerasGolden, ::testing::ValuesIn(kGroups),
                          [](const auto& each) { return each.param; });
 
 TEST(KerasGoldenGroups, AreAllThereAre) {
@@ -42,4 +42,4 @@ TEST(KerasGoldenGroups, AreAllThereAre) {
 }
 
 }  // namespace
-}  // namespace grouphead::check
+}  // namespace grouphead::testing

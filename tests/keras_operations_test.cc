@@ -6,8 +6,8 @@
 #include <cmath>
 #include <map>
 
-#include "grouphead/model_json.h"
-#include "grouphead/serialization.h"
+#include "grouphead/files/model_json.h"
+#include "grouphead/layers/serialization.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/safetensors.h"

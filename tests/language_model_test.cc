@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "allocation_counter.h"
-#include "grouphead/models.h"
+#include "grouphead/models/models.h"
 #include "model_support.h"
 
 namespace grouphead {
@@ -69,7 +69,7 @@ TEST(LanguageModel, StepsGiveTheLogitsOfTheFullRun) {
   Context exact_ctx;
   const Tensor want = call(exact_ctx, exact, {tokens});
   ASSERT_EQ(want.shape(), Shape({2, 40, kVocabulary}));
-  const double bound = 1e-5 * check::max_abs(want);  // the contract of prefill against steps
+  const double bound = 1e-5 * testing::max_abs(want);  // the contract of prefill against steps
   for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 2, .isa = isa});
     CHECK_CLOSE(call(ctx, model, {tokens}), want, bound, "full run");
@@ -106,7 +106,7 @@ TEST(LanguageModel, CachesInFewerBitsGiveNearlyTheLogitsOfTheFullRun) {
            {std::pair<Index, Index>{0, 60}, {60, 90}, {90, 91}, {91, 99}, {99, 100}}) {
         model.step(ctx, dense(tokens.view().slice(1, begin, end)), cache, logits);
         CHECK_CLOSE(logits, dense(want.view().slice(1, end - 1, end)).reshaped(logits.shape()),
-                    check::max_abs(full) / (stored == Dtype::bf16 ? 128 : 64),
+                    testing::max_abs(full) / (stored == Dtype::bf16 ? 128 : 64),
                     std::string(name_of(stored)));
       }
     }

@@ -146,9 +146,10 @@ TEST(AttentionAxes, AreRefusedByName) {
   const AttentionInputs in{.query = f64({2, 3, 4, 5}, 1), .value = f64({2, 3, 4, 5}, 2)};
   for (const std::vector<Index>& axes :
        {std::vector<Index>{0}, {3}, {-1}, {-4}, {1, 1}, {1, -3}, {7}}) {
-    EXPECT_THAT(error_of<ConfigError>([&] { over(axes, in); }),
-                testing::StartsWith("[multi_head_attention] attention_axes: expected distinct axes "
-                                    "of 1 .. 2 (or from the end) for inputs of rank 4, got ["));
+    EXPECT_THAT(
+        error_of<ConfigError>([&] { over(axes, in); }),
+        ::testing::StartsWith("[multi_head_attention] attention_axes: expected distinct axes "
+                              "of 1 .. 2 (or from the end) for inputs of rank 4, got ["));
   }
   const auto refusal = [&](const std::vector<Index>& axes, const auto& change) {
     const auto layer = over(axes, in);

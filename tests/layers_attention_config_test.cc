@@ -3,13 +3,13 @@
 #include <gmock/gmock.h>
 
 #include "attention_layer_support.h"
-#include "grouphead/serialization.h"
+#include "grouphead/layers/serialization.h"
 
 namespace grouphead {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 std::vector<std::string> keys_of(const ConfigValue& config) {

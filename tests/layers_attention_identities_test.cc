@@ -81,9 +81,9 @@ TEST(AttentionIdentities, TwoBackwardPassesAddAndNoCotangentIsZero) {
     for (Index k = 0; k < once[i].size(); ++k) {
       EXPECT_NEAR(element(twice[i], k), 2 * element(once[i], k), 1e-6);
     }
-    EXPECT_GT(check::max_abs(once[i]), 0);
-    EXPECT_EQ(check::max_abs(of_zero[i]), 0);
-    EXPECT_EQ(check::max_abs(of_nothing[i]), 0);
+    EXPECT_GT(testing::max_abs(once[i]), 0);
+    EXPECT_EQ(testing::max_abs(of_zero[i]), 0);
+    EXPECT_EQ(testing::max_abs(of_nothing[i]), 0);
   }
 }
 
@@ -235,7 +235,7 @@ TEST(AttentionPolicies, LeaveInSixteenBitsCloseToFloat32) {
       return policy.compute == Dtype::bf16 ? to_float(x.data<Bf16>()[i])
                                            : to_float(x.data<F16>()[i]);
     };
-    const double scale = check::max_abs(want.output);
+    const double scale = testing::max_abs(want.output);
     for (Index i = 0; i < got.output.size(); ++i) {
       EXPECT_NEAR(number(got.output, i), element(want.output, i), policy.bound * scale);
     }
@@ -246,7 +246,7 @@ TEST(AttentionPolicies, LeaveInSixteenBitsCloseToFloat32) {
     const Tensor d_y = random_tensor(in.query.shape(), 3);
     const ConstView d_out[] = {d_y, ConstView()};
     layer.call_backward(ctx, *saved, d_out, d_in, grads);
-    EXPECT_GT(check::max_abs(d_query), 0);
+    EXPECT_GT(testing::max_abs(d_query), 0);
   }
 }
 

@@ -9,7 +9,7 @@
 namespace grouphead {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 constexpr Index kB = 2, kT = 3, kS = 5, kH = 4;
@@ -384,8 +384,8 @@ TEST(EmptyInputs, GiveTheOutputsBiasOrNothing) {
       const Tensor d_y = random_tensor(out.output.shape(), 3);
       const ConstView d_out = d_y;
       layer->backward(ctx, *saved, std::span(&d_out, 1), d_in, grads);
-      EXPECT_EQ(check::max_abs(d_query), 0);
-      EXPECT_EQ(check::max_abs(d_value), 0);
+      EXPECT_EQ(testing::max_abs(d_query), 0);
+      EXPECT_EQ(testing::max_abs(d_value), 0);
     }
   }
 }

@@ -5,12 +5,12 @@
 #include <cmath>
 
 #include "gradient_support.h"
-#include "grouphead/group_query_attention.h"
+#include "grouphead/layers/group_query_attention.h"
 
 namespace grouphead {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 std::unique_ptr<GroupQueryAttention> made(const GroupQueryAttentionConfig& config,
@@ -158,7 +158,7 @@ AttentionInputs named(const AttentionCase& one, Dtype dtype) {
 // Numbers are below 1 and sums have up to 16 terms, so outputs stay below 16 * 5; behind one lie
 // three sums, a softmax, and the roundings of what they add.
 double bound_for(Dtype dtype, ConstView want) {
-  return check::unit_roundoff(dtype) * 64 * std::max(1.0, check::max_abs(want));
+  return testing::unit_roundoff(dtype) * 64 * std::max(1.0, testing::max_abs(want));
 }
 
 TEST(GroupQueryAttention, IsItsFormula) {
@@ -273,7 +273,7 @@ TEST(GroupQueryAttention, WeightsHaveKerasNamesShapesAndRanges) {
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     EXPECT_EQ(parameters[i].path, expected[i].path);
     EXPECT_EQ(parameters[i].parameter->shape(), expected[i].shape);
-    const double largest = check::max_abs(parameters[i].parameter->value());
+    const double largest = testing::max_abs(parameters[i].parameter->value());
     EXPECT_LE(largest, expected[i].limit + 1e-6);
     EXPECT_GE(largest, 0.98 * expected[i].limit);  // 1024 draws or more
   }

@@ -4,14 +4,14 @@
 #include <algorithm>
 
 #include "gradient_support.h"
-#include "grouphead/dropout.h"
-#include "grouphead/serialization.h"
+#include "grouphead/layers/dropout.h"
+#include "grouphead/layers/serialization.h"
 
 namespace grouphead {
 namespace {
 
 using namespace testing_support;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 constexpr Mode kTraining{.training = true};
 
@@ -124,12 +124,12 @@ TEST(Dropout, RoundsAsKerasDoesIn16Bits) {
     return numbers;
   };
   EXPECT_THAT(results("mixed_bfloat16"),
-              testing::ElementsAre(0, -3.515625F, -2.71875F, -1.953125F, 0, -0.390625F, 0.390625F,
-                                   0, 1.953125F, 0, 3.515625F, 4.28125F));
+              ::testing::ElementsAre(0, -3.515625F, -2.71875F, -1.953125F, 0, -0.390625F, 0.390625F,
+                                     0, 1.953125F, 0, 3.515625F, 4.28125F));
   EXPECT_THAT(
       results("float16"),
-      testing::ElementsAre(0, -3.505859375F, -2.7265625F, -1.9462890625F, 0, -0.389404296875F,
-                           0.389404296875F, 0, 1.9462890625F, 0, 3.505859375F, 4.28125F));
+      ::testing::ElementsAre(0, -3.505859375F, -2.7265625F, -1.9462890625F, 0, -0.389404296875F,
+                             0.389404296875F, 0, 1.9462890625F, 0, 3.505859375F, 4.28125F));
 }
 
 TEST(Dropout, DropsEverythingAtRateOneAndTakesNoNumbers) {

@@ -1,6 +1,6 @@
 // Dense, LayerNormalization, Embedding, Dropout, and what every layer promises.
 
-#include "grouphead/layers.h"
+#include "grouphead/layers/layers.h"
 
 #include <gmock/gmock.h>
 #include <tbb/global_control.h>
@@ -10,12 +10,12 @@
 #include <thread>
 
 #include "gradient_support.h"
-#include "grouphead/models.h"
+#include "grouphead/models/models.h"
 
 namespace grouphead {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 template <class L, class Config>
@@ -28,7 +28,7 @@ std::unique_ptr<L> made(const Config& config, const Shape& input) {
 
 // n roundings of numbers up to `magnitude`.
 double rounding(Dtype dtype, Index n, double magnitude) {
-  return check::unit_roundoff(dtype) * static_cast<double>(n) * magnitude;
+  return testing::unit_roundoff(dtype) * static_cast<double>(n) * magnitude;
 }
 
 TEST(Dense, IsAProductABiasAndAnActivation) {
@@ -70,10 +70,10 @@ TEST(Dense, StartsGlorotUniformWithZeroBias) {
   EXPECT_EQ(parameters[0].path, "kernel");
   EXPECT_EQ(parameters[1].path, "bias");
   const double limit = std::sqrt(6.0 / 500);
-  const double largest = check::max_abs(parameters[0].parameter->value());
+  const double largest = testing::max_abs(parameters[0].parameter->value());
   EXPECT_LE(largest, limit);
   EXPECT_GT(largest, 0.999 * limit);  // 60000 draws: all below with probability e^-60
-  EXPECT_EQ(check::max_abs(parameters[1].parameter->value()), 0);
+  EXPECT_EQ(testing::max_abs(parameters[1].parameter->value()), 0);
   double sum = 0;
   const ConstView w = parameters[0].parameter->value();
   for (Index i = 0; i < w.size(); ++i) sum += element(w, i);
@@ -122,7 +122,7 @@ TEST(Embedding, LooksRowsUp) {
 TEST(Embedding, StartsUniform) {
   Embedding layer({.input_dim = 100, .output_dim = 100});
   build(layer, {{1, 1}});
-  const double largest = check::max_abs(layer.parameters()[0].parameter->value());
+  const double largest = testing::max_abs(layer.parameters()[0].parameter->value());
   EXPECT_LE(largest, 0.05 * (1 + 1e-7));
   EXPECT_GT(largest, 0.0499);
 }
@@ -277,7 +277,7 @@ TEST(Grads, TwoBackwardCallsAdd) {
       all.push_back(dense(grads.of(*entry.parameter)));
     }
     grads.zero();
-    EXPECT_EQ(check::max_abs(grads.of(*model->parameters()[0].parameter)), 0);
+    EXPECT_EQ(testing::max_abs(grads.of(*model->parameters()[0].parameter)), 0);
     return all;
   };
   const std::vector<Tensor> once = gradients_after(1);
@@ -288,7 +288,8 @@ TEST(Grads, TwoBackwardCallsAdd) {
       doubled.data<float>()[k] = 2 * once[i].data<float>()[k];
     }
     // A second sum starts from the first, so its roundings differ: as many as rows are added.
-    CHECK_CLOSE(twice[i], doubled, rounding(Dtype::f32, 2 * 18, check::max_abs(doubled)), "twice");
+    CHECK_CLOSE(twice[i], doubled, rounding(Dtype::f32, 2 * 18, testing::max_abs(doubled)),
+                "twice");
   }
 }
 

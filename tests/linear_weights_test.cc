@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "allocation_counter.h"
-#include "check/inputs.h"
-#include "grouphead/dense.h"
-#include "grouphead/models.h"
+#include "grouphead/layers/dense.h"
+#include "grouphead/models/models.h"
 #include "linear_support.h"
+#include "testing/inputs.h"
 
 namespace grouphead {
 namespace {
@@ -226,7 +226,7 @@ TEST(LinearWeights, ALanguageModelMovesLittleAndTakesNothingFromTheHeap) {
       pack_weights(model.parameters(), form);
       const Tensor got = run(ctx, model, tokens);
       // Roundings of independent weights average out: far below 2^-9 and 1/254 for each of them.
-      EXPECT_TRUE(is_close(got, check::convert(ctx, want, Dtype::f64), largest / 64, "logits"));
+      EXPECT_TRUE(is_close(got, testing::convert(ctx, want, Dtype::f64), largest / 64, "logits"));
       KvCache cache = model.make_cache(ctx, 1, 64);
       Tensor logits({1, 64});
       for (int i = 0; i < 2; ++i) model.step(ctx, token, cache, logits);

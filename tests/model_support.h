@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "grouphead/layer.h"
+#include "grouphead/layers/layer.h"
 #include "support.h"
 
 namespace grouphead::testing_support {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "grouphead/tensor.h"
+#include "grouphead/core/tensor.h"
 
 namespace grouphead::testing_support {
 

@@ -1,4 +1,4 @@
-#include "check/problem.h"
+#include "testing/problem.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <string>
 
-#include "check/masks.h"
+#include "testing/masks.h"
 
-namespace grouphead::check {
+namespace grouphead::testing {
 namespace {
 
 std::string error_of(const std::string& text) {
@@ -96,9 +96,10 @@ TEST(Problem, UnknownWordsAreRefusedWithTheKnownOnes) {
               "[problem] " + std::string(word) + known);
   }
   EXPECT_THAT(error_of("gemm m4 n4 k4 causal"),
-              testing::HasSubstr("one of f32 f64 m# n# k# weights= thr= isa= seed=, got"));
-  EXPECT_THAT(error_of("layer.mha.fwd t4 m8 hq2 hkv1 d4"),
-              testing::HasSubstr("one of f32 f64 b# t# s# hq# d# m# causal thr= isa= seed=, got"));
+              ::testing::HasSubstr("one of f32 f64 m# n# k# weights= thr= isa= seed=, got"));
+  EXPECT_THAT(
+      error_of("layer.mha.fwd t4 m8 hq2 hkv1 d4"),
+      ::testing::HasSubstr("one of f32 f64 b# t# s# hq# d# m# causal thr= isa= seed=, got"));
 }
 
 TEST(Problem, ImpossibleValuesAreRefused) {
@@ -130,7 +131,7 @@ TEST(Problem, ImpossibleValuesAreRefused) {
             "[problem] thr=: expected a whole number from 0 to 4096, got -1");
   EXPECT_EQ(error_of(base + "seed=a"),
             "[problem] seed=: expected a whole number from 0 to 2147483647, got a");
-  EXPECT_THAT(error_of(base + "isa=avx9"), testing::HasSubstr("got avx9"));
+  EXPECT_THAT(error_of(base + "isa=avx9"), ::testing::HasSubstr("got avx9"));
   EXPECT_EQ(error_of("decode f64 hq2 d8 s9 cache=int8"),
             "[problem] cache=: expected f64, as the queries, got int8");
   EXPECT_EQ(error_of("gemm f64 m1 n2 k3 weights=int8"),
@@ -198,4 +199,4 @@ TEST(Problem, MasksAreDrawnByTheSeed) {
 }
 
 }  // namespace
-}  // namespace grouphead::check
+}  // namespace grouphead::testing

@@ -1,4 +1,4 @@
-#include "grouphead/random.h"
+#include "grouphead/core/random.h"
 
 #include <Random123/philox.h>
 #include <Random123/threefry.h>
@@ -11,7 +11,7 @@
 namespace grouphead {
 namespace {
 
-using testing::ElementsAre;
+using ::testing::ElementsAre;
 
 TEST(Philox, GivesThePublishedAnswers) {
   // Source: Random123, tests/kat_vectors, philox4x32 with 10 rounds.

@@ -1,6 +1,6 @@
 // Regularizers; Keras's own numbers are in keras_golden_test.
 
-#include "grouphead/regularizers.h"
+#include "grouphead/layers/regularizers.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@ namespace grouphead {
 namespace {
 
 using namespace testing_support;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 ConfigValue envelope(const char* class_name, ConfigValue::Object config) {
   return config_envelope(RegularizerRule::kModule, class_name, config);

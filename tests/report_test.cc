@@ -4,16 +4,16 @@
 #include <limits>
 
 #include "models/cost.h"
-#include "report/attention_map.h"
-#include "report/chart.h"
-#include "report/training_report.h"
 #include "support.h"
+#include "tools/report/attention_map.h"
+#include "tools/report/chart.h"
+#include "tools/report/training_report.h"
 
-namespace grouphead::report {
+namespace grouphead::tools::report {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 using testing_support::error_of;
 
 TEST(CacheCosts, AreTheTableOfTheEdificePage) {
@@ -101,4 +101,4 @@ TEST(TrainingReport, IsOnePageWithoutTheNetwork) {
 }
 
 }  // namespace
-}  // namespace grouphead::report
+}  // namespace grouphead::tools::report

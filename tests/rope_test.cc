@@ -1,4 +1,4 @@
-#include "grouphead/rope.h"
+#include "grouphead/layers/rope.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "core/check.h"
-#include "ops/elementwise.h"
+#include "ops/arithmetic.h"
+#include "ops/rope.h"
 
 namespace grouphead {
 namespace {

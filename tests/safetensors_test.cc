@@ -14,7 +14,7 @@
 #include <fstream>
 #include <random>
 
-#include "grouphead/error.h"
+#include "grouphead/core/error.h"
 #include "io/file.h"
 
 namespace grouphead::io {

@@ -6,13 +6,13 @@
 #include <limits>
 
 #include "gradient_support.h"
-#include "grouphead/attention.h"
-#include "grouphead/serialization.h"
+#include "grouphead/layers/attention.h"
+#include "grouphead/layers/serialization.h"
 
 namespace grouphead {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 Tensor mask_of(const Shape& shape, std::initializer_list<int> real) {
@@ -254,7 +254,7 @@ TEST(ScoredAttention, DropoutIsTheSeedsAndInScores) {
       layer.forward(ctx, in, {.training = true, .arguments = &chosen}, nullptr);
   EXPECT_FALSE(same_bits(out[1].tensor, second.at(1).tensor));
   Attention all({.dropout = 1, .seed = 7});
-  EXPECT_EQ(check::max_abs(call(ctx, all, {query, value}, {.training = true})), 0);
+  EXPECT_EQ(testing::max_abs(call(ctx, all, {query, value}, {.training = true})), 0);
 }
 
 TEST(ScoredAttention, NothingOfTheSizeOfTheScoresIsKept) {
@@ -283,9 +283,9 @@ TEST(ScoredAttention, EmptyAxesGiveZerosAndNaNInAMaskedKeyStaysOut) {
       std::unique_ptr<Saved> saved;
       const Tensor y = call(ctx, *layer, {query, value}, {}, &saved);
       EXPECT_EQ(y.shape(), query.shape());
-      EXPECT_EQ(check::max_abs(y), 0);
+      EXPECT_EQ(testing::max_abs(y), 0);
       for (const Tensor& d : call_backward(ctx, *layer, *saved, y, {query, value}, grads)) {
-        EXPECT_EQ(check::max_abs(d), 0);
+        EXPECT_EQ(testing::max_abs(d), 0);
       }
     }
     const Tensor query = random_tensor({1, 3, 4}, 1);
@@ -363,8 +363,8 @@ TEST(ScoredAttention, ComesBackFromItsConfiguration) {
   std::vector<std::string> keys;
   for (const auto& [key, value] : config.as_object("config")) keys.push_back(key);
   // Keras 3.15.1: keras.layers.Attention().get_config()
-  EXPECT_THAT(keys, testing::ElementsAre("name", "trainable", "dtype", "use_scale", "score_mode",
-                                         "dropout", "seed"));
+  EXPECT_THAT(keys, ::testing::ElementsAre("name", "trainable", "dtype", "use_scale", "score_mode",
+                                           "dropout", "seed"));
   EXPECT_EQ(make_layer("Attention", config)->get_config(), config);
   const AdditiveAttention additive({.use_scale = false, .name = "add"});
   EXPECT_EQ(make_layer("AdditiveAttention", additive.get_config())->get_config(),

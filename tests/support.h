@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "check/compare.h"
-#include "grouphead/context.h"
+#include "grouphead/core/context.h"
+#include "testing/compare.h"
 
 namespace grouphead::testing_support {
 
@@ -24,11 +24,11 @@ inline std::vector<Isa> isas_under_test() {
 /// Whether `got` is within `bound` of `want` (one number, or an f64 view with one per element).
 /// A failure names the worst element and the problem that reruns it.
 template <class Bound>
-testing::AssertionResult is_close(ConstView got, ConstView want, const Bound& bound,
-                                  const std::string& problem) {
-  const check::Comparison result = check::compare("result", got, want, bound);
-  if (result.ok()) return testing::AssertionSuccess();
-  return testing::AssertionFailure()
+::testing::AssertionResult is_close(ConstView got, ConstView want, const Bound& bound,
+                                    const std::string& problem) {
+  const testing::Comparison result = testing::compare("result", got, want, bound);
+  if (result.ok()) return ::testing::AssertionSuccess();
+  return ::testing::AssertionFailure()
          << result.to_string() << "\n  grouphead check \"" << problem << "\"";
 }
 

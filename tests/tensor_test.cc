@@ -1,4 +1,4 @@
-#include "grouphead/tensor.h"
+#include "grouphead/core/tensor.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include <limits>
 #include <vector>
 
-#include "grouphead/context.h"
+#include "grouphead/core/context.h"
 
 namespace grouphead {
 namespace {
@@ -51,7 +51,7 @@ TEST(View, TheWrongElementTypeIsRefusedByName) {
     x.data<float>();
     FAIL() << "no error";
   } catch (const ShapeError& error) {
-    EXPECT_THAT(error.what(), testing::HasSubstr("expected f32, got f64"));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("expected f32, got f64"));
   }
 }
 

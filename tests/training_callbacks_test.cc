@@ -2,10 +2,10 @@
 
 #include <gmock/gmock.h>
 
-#include "grouphead/dense.h"
-#include "grouphead/fit.h"
-#include "grouphead/model.h"
-#include "grouphead/weights.h"
+#include "grouphead/files/weights.h"
+#include "grouphead/layers/dense.h"
+#include "grouphead/models/model.h"
+#include "grouphead/train/fit.h"
 #include "io/file.h"
 #include "model_support.h"
 #include "training_support.h"

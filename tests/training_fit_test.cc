@@ -2,11 +2,11 @@
 
 #include <gmock/gmock.h>
 
-#include "grouphead/dense.h"
-#include "grouphead/embedding.h"
-#include "grouphead/fit.h"
-#include "grouphead/merging.h"
-#include "grouphead/model.h"
+#include "grouphead/layers/dense.h"
+#include "grouphead/layers/embedding.h"
+#include "grouphead/layers/merging.h"
+#include "grouphead/models/model.h"
+#include "grouphead/train/fit.h"
 #include "keras_training_support.h"
 
 namespace grouphead {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "gradient_support.h"
-#include "grouphead/losses.h"
+#include "grouphead/train/losses.h"
 #include "keras_training_support.h"
 
 namespace grouphead {

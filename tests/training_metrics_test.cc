@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "grouphead/metrics.h"
+#include "grouphead/train/metrics.h"
 #include "keras_training_support.h"
 
 namespace grouphead {

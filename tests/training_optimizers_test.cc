@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "grouphead/constraints.h"
-#include "grouphead/optimizers.h"
+#include "grouphead/layers/constraints.h"
+#include "grouphead/train/optimizers.h"
 #include "keras_training_support.h"
 
 namespace grouphead {

@@ -1,4 +1,4 @@
-#include "grouphead/training.h"
+#include "grouphead/train/training.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

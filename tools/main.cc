@@ -4,8 +4,8 @@
 #include <exception>
 #include <new>
 
-#include "grouphead/version.h"
-#include "verbs.h"
+#include "grouphead/core/version.h"
+#include "tools/verbs.h"
 
 namespace grouphead::tools {
 namespace {

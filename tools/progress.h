@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "grouphead/tensor.h"
+#include "grouphead/core/tensor.h"
 
 namespace grouphead::tools {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "check/problem.h"
+#include "testing/problem.h"
 
 namespace grouphead::tools {
 
@@ -36,8 +36,8 @@ void add_train(CLI::App& app, const Globals& globals, Action& action);
 
 /// Reads problem strings, --threads and --seed standing in for words they leave out, and keeps
 /// oneDNN at the level they ask for. Errors: ConfigError.
-std::vector<check::Problem> parse_problems(const std::vector<std::string>& texts,
-                                           const Globals& globals);
+std::vector<testing::Problem> parse_problems(const std::vector<std::string>& texts,
+                                             const Globals& globals);
 
 /// Adds --threads, --seed and --quiet to a verb, and an example to its help.
 void add_globals(CLI::App& verb, Globals& globals);

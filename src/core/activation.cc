@@ -1,4 +1,4 @@
-#include "grouphead/activation.h"
+#include "grouphead/layers/activation.h"
 
 #include "core/check.h"
 

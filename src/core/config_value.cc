@@ -1,4 +1,4 @@
-#include "grouphead/config_value.h"
+#include "grouphead/core/config_value.h"
 
 #include <array>
 #include <cmath>

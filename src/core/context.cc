@@ -1,4 +1,4 @@
-#include "grouphead/context.h"
+#include "grouphead/core/context.h"
 
 #include <tbb/global_control.h>
 #include <tbb/parallel_for.h>
@@ -9,7 +9,7 @@
 
 #include "core/check.h"
 #include "core/context_impl.h"
-#include "kernels/level.h"
+#include "kernels/cpu/level.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define GROUPHEAD_THREAD_SANITIZER 1

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/pool.h"
-#include "grouphead/context.h"
+#include "grouphead/core/context.h"
 
 namespace grouphead::detail {
 

@@ -2,7 +2,7 @@
 
 #include <string_view>
 
-#include "grouphead/tensor.h"
+#include "grouphead/core/tensor.h"
 
 namespace grouphead::detail {
 

@@ -1,4 +1,4 @@
-#include "grouphead/dtype_policy.h"
+#include "grouphead/core/dtype_policy.h"
 
 #include "core/check.h"
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <mutex>
 
-#include "grouphead/context.h"
+#include "grouphead/core/context.h"
 
 namespace grouphead::detail {
 

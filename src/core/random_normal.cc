@@ -1,7 +1,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "grouphead/random.h"
+#include "grouphead/core/random.h"
 
 namespace grouphead {
 

@@ -1,7 +1,7 @@
 // Keras's seeds.
 
 #include "core/check.h"
-#include "grouphead/random.h"
+#include "grouphead/core/random.h"
 
 namespace grouphead {
 

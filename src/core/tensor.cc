@@ -1,4 +1,4 @@
-#include "grouphead/tensor.h"
+#include "grouphead/core/tensor.h"
 
 #include <algorithm>
 #include <bit>

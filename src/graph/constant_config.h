@@ -2,7 +2,7 @@
 
 // Tensors of fixed numbers in Keras's files: {"value": nested lists, "dtype": "bool"}.
 
-#include "grouphead/config_value.h"
+#include "grouphead/core/config_value.h"
 
 namespace grouphead::detail {
 

@@ -3,7 +3,7 @@
 // The calls between a model's inputs and outputs, in the order in which they run.
 
 #include "graph/walk.h"
-#include "grouphead/model.h"
+#include "grouphead/models/model.h"
 
 namespace grouphead::detail {
 

@@ -4,7 +4,7 @@
 #include "graph/node.h"
 #include "nn/config_reader.h"
 #include "nn/layer_checks.h"
-#include "ops/elementwise.h"
+#include "ops/arithmetic.h"
 
 namespace grouphead {
 namespace detail {

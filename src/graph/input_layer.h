@@ -1,6 +1,6 @@
 #pragma once
 
-#include "grouphead/symbol.h"
+#include "grouphead/models/symbol.h"
 
 namespace grouphead::detail {
 

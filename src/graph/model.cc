@@ -1,4 +1,4 @@
-#include "grouphead/model.h"
+#include "grouphead/models/model.h"
 
 #include <algorithm>
 

@@ -6,8 +6,8 @@
 #include "core/check.h"
 #include "graph/call_config.h"
 #include "graph/input_layer.h"
-#include "grouphead/model.h"
-#include "grouphead/serialization.h"
+#include "grouphead/layers/serialization.h"
+#include "grouphead/models/model.h"
 #include "nn/config_reader.h"
 
 namespace grouphead {

@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "grouphead/layer.h"
+#include "grouphead/layers/layer.h"
 
 namespace grouphead::detail {
 

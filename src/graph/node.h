@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "grouphead/symbol.h"
+#include "grouphead/models/symbol.h"
 
 namespace grouphead::detail {
 

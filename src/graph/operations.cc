@@ -1,8 +1,8 @@
 #include <algorithm>
 
 #include "graph/names.h"
-#include "grouphead/serialization.h"
-#include "grouphead/symbol_operations.h"
+#include "grouphead/layers/serialization.h"
+#include "grouphead/models/symbol_operations.h"
 
 namespace grouphead {
 

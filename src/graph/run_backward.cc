@@ -2,8 +2,8 @@
 #include "graph/run.h"
 #include "graph/run_saved.h"
 #include "nn/layer_checks.h"
+#include "ops/arithmetic.h"
 #include "ops/convert.h"
-#include "ops/elementwise.h"
 
 namespace grouphead::detail {
 namespace {

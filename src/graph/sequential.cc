@@ -4,8 +4,8 @@
 #include "graph/graph.h"
 #include "graph/input_layer.h"
 #include "graph/names.h"
-#include "grouphead/model.h"
-#include "grouphead/serialization.h"
+#include "grouphead/layers/serialization.h"
+#include "grouphead/models/model.h"
 #include "nn/layer_checks.h"
 
 namespace grouphead {

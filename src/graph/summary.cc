@@ -6,7 +6,7 @@
 
 #include "graph/graph.h"
 #include "graph/text_table.h"
-#include "grouphead/model.h"
+#include "grouphead/models/model.h"
 
 namespace grouphead {
 namespace {

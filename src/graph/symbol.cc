@@ -1,11 +1,11 @@
-#include "grouphead/symbol.h"
+#include "grouphead/models/symbol.h"
 
 #include <algorithm>
 #include <atomic>
 
 #include "core/check.h"
 #include "graph/node.h"
-#include "grouphead/model.h"
+#include "grouphead/models/model.h"
 
 namespace grouphead {
 namespace {

@@ -12,7 +12,7 @@
 #include <system_error>
 #include <utility>
 
-#include "grouphead/error.h"
+#include "grouphead/core/error.h"
 
 namespace grouphead::io {
 namespace {

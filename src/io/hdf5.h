@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "grouphead/tensor.h"
+#include "grouphead/core/tensor.h"
 
 namespace grouphead::io {
 

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "grouphead/error.h"
+#include "grouphead/core/error.h"
 
 namespace grouphead::io {
 

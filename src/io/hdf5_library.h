@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "grouphead/error.h"
+#include "grouphead/core/error.h"
 
 namespace grouphead::io {
 

@@ -2,7 +2,7 @@
 
 // Element types in HDF5.
 
-#include "grouphead/tensor.h"
+#include "grouphead/core/tensor.h"
 #include "io/hdf5_library.h"
 
 namespace grouphead::io {

@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "grouphead/error.h"
+#include "grouphead/core/error.h"
 
 namespace grouphead::io {
 namespace {

@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "grouphead/config_value.h"
+#include "grouphead/core/config_value.h"
 
 namespace grouphead::io {
 

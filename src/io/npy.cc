@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "grouphead/error.h"
+#include "grouphead/core/error.h"
 #include "io/file.h"
 
 // Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "grouphead/error.h"
+#include "grouphead/core/error.h"
 #include "io/file.h"
 #include "io/npy.h"
 #include "io/zip.h"

@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstring>
 
-#include "grouphead/error.h"
+#include "grouphead/core/error.h"
 
 namespace grouphead::io {
 

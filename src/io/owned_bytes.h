@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "grouphead/tensor.h"
+#include "grouphead/core/tensor.h"
 
 namespace grouphead::io {
 

@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "grouphead/error.h"
+#include "grouphead/core/error.h"
 #include "io/file.h"
 
 // Format: https://github.com/huggingface/safetensors#format

@@ -1,6 +1,6 @@
 // Stands in for npz.cc in a build without archives.
 
-#include "grouphead/error.h"
+#include "grouphead/core/error.h"
 #include "io/npz.h"
 
 namespace grouphead::io {

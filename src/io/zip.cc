@@ -7,7 +7,7 @@
 #include <array>
 #include <cstring>
 
-#include "grouphead/error.h"
+#include "grouphead/core/error.h"
 #include "io/file.h"
 
 namespace grouphead::io {

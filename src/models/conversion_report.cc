@@ -9,7 +9,7 @@
 #include "core/check.h"
 #include "graph/run.h"
 #include "models/head_pooling.h"
-#include "nn/attention_operands.h"
+#include "nn/attention/operands.h"
 #include "ops/convert.h"
 
 namespace grouphead {

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "grouphead/models.h"
+#include "grouphead/models/models.h"
 
 namespace grouphead {
 

@@ -1,6 +1,6 @@
 #include "models/transformer.h"
 #include "nn/layer_checks.h"
-#include "ops/elementwise.h"
+#include "ops/arithmetic.h"
 #include "ops/pooling.h"
 
 namespace grouphead::edifice {

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "grouphead/models.h"
+#include "grouphead/models/models.h"
 
 namespace grouphead {
 

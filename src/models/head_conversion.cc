@@ -1,7 +1,7 @@
 // Models with fewer key/value heads.
 
 #include "core/check.h"
-#include "grouphead/serialization.h"
+#include "grouphead/layers/serialization.h"
 #include "models/head_pooling.h"
 
 namespace grouphead {

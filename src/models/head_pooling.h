@@ -1,6 +1,6 @@
 #pragma once
 
-#include "grouphead/conversion.h"
+#include "grouphead/models/conversion.h"
 
 namespace grouphead {
 

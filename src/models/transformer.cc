@@ -2,7 +2,7 @@
 
 #include "models/transformer_block.h"
 #include "nn/layer_checks.h"
-#include "ops/elementwise.h"
+#include "ops/arithmetic.h"
 
 namespace grouphead {
 namespace {

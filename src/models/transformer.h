@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "grouphead/models.h"
+#include "grouphead/models/models.h"
 
 namespace grouphead {
 

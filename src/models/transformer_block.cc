@@ -1,6 +1,6 @@
 #include "models/transformer_block.h"
 
-#include "ops/elementwise.h"
+#include "ops/arithmetic.h"
 
 namespace grouphead {
 namespace {

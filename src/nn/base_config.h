@@ -2,7 +2,7 @@
 
 // The keys that every layer's configuration has: name, trainable, dtype, activity_regularizer.
 
-#include "grouphead/layer.h"
+#include "grouphead/layers/layer.h"
 #include "nn/config_reader.h"
 
 namespace grouphead::nn {

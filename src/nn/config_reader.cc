@@ -1,7 +1,7 @@
 #include "nn/config_reader.h"
 
 #include "core/check.h"
-#include "grouphead/random.h"
+#include "grouphead/core/random.h"
 
 namespace grouphead::nn {
 

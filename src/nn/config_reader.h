@@ -5,9 +5,9 @@
 #include <string>
 #include <string_view>
 
-#include "grouphead/activation.h"
-#include "grouphead/choice.h"
-#include "grouphead/dtype_policy.h"
+#include "grouphead/core/dtype_policy.h"
+#include "grouphead/layers/activation.h"
+#include "grouphead/layers/choice.h"
 
 namespace grouphead::nn {
 

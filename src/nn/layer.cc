@@ -1,4 +1,4 @@
-#include "grouphead/layer.h"
+#include "grouphead/layers/layer.h"
 
 #include <atomic>
 #include <mutex>

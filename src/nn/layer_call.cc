@@ -1,6 +1,6 @@
 // What Keras's `layer(...)` does around the mathematics: casts, and activity penalties.
 
-#include "grouphead/layer.h"
+#include "grouphead/layers/layer.h"
 #include "nn/layer_checks.h"
 #include "ops/convert.h"
 

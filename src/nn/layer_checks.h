@@ -7,7 +7,7 @@
 #include <span>
 
 #include "core/check.h"
-#include "grouphead/layer.h"
+#include "grouphead/layers/layer.h"
 
 namespace grouphead::nn {
 

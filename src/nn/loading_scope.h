@@ -1,7 +1,7 @@
 #pragma once
 
-#include "grouphead/initializers.h"
-#include "grouphead/layer.h"
+#include "grouphead/layers/initializers.h"
+#include "grouphead/layers/layer.h"
 
 namespace grouphead::nn {
 

@@ -3,7 +3,7 @@
 #include "nn/registry.h"
 
 #include "core/check.h"
-#include "grouphead/serialization.h"
+#include "grouphead/layers/serialization.h"
 
 namespace grouphead {
 namespace {

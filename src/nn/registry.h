@@ -5,7 +5,7 @@
 
 #include <memory>
 
-#include "grouphead/layer.h"
+#include "grouphead/layers/layer.h"
 
 namespace grouphead::nn {
 

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "core/check.h"
-#include "grouphead/tensor.h"
+#include "grouphead/core/tensor.h"
 
 namespace grouphead::nn {
 

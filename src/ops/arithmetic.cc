@@ -1,4 +1,6 @@
-#include "ops/elementwise_common.h"
+#include "ops/arithmetic.h"
+
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 
@@ -8,7 +10,7 @@ void add(Context& ctx, ConstView a, ConstView b, View y) {
     require_elements("add", "a", a, y.size(), kDtypeOf<F>);
     require_elements("add", "b", b, y.size(), kDtypeOf<F>);
     require_elements("add", "y", y, a.size(), kDtypeOf<F>);
-    const auto& kernels = elementwise_kernels<F>(ctx);
+    const auto& kernels = rowwise_kernels<F>(ctx);
     for_blocks(ctx, y.size(), kBlockElements, [&](Index begin, Index end) {
       kernels.add(a.data<F>() + begin, b.data<F>() + begin, end - begin, y.data<F>() + begin);
     });
@@ -20,7 +22,7 @@ void scale(Context& ctx, ConstView x, double a, View y) {
     using F = decltype(zero);
     require_elements("scale", "x", x, y.size(), kDtypeOf<F>);
     require_elements("scale", "y", y, x.size(), kDtypeOf<F>);
-    const auto& kernels = elementwise_kernels<F>(ctx);
+    const auto& kernels = rowwise_kernels<F>(ctx);
     for_blocks(ctx, y.size(), kBlockElements, [&](Index begin, Index end) {
       kernels.scale(x.data<F>() + begin, static_cast<F>(a), end - begin, y.data<F>() + begin);
     });
@@ -32,7 +34,7 @@ double sum_of_squares(Context& ctx, ConstView x) {
   with_float_type("sum_of_squares", "x", x, [&](auto zero) {
     using F = decltype(zero);
     require_elements("sum_of_squares", "x", x, x.size(), kDtypeOf<F>);
-    const auto& kernels = elementwise_kernels<F>(ctx);
+    const auto& kernels = rowwise_kernels<F>(ctx);
     sum = sum_of_blocks(ctx, x.size(), kBlockElements, [&](Index begin, Index end) {
       return kernels.sum_of_squares(x.data<F>() + begin, end - begin);
     });

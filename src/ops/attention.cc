@@ -76,7 +76,7 @@ void forward(Context& ctx, AttentionProblem<F> p, const AttentionOptions& option
              View softmax) {
   p.out = mutable_heads_of<F>(out);
   if (softmax.has_value()) set_softmax(softmax, p);
-  const Tensor blind = note_blind_queries(ctx, options, p);
+  const Tensor fully_masked = note_fully_masked_queries(ctx, options, p);
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index scratch = table.forward_scratch(p);
   reserve_scratch<F>(ctx, scratch);
@@ -88,7 +88,7 @@ void forward(Context& ctx, AttentionProblem<F> p, const AttentionOptions& option
 // Probabilities into p.scores.
 template <class F>
 void scores(Context& ctx, AttentionProblem<F> p, const AttentionOptions& options) {
-  const Tensor blind = note_blind_queries(ctx, options, p);
+  const Tensor fully_masked = note_fully_masked_queries(ctx, options, p);
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index scratch = table.scores_scratch(p);
   reserve_scratch<F>(ctx, scratch);
@@ -157,7 +157,7 @@ void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView soft
   // The backward reads what the forward wrote.
   p.out = {const_cast<F*>(out.data<F>()), out.stride(0), out.stride(1), out.stride(2)};
   set_softmax(softmax, p);
-  const Tensor blind = note_blind_queries(ctx, options, p);
+  const Tensor fully_masked = note_fully_masked_queries(ctx, options, p);
   AttentionGradients<F> g;
   g.d_out = heads_of<F>(operands.d_out);
   g.d_q = mutable_heads_of<F>(operands.d_q);

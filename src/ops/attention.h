@@ -1,7 +1,7 @@
 #pragma once
 
-#include "grouphead/context.h"
-#include "grouphead/random.h"
+#include "grouphead/core/context.h"
+#include "grouphead/core/random.h"
 
 namespace grouphead::ops {
 

@@ -1,6 +1,5 @@
-#include "kernels/attention_bf16.h"
-
-#include "kernels/convert.h"
+#include "kernels/attention/bf16.h"
+#include "kernels/rowwise/convert.h"
 #include "ops/attention.h"
 #include "ops/attention_problem.h"
 #include "ops/convert.h"
@@ -102,8 +101,9 @@ bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept {
                      options.key_mask.has_value() || options.query_mask.has_value();
   const bool adds = options.bias.has_value() || options.dropout_rate != 0;
   // A causal row sees nothing only by an offset.
-  const bool is_blind = options.masked_rows == MaskedRows::uniform && options.causal_offset < 0;
-  return !hides && !adds && !is_blind;
+  const bool is_fully_masked =
+      options.masked_rows == MaskedRows::uniform && options.causal_offset < 0;
+  return !hides && !adds && !is_fully_masked;
 }
 
 void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
@@ -123,7 +123,7 @@ void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
       p.tops = softmax.data<float>();
       p.sums = p.tops + p.B * p.Hq * p.T;
     }
-    const Tensor blind = note_blind_queries(ctx, wide_options, p);
+    const Tensor fully_masked = note_fully_masked_queries(ctx, wide_options, p);
     return forward_natively(ctx, p, q, k, v, out);
   }
   const auto wide = [&](ConstView x) { return converted(ctx, x, Dtype::f32); };

@@ -1,7 +1,7 @@
 #include <string>
 
 #include "core/check.h"
-#include "kernels/cache.h"
+#include "kernels/attention/cache.h"
 #include "ops/attention.h"
 #include "ops/attention_problem.h"
 

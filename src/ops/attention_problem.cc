@@ -32,7 +32,7 @@ void check_grid(std::string_view operation, std::string_view operand, ConstView 
 }
 
 template <class F>
-bool is_blind(const AttentionProblem<F>& p, Index b, Index h, Index t) noexcept {
+bool is_fully_masked(const AttentionProblem<F>& p, Index b, Index h, Index t) noexcept {
   const Index limit = p.limit_at(t);
   for (Index s = p.begin_at(t); s < limit; ++s) {
     bool seen = true;
@@ -134,7 +134,8 @@ void set_options(const AttentionOptions& options, AttentionProblem<F>& p) {
 }
 
 template <class F>
-Tensor note_blind_queries(Context& ctx, const AttentionOptions& options, AttentionProblem<F>& p) {
+Tensor note_fully_masked_queries(Context& ctx, const AttentionOptions& options,
+                                 AttentionProblem<F>& p) {
   const bool hides = p.causal || p.window > 0 || p.num_masks > 0;
   if (options.masked_rows != MaskedRows::uniform || !hides || p.S == 0) return {};
   const auto varies = [&](Index Grid<const std::uint8_t>::*axis) {
@@ -144,28 +145,29 @@ Tensor note_blind_queries(Context& ctx, const AttentionOptions& options, Attenti
   const Index B = varies(&Bytes::batch) ? p.B : 1;
   const Index H = varies(&Bytes::head) ? p.Hq : 1;
   Tensor note = ctx.tensor({B, H, p.T}, Dtype::u8);
-  auto* blind = note.data<std::uint8_t>();
+  auto* fully_masked = note.data<std::uint8_t>();
   constexpr Index kQueries = 64;
   const Index blocks = kernels::ceil_div(p.T, kQueries);
   for_units(ctx, B * H * blocks, static_cast<double>(B * H * p.T * p.S), [&](Index unit, int) {
     const Index bh = unit / blocks;
     const Index begin = unit % blocks * kQueries;
     for (Index t = begin; t < std::min(begin + kQueries, p.T); ++t) {
-      blind[bh * p.T + t] = is_blind(p, bh / H, bh % H, t) ? 1 : 0;
+      fully_masked[bh * p.T + t] = is_fully_masked(p, bh / H, bh % H, t) ? 1 : 0;
     }
   });
-  if (note.size() == 0 || std::memchr(blind, 1, static_cast<std::size_t>(note.size())) == nullptr) {
+  if (note.size() == 0 ||
+      std::memchr(fully_masked, 1, static_cast<std::size_t>(note.size())) == nullptr) {
     return {};
   }
-  p.blind = {blind, B == 1 ? 0 : H * p.T, H == 1 ? 0 : p.T, 1, 0};
+  p.fully_masked = {fully_masked, B == 1 ? 0 : H * p.T, H == 1 ? 0 : p.T, 1, 0};
   return note;
 }
 
 template void set_options<float>(const AttentionOptions&, AttentionProblem<float>&);
 template void set_options<double>(const AttentionOptions&, AttentionProblem<double>&);
-template Tensor note_blind_queries<float>(Context&, const AttentionOptions&,
-                                          AttentionProblem<float>&);
-template Tensor note_blind_queries<double>(Context&, const AttentionOptions&,
-                                           AttentionProblem<double>&);
+template Tensor note_fully_masked_queries<float>(Context&, const AttentionOptions&,
+                                                 AttentionProblem<float>&);
+template Tensor note_fully_masked_queries<double>(Context&, const AttentionOptions&,
+                                                  AttentionProblem<double>&);
 
 }  // namespace grouphead::ops

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "core/context_impl.h"
-#include "kernels/attention.h"
+#include "kernels/attention/problem.h"
 #include "ops/attention.h"
 
 namespace grouphead::ops {
@@ -47,8 +47,8 @@ void set_options(const AttentionOptions& options, kernels::AttentionProblem<F>& 
 /// Notes which queries see nothing, where the options want these to attend to all keys alike. The
 /// note lives as long as the tensor; absent without such options.
 template <class F>
-Tensor note_blind_queries(Context& ctx, const AttentionOptions& options,
-                          kernels::AttentionProblem<F>& p);
+Tensor note_fully_masked_queries(Context& ctx, const AttentionOptions& options,
+                                 kernels::AttentionProblem<F>& p);
 
 /// The operand as a grid of the kernels: broadcast axes get stride 0.
 template <class E>

@@ -2,7 +2,7 @@
 
 // Conversions between element types.
 
-#include "grouphead/tensor.h"
+#include "grouphead/core/tensor.h"
 
 namespace grouphead::ops {
 

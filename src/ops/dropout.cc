@@ -1,6 +1,8 @@
-#include "ops/elementwise_common.h"
+#include "ops/dropout.h"
+
 #include "ops/floating.h"
 #include "ops/keep_rule.h"
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 namespace {
@@ -30,7 +32,7 @@ void dropout(Context& ctx, ConstView x, double rate, RandomDraw draw, Dtype grid
     if (rate == 1) return fill_zero(y);
     const kernels::KeepRule rule = keep_rule(rate, draw);
     const auto scale = static_cast<F>(scale_of(rate, grid));
-    const auto& kernels = elementwise_kernels<F>(ctx);
+    const auto& kernels = rowwise_kernels<F>(ctx);
     for_blocks(ctx, y.size(), kBlockElements, [&](Index begin, Index end) {
       kernels.dropout(x.data<F>() + begin, rule, scale, begin, end - begin, y.data<F>() + begin);
     });

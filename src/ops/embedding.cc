@@ -1,4 +1,6 @@
-#include "ops/elementwise_common.h"
+#include "ops/embedding.h"
+
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 namespace {
@@ -36,7 +38,7 @@ void embedding_backward(Context& ctx, ConstView tokens, ConstView d_y, View d_ta
   with_float_type(kName, "d_table", d_table, [&](auto zero) {
     using F = decltype(zero);
     require_elements(kName, "d_y", d_y, rows.count * rows.width, kDtypeOf<F>);
-    const auto& kernels = elementwise_kernels<F>(ctx);
+    const auto& kernels = rowwise_kernels<F>(ctx);
     for_blocks(ctx, rows.width, kColumns, [&](Index begin, Index end) {
       kernels.embedding_backward(tokens.data<std::int32_t>(), d_y.data<F>() + begin, rows.count,
                                  end - begin, rows.width, d_table.data<F>() + begin);

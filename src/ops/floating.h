@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "core/check.h"
-#include "grouphead/tensor.h"
+#include "grouphead/core/tensor.h"
 
 namespace grouphead::ops {
 

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "grouphead/random.h"
-#include "kernels/keep_rule.h"
+#include "grouphead/core/random.h"
+#include "kernels/random/keep_rule.h"
 
 namespace grouphead::ops {
 

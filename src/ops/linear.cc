@@ -7,13 +7,13 @@
 
 #include "core/check.h"
 #include "core/context_impl.h"
-#include "kernels/bf16.h"
-#include "kernels/elementwise.h"
-#include "kernels/gemm_reference.h"
-#include "kernels/narrow.h"
-#include "ops/blocked.h"
+#include "kernels/cpu/bf16.h"
+#include "kernels/gemm/narrow.h"
+#include "kernels/gemm/reference.h"
+#include "kernels/rowwise/rowwise.h"
 #include "ops/onednn.h"
-#include "ops/product.h"
+#include "ops/packed_gemm.h"
+#include "ops/packed_weights.h"
 
 namespace grouphead::detail {
 
@@ -125,7 +125,7 @@ void forward_reference(Context& ctx, const Sizes& sizes, const F* x, const F* w,
   const Matrix<const F> a = row_major(x, sizes.depth);
   const Matrix<const F> b = row_major(w, sizes.columns);
   const Matrix<F> c = row_major(y, sizes.columns);
-  const auto gelu = kernels::elementwise_kernels<F>(kernels::Level::ref).gelu_forward;
+  const auto gelu = kernels::rowwise_kernels<F>(kernels::Level::ref).gelu_forward;
   for_each_tile(ctx, sizes.rows, sizes.columns, sizes.depth,
                 [&](Index row, Index rows, Index column, Index columns) {
                   const Matrix<F> out = c.block(row, column);
@@ -221,7 +221,7 @@ void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const
   if (is_whole && w.depth * w.columns > kSmallWeights && onednn::usable(ctx)) {
     onednn::multiply(ctx, rows, x, w, finish, y);
   } else {
-    blocked::multiply(ctx, table, rows, x, w, finish, y);
+    packed_gemm::multiply(ctx, table, rows, x, w, finish, y);
   }
 }
 
@@ -310,10 +310,10 @@ void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w,
     const float* const d = d_y.data<float>();
     float* const bias = d_bias.has_value() ? d_bias.data<float>() : nullptr;
     if (d_w.has_value()) {
-      blocked::add_weight_gradient(ctx, *table, sizes.rows, sizes.depth, sizes.columns,
-                                   x.data<float>(), d, d_w.data<float>(), bias);
+      packed_gemm::add_weight_gradient(ctx, *table, sizes.rows, sizes.depth, sizes.columns,
+                                       x.data<float>(), d, d_w.data<float>(), bias);
     } else if (bias != nullptr) {
-      blocked::add_bias_gradient(ctx, *table, sizes.rows, sizes.columns, d, bias);
+      packed_gemm::add_bias_gradient(ctx, *table, sizes.rows, sizes.columns, d, bias);
     }
     return;
   }
@@ -338,8 +338,8 @@ void gemm(Context& ctx, ConstView a, ConstView b, View c) {
   if (const auto* const table = fast_kernels(ctx, a.dtype())) {
     const Weights w{b.data<float>(), sizes.depth,          sizes.columns, sizes.columns, 1,
                     nullptr,         detail::Pass::forward};
-    if (blocked::reads_in_place(*table, sizes.rows, w)) {
-      blocked::multiply_in_place(ctx, *table, sizes.rows, a.data<float>(), w, c.data<float>());
+    if (packed_gemm::reads_in_place(*table, sizes.rows, w)) {
+      packed_gemm::multiply_in_place(ctx, *table, sizes.rows, a.data<float>(), w, c.data<float>());
     } else {
       multiply(ctx, *table, sizes.rows, a.data<float>(), w,
                {nullptr, Epilogue::none, Write::overwrite}, c.data<float>());

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "grouphead/context.h"
+#include "grouphead/core/context.h"
 
 namespace grouphead::detail {
 

@@ -1,4 +1,6 @@
-#include "ops/elementwise_common.h"
+#include "ops/loss.h"
+
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 namespace {
@@ -19,7 +21,7 @@ double softmax_cross_entropy_forward(Context& ctx, ConstView logits, ConstView l
   with_float_type(kName, "logits", logits, [&](auto zero) {
     using F = decltype(zero);
     F* kept = optional_elements<F>(kName, "lse", lse, rows.count);
-    const auto& kernels = elementwise_kernels<F>(ctx);
+    const auto& kernels = rowwise_kernels<F>(ctx);
     const Index block = rows_per_block(rows);
     sum = sum_of_blocks(ctx, rows.count, block, [&](Index begin, Index end) {
       return kernels.cross_entropy_forward(logits.data<F>() + begin * rows.width,
@@ -43,7 +45,7 @@ void softmax_cross_entropy_backward(Context& ctx, ConstView logits, ConstView la
     using F = decltype(zero);
     require_elements(kName, "lse", lse, rows.count, kDtypeOf<F>);
     require_elements(kName, "d_logits", d_logits, logits.size(), kDtypeOf<F>);
-    const auto& kernels = elementwise_kernels<F>(ctx);
+    const auto& kernels = rowwise_kernels<F>(ctx);
     const auto run = [&](Index begin, Index end, double factor) {
       const Index at = begin * rows.width;
       kernels.cross_entropy_backward(logits.data<F>() + at, labels.data<std::int32_t>() + begin,

@@ -1,4 +1,6 @@
-#include "ops/elementwise_common.h"
+#include "ops/normalization.h"
+
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 namespace {
@@ -9,7 +11,7 @@ constexpr Index kGradientRows = 64;
 
 // sum[j] += parts[0][j] + parts[1][j] + ..., one addition after the other.
 template <class F>
-void add_parts(const kernels::ElementwiseKernels<F>& kernels, const F* parts, Index count,
+void add_parts(const kernels::RowwiseKernels<F>& kernels, const F* parts, Index count,
                Index part_stride, Index width, F* sum) {
   for (Index part = 0; part < count; ++part) {
     kernels.add(sum, parts + part * part_stride, width, sum);
@@ -28,7 +30,7 @@ void layer_norm_forward(Context& ctx, ConstView x, ConstView gamma, ConstView be
     require_elements("layer_norm", "y", y, x.size(), kDtypeOf<F>);
     F* means = optional_elements<F>("layer_norm", "mean", mean, rows.count);
     F* rstds = optional_elements<F>("layer_norm", "rstd", rstd, rows.count);
-    const auto& kernels = elementwise_kernels<F>(ctx);
+    const auto& kernels = rowwise_kernels<F>(ctx);
     for_row_blocks(ctx, rows, [&](Index begin, Index end) {
       kernels.layer_norm_forward(x.data<F>() + begin * rows.width, gamma.data<F>(), beta.data<F>(),
                                  epsilon, end - begin, rows.width, y.data<F>() + begin * rows.width,
@@ -58,7 +60,7 @@ void layer_norm_backward(Context& ctx, ConstView x, ConstView gamma, ConstView m
       parts = ctx.tensor({blocks, stride}, kDtypeOf<F>);
     }
     F* sums = parts.has_value() ? parts.data<F>() : nullptr;
-    const auto& kernels = elementwise_kernels<F>(ctx);
+    const auto& kernels = rowwise_kernels<F>(ctx);
     for_blocks(ctx, rows.count, kGradientRows, [&](Index begin, Index end) {
       const Index at = begin * rows.width;
       F* part = sums != nullptr ? sums + begin / kGradientRows * stride : nullptr;

@@ -5,11 +5,11 @@
 // Each call of oneDNN is sequential and covers one work unit; our threads run the units. oneDNN's
 // AVX-512 products take weights in one blocked form for every number of rows and sum each element
 // over ascending depth, so a row's bits depend on that row alone. Its older kernels do neither (and
-// pack the weights anew in each call, with megabytes from malloc), so ops/blocked.h serves there.
-// It also serves weight gradients: oneDNN wants x transposed first.
+// pack the weights anew in each call, with megabytes from malloc), so ops/packed_gemm.h serves
+// there. It also serves weight gradients: oneDNN wants x transposed first.
 
 #include "ops/linear.h"
-#include "ops/product.h"
+#include "ops/packed_weights.h"
 
 namespace grouphead::ops::onednn {
 

@@ -1,6 +1,8 @@
+#include "ops/optimizer.h"
+
 #include <cmath>
 
-#include "ops/elementwise_common.h"
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 namespace {
@@ -42,7 +44,7 @@ void adamw(Context& ctx, const AdamWStep& step, ConstView gradient, View w, View
     require_elements("adamw", "m", m, w.size(), kDtypeOf<F>);
     require_elements("adamw", "v", v, w.size(), kDtypeOf<F>);
     const kernels::AdamWCoefficients<F> coefficients = coefficients_of<F>(step);
-    const auto& kernels = elementwise_kernels<F>(ctx);
+    const auto& kernels = rowwise_kernels<F>(ctx);
     for_blocks(ctx, w.size(), kBlockElements, [&](Index begin, Index end) {
       kernels.adamw(coefficients, gradient.data<F>() + begin, end - begin, w.data<F>() + begin,
                     m.data<F>() + begin, v.data<F>() + begin);

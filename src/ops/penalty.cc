@@ -3,7 +3,7 @@
 #include <cmath>
 #include <vector>
 
-#include "ops/elementwise_common.h"
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 namespace {

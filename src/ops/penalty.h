@@ -3,8 +3,8 @@
 // Penalties of regularizers and their gradients; f32 or f64, contiguous. Sums run over fixed
 // blocks, in double.
 
-#include "grouphead/context.h"
-#include "grouphead/tensor.h"
+#include "grouphead/core/context.h"
+#include "grouphead/core/tensor.h"
 
 namespace grouphead::ops {
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "grouphead/context.h"
+#include "grouphead/core/context.h"
 
 namespace grouphead::ops {
 

@@ -3,7 +3,7 @@
 // Random numbers of Keras on JAX: a pure function of key, element and type. f64 gets the numbers of
 // f32; the 16-bit types have bits and roundings of their own.
 
-#include "grouphead/random.h"
+#include "grouphead/core/random.h"
 
 namespace grouphead::ops {
 

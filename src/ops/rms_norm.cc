@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "ops/elementwise_common.h"
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 namespace {

@@ -1,6 +1,8 @@
+#include "ops/rope.h"
+
 #include <cmath>
 
-#include "ops/elementwise_common.h"
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 namespace {
@@ -47,7 +49,7 @@ void rope(Context& ctx, const RopeTable& table, Index first_position, Direction 
   with_float_type("rope", "x", x, [&](auto zero) {
     using F = decltype(zero);
     detail::require_dtype("rope", "table", table.cos, kDtypeOf<F>);
-    const auto& kernels = elementwise_kernels<F>(ctx);
+    const auto& kernels = rowwise_kernels<F>(ctx);
     const auto turn =
         table.layout == RopeLayout::half ? kernels.rope_half : kernels.rope_interleaved;
     const F sign = direction == Direction::forward ? F{1} : F{-1};

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "core/check.h"
-#include "grouphead/rope.h"
+#include "grouphead/layers/rope.h"
 
 namespace grouphead {
 namespace {

@@ -2,7 +2,8 @@
 
 #include <cmath>
 
-#include "ops/elementwise_common.h"
+#include "ops/loss.h"
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 namespace {

@@ -3,7 +3,7 @@
 // Losses over rows of numbers: each row gives one value and, where wanted, its gradient times the
 // row's weight. f32 or f64, everything contiguous; rows are independent, so no thread changes bits.
 
-#include "grouphead/losses.h"
+#include "grouphead/train/losses.h"
 
 namespace grouphead::ops {
 

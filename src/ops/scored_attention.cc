@@ -3,8 +3,9 @@
 #include <cmath>
 #include <limits>
 
-#include "ops/elementwise_common.h"
+#include "ops/dropout.h"
 #include "ops/keep_rule.h"
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 namespace {
@@ -51,7 +52,7 @@ class Problem {
         weights_(options.rule == ScoreRule::additive ? options.weights.data<F>() : nullptr),
         mask_(options.key_mask.has_value() ? options.key_mask.data<bool>() : nullptr),
         is_causal_(options.causal),
-        only_blind_(options.rows == ScoredRows::blind),
+        only_fully_masked_(options.rows == ScoredRows::fully_masked),
         grid_(options.grid),
         rate_(options.dropout_rate),
         keep_rule_(keep_rule(options.dropout_rate, options.draw)) {
@@ -69,14 +70,14 @@ class Problem {
   bool is_additive() const noexcept { return weights_ != nullptr; }
 
   /// `row` counts queries over the batches.
-  bool is_blind(Index row) const noexcept {
+  bool is_fully_masked(Index row) const noexcept {
     return first_visible_[static_cast<std::size_t>(row / T)] >= causal_limit(row);
   }
-  bool is_wanted(Index row) const noexcept { return !only_blind_ || is_blind(row); }
+  bool is_wanted(Index row) const noexcept { return !only_fully_masked_ || is_fully_masked(row); }
   /// Keys from here on take no part.
-  Index limit(Index row) const noexcept { return is_blind(row) ? S : causal_limit(row); }
+  Index limit(Index row) const noexcept { return is_fully_masked(row) ? S : causal_limit(row); }
   bool takes_part(Index row, Index j) const noexcept {
-    if (is_blind(row)) return true;
+    if (is_fully_masked(row)) return true;
     return j < causal_limit(row) && (mask_ == nullptr || mask_[row / T * S + j]);
   }
   /// What dropout multiplies a probability by.
@@ -90,15 +91,15 @@ class Problem {
   /// `tile` [kTileKeys, D] keeps the hyperbolic tangents of the additive rule.
   void logits(Index row, Index begin, Index count, F* tile, F* out) const noexcept {
     const Index b = row / T;
-    const bool blind = is_blind(row);
+    const bool fully_masked = is_fully_masked(row);
     for (Index j = 0; j < count; ++j) {
-      if (!blind && !takes_part(row, begin + j)) {
+      if (!fully_masked && !takes_part(row, begin + j)) {
         out[j] = -kInfinity<F>;
         continue;
       }
       const F logit = is_additive() ? additive(query(row), key(b, begin + j), tile + j * D)
                                     : dot(query(row), key(b, begin + j), D);
-      out[j] = blind ? lowered(logit) : logit;
+      out[j] = fully_masked ? lowered(logit) : logit;
     }
   }
 
@@ -130,7 +131,7 @@ class Problem {
   const F* weights_;  // null: the dot rule
   const bool* mask_;  // null: all keys are real
   bool is_causal_;
-  bool only_blind_;
+  bool only_fully_masked_;
   Dtype grid_;
   double rate_;
   kernels::KeepRule keep_rule_;
@@ -343,7 +344,7 @@ void check_operands(std::string_view name, ConstView q, ConstView k, ConstView v
 
 }  // namespace
 
-bool has_blind_rows(const ScoredAttentionOptions& options, Index B, Index T, Index S) {
+bool has_fully_masked_rows(const ScoredAttentionOptions& options, Index B, Index T, Index S) {
   if (B == 0 || T == 0 || S == 0 || !options.key_mask.has_value()) return false;
   const bool* mask = options.key_mask.data<bool>();
   // The first query of a causal call sees the first key alone.

@@ -3,8 +3,8 @@
 // Attention whose logits are made otherwise than the kernels of attention.h make them: by the
 // additive rule, or for queries that see no key. Plain loops over tiles of keys, f32 and f64.
 
-#include "grouphead/context.h"
-#include "grouphead/random.h"
+#include "grouphead/core/context.h"
+#include "grouphead/core/random.h"
 
 namespace grouphead::ops {
 
@@ -17,7 +17,7 @@ enum class ScoreRule : std::uint8_t {
 /// Which queries are computed; outputs of the others stay as they are.
 enum class ScoredRows : std::uint8_t {
   all,
-  blind  ///< those that see no key
+  fully_masked  ///< those that see no key
 };
 
 /// A query that sees no key takes every key, the masked ones and those after it too, with logits
@@ -36,7 +36,7 @@ struct ScoredAttentionOptions {
 };
 
 /// Whether some query sees no key.
-bool has_blind_rows(const ScoredAttentionOptions& options, Index B, Index T, Index S);
+bool has_fully_masked_rows(const ScoredAttentionOptions& options, Index B, Index T, Index S);
 
 /// out = dropout(softmax(mask(logits))) v. With `scores` [B, T, S], the factors of v go there.
 ///

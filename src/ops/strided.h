@@ -7,7 +7,7 @@
 #include <span>
 #include <string_view>
 
-#include "ops/elementwise_common.h"
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 

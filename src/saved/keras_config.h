@@ -1,6 +1,6 @@
 #pragma once
 
-#include "grouphead/config_value.h"
+#include "grouphead/core/config_value.h"
 
 namespace grouphead::saved {
 

@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <memory>
 
-#include "grouphead/saved_model.h"
-#include "grouphead/weights.h"
+#include "grouphead/files/saved_model.h"
+#include "grouphead/files/weights.h"
 
 namespace grouphead::saved {
 

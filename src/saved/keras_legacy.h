@@ -3,7 +3,7 @@
 // Whole models in one HDF5 file, the form before `.keras`: arrays by the names of layers and
 // variables, the architecture as an attribute. Source: keras.src.legacy.saving.legacy_h5_format.
 
-#include "grouphead/model.h"
+#include "grouphead/models/model.h"
 #include "saved/keras_weights.h"
 
 namespace grouphead::saved {

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "graph/names.h"
-#include "grouphead/model.h"
+#include "grouphead/models/model.h"
 
 namespace grouphead::saved {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "grouphead/layer.h"
+#include "grouphead/layers/layer.h"
 
 namespace grouphead::saved {
 

@@ -4,8 +4,8 @@
 
 #include <filesystem>
 
-#include "grouphead/optimizers.h"
-#include "grouphead/weights.h"
+#include "grouphead/files/weights.h"
+#include "grouphead/train/optimizers.h"
 #include "saved/keras_objects.h"
 #include "saved/keras_store.h"
 

@@ -1,4 +1,4 @@
-#include "grouphead/model_json.h"
+#include "grouphead/files/model_json.h"
 
 #include "io/json.h"
 

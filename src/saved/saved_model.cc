@@ -1,4 +1,4 @@
-#include "grouphead/saved_model.h"
+#include "grouphead/files/saved_model.h"
 
 #include "core/check.h"
 #include "saved/keras_files.h"

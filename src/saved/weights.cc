@@ -1,6 +1,6 @@
-#include "grouphead/weights.h"
+#include "grouphead/files/weights.h"
 
-#include "grouphead/fit.h"
+#include "grouphead/train/fit.h"
 #include "saved/keras_files.h"
 #include "saved/model_folder.h"
 

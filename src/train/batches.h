@@ -1,6 +1,6 @@
 #pragma once
 
-#include "grouphead/fit.h"
+#include "grouphead/train/fit.h"
 
 namespace grouphead::train {
 

@@ -1,12 +1,12 @@
-#include "grouphead/callbacks.h"
+#include "grouphead/train/callbacks.h"
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 
 #include "core/check.h"
-#include "grouphead/fit.h"
-#include "grouphead/model.h"
+#include "grouphead/models/model.h"
+#include "grouphead/train/fit.h"
 
 namespace grouphead {
 

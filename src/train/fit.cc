@@ -1,10 +1,10 @@
-#include "grouphead/fit.h"
+#include "grouphead/train/fit.h"
 
 #include <algorithm>
 
 #include "core/check.h"
-#include "grouphead/model.h"
-#include "ops/elementwise.h"
+#include "grouphead/models/model.h"
+#include "ops/arithmetic.h"
 #include "train/batches.h"
 #include "train/compile_config.h"
 #include "train/compiled_loss.h"

@@ -3,7 +3,7 @@
 #include <optional>
 #include <vector>
 
-#include "grouphead/losses.h"
+#include "grouphead/train/losses.h"
 
 namespace grouphead::train {
 

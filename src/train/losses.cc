@@ -1,6 +1,6 @@
 // How a loss is computed from its operands: shapes brought together, weights, the reduction.
 
-#include "grouphead/losses.h"
+#include "grouphead/train/losses.h"
 
 #include "core/check.h"
 #include "train/loss_weights.h"

@@ -1,4 +1,4 @@
-#include "grouphead/metrics.h"
+#include "grouphead/train/metrics.h"
 
 #include <cmath>
 

@@ -2,7 +2,7 @@
 
 // What losses and metrics do alike with targets, predictions and weights.
 
-#include "grouphead/context.h"
+#include "grouphead/core/context.h"
 
 namespace grouphead::train {
 

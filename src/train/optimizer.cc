@@ -3,9 +3,9 @@
 #include <limits>
 
 #include "core/check.h"
-#include "grouphead/optimizers.h"
+#include "grouphead/train/optimizers.h"
+#include "ops/arithmetic.h"
 #include "ops/convert.h"
-#include "ops/elementwise.h"
 
 namespace grouphead {
 namespace {

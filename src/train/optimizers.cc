@@ -1,6 +1,6 @@
 // The algorithms, and optimizers from configurations.
 
-#include "grouphead/optimizers.h"
+#include "grouphead/train/optimizers.h"
 
 #include <algorithm>
 #include <cctype>
@@ -9,7 +9,7 @@
 
 #include "core/check.h"
 #include "nn/config_reader.h"
-#include "ops/elementwise.h"
+#include "ops/optimizer.h"
 
 namespace grouphead {
 namespace {

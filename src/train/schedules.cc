@@ -1,4 +1,4 @@
-#include "grouphead/schedules.h"
+#include "grouphead/train/schedules.h"
 
 #include <cmath>
 #include <numbers>

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <string>
 
-#include "grouphead/random.h"
-#include "grouphead/tensor.h"
+#include "grouphead/core/random.h"
+#include "grouphead/core/tensor.h"
 
 namespace grouphead {
 

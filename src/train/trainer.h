@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "grouphead/models.h"
-#include "grouphead/training.h"
+#include "grouphead/models/models.h"
+#include "grouphead/train/training.h"
 #include "train/text_data.h"
 
 namespace grouphead {

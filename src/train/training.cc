@@ -1,4 +1,4 @@
-#include "grouphead/training.h"
+#include "grouphead/train/training.h"
 
 namespace grouphead {
 

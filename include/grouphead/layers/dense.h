@@ -1,0 +1,69 @@
+#pragma once
+
+#include "grouphead/layers/activation.h"
+#include "grouphead/layers/initializers.h"
+#include "grouphead/layers/layer.h"
+
+namespace grouphead {
+
+namespace detail {
+class Projection;
+}
+
+/// Keras's arguments; no initializer means Keras's default.
+struct DenseConfig {
+  Index units = 0;  ///< N >= 1
+  Activation activation = Activation::linear;
+  bool use_bias = true;
+  Initializer kernel_initializer = initializers::glorot_uniform();
+  Initializer bias_initializer = initializers::zeros();
+  Regularizer kernel_regularizer{};
+  Regularizer bias_regularizer{};
+  Regularizer activity_regularizer{};
+  Constraint kernel_constraint{};
+  Constraint bias_constraint{};
+  std::string name = "dense";
+  DtypePolicy dtype{};
+};
+
+// Beside forward(), a layer of one input has a typed front, `layer(ctx, x)`: the same computation
+// (forward() calls it) without containers. Without `saved` it allocates nothing once the Context
+// is warm.
+
+/// y = activation(x kernel + bias). Shapes: x [..., M], kernel [M, N], bias [N], y [..., N].
+/// Hands the mask on. Source: keras.layers.Dense.
+class Dense final : public Layer {
+ public:
+  using Config = DenseConfig;
+  /// Errors: ConfigError for units below 1.
+  explicit Dense(const DenseConfig& config);
+  ~Dense() override;
+  std::string_view class_name() const override { return "Dense"; }
+  ConfigValue get_config() const override;
+  std::vector<Shape> output_shapes(std::span<const Shape> inputs,
+                                   const CallArguments* arguments) const override;
+  void build(std::span<const Shape> inputs, RandomStream& random) override;
+  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                             std::unique_ptr<Saved>* saved) const override;
+  void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
+                Grads& grads) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+
+  const DenseConfig& config() const noexcept { return config_; }
+  Tensor operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved = nullptr) const;
+  /// Inference into a given output.
+  void apply(Context& ctx, ConstView x, View y) const;
+  /// backward() that replaces d_x [..., M] instead of adding to it: saves zeroing and reading it.
+  void backward_to(Context& ctx, Saved& saved, ConstView d_y, View d_x, Grads& grads) const;
+
+ private:
+  /// The gradient of what the activation is applied to; nothing without an activation.
+  Tensor before_activation(Context& ctx, const Tensor& pre_activation, ConstView d_y) const;
+  /// Rounds what the activation is applied to as Keras stores it.
+  void round_product(View product) const;
+
+  DenseConfig config_;
+  std::unique_ptr<detail::Projection> projection_;  // null before build()
+};
+
+}  // namespace grouphead

@@ -1,0 +1,54 @@
+#pragma once
+
+#include "grouphead/layers/initializers.h"
+#include "grouphead/layers/layer.h"
+
+namespace grouphead {
+
+/// Keras's arguments.
+struct EmbeddingConfig {
+  Index input_dim = 0;   ///< V
+  Index output_dim = 0;  ///< M
+  Initializer embeddings_initializer = initializers::random_uniform();
+  Regularizer embeddings_regularizer{};
+  Constraint embeddings_constraint{};
+  bool mask_zero = false;  ///< token 0 is padding: the output's mask is tokens != 0
+  std::string name = "embedding";
+  DtypePolicy dtype{};
+  Regularizer activity_regularizer{};
+};
+
+/// Row lookup: tokens [...] to [..., M]. Tokens are i32; forward() takes any type, floating numbers
+/// are cut off towards 0. Errors: ShapeError for a token outside [0, V).
+/// Tokens have no gradient: what is passed for it in backward() stays as it is.
+/// Source: keras.layers.Embedding.
+class Embedding final : public Layer {
+ public:
+  using Config = EmbeddingConfig;
+  /// Errors: ConfigError for sizes below 1.
+  explicit Embedding(const EmbeddingConfig& config);
+  std::string_view class_name() const override { return "Embedding"; }
+  ConfigValue get_config() const override;
+  std::vector<Shape> output_shapes(std::span<const Shape> inputs,
+                                   const CallArguments* arguments) const override;
+  void build(std::span<const Shape> inputs, RandomStream& random) override;
+  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                             std::unique_ptr<Saved>* saved) const override;
+  void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
+                Grads& grads) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+
+  /// Inference, also of tokens that are no Tensor.
+  Tensor operator()(Context& ctx, ConstView tokens) const;
+
+ protected:
+  Tensor received(Context& ctx, const Tensor& tensor) const override {
+    return widened(ctx, tensor);
+  }
+
+ private:
+  EmbeddingConfig config_;
+  std::unique_ptr<Parameter> embeddings_;
+};
+
+}  // namespace grouphead

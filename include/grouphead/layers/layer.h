@@ -1,0 +1,244 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "grouphead/core/context.h"
+#include "grouphead/core/dtype_policy.h"
+#include "grouphead/core/random.h"
+#include "grouphead/core/tensor.h"
+#include "grouphead/layers/constraints.h"
+#include "grouphead/layers/regularizers.h"
+
+namespace grouphead {
+
+/// What flows between layers: numbers, and where they come from padded positions a mask (bool
+/// [B, T], true = real). Layers that work on each position alone hand the mask on.
+struct Value {
+  Tensor tensor{};
+  std::optional<Tensor> mask{};
+};
+
+namespace detail {
+class PackedWeights;
+}
+
+/// What an optimizer and the loss make of a parameter.
+struct ParameterOptions {
+  bool trainable = true;
+  Regularizer regularizer{};
+  Constraint constraint{};
+};
+
+/// One tensor of a layer that an optimizer may change.
+class Parameter {
+ public:
+  Parameter(std::string name, const Shape& shape, const DtypePolicy& policy,
+            ParameterOptions options = {});
+  ~Parameter();
+  Parameter(const Parameter&) = delete;
+  Parameter& operator=(const Parameter&) = delete;
+
+  /// Keras's variable name inside its layer: `kernel`, `bias`, `gamma`, ...
+  const std::string& name() const noexcept { return name_; }
+  const Shape& shape() const noexcept { return value_.shape(); }
+  Dtype dtype() const noexcept { return value_.dtype(); }  ///< as stored: policy.variable()
+  bool trainable() const noexcept { return options_.trainable; }
+  void set_trainable(bool trainable) noexcept { options_.trainable = trainable; }
+  const Regularizer& regularizer() const noexcept { return options_.regularizer; }
+  const Constraint& constraint() const noexcept { return options_.constraint; }
+
+  /// As stored.
+  ConstView value() const noexcept { return value_.view(); }
+  /// What a layer computes with: in policy.arithmetic(), rounded to policy.compute(). The value
+  /// itself where these are its type, else a copy that is kept until the next edit().
+  /// Threads: safe for concurrent readers.
+  ConstView numbers() const;
+  /// Write access. What was derived from the old numbers is made anew at the next use, so ask
+  /// again before each change.
+  View edit();
+
+  /// Reordered copies of numbers() that the matrix products keep.
+  detail::PackedWeights& packed() const noexcept { return *packed_; }
+  /// Type of its gradient: policy.arithmetic().
+  Dtype gradient_dtype() const noexcept { return policy_.arithmetic(); }
+
+ private:
+  std::string name_;
+  DtypePolicy policy_;
+  Tensor value_;
+  ParameterOptions options_;
+  std::unique_ptr<detail::PackedWeights> packed_;
+  struct Rounded;
+  std::unique_ptr<Rounded> rounded_;  // null where value_ is what numbers() gives
+};
+
+/// A parameter and its path inside the model: `block_1/attn/query/kernel`.
+struct NamedParameter {
+  std::string path;
+  Parameter* parameter = nullptr;
+};
+using ParameterList = std::vector<NamedParameter>;
+
+/// Number of elements in all of them.
+Index count_elements(const ParameterList& parameters) noexcept;
+
+/// For inference: matrix products read weights in fewer bits from here on, which is what a product
+/// with few rows takes its time for. `form` is f32 (as at the start), bf16, or u8: 8-bit numbers
+/// with one scale for each output, its greatest |w| / 127. Numbers are rounded once when a product
+/// first packs them; parameters, and what is saved, stay as they are, and take their memory.
+/// Kernels of EinsumDense whose axes a product has to reorder stay f32, as do embeddings.
+/// Backward passes then throw a ConfigError.
+/// Errors: ConfigError for other types, and for a parameter that is not computed with in f32.
+/// Threads: not while a model runs.
+void pack_weights(const ParameterList& parameters, Dtype form);
+
+/// Gradient sums of a list of parameters, zero at the start. Backward passes add to them.
+class Grads {
+ public:
+  /// Keeps one tensor for each trainable parameter.
+  Grads(Context& ctx, const ParameterList& parameters);
+  /// Absent for a parameter that is not in the list or not trainable.
+  View of(const Parameter& parameter);
+  void zero() noexcept;
+
+ private:
+  std::unordered_map<const Parameter*, Tensor> sums_;
+};
+
+/// Scalars that layers add to a model's loss while they run (weight and activity penalties).
+class LossSink {
+ public:
+  void add(double value) { losses_.push_back(value); }
+  const std::vector<double>& losses() const noexcept { return losses_; }
+
+ private:
+  std::vector<double> losses_;
+};
+
+/// A call's arguments that are not tensors; each layer that has some derives its own.
+struct CallArguments {
+  virtual ~CallArguments() = default;
+};
+
+/// How a call is meant: what Keras passes as `training`, and the sources a call may draw on. A
+/// model hands it to its layers without `arguments`.
+struct Mode {
+  bool training = false;
+  RandomStream* random = nullptr;            ///< needed where dropout acts
+  LossSink* losses = nullptr;                ///< null: penalties are not collected
+  const CallArguments* arguments = nullptr;  ///< null: the layer's defaults
+};
+
+/// What one call keeps for its backward pass. It belongs to the call, so a layer may be shared.
+struct Saved {
+  virtual ~Saved() = default;
+};
+
+/// The interface of every layer, the library's or a user's.
+///
+/// A layer is configured by its constructor, gets parameters by build(), and is const from then
+/// on: calls may run concurrently, each with its own Context. forward() and backward() hold the
+/// mathematics, in dtype(); call() is what Keras's `layer(...)` does around them.
+///
+/// Operands stand in the order of input_names(); one that is not given has no tensor, as a shape it
+/// is [], as a view it is absent, and the last ones may be left out.
+class Layer {
+ public:
+  Layer(std::string name, const DtypePolicy& policy, Regularizer activity_regularizer = {})
+      : name_(std::move(name)),
+        policy_(policy),
+        activity_regularizer_(std::move(activity_regularizer)) {}
+  virtual ~Layer() = default;
+  Layer(const Layer&) = delete;
+  Layer& operator=(const Layer&) = delete;
+
+  const std::string& name() const noexcept { return name_; }
+  /// Before the first call: a model tells layers of one name apart by `_1`, `_2`, ...
+  void rename(std::string name) { name_ = std::move(name); }
+  const DtypePolicy& policy() const noexcept { return policy_; }
+  /// Type of the numbers that forward() and backward() handle: f32, or f64 by the references.
+  Dtype dtype() const noexcept { return policy_.arithmetic(); }
+  /// Whether its parameters are trained; build() makes them so, and setting it later sets theirs.
+  bool trainable() const noexcept { return trainable_; }
+  void set_trainable(bool trainable);
+  const Regularizer& activity_regularizer() const noexcept { return activity_regularizer_; }
+
+  /// Keras's exported class name, which its files hold.
+  virtual std::string_view class_name() const { return "Layer"; }
+  /// The module of the class in Keras's files.
+  virtual std::string_view module() const { return "keras.layers"; }
+  /// Keras's configuration: what makes the layer again. The base has name, trainable, dtype
+  /// and, where there is one, activity_regularizer.
+  virtual ConfigValue get_config() const;
+  /// Keras's names of the operands, in order; a layer of a list of inputs has one name, `inputs`.
+  virtual std::span<const std::string_view> input_names() const;
+  /// The call's arguments that are not tensors, from Keras's keywords (null: none are given) and
+  /// back. Errors: ConfigError for a keyword the layer does not know.
+  virtual std::unique_ptr<CallArguments> arguments_from_config(const ConfigValue& keywords) const;
+  virtual ConfigValue arguments_config(const CallArguments* arguments) const;
+
+  /// Shapes and types of the outputs for inputs of these (-1: unknown). Errors: ShapeError.
+  virtual std::vector<Shape> output_shapes(std::span<const Shape> inputs,
+                                           const CallArguments* arguments) const;
+  virtual Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const;
+
+  /// Makes and initialises the parameters for inputs of these shapes, whose sizes may be unknown
+  /// where no parameter depends on them. Errors: ShapeError for shapes the layer cannot take;
+  /// ConfigError when it is built already.
+  virtual void build(std::span<const Shape> inputs, RandomStream& random) = 0;
+  /// A layer without parameters may be built any number of times.
+  bool is_built() const { return !parameters().empty(); }
+
+  /// Computes the outputs. With `saved`, keeps there what backward() needs.
+  /// Errors: ShapeError; ConfigError before build().
+  virtual std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                                     std::unique_ptr<Saved>* saved) const = 0;
+
+  /// Adds the inputs' gradients to `d_in` and the parameters' to `grads`. An absent view in
+  /// `d_out` means zero, one in `d_in` that nobody asks for it. `saved` is spent by the call.
+  virtual void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
+                        std::span<View> d_in, Grads& grads) const = 0;
+
+  /// forward() with what Keras does around it: floating inputs are rounded to policy().compute(),
+  /// outputs leave in it, and with mode.losses the activity penalty of each output (over its first
+  /// axis, for the mean of the batch) joins them.
+  std::vector<Value> call(Context& ctx, std::span<const Value> in, const Mode& mode,
+                          std::unique_ptr<Saved>* saved) const;
+  /// backward() of a call(): gradients are in dtype(); those of the penalties that the call added
+  /// to mode.losses come with them.
+  void call_backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
+                     std::span<View> d_in, Grads& grads) const;
+
+  /// All parameters, those of sub-layers under `<sub-layer>/`, in Keras's order.
+  ParameterList parameters() const;
+  /// Appends this layer's parameters, each path starting with `prefix`.
+  virtual void append_parameters(const std::string& prefix, ParameterList& out) const = 0;
+
+ protected:
+  /// The numbers of `tensor`, in the layer's arithmetic type: rounded to policy().compute() on the
+  /// way. Integers and bools come back as they are. A layer that Keras makes with autocast=False
+  /// returns widened().
+  virtual Tensor received(Context& ctx, const Tensor& tensor) const;
+  /// `tensor` as it leaves the layer: in policy().compute(). Integers and bools stay.
+  virtual Tensor leaving(Context& ctx, Tensor tensor) const;
+  /// The numbers of `tensor` in the layer's arithmetic type, not rounded to policy().compute().
+  Tensor widened(Context& ctx, const Tensor& tensor) const;
+
+ private:
+  std::string name_;
+  DtypePolicy policy_;
+  Regularizer activity_regularizer_;
+  bool trainable_ = true;
+};
+
+/// Adds the penalties of the trainable parameters to `losses`, in their order, and their gradients
+/// to `grads`; either may be null. Once per training step, whatever the number of calls.
+void add_weight_penalties(Context& ctx, const ParameterList& parameters, LossSink* losses,
+                          Grads* grads);
+
+}  // namespace grouphead

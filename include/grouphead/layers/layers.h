@@ -1,0 +1,16 @@
+#pragma once
+
+// The layers, one header per idea.
+
+#include "grouphead/layers/activation.h"
+#include "grouphead/layers/attention.h"
+#include "grouphead/layers/dense.h"
+#include "grouphead/layers/dropout.h"
+#include "grouphead/layers/einsum_dense.h"
+#include "grouphead/layers/embedding.h"
+#include "grouphead/layers/masking.h"
+#include "grouphead/layers/merging.h"
+#include "grouphead/layers/normalization.h"
+#include "grouphead/layers/pooling.h"
+#include "grouphead/layers/reshaping.h"
+#include "grouphead/layers/softmax.h"

@@ -1,0 +1,108 @@
+#pragma once
+
+#include "grouphead/layers/attention_inputs.h"
+#include "grouphead/layers/constraints.h"
+#include "grouphead/layers/initializers.h"
+#include "grouphead/layers/layer.h"
+
+namespace grouphead {
+
+namespace detail {
+class AttentionAxes;
+class AttentionCore;
+}  // namespace detail
+
+/// Names and defaults are Keras's; `masked_rows` is ours.
+struct MultiHeadAttentionConfig {
+  Index num_heads = 0;                    ///< H >= 1
+  Index key_dim = 0;                      ///< D >= 1, of q and k
+  std::optional<Index> value_dim{};       ///< Dv >= 1; absent: key_dim
+  double dropout = 0;                     ///< of the probabilities, in [0, 1]
+  bool use_bias = true;                   ///< in every projection
+  Shape output_shape{};                   ///< last axes of y; rank 0: the query's width
+  std::vector<Index> attention_axes{};    ///< of the inputs, negative from the end; none: all inner
+  std::optional<Index> sliding_window{};  ///< W >= 1: query i sees keys |i - j| < W
+  std::optional<bool> flash_attention{};  ///< true: refuse dropout and scores, as Keras does
+  Initializer kernel_initializer = initializers::glorot_uniform();
+  Initializer bias_initializer = initializers::zeros();
+  Regularizer kernel_regularizer{};
+  Regularizer bias_regularizer{};
+  Regularizer activity_regularizer{};  ///< of each projection
+  Constraint kernel_constraint{};
+  Constraint bias_constraint{};
+  bool use_gate = false;                ///< heads *= sigmoid(query W_g + b_g)
+  std::optional<std::uint32_t> seed{};  ///< of dropout
+  MaskedRows masked_rows = MaskedRows::keras;
+  std::string name = "multi_head_attention";
+  DtypePolicy dtype{};
+};
+
+/// y = concat_h(dropout(softmax(mask(q_h k_h^T / sqrt(D)))) v_h [* gate_h]) W_o + b_o, over the
+/// attention axes A of inputs [B, d_1 .. d_n, M].
+///
+/// Operands (query, value, key, query_mask, value_mask, key_mask, attention_mask, attention_bias)
+/// and arguments as GroupQueryAttention's, with T and S the attention axes of query and value; all
+/// other axes before the last are batches and equal in both. As in Keras an explicit query_mask has
+/// no effect: the mask attached to the query has. Masks of positions, causal masks and windows
+/// count along axis 1, which must be the one attention axis (or, for the latter two, as long).
+///
+/// Outputs  y: query's shape with output_shape for its last axis; with return_attention_scores also
+///          the scores [other axes .., H, T axes .., S axes ..]
+/// Errors   ConfigError, ShapeError: operand, expected, received
+/// Memory   as GroupQueryAttention; axes that are not the last inner ones in ascending order cost a
+///          copy of the inputs and of y
+/// Source   Vaswani et al. 2017, arXiv:1706.03762; keras.layers.MultiHeadAttention 3.15.1
+class MultiHeadAttention final : public Layer {
+ public:
+  using Config = MultiHeadAttentionConfig;
+  explicit MultiHeadAttention(const MultiHeadAttentionConfig& config);
+  ~MultiHeadAttention() override;
+  std::string_view class_name() const override { return "MultiHeadAttention"; }
+  ConfigValue get_config() const override;
+  std::span<const std::string_view> input_names() const override;
+  std::unique_ptr<CallArguments> arguments_from_config(const ConfigValue& keywords) const override;
+  ConfigValue arguments_config(const CallArguments* arguments) const override;
+  std::vector<Shape> output_shapes(std::span<const Shape> inputs,
+                                   const CallArguments* arguments) const override;
+  void build(std::span<const Shape> inputs, RandomStream& random) override;
+  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                             std::unique_ptr<Saved>* saved) const override;
+  void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
+                Grads& grads) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+
+  /// The typed front of forward(), with 16-bit policies of call(): what it saves is for backward()
+  /// or call_backward(). `mode` without arguments.
+  Tensor operator()(Context& ctx, const AttentionInputs& in,
+                    std::unique_ptr<Saved>* saved = nullptr, const Mode& mode = {}) const;
+  /// The same with the scores.
+  AttentionOutput with_scores(Context& ctx, const AttentionInputs& in,
+                              std::unique_ptr<Saved>* saved = nullptr, const Mode& mode = {}) const;
+
+  Index num_heads() const noexcept { return config_.num_heads; }
+  Index key_dim() const noexcept { return config_.key_dim; }
+  Index value_dim() const noexcept { return config_.value_dim.value_or(config_.key_dim); }
+  double dropout() const noexcept { return config_.dropout; }
+  bool use_bias() const noexcept { return config_.use_bias; }
+  /// As given until build(), then counted from the front; empty only before build().
+  const std::vector<Index>& attention_axes() const noexcept { return config_.attention_axes; }
+  const Shape& output_shape() const noexcept { return config_.output_shape; }
+  // Kernel and bias (if any) of a projection; empty before build().
+  ParameterList query_dense() const { return projection("query/"); }
+  ParameterList key_dense() const { return projection("key/"); }
+  ParameterList value_dense() const { return projection("value/"); }
+  ParameterList output_dense() const { return projection("attention_output/"); }
+
+  const MultiHeadAttentionConfig& config() const noexcept { return config_; }
+  /// Where dropout draws without Mode::random. Null before build() and without dropout.
+  const SeedGenerator* seed_generator() const noexcept;
+
+ private:
+  ParameterList projection(std::string_view prefix) const;
+  detail::AttentionAxes axes_of(int rank) const;
+
+  MultiHeadAttentionConfig config_;
+  std::unique_ptr<detail::AttentionCore> core_;
+};
+
+}  // namespace grouphead

@@ -1,0 +1,166 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "grouphead/models/symbol.h"
+
+namespace grouphead {
+
+class Model;
+
+namespace detail {
+class Graph;
+const Graph& graph_of(const Model& model);
+}  // namespace detail
+
+struct ModelConfig {
+  std::vector<Symbol> inputs{};
+  std::vector<Symbol> outputs{};
+  std::string name = "functional";
+  bool trainable = true;
+  std::uint64_t seed = 0;  ///< of the initial parameters
+  /// Where inputs or outputs have keys, as in Keras's dicts: one for each.
+  std::vector<std::string> input_keys{};
+  std::vector<std::string> output_keys{};
+};
+
+/// Layers connected from inputs to outputs: itself a layer, whose operands are the inputs.
+///
+/// Making it builds the layers that are not built, and tells apart layers that bear their class's
+/// name: `dense`, `dense_1`, ... in the order of their first calls. Masks travel with the tensors.
+/// In inference a tensor is released after its last use.
+///
+/// Parameters stand in the order of layers(), each under `<layer>/`, one that is shared once.
+/// Source: keras.Model.
+class Model : public Layer {
+ public:
+  /// Errors: ConfigError for no inputs or outputs, an output that needs another input, or two
+  /// layers of one name; what the layers' build() throws.
+  explicit Model(const ModelConfig& config);
+  ~Model() override;
+
+  std::string_view class_name() const override { return "Functional"; }
+  std::string_view module() const override { return "keras.src.models.functional"; }
+  ConfigValue get_config() const override;
+  /// The inputs' names.
+  std::span<const std::string_view> input_names() const override;
+  std::vector<Shape> output_shapes(std::span<const Shape> inputs,
+                                   const CallArguments* arguments) const override;
+  Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const override;
+  /// Does nothing: a model of symbols is built when it is made.
+  void build(std::span<const Shape> inputs, RandomStream& random) override;
+  /// Inputs are rounded by the layers that take them, outputs come as the last layers make them.
+  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                             std::unique_ptr<Saved>* saved) const override;
+  void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
+                Grads& grads) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+
+  /// Inference: Keras's `model(x)`. Errors: ShapeError; ConfigError before build().
+  std::vector<Tensor> operator()(Context& ctx, std::span<const Tensor> in) const;
+  /// Inputs by name.
+  std::vector<Tensor> operator()(Context& ctx, const std::map<std::string, Tensor>& in) const;
+  /// One input, the first output.
+  Tensor operator()(Context& ctx, const Tensor& x) const;
+
+  /// Errors: ConfigError before build().
+  const std::vector<Symbol>& inputs() const;
+  const std::vector<Symbol>& outputs() const;
+  /// Functional: by the graph's depth from the inputs, input layers among them, operations not.
+  /// Sequential: as added, without the input layer.
+  virtual std::vector<std::shared_ptr<Layer>> layers() const;
+  /// Errors: ConfigError when there is none of this name.
+  std::shared_ptr<Layer> get_layer(std::string_view name) const;
+  /// What the layer's last call in this model makes, for models of inner tensors.
+  Outputs outputs_of(std::string_view layer) const;
+  /// Keras's table of the layers, their outputs and numbers of parameters.
+  std::string summary() const;
+
+  /// One run. `training` without a value: what each call was given, else false.
+  std::vector<Value> run(Context& ctx, std::span<const Value> in, const Mode& mode,
+                         std::optional<bool> training, std::unique_ptr<Saved>* saved) const;
+  bool has_graph() const noexcept { return graph_ != nullptr; }
+
+ protected:
+  /// A model whose graph comes later.
+  Model(const std::string& name, const DtypePolicy& policy);
+  Tensor received(Context& ctx, const Tensor& tensor) const override;
+  Tensor leaving(Context& ctx, Tensor tensor) const override;
+  void set_graph(std::vector<Symbol> inputs, std::vector<Symbol> outputs, RandomStream& random);
+  /// Errors: ConfigError before build().
+  const detail::Graph& graph() const;
+
+ private:
+  friend const detail::Graph& detail::graph_of(const Model& model);
+  Model(const ModelConfig& config, std::unique_ptr<detail::Graph> graph);
+
+  std::unique_ptr<detail::Graph> graph_;  // null before build()
+  std::vector<std::string> input_keys_;
+  std::vector<std::string> output_keys_;
+};
+
+struct SequentialConfig {
+  std::string name = "sequential";
+  bool trainable = true;
+  std::uint64_t seed = 0;  ///< of the initial parameters
+  DtypePolicy dtype{};     ///< of gradients between it and a model around it: f64 for f64 layers
+};
+
+/// A chain of layers of one input and one output. With an input first, layers are built as they
+/// are added, else by build() or by the model around it. Attention layers attend to their input:
+/// query = value = key (beyond Keras, which refuses them here). Source: keras.Sequential.
+class Sequential final : public Model {
+ public:
+  using Config = SequentialConfig;
+  explicit Sequential(const SequentialConfig& config = {});
+
+  /// An input, as first layer. Errors: ConfigError for a second one.
+  Sequential& add(const Symbol& input);
+  /// Errors: ConfigError for two layers of one name; ShapeError when it does not fit.
+  Sequential& add(std::shared_ptr<Layer> layer);
+  template <class L>
+  Sequential& add(const SharedLayer<L>& layer) {
+    return add(static_cast<std::shared_ptr<Layer>>(layer));
+  }
+
+  std::string_view class_name() const override { return "Sequential"; }
+  std::string_view module() const override { return "keras"; }
+  ConfigValue get_config() const override;
+  std::vector<Shape> output_shapes(std::span<const Shape> inputs,
+                                   const CallArguments* arguments) const override;
+  Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const override;
+  void build(std::span<const Shape> inputs, RandomStream& random) override;
+  /// For inputs of this shape, the batch first, -1: unknown.
+  void build(const std::vector<Index>& input_shape);
+  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  std::vector<std::shared_ptr<Layer>> layers() const override { return layers_; }
+
+ private:
+  void connect_layers(RandomStream& random);
+  std::vector<Layer*> distinct_layers() const;
+
+  std::vector<std::shared_ptr<Layer>> layers_;
+  Symbol input_;
+  RandomStream random_;
+};
+
+/// The parameters' numbers, copied, in the order of parameters(). Source: Layer.get_weights.
+std::vector<Tensor> get_weights(const Layer& layer);
+/// Errors: ShapeError for another number of tensors or another shape; nothing is written then.
+void set_weights(const Layer& layer, std::span<const Tensor> weights);
+/// Number of elements in all parameters. Source: Layer.count_params.
+Index count_params(const Layer& layer);
+
+/// Keras's envelope of a model: {"module", "class_name", "config", "registered_name", ...}.
+ConfigValue model_to_config(const Model& model);
+/// A model from Keras's envelope, Functional or Sequential, with new parameters from `seed`. What
+/// follows from the rest (build_config) is not read. Errors: ConfigError; for layers that this
+/// library does not have one error that lists them all.
+/// Source: keras.models.model_from_json.
+std::shared_ptr<Model> model_from_config(const ConfigValue& envelope, std::uint64_t seed = 0);
+
+}  // namespace grouphead

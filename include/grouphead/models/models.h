@@ -1,0 +1,162 @@
+#pragma once
+
+#include <optional>
+
+#include "grouphead/layers/group_query_attention.h"
+#include "grouphead/layers/layers.h"
+
+namespace grouphead {
+
+/// A pre-norm transformer stack of grouped-query attention blocks with causal self-attention:
+/// L x { LN, GQA, + ; LN, GELU feed-forward, + }, then a last LN.
+struct TransformerConfig {
+  Index hidden_size = 256;  ///< M
+  Index num_heads = 8;      ///< Hq, divides M
+  Index num_kv_heads = 2;   ///< Hkv, divides Hq
+  Index num_layers = 4;     ///< L
+  Index feed_forward = 0;   ///< F; 0: 4 M
+  double dropout = 0;       ///< after attention and feed-forward, in [0, 1)
+  double inter_block_dropout = 0;
+  double norm_epsilon = 1e-5;
+  bool final_norm = true;
+  bool random_norm_gains = false;  ///< LayerNorm gains start at U(-sqrt 3, sqrt 3) instead of 1
+  std::optional<RopeConfig> rope{};
+  Dtype dtype = Dtype::f32;
+};
+
+class TransformerStack;  // src/models/transformer.h
+
+/// Edifice's grouped-query attention family by its own rules.
+namespace edifice {
+
+enum class OutputMode : std::uint8_t { last_timestep, all, mean_pool };
+
+/// Options of Edifice's `Attention.GQA.build`, names and defaults as there. Its option `input` (a
+/// graph node in place of the default input) has no counterpart: call the model on any tensor, or
+/// as a layer inside another one.
+/// Source: Elixir package edifice, commit 73704a4.
+struct GqaOptions {
+  Index embed_dim = 0;      ///< E, required
+  Index hidden_size = 256;  ///< H
+  Index num_heads = 8;      ///< Nq
+  Index num_kv_heads = 2;   ///< Nk
+  Index num_layers = 4;     ///< L
+  /// Absent: 0.1 after attention and feed-forward. A given rate acts between the blocks too.
+  std::optional<double> dropout{};
+  bool rope = false;
+  Index window_size = 60;          ///< declared sequence length, a shape hint only: not a window
+  std::optional<Index> seq_len{};  ///< takes precedence over window_size
+  bool yarn = false;               ///< wins over rope and does not need it
+  double yarn_scale = 8;
+  Index yarn_original_max_position = 2048;
+  OutputMode output_mode = OutputMode::last_timestep;
+  bool final_norm = true;
+
+  // Beyond Edifice, off by default.
+  std::optional<RopeConfig> position{};  ///< any other rotary rule; wins over rope and yarn
+  bool edifice_gains = false;            ///< its initial LayerNorm gains, U(-sqrt 3, sqrt 3)
+  Dtype dtype = Dtype::f32;
+  std::uint64_t seed = 0;  ///< of the initial weights
+};
+
+/// The GQA sequence encoder: x [B, T, E] to [B, H] (`all`: [B, T, H]).
+class Gqa final : public Layer {
+ public:
+  explicit Gqa(const GqaOptions& options);
+  ~Gqa() override;
+  void build(std::span<const Shape> inputs, RandomStream& random) override;
+  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                             std::unique_ptr<Saved>* saved) const override;
+  void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
+                Grads& grads) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+
+  const GqaOptions& options() const noexcept { return options_; }
+  /// Inference.
+  Tensor operator()(Context& ctx, const Tensor& x) const;
+  /// A cache that fits this model; of `stored` numbers, see KvCacheConfig: absent: the model's own.
+  KvCache make_cache(Context& ctx, Index batch, Index capacity,
+                     std::optional<Dtype> stored = {}) const;
+  /// Every time step of x [B, T, E], the continuation of what the cache holds: [B, T, H].
+  Tensor step(Context& ctx, const Tensor& x, KvCache& cache) const;
+  /// The parameter that Edifice calls `name` (`gqa_block_1_attn_q_proj.kernel`); null if none. Its
+  /// kernels [in, heads * head size] have our kernels' elements in the same order.
+  Parameter* find(std::string_view name) const;
+
+ private:
+  Tensor run(Context& ctx, const Tensor& x, const Mode& mode, std::unique_ptr<Saved>* saved) const;
+
+  GqaOptions options_;
+  std::unique_ptr<Dense> input_projection_;  // null when E == H
+  std::unique_ptr<TransformerStack> stack_;
+};
+
+/// A built model. Errors: ConfigError, where Edifice would fail later or misbehave: sizes below 1,
+/// hidden_size not a multiple of num_heads, num_heads not one of num_kv_heads, odd head size with a
+/// rotary rule, dropout outside [0, 1), yarn_scale or yarn_original_max_position below 1.
+std::unique_ptr<Gqa> build(const GqaOptions& options);
+
+/// The causal attention sub-layer alone (no norm, dropout, residual), built: x [B, T, E] to
+/// [B, T, H]; embed_dim 0 stands for hidden_size. `name` is the layer's name: Edifice's
+/// `<name>_q_proj.kernel` is edifice_name() of `<name>/query/kernel`.
+std::unique_ptr<GroupQueryAttention> build_gqa_attention(const GqaOptions& options,
+                                                         const std::string& name = "gqa_attn");
+
+/// What Edifice calls the parameter at `path`: `gqa_block_1/attn/query/kernel` is
+/// `gqa_block_1_attn_q_proj.kernel`.
+std::string edifice_name(std::string_view path);
+
+/// hidden_size, whatever the output mode.
+Index output_size(const GqaOptions& options) noexcept;
+/// Edifice's approximation: kernels only. As there, embed_dim 0 stands for 287 in both counts.
+/// Errors: ConfigError, as build().
+Index param_count(const GqaOptions& options);
+/// All trainable elements.
+Index param_count_exact(const GqaOptions& options);
+/// Edifice's table; it gives dropout = 0.1, so dropout acts between the blocks too.
+GqaOptions recommended_defaults();
+
+}  // namespace edifice
+
+struct LanguageModelConfig {
+  Index vocab_size = 256;
+  TransformerConfig transformer{.rope = RopeConfig{}};
+  std::uint64_t seed = 0;  ///< of the initial weights
+};
+
+/// Token embedding, TransformerStack, projection to the vocabulary: tokens [B, T] (i32) to logits
+/// [B, T, V] at every position.
+class LanguageModel final : public Layer {
+ public:
+  /// Built at once. Errors: ConfigError.
+  explicit LanguageModel(const LanguageModelConfig& config);
+  ~LanguageModel() override;
+  void build(std::span<const Shape> inputs, RandomStream& random) override;
+  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                             std::unique_ptr<Saved>* saved) const override;
+  void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
+                Grads& grads) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+
+  const LanguageModelConfig& config() const noexcept { return config_; }
+  /// A cache that fits this model; of `stored` numbers, see KvCacheConfig: absent: the model's own.
+  KvCache make_cache(Context& ctx, Index batch, Index capacity,
+                     std::optional<Dtype> stored = {}) const;
+  /// What each layer's heads attend to: one tensor [B, Hq, T, T] per layer.
+  std::vector<Tensor> attention_scores(Context& ctx, const Tensor& tokens) const;
+  /// What each block's attention is given: [B, T, M].
+  std::vector<Tensor> attended(Context& ctx, const Tensor& tokens) const;
+  /// The attention layer of a block, 0 <= block < L.
+  const GroupQueryAttention& attention(Index block) const;
+  /// Appends tokens [B, T] to the cache; writes the last position's logits [B, V].
+  /// No allocation of ours once warm. After an error the cache holds what it held before.
+  void step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const;
+
+ private:
+  LanguageModelConfig config_;
+  std::unique_ptr<Embedding> embedding_;
+  std::unique_ptr<TransformerStack> stack_;
+  std::unique_ptr<Dense> head_;
+};
+
+}  // namespace grouphead

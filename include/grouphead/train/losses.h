@@ -1,0 +1,142 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "grouphead/core/context.h"
+#include "grouphead/layers/choice.h"
+
+namespace grouphead {
+
+/// How the weighted values of a loss become one number. Keras's names; `none` is Keras's None too.
+enum class Reduction : std::uint8_t {
+  sum_over_batch_size,      ///< sum / number of values
+  sum,                      ///< sum
+  mean,                     ///< another name of sum_over_batch_size
+  mean_with_sample_weight,  ///< sum / sum of the weights
+  none                      ///< the values themselves
+};
+/// Keras's name. Errors of the other direction: ConfigError that lists the names.
+std::string_view name_of(Reduction reduction) noexcept;
+Reduction reduction_from_config(const ConfigValue& identifier);
+
+/// What a loss compares.
+struct LossOperands {
+  /// y_true. As the prediction, or without its last axis where the classes are labels; any type.
+  ConstView target{};
+  ConstView prediction{};  ///< y_pred [..., C], any floating type
+  /// Attached to the prediction: bool [...]. Where false the value counts nothing; averages are
+  /// over the true ones.
+  ConstView mask{};
+  /// Multiplies the values: [...] with axes of size 1 where it repeats, or a number [].
+  ConstView sample_weight{};
+};
+
+/// A reduced loss and its gradient.
+struct LossResult {
+  double value = 0;       ///< the sum of `values` where the reduction is none
+  Tensor values{};        ///< weighted, [...]; with Reduction::none only
+  Tensor d_prediction{};  ///< of `value`, in f32, or f64 for an f64 prediction
+};
+
+/// The operands of one loss, as rows: what a rule computes from.
+struct LossRows {
+  ConstView prediction{};  ///< [rows, C], f32 or f64
+  ConstView target{};      ///< [rows, C] of prediction's type; or labels [rows], i32
+  /// Of the gradients of each value: f64 [rows], or absent for `scale` in every row. Rows of weight
+  /// 0 have gradient 0 whatever their numbers.
+  ConstView weights{};
+  double scale = 1;
+  View values{};        ///< [rows], prediction's type
+  View d_prediction{};  ///< [rows, C]; absent: not wanted
+};
+
+/// A loss function with its options. Source: keras.losses.Loss.
+class LossRule {
+ public:
+  static constexpr std::string_view kModule = "keras.losses";
+  /// From a Keras name (`mse`, `sparse_categorical_crossentropy`, ...: all with their defaults, so
+  /// from_logits=False) or envelope; null for null. Errors: ConfigError.
+  static std::shared_ptr<const LossRule> from_config(const ConfigValue& identifier);
+
+  virtual ~LossRule() = default;
+  virtual std::string_view class_name() const = 0;
+  virtual ConfigValue get_config() const;
+  const std::string& name() const noexcept { return name_; }
+  Reduction reduction() const noexcept { return reduction_; }
+
+  /// The reduced loss. Errors: ShapeError for operands that do not fit, and for labels that are no
+  /// class.
+  double value(Context& ctx, const LossOperands& operands) const;
+  /// The same, and `gradient_scale` times its gradient.
+  LossResult value_and_gradient(Context& ctx, const LossOperands& operands,
+                                double gradient_scale = 1) const;
+  /// One value per row, neither weighted nor reduced, [...] of f32 or f64. A mask or weights in the
+  /// operands are not read.
+  Tensor values(Context& ctx, const LossOperands& operands) const;
+
+ protected:
+  LossRule(std::string name, Reduction reduction) : name_(std::move(name)), reduction_(reduction) {}
+
+ private:
+  /// Writes rows.values and, where wanted, rows.d_prediction.
+  virtual void evaluate(Context& ctx, const LossRows& rows) const = 0;
+  /// Whether targets are labels of classes.
+  virtual bool takes_labels() const { return false; }
+  /// A label whose positions do not count.
+  virtual std::optional<Index> ignored_class() const { return {}; }
+
+  struct Prepared;
+  Prepared prepared(Context& ctx, const LossOperands& operands) const;
+  LossResult run(Context& ctx, const LossOperands& operands,
+                 std::optional<double> gradient_scale) const;
+
+  std::string name_;
+  Reduction reduction_;
+};
+
+/// None, or a loss by Keras's name, by its configuration, or as an object.
+using Loss = Choice<LossRule>;
+
+// The losses. Names and defaults are Keras's; every one is a mean over the last axis but the
+// categorical ones, which are sums over it.
+
+struct MeanErrorConfig {
+  Reduction reduction = Reduction::sum_over_batch_size;
+  std::string name{};  ///< empty: Keras's default
+};
+/// (prediction - target)^2. Source: keras.losses.MeanSquaredError.
+Loss mean_squared_error(const MeanErrorConfig& config = {});
+/// |prediction - target|. Source: keras.losses.MeanAbsoluteError.
+Loss mean_absolute_error(const MeanErrorConfig& config = {});
+
+struct HuberConfig {
+  double delta = 1;
+  Reduction reduction = Reduction::sum_over_batch_size;
+  std::string name = "huber_loss";
+};
+/// e^2 / 2 up to |e| = delta, then delta |e| - delta^2 / 2. Source: keras.losses.Huber.
+Loss huber(const HuberConfig& config = {});
+
+struct CrossentropyConfig {
+  bool from_logits = false;    ///< else the predictions are probabilities
+  double label_smoothing = 0;  ///< in [0, 1]
+  Reduction reduction = Reduction::sum_over_batch_size;
+  std::string name{};  ///< empty: Keras's default
+};
+/// -t log p - (1 - t) log(1 - p). Source: keras.losses.BinaryCrossentropy.
+Loss binary_crossentropy(const CrossentropyConfig& config = {});
+/// -sum of t log p, targets one-hot. Source: keras.losses.CategoricalCrossentropy.
+Loss categorical_crossentropy(const CrossentropyConfig& config = {});
+
+struct SparseCategoricalCrossentropyConfig {
+  bool from_logits = false;             ///< else the predictions are probabilities
+  std::optional<Index> ignore_class{};  ///< positions with this label do not count
+  Reduction reduction = Reduction::sum_over_batch_size;
+  std::string name = "sparse_categorical_crossentropy";
+};
+/// -log p[label]. Source: keras.losses.SparseCategoricalCrossentropy.
+Loss sparse_categorical_crossentropy(const SparseCategoricalCrossentropyConfig& config = {});
+
+}  // namespace grouphead

@@ -1,0 +1,485 @@
+// The forward on bf16 numbers by AMX: products of 16 x 32 with 32 x 16 numbers, 16 times the
+// multiply-adds of f32's vectors in a cycle, so that the softmax takes as long as they do.
+
+#include "kernels/attention/bf16.h"
+#include "kernels/cpu/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/attention/amx.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#if HWY_TARGET == HWY_AVX3
+#include "kernels/attention/visibility-inl.h"
+#include "kernels/cpu/amx.h"
+
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16,amx-tile,amx-bf16")
+namespace grouphead::kernels::HWY_NAMESPACE {
+namespace {
+
+using U16 = std::uint16_t;
+constexpr Index kTile = 16;                 // rows or columns of a tile of sums
+constexpr Index kDepth = 32;                // numbers that one product sums up
+constexpr Index kRows = 32;                 // packed rows of a strip: two tiles
+constexpr Index kKeys = 256;                // of one softmax step
+constexpr Index kRow = kKeys + 16;          // of logits: no power of two
+constexpr Index kFactors = kTile * kDepth;  // numbers of a tile of factors
+constexpr Index kTileBytes = 4 * kTile;     // of a tile's row
+static_assert(kForwardRows % kRows == 0 && kPackKeys % kDepth == 0 && kKeys % kVisibilityKeys == 0);
+
+Index key_row(const AttentionProblem<float>& p) noexcept { return round_up(p.D, kDepth); }
+Index value_row(const AttentionProblem<float>& p) noexcept { return round_up(p.Dv, kTile); }
+
+// One panel [row / 2][16][2] of keys, zeros from key `valid` on.
+void pack_keys(const U16* from, Index time, Index valid, Index D, Index row, U16* to) noexcept {
+  Index d = 0;
+  if (valid >= kTile && time % 2 == 0 && D % 8 == 0) {  // pairs are moved like floats
+    pack_panel(reinterpret_cast<const float*>(from), time / 2, 0, kTile, D / 2,
+               reinterpret_cast<float*>(to));
+    d = D;
+  }
+  for (; d < row; ++d) {
+    for (Index j = 0; j < kTile; ++j) {
+      const bool exists = d < D && j < valid;
+      to[d / 2 * 2 * kTile + j * 2 + d % 2] = exists ? from[j * time + d] : U16{0};
+    }
+  }
+}
+
+// Positions s and s + 1 of [S / 32][row / 16][16][16][2]; zeros where a pointer is null.
+void pack_values(const U16* first, const U16* second, Index Dv, Index row, Index s,
+                 U16* values) noexcept {
+  U16* to = values + s / kDepth * kDepth * row + s % kDepth * kTile;
+  const auto load = [&](const U16* from, Index d) {
+    if (from == nullptr) return _mm512_setzero_si512();
+    const auto exists = static_cast<__mmask16>((1U << min(kTile, Dv - d)) - 1);
+    return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(exists, from + d));
+  };
+  for (Index d = 0; d < row; d += kTile, to += kFactors) {
+    const __m512i upper = _mm512_slli_epi32(load(second, d), 16);
+    _mm512_storeu_si512(to, _mm512_or_si512(load(first, d), upper));
+  }
+}
+
+void pack(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit) noexcept {
+  const Index b = unit / pack_tiles(p, Index{0});
+  const Index begin = unit % pack_tiles(p, Index{0}) * kPackKeys;
+  for (Index n = 0; n < p.Hkv; ++n) {
+    const U16* k = o.k.data + b * o.k.batch + n * o.k.head;
+    U16* keys = o.packed_keys(b * p.Hkv + n);
+    for (Index s = begin; s < begin + kPackKeys; s += kTile) {
+      pack_keys(k + min(s, p.S - 1) * o.k.time, o.k.time, max(0, p.S - s), p.D, o.key_row,
+                keys + s * o.key_row);
+    }
+    const auto value = [&](Index s) {
+      return s < p.S ? o.v.data + b * o.v.batch + s * o.v.time + n * o.v.head : nullptr;
+    };
+    U16* values = o.packed_values(b * p.Hkv + n);
+    for (Index s = begin; s < begin + kPackKeys; s += 2) {
+      pack_values(value(s), value(s + 1), p.Dv, o.value_row, s, values);
+    }
+  }
+}
+
+// Memory of a forward unit.
+struct Scratch {
+  Scratch(const AttentionProblem<float>& p, float* memory) noexcept
+      : width(value_row(p)),
+        q_row(key_row(p)),
+        out(memory),
+        spare(out + kForwardRows * width),
+        weights(spare + kRows * width),
+        tops(weights + kForwardRows * kTile),
+        logits(tops + kForwardRows),
+        q(reinterpret_cast<U16*>(logits + kRows * kRow)),
+        block(q + kForwardRows * q_row),
+        strip(logits + kRows * kRow + (kForwardRows * q_row + kDepth * width) / 2) {}
+  static Index size(const AttentionProblem<float>& p) noexcept {
+    return (kForwardRows + kRows) * value_row(p) + kForwardRows * (kTile + 1) + kRows * kRow +
+           (kForwardRows * key_row(p) + kDepth * value_row(p)) / 2 + StripMemory<kRows>::kSize;
+  }
+  // Probabilities of row i of a strip; they take the place of its logits.
+  U16* probs(Index i) const noexcept { return reinterpret_cast<U16*>(logits + i * kRow); }
+
+  Index width, q_row;
+  float* out;      // [kForwardRows][width]: sums of weight * v
+  float* spare;    // [kRows][width]
+  float* weights;  // [kForwardRows][16]: sums of weights
+  float* tops;     // [kForwardRows]: the maximum that the weights are relative to, in base 2
+  float* logits;   // [kRows][kRow]
+  U16* q;          // [kForwardRows][q_row]
+  U16* block;      // [width / 16][16][16][2]
+  StripMemory<kRows> strip;
+};
+
+// Products of a strip's queries with the keys [begin, end), whole blocks.
+HWY_NOINLINE void multiply_keys(const Scratch& w, const U16* q, const U16* keys, Index begin,
+                                Index end) noexcept {
+  constexpr auto kLogitBytes = static_cast<Index>(sizeof(float)) * kRow;
+  const Index q_bytes = static_cast<Index>(sizeof(U16)) * w.q_row;
+  before_tile_loads();
+  for (Index j = begin; j < end; j += kDepth) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    const U16* k = keys + j * w.q_row;
+    for (Index d = 0; d < w.q_row; d += kDepth) {
+      _tile_loadd(4, q + d, q_bytes);
+      _tile_loadd(6, k + d * kTile, kTileBytes);
+      _tile_loadd(7, k + (d + w.q_row) * kTile, kTileBytes);
+      _tile_loadd(5, q + d + kTile * w.q_row, q_bytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+    float* to = w.logits + j;
+    _tile_stored(0, to, kLogitBytes);
+    _tile_stored(1, to + kTile, kLogitBytes);
+    _tile_stored(2, to + kTile * kRow, kLogitBytes);
+    _tile_stored(3, to + kTile * kRow + kTile, kLogitBytes);
+  }
+}
+
+// out += probs * values for a strip and the keys [begin, end), whole blocks; `values` is the one of
+// key `begin`.
+HWY_NOINLINE void multiply_values(const Scratch& w, const U16* values, Index begin, Index end,
+                                  float* out) noexcept {
+  constexpr auto kProbBytes = static_cast<Index>(sizeof(float)) * kRow;
+  const Index out_bytes = static_cast<Index>(sizeof(float)) * w.width;
+  const Index half = kTile * w.width;
+  before_tile_loads();
+  for (Index x = 0; x < w.width; x += 2 * kTile, values += 2 * kFactors) {
+    const bool has_two = x + kTile < w.width;
+    _tile_loadd(0, out + x, out_bytes);
+    _tile_loadd(2, out + half + x, out_bytes);
+    if (has_two) {
+      _tile_loadd(1, out + x + kTile, out_bytes);
+      _tile_loadd(3, out + half + x + kTile, out_bytes);
+    }
+    for (Index s = begin; s < end; s += kDepth) {
+      const U16* v = values + (s - begin) * w.width;
+      _tile_loadd(4, w.probs(0) + s, kProbBytes);
+      _tile_loadd(6, v, kTileBytes);
+      _tile_loadd(5, w.probs(kTile) + s, kProbBytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(2, 5, 6);
+      if (!has_two) continue;
+      _tile_loadd(7, v + kFactors, kTileBytes);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, out + x, out_bytes);
+    _tile_stored(2, out + half + x, out_bytes);
+    if (has_two) {
+      _tile_stored(1, out + x + kTile, out_bytes);
+      _tile_stored(3, out + half + x + kTile, out_bytes);
+    }
+  }
+}
+
+bool are_finite(const U16* numbers, Index count) noexcept {
+  const __m512i infinity = _mm512_set1_epi16(0x7F80);
+  __mmask32 found = 0;
+  for (Index i = 0; i < count; i += 32) {
+    const __m512i exponent = _mm512_and_si512(_mm512_loadu_si512(numbers + i), infinity);
+    found |= _mm512_cmpeq_epi16_mask(exponent, infinity);
+  }
+  return found == 0;
+}
+
+// multiply_values() for one block of keys, of which row i sees [begins[i], limits[i]): 0 in place
+// of what it does not see, as 0 times a NaN would be one.
+HWY_NOINLINE void multiply_seen_values(const Scratch& w, const U16* values, Index s,
+                                       const Index* begins, const Index* limits,
+                                       float* out) noexcept {
+  for (Index i = 0; i < kRows; ++i) {
+    const Index begin = max(begins[i], s) - s;
+    const Index end = min(limits[i], s + kDepth) - s;
+    if (begin >= end) continue;
+    for (Index e = 0; e < kDepth * w.width; ++e) {
+      const Index key = e % kFactors / (2 * kTile) * 2 + e % 2;
+      w.block[e] = key >= begin && key < end ? values[e] : U16{0};
+    }
+    copy_row(out, kRows * w.width, kRows * w.width, 1.0F, w.spare);
+    multiply_values(w, w.block, s, s + kDepth, w.spare);
+    copy_row(w.spare + i * w.width, w.width, w.width, 1.0F, out + i * w.width);
+  }
+}
+
+// out += probs * values for the keys [begin, end) of a tile, whole blocks. What a row does not see
+// has probability 0.
+void add_values(const Scratch& w, const U16* values, Index begin, Index end, const Index* begins,
+                const Index* limits, float* out) noexcept {
+  Index all_begin = 0;
+  Index all_end = kKeys;
+  for (Index i = 0; i < kRows; ++i) {
+    all_begin = max(all_begin, begins[i]);
+    all_end = min(all_end, limits[i]);
+  }
+  const auto is_safe = [&](Index s) {
+    if (s >= all_begin && s + kDepth <= all_end) return true;
+    return are_finite(values + s * w.width, kDepth * w.width);
+  };
+  for (Index s = begin; s < end;) {
+    const Index from = s;
+    while (s < end && is_safe(s)) s += kDepth;
+    if (s > from) multiply_values(w, values + from * w.width, from, s, out);
+    if (s == end) break;
+    multiply_seen_values(w, values + s * w.width, s, begins, limits, out);
+    s += kDepth;
+  }
+}
+
+// The greatest of the products [0, limit); those behind it up to `end` are masked.
+float mask_behind(float* x, Index limit, Index end) noexcept {
+  Vector top = hn::Set(kFloats, kMasked);
+  Index c = 0;
+  for (; c + kLanes <= limit; c += kLanes) top = hn::Max(top, hn::LoadU(kFloats, x + c));
+  for (; c < end; c += kLanes) {
+    const auto seen = hn::FirstN(kFloats, static_cast<std::size_t>(max(0, limit - c)));
+    const Vector logit = hn::IfThenElse(seen, hn::LoadU(kFloats, x + c), hn::Set(kFloats, kMasked));
+    top = hn::Max(top, logit);
+    hn::StoreU(logit, kFloats, x + c);
+  }
+  return hn::GetLane(hn::MaxOfLanes(kFloats, top));
+}
+
+// Moves the maxima of a strip to those of this step times `scale`, where these are greater, and
+// what was summed up along with them.
+void move_tops(const Scratch& w, Index row, float* here, float scale) noexcept {
+  for (Index i = 0; i < kRows; ++i) {
+    if (here[i] > kMasked) here[i] *= scale;  // it saw a key
+  }
+  HWY_ALIGN float keep[kRows];
+  raise_tops<kRows>(here, w.tops + row, keep);
+  for (Index i = 0; i < kRows; ++i) {
+    if (keep[i] == 1.0F) continue;
+    float* weights = w.weights + (row + i) * kTile;
+    copy_row(weights, kTile, kTile, keep[i], weights);
+    float* out = w.out + (row + i) * w.width;
+    copy_row(out, w.width, w.width, keep[i], out);
+  }
+}
+
+// The weights 2^(factor x - top) of keys, and their sum, which is taken before they are rounded.
+// Even and odd vectors have sums of their own, wherever a row begins.
+struct Softmax {
+  Softmax(float factor_of_x, float row_top, const float* weights) noexcept
+      : factor(hn::Set(kFloats, factor_of_x)),
+        // A row that has seen nothing yet keeps weights of zero.
+        top(hn::Set(kFloats, row_top == kMasked ? 0.0F : row_top)),
+        even(hn::LoadU(kFloats, weights)),
+        odd(hn::Zero(kFloats)) {}
+  HWY_INLINE void operator()(const float* x, Vector& first, Vector& second) noexcept {
+    first = exp2_neg(hn::MulSub(hn::LoadU(kFloats, x), factor, top));
+    second = exp2_neg(hn::MulSub(hn::LoadU(kFloats, x + kLanes), factor, top));
+    even = hn::Add(even, first);
+    odd = hn::Add(odd, second);
+  }
+  void store(float* weights) const noexcept { hn::StoreU(hn::Add(even, odd), kFloats, weights); }
+
+  Vector factor, top, even, odd;
+};
+
+HWY_INLINE void store_narrow(Vector first, Vector second, U16* to) noexcept {
+  const __m512bh both = _mm512_cvtne2ps_pbh(second.raw, first.raw);
+  _mm512_storeu_si512(to, reinterpret_cast<__m512i>(both));
+}
+
+// One strip against the keys of one step, of which row i sees the first limits[i]; no options.
+void attend_strip(const Scratch& w, const AttentionProblem<float>& p, Index strip,
+                  const Index* limits, const U16* keys, const U16* values) noexcept {
+  static constexpr Index kBegins[kRows] = {};
+  const Index row = strip * kRows;
+  const Index end = round_up(limits[kRows - 1], kDepth);
+  const float scale = p.scale * kLog2E;
+  multiply_keys(w, w.q + row * w.q_row, keys, 0, end);
+  float here[kRows];
+  for (Index i = 0; i < kRows; ++i) here[i] = mask_behind(w.logits + i * kRow, limits[i], end);
+  move_tops(w, row, here, scale);
+  for (Index i = 0; i < kRows; ++i) {
+    const float* x = w.logits + i * kRow;
+    Softmax softmax(scale, w.tops[row + i], w.weights + (row + i) * kTile);
+    for (Index c = 0; c < end; c += 2 * kLanes) {
+      Vector first, second;
+      softmax(x + c, first, second);
+      store_narrow(first, second, w.probs(i) + c);
+    }
+    softmax.store(w.weights + (row + i) * kTile);
+  }
+  add_values(w, values, 0, end, kBegins, limits, w.out + row * w.width);
+}
+
+// The blocks that a segment of keys touches.
+Visibility<kRows>::Segment blocks_of(const Visibility<kRows>::Segment& segment) noexcept {
+  return {segment.begin / kDepth * kDepth, round_up(segment.end, kDepth)};
+}
+
+// Logits of row i of a strip in place, times `scale`, and their maximum.
+float find_logits(const Scratch& w, const Visibility<kRows>& visibility, const RowLogits& logits_of,
+                  Index i, float scale) noexcept {
+  float* x = w.logits + i * kRow;
+  const Vector factor = hn::Set(kFloats, scale);
+  for (Index n = 0; scale != 1.0F && n < visibility.num_segments; ++n) {
+    for (Index c = visibility.segments[n].begin; c < visibility.segments[n].end; c += kLanes) {
+      hn::StoreU(hn::Mul(factor, hn::LoadU(kFloats, x + c)), kFloats, x + c);
+    }
+  }
+  const float top = mask_row(visibility, logits_of, x);
+  for (Index n = 0; n < visibility.num_segments; ++n) {
+    const auto [begin, end] = blocks_of(visibility.segments[n]);
+    const Index first = visibility.segments[n].begin;
+    const Index behind = round_up(visibility.segments[n].end, kLanes);
+    fill(x + begin, first - begin, kMasked);
+    fill(x + behind, end - behind, kMasked);
+  }
+  return top;
+}
+
+// attend_strip() with options: `rows` of batch entry b against the step from first_key on.
+void attend_strip_with_options(const Scratch& w, const AttentionProblem<float>& p, Index b,
+                               const RowPlace* rows, const Visibility<kRows>& visibility,
+                               Index strip, Index first_key, const U16* keys,
+                               const U16* values) noexcept {
+  const Index row = strip * kRows;
+  prefetch_bias(p, b, rows, first_key, visibility);
+  for (Index n = 0; n < visibility.num_segments; ++n) {
+    const auto [begin, end] = blocks_of(visibility.segments[n]);
+    multiply_keys(w, w.q + row * w.q_row, keys, begin, end);
+  }
+  // A bias is added to logits in base 2; else products stay as they are, for attend_strip()'s bits.
+  const bool has_bias = p.bias.data != nullptr;
+  const float scale = p.scale * kLog2E;
+  const float left = has_bias ? 1.0F : scale;
+  float here[kRows];
+  for (int i = 0; i < kRows; ++i) {
+    const RowLogits logits_of(p, b, rows[i], first_key, visibility, i, w.strip);
+    here[i] = find_logits(w, visibility, logits_of, i, has_bias ? scale : 1.0F);
+  }
+  move_tops(w, row, here, left);
+  const auto for_pairs = [&](const auto& body) {  // of vectors
+    for (Index n = 0; n < visibility.num_segments; ++n) {
+      const auto [begin, end] = blocks_of(visibility.segments[n]);
+      for (Index c = begin; c < end; c += 2 * kLanes) body(c);
+    }
+  };
+  for (Index i = 0; i < kRows; ++i) {
+    float* x = w.logits + i * kRow;
+    Softmax softmax(left, w.tops[row + i], w.weights + (row + i) * kTile);
+    for_pairs([&](Index c) {
+      Vector first, second;
+      softmax(x + c, first, second);
+      hn::StoreU(first, kFloats, x + c);
+      hn::StoreU(second, kFloats, x + c + kLanes);
+    });
+    softmax.store(w.weights + (row + i) * kTile);
+    if (p.dropout.active) drop_row(p, b, rows[i], visibility, first_key, w.strip.kept, x);
+    for_pairs([&](Index c) {
+      const Vector first = hn::LoadU(kFloats, x + c);
+      store_narrow(first, hn::LoadU(kFloats, x + c + kLanes), w.probs(i) + c);
+    });
+  }
+  for (Index n = 0; n < visibility.num_segments; ++n) {
+    const auto [begin, end] = blocks_of(visibility.segments[n]);
+    add_values(w, values, begin, end, visibility.begins, visibility.limits, w.out + row * w.width);
+  }
+}
+
+// All rows of a unit against all keys that they see.
+void attend(const Scratch& w, const AttentionProblem<float>& p, const Bf16Operands& o, Index bn,
+            Index first, Index rows) noexcept {
+  RowPlace places[kForwardRows];
+  find_places(p, bn, first, rows, places);
+  const auto [begin, end] = range_of(places, rows, p.S);
+  Visibility<kRows> visibility;
+  for (Index s = begin / kKeys * kKeys; s < end; s += kKeys) {
+    const U16* keys = o.packed_keys(bn) + s * w.q_row;
+    const U16* values = o.packed_values(bn) + s * w.width;
+    for (Index strip = 0; strip < rows / kRows; ++strip) {
+      const RowPlace* const of_strip = places + strip * kRows;
+      if (has_options(p)) {
+        look(p, bn / p.Hkv, of_strip, s, kKeys, w.strip, visibility);
+        if (visibility.num_segments == 0) continue;
+        attend_strip_with_options(w, p, bn / p.Hkv, of_strip, visibility, strip, s, keys, values);
+        continue;
+      }
+      Index limits[kRows];
+      for (Index i = 0; i < kRows; ++i) limits[i] = max(0, min(kKeys, of_strip[i].limit - s));
+      if (limits[kRows - 1] > 0) attend_strip(w, p, strip, limits, keys, values);
+    }
+  }
+}
+
+float finish_row(const Scratch& w, Index Dv, Index r, U16* out) noexcept {
+  const float sum = hn::GetLane(hn::SumOfLanes(kFloats, hn::LoadU(kFloats, w.weights + r * kTile)));
+  const Vector share = hn::Set(kFloats, sum == 0.0F ? 0.0F : 1.0F / sum);
+  for (Index d = 0; d < Dv; d += kLanes) {
+    const auto exists = static_cast<__mmask16>((1U << min(kLanes, Dv - d)) - 1);
+    const Vector x = hn::Mul(share, hn::LoadU(kFloats, w.out + r * w.width + d));
+    _mm256_mask_storeu_epi16(out + d, exists, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.raw)));
+  }
+  return sum;
+}
+
+// Queries of `padded` rows, of which the first `rows` exist.
+void load_queries(const Scratch& w, const AttentionProblem<float>& p, const Bf16Operands& o,
+                  Index bn, Index first, Index rows, Index padded) noexcept {
+  RowCursor<const U16> q(p, o.q, bn, first);
+  for (Index r = 0; r < padded; ++r) {
+    U16* to = w.q + r * w.q_row;
+    for (Index d = 0; d < w.q_row; d += kDepth) {
+      const auto exists = static_cast<__mmask32>((1ULL << min(kDepth, p.D - d)) - 1);
+      _mm512_storeu_si512(to + d, _mm512_maskz_loadu_epi16(exists, q.get() + d));
+    }
+    if (r + 1 < rows) q.next();
+  }
+}
+
+// The order of units, blocks and rows is that of the f32 forward.
+void forward(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit,
+             float* memory) noexcept {
+  const AmxTiles tiles;
+  const Scratch w(p, memory);
+  const Index blocks = ceil_div(p.rows(), kForwardRows);
+  const Index bn = unit / blocks;
+  const Index first = (blocks - 1 - unit % blocks) * kForwardRows;
+  const Index rows = min(kForwardRows, p.rows() - first);
+  const Index padded = round_up(rows, kRows);
+  load_queries(w, p, o, bn, first, rows, padded);
+  for (Index r = 0; r < padded; ++r) w.tops[r] = kMasked;
+  fill(w.out, padded * w.width, 0.0F);
+  fill(w.weights, padded * kTile, 0.0F);
+  attend(w, p, o, bn, first, padded);
+  RowCursor<U16> out(p, o.out, bn, first);
+  for (Index r = 0; r < rows; ++r, out.next()) {
+    const float sum = finish_row(w, p.Dv, r, out.get());
+    p.note_softmax(bn, first + r, w.tops[r], sum);
+  }
+}
+
+}  // namespace
+
+const Bf16Kernels& amx_table() noexcept {
+  static constexpr Bf16Kernels kTable = {true, key_row, value_row, pack, Scratch::size, forward};
+  return kTable;
+}
+
+}  // namespace grouphead::kernels::HWY_NAMESPACE
+HWY_POP_ATTRIBUTES
+#endif
+
+#if HWY_ONCE
+namespace grouphead::kernels {
+
+const Bf16Kernels* amx_kernels() noexcept {
+#if HWY_TARGETS & HWY_AVX3
+  return &N_AVX3::amx_table();
+#else
+  return nullptr;
+#endif
+}
+
+}  // namespace grouphead::kernels
+#endif

@@ -1,0 +1,224 @@
+#pragma once
+
+// Attention in units of work: every function below computes one unit from raw pointers and
+// strides. Units own what they write and may run in any order on any thread, so the caller decides
+// who runs what and the bits do not depend on it.
+//
+// Packed rows: the G query heads that share key/value head n are G rows per position. Packed row r
+// of head n is query position r / G of head n * G + r % G, so R = T * G rows meet the same keys.
+
+#include "kernels/cpu/level.h"
+#include "kernels/random/keep_rule.h"
+
+namespace grouphead::kernels {
+
+inline constexpr Index kPanelKeys = 16;      // keys side by side in a packed panel [D][16]
+inline constexpr Index kPackKeys = 64;       // positions that one pack unit stores
+inline constexpr Index kForwardRows = 96;    // packed rows of one forward unit
+inline constexpr Index kDecodeKeys = 1024;   // keys of one partial result of the decode
+inline constexpr Index kGradientKeys = 192;  // keys of one partial sum of d_q
+inline constexpr Index kGradientRows = 192;  // packed rows of one step of a backward unit
+
+/// A bias down to here masks its key, like -inf: no product of f32 numbers would show beside it.
+inline constexpr float kMaskingBias = -0x1p125F;
+
+constexpr Index min(Index a, Index b) noexcept { return a < b ? a : b; }
+constexpr Index max(Index a, Index b) noexcept { return a > b ? a : b; }
+constexpr Index ceil_div(Index a, Index b) noexcept { return (a + b - 1) / b; }
+constexpr Index round_up(Index a, Index b) noexcept { return ceil_div(a, b) * b; }
+
+/// Activations: element (b, t, h, d) is data[b * batch + t * time + h * head + d].
+template <class F>
+struct Heads {
+  F* data = nullptr;
+  Index batch = 0;
+  Index time = 0;
+  Index head = 0;
+};
+
+/// Keys and values as the kernels read them, in memory of `capacity` positions:
+/// keys [B, Hkv, capacity / 16, D, 16], values [B, Hkv, capacity, round_up(Dv, 16)].
+/// Positions from S on may hold anything.
+template <class F>
+struct PackedHeads {
+  F* keys = nullptr;
+  F* values = nullptr;
+  Index capacity = 0;
+};
+
+/// A mask or a bias: element (b, h, t, j); an axis that is broadcast has stride 0.
+template <class E>
+struct Grid {
+  E* data = nullptr;
+  Index batch = 0, head = 0, time = 0, key = 0;
+
+  E* row(Index b, Index h, Index t) const noexcept {
+    return data + b * batch + h * head + t * time;
+  }
+};
+
+/// Dropout of probabilities; element ((b Hq + h) T + t) S + j of the draw belongs to (b, h, t, j).
+template <class F>
+struct ProbabilityDropout {
+  bool active = false;
+  KeepRule rule{};
+  F scale = 0;  // of what is kept
+};
+
+/// Sizes and operands; what an operation does not use may be left out.
+template <class F>
+struct AttentionProblem {
+  Index B = 0, T = 0, S = 0, Hq = 0, Hkv = 0, D = 0, Dv = 0;
+  F scale = 0;
+  bool causal = false;
+  Index causal_offset = 0;  // key j is visible to query t iff j <= t + causal_offset
+  Index window = 0;         // and, if positive, |t + causal_offset - j| < window
+  Index num_masks = 0;
+  Grid<const std::uint8_t> masks[3];  // and where all of them are not 0
+  /// Absent, or not 0 for queries that see nothing and attend to every key alike.
+  Grid<const std::uint8_t> fully_masked;
+  Grid<const F> bias;
+  ProbabilityDropout<F> dropout;
+  Heads<const F> q, k, v;
+  PackedHeads<F> packed;
+  Heads<F> out;
+  /// The softmax of each row, [B, Hq, T]: its greatest logit in base 2, and the sum of the weights
+  /// 2^(logit - top); 0 and 0 for a row that sees nothing. Apart, since one lse would round away
+  /// what large logits leave of it: the backward wants the forward's very weights.
+  F* tops = nullptr;
+  F* sums = nullptr;
+  F* scores = nullptr;  // [B, Hq, T, S]
+
+  Index group() const noexcept { return Hq / Hkv; }
+  Index rows() const noexcept { return T * group(); }
+  /// By causality and window alone query t sees the keys [begin_at(t), limit_at(t)), perhaps none;
+  /// both ascend in t.
+  Index begin_at(Index t) const noexcept {
+    return window > 0 ? max(0, min(S, t + causal_offset - window + 1)) : 0;
+  }
+  Index limit_at(Index t) const noexcept {
+    if (!causal && window == 0) return S;
+    return max(0, min(S, t + causal_offset + (causal ? 1 : window)));
+  }
+  /// The same of packed row r.
+  Index begin(Index r) const noexcept { return begin_at(r / group()); }
+  Index limit(Index r) const noexcept { return limit_at(r / group()); }
+  /// First element of packed row r of head n.
+  template <class E>
+  E* row(const Heads<E>& x, Index b, Index n, Index r) const noexcept {
+    return x.data + b * x.batch + r / group() * x.time + (n * group() + r % group()) * x.head;
+  }
+  F* packed_keys(Index bn) const noexcept { return packed.keys + bn * packed.capacity * D; }
+  F* packed_values(Index bn) const noexcept {
+    return packed.values + bn * packed.capacity * round_up(Dv, kPanelKeys);
+  }
+  /// Place of packed row r of head n in [B, Hq, T].
+  Index statistic(Index b, Index n, Index r) const noexcept {
+    return (b * Hq + n * group() + r % group()) * T + r / group();
+  }
+  /// The softmax of packed row r of head bn, if it is asked for.
+  void note_softmax(Index bn, Index r, F top, F sum) const noexcept {
+    if (tops == nullptr) return;
+    const Index place = statistic(bn / Hkv, bn % Hkv, r);
+    tops[place] = sum == 0 ? F{0} : top;
+    sums[place] = sum;
+  }
+  /// The same in a mask or bias.
+  template <class E>
+  E* grid_row(const Grid<E>& x, Index b, Index n, Index r) const noexcept {
+    return x.row(b, n * group() + r % group(), r / group());
+  }
+};
+
+/// What the backward adds to a problem.
+template <class F>
+struct AttentionGradients {
+  Heads<const F> d_out;
+  const F* d_scores = nullptr;  // [B, Hq, T, S]
+  F* delta = nullptr;           // [B, Hq, T]: sum_d out d_out + sum_j prob d_score
+  Heads<F> d_q, d_k, d_v;
+  Grid<F> d_bias;
+};
+
+/// Units per batch entry that store S keys and values at positions at .. at + S - 1.
+template <class F>
+Index pack_tiles(const AttentionProblem<F>& p, Index at) noexcept {
+  return p.S == 0 ? 0 : (at + p.S - 1) / kPackKeys - at / kPackKeys + 1;
+}
+template <class F>
+Index forward_units(const AttentionProblem<F>& p) noexcept {
+  return p.B * p.Hkv * ceil_div(p.rows(), kForwardRows);
+}
+template <class F>
+Index decode_chunks(const AttentionProblem<F>& p) noexcept {
+  return ceil_div(p.S, kDecodeKeys);
+}
+/// Elements of one unit's partial result: for each row Dv sums, the maximum and the weight.
+template <class F>
+Index decode_partial_size(const AttentionProblem<F>& p) noexcept {
+  return p.rows() * (round_up(p.Dv, kPanelKeys) + kPanelKeys);
+}
+template <class F>
+Index gradient_tiles(const AttentionProblem<F>& p) noexcept {
+  return ceil_div(p.S, kGradientKeys);
+}
+template <class F>
+Index gradient_blocks(const AttentionProblem<F>& p) noexcept {
+  return ceil_div(p.rows(), kGradientRows);
+}
+
+/// The operations of one instruction-set level. `scratch` has the elements that the function
+/// named `..._scratch` tells, 64-byte aligned.
+template <class F>
+struct AttentionKernels {
+  /// Unit of B * pack_tiles(): all heads of b in one absolute tile of kPackKeys positions, which
+  /// lie side by side in memory. Keys alone where p.v has no data.
+  void (*pack)(const AttentionProblem<F>& p, Index at, Index unit) noexcept;
+
+  /// Unit of forward_units(): kForwardRows packed rows against all their keys, from p.packed.
+  Index (*forward_scratch)(const AttentionProblem<F>& p) noexcept;
+  void (*forward)(const AttentionProblem<F>& p, Index unit, F* scratch) noexcept;
+
+  /// Unit of forward_units(): p.scores of kForwardRows packed rows, from p.tops, p.sums and
+  /// p.packed.
+  Index (*scores_scratch)(const AttentionProblem<F>& p) noexcept;
+  void (*scores)(const AttentionProblem<F>& p, Index unit, F* scratch) noexcept;
+
+  /// Unit of B * Hkv * decode_chunks(): all rows against one chunk of keys, from p.packed.
+  Index (*decode_scratch)(const AttentionProblem<F>& p) noexcept;
+  void (*decode)(const AttentionProblem<F>& p, Index unit, F* partial, F* scratch) noexcept;
+  /// Output of head bn from the partial results of its chunks, ascending.
+  void (*decode_merge)(const AttentionProblem<F>& p, Index bn, const F* partials) noexcept;
+
+  /// sum_d out d_out of the packed rows [block * kGradientRows, ...) of head bn.
+  void (*gradient_delta)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
+                         Index block) noexcept;
+  /// Unit of forward_units(): adds what g.d_scores gives to g.delta. Scratch and p as for scores.
+  void (*gradient_scores)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index unit,
+                          F* scratch) noexcept;
+  /// One tile of kGradientKeys keys: begin, then for each block of kGradientRows packed rows
+  /// gradient_block (which leaves the block's share of d_q in the scratch) and gradient_add (which
+  /// adds it to d_q), then end (which writes d_k and d_v). For each block the tiles must be added
+  /// in ascending order; the first one overwrites.
+  Index (*gradient_scratch)(const AttentionProblem<F>& p) noexcept;
+  void (*gradient_begin)(const AttentionProblem<F>& p, Index bn, Index tile, F* scratch) noexcept;
+  void (*gradient_block)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
+                         Index tile, Index block, F* scratch) noexcept;
+  void (*gradient_add)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
+                       Index tile, Index block, const F* scratch) noexcept;
+  /// Adds the share of d_bias that gradient_block left in the scratch.
+  void (*gradient_add_bias)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
+                            Index tile, Index block, const F* scratch) noexcept;
+  void (*gradient_end)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
+                       Index tile, F* scratch) noexcept;
+};
+
+template <class F>
+const AttentionKernels<F>& attention_kernels(Level level) noexcept;
+template <>
+const AttentionKernels<float>& attention_kernels(Level level) noexcept;
+/// The reference at every level.
+template <>
+const AttentionKernels<double>& attention_kernels(Level level) noexcept;
+
+}  // namespace grouphead::kernels

@@ -1,0 +1,102 @@
+#include "kernels/cpu/level.h"
+
+#include "kernels/cpu/targets.h"
+
+#if HWY_ARCH_X86
+#include <cpuid.h>
+#endif
+#if HWY_ARCH_X86_64 && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace grouphead::kernels {
+namespace {
+
+// Registers of cpuid's leaf 7.
+struct Features {
+  unsigned eax = 0, ecx = 0, edx = 0;
+};
+Features features([[maybe_unused]] unsigned subleaf) noexcept {
+  Features found;
+#if HWY_ARCH_X86
+  unsigned ebx = 0;
+  __get_cpuid_count(7, subleaf, &found.eax, &ebx, &found.ecx, &found.edx);
+#endif
+  return found;
+}
+
+bool is_intel() noexcept {
+#if HWY_ARCH_X86
+  static const bool is = [] {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid(0, &eax, &ebx, &ecx, &edx) != 0 && ebx == signature_INTEL_ebx;
+  }();
+  return is;
+#else
+  return false;
+#endif
+}
+
+// Whether the system gives this process the tile registers.
+bool may_use_tiles() noexcept {
+#if HWY_ARCH_X86_64 && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, which Debian's headers lack
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+bool find_available(Level level) noexcept {
+  const auto supported = static_cast<std::int64_t>(HWY_TARGETS & hwy::SupportedTargets());
+  switch (level) {
+    case Level::ref:
+      return true;
+    case Level::sse4:
+      return (supported & HWY_SSE4) != 0;
+    case Level::avx2:
+      return (supported & HWY_AVX2) != 0;
+    case Level::avx3:
+      return (supported & HWY_AVX3) != 0;
+    case Level::avx3_bf16:  // that the system saves the registers, avx3 has made sure of (xgetbv)
+      return find_available(Level::avx3) && (features(1).eax >> 5 & 1) != 0;
+    case Level::avx3_amx: {
+      constexpr unsigned kBf16AndTiles = 1U << 22 | 1U << 24;
+      return find_available(Level::avx3_bf16) &&
+             (features(0).edx & kBf16AndTiles) == kBf16AndTiles && may_use_tiles();
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+bool level_available(Level level) noexcept {
+  static const unsigned kAvailable = [] {  // a bit for each
+    unsigned found = 0;
+    for (const Level each : kLevels) {
+      if (find_available(each)) found |= 1U << static_cast<unsigned>(each);
+    }
+    return found;
+  }();
+  return (kAvailable >> static_cast<unsigned>(level) & 1) != 0;
+}
+
+Level fastest_level() noexcept {
+  Level fastest = Level::ref;
+  for (const Level level : kLevels) {
+    if (level_available(level) && !(level == Level::avx3_bf16 && is_intel())) fastest = level;
+  }
+  return fastest;
+}
+
+bool prefetch_helps() noexcept { return is_intel(); }
+
+bool has_vpdpbusd() noexcept {
+  static const bool has = (features(0).ecx >> 11 & 1) != 0;
+  return has;
+}
+
+}  // namespace grouphead::kernels

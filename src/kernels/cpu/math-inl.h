@@ -1,0 +1,87 @@
+// Per-target: exponentials and the normal distribution of f32 vectors.
+
+#if defined(GROUPHEAD_KERNELS_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GROUPHEAD_KERNELS_MATH_INL_H_
+#undef GROUPHEAD_KERNELS_MATH_INL_H_
+#else
+#define GROUPHEAD_KERNELS_MATH_INL_H_
+#endif
+
+#include "kernels/cpu/lanes-inl.h"
+
+#if GROUPHEAD_TARGET_IS_LEVEL
+HWY_BEFORE_NAMESPACE();
+namespace grouphead::kernels::HWY_NAMESPACE {
+
+/// p 2^n for whole n in [-256, 256]; numbers below the normal range are rounded once.
+HWY_INLINE VF scale_by_power(VF p, VF n) {
+#if HWY_TARGET == HWY_AVX3
+  return VF{_mm512_scalef_ps(p.raw, n.raw)};
+#else  // in two halves, each a normal number
+  const hn::RebindToSigned<DF> di;
+  const auto all = hn::ConvertTo(di, n);
+  const auto half = hn::ShiftRight<1>(all);
+  const auto bias = hn::Set(di, 127);
+  const auto first = hn::ShiftLeft<23>(hn::Add(half, bias));
+  const auto second = hn::ShiftLeft<23>(hn::Add(hn::Sub(all, half), bias));
+  return hn::Mul(hn::Mul(p, hn::BitCast(df, first)), hn::BitCast(df, second));
+#endif
+}
+
+/// e^r 2^n for |r| <= ln 2 / 2. e^r = 1 + r + r^2 q(r); q of degree 4 is a minimax fit (weighted
+/// least squares until the errors level out), relative error 3.1e-9: rounding is what remains.
+HWY_INLINE VF exp_reduced(VF r, VF n) {
+  VF p = hn::MulAdd(set(0.001381454058F), r, set(0.008368745446F));
+  p = hn::MulAdd(p, r, set(0.04166838899F));
+  p = hn::MulAdd(p, r, set(0.1666652113F));
+  p = hn::MulAdd(p, r, set(0.4999999404F));
+  p = hn::MulAdd(p, r, set(1.0F));
+  p = hn::MulAdd(p, r, set(1.0F));
+  return scale_by_power(p, n);
+}
+
+/// e^x with a relative error of 1.3 * 2^-24 where the result is a normal number. -inf gives 0, NaN
+/// stays: the limits are the first operands because x86 then returns x where it is a NaN.
+HWY_INLINE VF exp(VF x) {
+  x = hn::Min(set(89.0F), hn::Max(set(-104.0F), x));  // beyond: infinity and 0
+  const VF n = hn::Round(hn::Mul(x, set(1.44269504F)));
+  // ln 2 in two parts; n times the first one is exact.
+  const VF r = hn::NegMulAdd(n, set(0.693359375F), x);
+  return exp_reduced(hn::NegMulAdd(n, set(-2.12194440e-4F), r), n);
+}
+
+/// 2^x, like exp.
+HWY_INLINE VF exp2(VF x) {
+  x = hn::Min(set(129.0F), hn::Max(set(-151.0F), x));
+  const VF n = hn::Round(x);
+  return exp_reduced(hn::Mul(hn::Sub(x, n), set(0.693147181F)), n);
+}
+
+/// Phi(x), the normal distribution. The tail is 2^P(|x|) with P(t) = log2 Phi(-t), a polynomial of
+/// degree 10 fitted over [0, 6] with P(0) = -1: its own error is below 7e-9 sqrt(tail), and P falls
+/// to -inf behind 6. No division, and the left tail keeps its relative accuracy.
+HWY_INLINE VF normal_cdf(VF x) {
+  const VF t = hn::Abs(x);
+  VF p = hn::MulAdd(set(-3.423303241e-08F), t, set(9.696298093e-07F));
+  p = hn::MulAdd(p, t, set(-1.186908048e-05F));
+  p = hn::MulAdd(p, t, set(8.01310307e-05F));
+  p = hn::MulAdd(p, t, set(-0.0002872979967F));
+  p = hn::MulAdd(p, t, set(6.602745088e-06F));
+  p = hn::MulAdd(p, t, set(0.006948326714F));
+  p = hn::MulAdd(p, t, set(-0.05244729668F));
+  p = hn::MulAdd(p, t, set(-0.4592176974F));
+  p = hn::MulAdd(p, t, set(-1.151104569F));
+  const VF tail = exp2(hn::MulAdd(p, t, set(-1.0F)));
+  return hn::IfThenElse(hn::Lt(x, hn::Zero(df)), tail, hn::Sub(set(1.0F), tail));
+}
+
+/// phi(x) = exp(-x^2 / 2) / sqrt(2 pi)
+HWY_INLINE VF normal_pdf(VF x) {
+  return hn::Mul(set(0.398942280F), exp(hn::Mul(hn::Mul(set(-0.5F), x), x)));
+}
+
+}  // namespace grouphead::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif  // GROUPHEAD_TARGET_IS_LEVEL
+
+#endif  // per-target include guard

@@ -1,0 +1,320 @@
+#include <type_traits>
+
+#include "kernels/cpu/targets.h"
+#include "kernels/gemm/gemm.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/gemm/simd.cc"
+#include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#if GROUPHEAD_TARGET_IS_LEVEL
+HWY_BEFORE_NAMESPACE();
+namespace grouphead::kernels::HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using Float = hn::ScalableTag<float>;
+using Vector = hn::Vec<Float>;
+
+constexpr Index kLanes = HWY_TARGET == HWY_AVX3 ? 16 : HWY_TARGET == HWY_AVX2 ? 8 : 4;
+/// A tile's sums, kTileRows x kVectors vectors, leave room for a row of b and an element of a. With
+/// 32 registers 8 x 3 were faster than 12 x 2 and 6 x 4 (Sapphire Rapids: 8 %).
+constexpr int kVectors = HWY_TARGET == HWY_AVX3 ? 3 : 2;
+constexpr int kTileRows = HWY_TARGET == HWY_AVX3 ? 8 : 6;
+constexpr Index kPanel = kVectors * kLanes;
+/// Depth of one sum: a tile's rows of a and a panel's rows of b stay in L1 and L2.
+constexpr Index kDepthBlock = 512;
+/// Depths that pack_transposed() takes at a time: as many lines as any L1 has ways.
+constexpr Index kPackDepths = 8;
+
+/// Panels that a single row takes side by side: sums enough to keep the multipliers busy.
+constexpr int kSide = HWY_TARGET == HWY_AVX3 ? 3 : 4;
+
+/// What happens to a finished sum.
+struct Target {
+  const float* scales;  // of the tile's first column, or null
+  const float* bias;    // likewise
+  bool add;
+  float* c;
+  Index c_stride;
+  Index columns;  // of the tile, at most kPanel
+};
+
+template <int kN>
+HWY_NOINLINE void store_part(const Target& t, int row, const Vector* row_sums) {
+  const Float f;
+  HWY_ALIGN float sums[kN * kLanes];
+  for (int n = 0; n < kN; ++n) hn::Store(row_sums[n], f, sums + n * kLanes);
+  float* const c = t.c + row * t.c_stride;
+  for (Index j = 0; j < t.columns; ++j) {
+    const float scaled = t.scales == nullptr ? sums[j] : sums[j] * t.scales[j];
+    const float sum = t.bias == nullptr ? scaled : scaled + t.bias[j];
+    c[j] = t.add ? c[j] + sum : sum;
+  }
+}
+
+template <int kN>
+HWY_INLINE void store_row(const Target& t, int row, Vector* sums) {
+  const Float f;
+  if (t.columns < kN * kLanes) return store_part<kN>(t, row, sums);
+  float* const c = t.c + row * t.c_stride;
+  for (int n = 0; t.scales != nullptr && n < kN; ++n) {
+    sums[n] = hn::Mul(sums[n], hn::LoadU(f, t.scales + n * kLanes));
+  }
+  for (int n = 0; t.bias != nullptr && n < kN; ++n) {
+    sums[n] = hn::Add(sums[n], hn::LoadU(f, t.bias + n * kLanes));
+  }
+  for (int n = 0; t.add && n < kN; ++n) {
+    sums[n] = hn::Add(hn::LoadU(f, c + n * kLanes), sums[n]);
+  }
+  for (int n = 0; n < kN; ++n) hn::StoreU(sums[n], f, c + n * kLanes);
+}
+
+HWY_INLINE Vector load(const float* from) { return hn::LoadU(Float(), from); }
+HWY_INLINE Vector load(const std::uint16_t* from) {
+  const hn::Rebind<std::uint16_t, Float> half;
+  const hn::Rebind<std::uint32_t, Float> bits;
+  return hn::BitCast(Float(), hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(half, from))));
+}
+HWY_INLINE Vector load(const std::int8_t* from) {
+  const hn::Rebind<std::int8_t, Float> byte;
+  const hn::Rebind<std::int32_t, Float> whole;
+  return hn::ConvertTo(Float(), hn::PromoteTo(whole, hn::LoadU(byte, from)));
+}
+
+/// Sums of kRows rows times the first kN vectors of a panel over `depth`. Rows of a are reached by
+/// threes from one pointer, which the processor's addressing does without further registers.
+template <class Element, int kRows, int kN>
+void tile(Index depth, Matrix<const float> a, const Element* b, Index b_stride,
+          const Target& target) {
+  const Float f;
+  constexpr int kThrees = (kRows + 2) / 3;
+  const float* rows[kThrees];
+  for (int i = 0; i < kThrees; ++i) rows[i] = a.data + 3 * i * a.row_stride;
+  Vector sums[kRows][kN];
+  for (int r = 0; r < kRows; ++r) {
+    for (int n = 0; n < kN; ++n) {
+      sums[r][n] = hn::Zero(f);
+      hwy::Prefetch(target.c + r * target.c_stride + n * kLanes);
+    }
+  }
+  const auto advance = [&](auto count) HWY_ATTR {
+    HWY_UNROLL(2)
+    for (int u = 0; u < count(); ++u, b += b_stride) {
+      Vector x[kN];
+      HWY_UNROLL(3)
+      for (int n = 0; n < kN; ++n) x[n] = load(b + n * kLanes);
+      HWY_UNROLL(8)
+      for (int r = 0; r < kRows; ++r) {
+        const Vector y = hn::Set(f, rows[r / 3][r % 3 * a.row_stride + u * a.column_stride]);
+        HWY_UNROLL(3)
+        for (int n = 0; n < kN; ++n) sums[r][n] = hn::MulAdd(y, x[n], sums[r][n]);
+      }
+    }
+    for (int i = 0; i < kThrees; ++i) rows[i] += count() * a.column_stride;
+  };
+  Index d = 0;
+  for (; d + 2 <= depth; d += 2) advance(std::integral_constant<int, 2>());
+  if (d < depth) advance(std::integral_constant<int, 1>());
+  for (int r = 0; r < kRows; ++r) store_row<kN>(target, r, sums[r]);
+}
+
+/// The same sums of one row and kSide whole panels.
+template <class Element>
+void row_of_tiles(Index depth, Matrix<const float> a, Panels<Element> b, Target target) {
+  const Float f;
+  Vector sums[kSide][kVectors];
+  for (auto& panel : sums) {
+    for (Vector& sum : panel) sum = hn::Zero(f);
+  }
+  for (Index d = 0; d < depth; ++d) {
+    const Vector left = hn::Set(f, a.data[d * a.column_stride]);
+    HWY_UNROLL(4)
+    for (int i = 0; i < kSide; ++i) {
+      const Element* const from = b.data + i * b.panel_stride + d * b.row_stride;
+      HWY_UNROLL(3)
+      for (int n = 0; n < kVectors; ++n) {
+        sums[i][n] = hn::MulAdd(left, load(from + n * kLanes), sums[i][n]);
+      }
+    }
+  }
+  for (auto& panel : sums) {
+    store_row<kVectors>(target, 0, panel);
+    target.c += kPanel;
+    if (target.bias != nullptr) target.bias += kPanel;
+    if (target.scales != nullptr) target.scales += kPanel;
+  }
+}
+
+template <class Element>
+using Tile = void (*)(Index, Matrix<const float>, const Element*, Index, const Target&);
+
+/// Of `rows` rows and `vectors` vectors, at least one.
+template <class Element, int kRows, int kN>
+constexpr Tile<Element> tile_of(Index rows, Index vectors) {
+  if constexpr (kN > 1) {
+    if (vectors < kN) return tile_of<Element, kRows, kN - 1>(rows, vectors);
+  }
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return tile_of<Element, kRows - 1, kN>(rows, vectors);
+  }
+  return tile<Element, kRows, kN>;
+}
+
+const float* at_column(const float* row, Index column) {
+  return row == nullptr ? nullptr : row + column;
+}
+
+/// One depth block of a product.
+template <class Element>
+void multiply_block(Index rows, Index columns, Index depth, Matrix<const float> a,
+                    Panels<Element> b, const Target& all) {
+  constexpr auto kTileOf = tile_of<Element, kTileRows, kVectors>;
+  const Index whole = rows / kTileRows * kTileRows;
+  Target target = all;
+  for (Index column = 0; column < columns;) {
+    const Element* const panel = b.data + column / kPanel * b.panel_stride;
+    target.scales = at_column(all.scales, column);
+    target.bias = at_column(all.bias, column);
+    target.columns = columns - column < kPanel ? columns - column : kPanel;
+    target.c = all.c + column;
+    if (rows == 1 && columns - column >= kSide * kPanel) {
+      row_of_tiles<Element>(depth, a, {panel, b.panel_stride, b.row_stride}, target);
+      column += kSide * kPanel;
+      continue;
+    }
+    const Index vectors = (target.columns + kLanes - 1) / kLanes;
+    const Tile<Element> full = kTileOf(kTileRows, vectors);
+    for (Index row = 0; row < whole; row += kTileRows) {
+      full(depth, a.block(row, 0), panel, b.row_stride, target);
+      target.c += kTileRows * target.c_stride;
+    }
+    if (whole < rows) {
+      kTileOf(rows - whole, vectors)(depth, a.block(whole, 0), panel, b.row_stride, target);
+    }
+    column += kPanel;
+  }
+}
+
+template <class Element>
+void multiply(Index rows, Index columns, Index depth, Matrix<const float> a, Panels<Element> b,
+              const float* bias, bool add, float* c, Index c_stride) noexcept {
+  Index first = 0;
+  do {
+    const Index block = depth - first < kDepthBlock ? depth - first : kDepthBlock;
+    const Panels<Element> part{b.data + first * b.row_stride, b.panel_stride, b.row_stride};
+    multiply_block(rows, columns, block, a.block(0, first), part,
+                   {b.scales, first == 0 ? bias : nullptr, add || first > 0, c, c_stride, kPanel});
+    first += block;
+  } while (first < depth);
+}
+
+/// Row by row, so that memory is read in long runs.
+void pack(Index depth, Index columns, Matrix<const float> b, float* panels) noexcept {
+  const Float f;
+  const Index whole = b.column_stride == 1 ? columns / kPanel * kPanel : 0;
+  for (Index d = 0; d < depth; ++d, panels += kPanel) {
+    const Matrix<const float> from = b.block(d, 0);
+    float* to = panels;
+    for (Index column = 0; column < whole; column += kPanel, to += depth * kPanel) {
+      for (Index n = 0; n < kPanel; n += kLanes) {
+        hn::StoreU(hn::LoadU(f, from.data + column + n), f, to + n);
+      }
+    }
+    for (Index column = whole; column < columns; column += kPanel, to += depth * kPanel) {
+      for (Index j = 0; j < kPanel; ++j) {
+        to[j] = column + j < columns ? from.at(0, column + j) : 0.0F;
+      }
+    }
+  }
+}
+
+/// A tile's row of one depth.
+HWY_INLINE void copy_tile_row(const float* from, float* to) {
+  constexpr int kWidth = kTileRows == 8 ? 8 : 2;
+  const hn::FixedTag<float, kWidth> f;
+  for (int r = 0; r < kTileRows; r += kWidth) hn::StoreU(hn::LoadU(f, from + r), f, to + r);
+}
+
+/// Some depths of one tile after the other: runs of memory are long on both sides.
+void pack_transposed(Index depth, Index rows, const float* a, Index a_stride, float* tiles,
+                     Index tile_stride) noexcept {
+  for (Index first = 0; first < depth; first += kPackDepths) {
+    const Index depths = depth - first < kPackDepths ? depth - first : kPackDepths;
+    const float* const block = a + first * a_stride;
+    float* to = tiles + first * kTileRows;
+    for (Index row = 0; row < rows; row += kTileRows, to += tile_stride) {
+      if (row + kTileRows <= rows) {
+        for (Index d = 0; d < depths; ++d) {
+          copy_tile_row(block + d * a_stride + row, to + d * kTileRows);
+        }
+        continue;
+      }
+      for (Index d = 0; d < depths; ++d) {
+        for (Index r = 0; row + r < rows; ++r) {
+          to[d * kTileRows + r] = block[d * a_stride + row + r];
+        }
+      }
+    }
+  }
+}
+
+/// Column sums of kVectors vectors side by side: wide, so that memory is read by whole runs.
+template <int kVectors>
+void add_vector_sums(Index rows, const float* a, Index a_stride, float* sums) {
+  const Float f;
+  Vector strip[kVectors];
+  for (int i = 0; i < kVectors; ++i) strip[i] = hn::Zero(f);
+  for (Index r = 0; r < rows; ++r, a += a_stride) {
+    HWY_UNROLL(8)
+    for (int i = 0; i < kVectors; ++i) strip[i] = hn::Add(strip[i], hn::LoadU(f, a + i * kLanes));
+  }
+  for (int i = 0; i < kVectors; ++i) {
+    float* const to = sums + i * kLanes;
+    hn::StoreU(hn::Add(hn::LoadU(f, to), strip[i]), f, to);
+  }
+}
+
+void add_column_sums(Index rows, Index columns, const float* a, Index a_stride,
+                     float* sums) noexcept {
+  Index column = 0;
+  for (; column + 8 * kLanes <= columns; column += 8 * kLanes) {
+    add_vector_sums<8>(rows, a + column, a_stride, sums + column);
+  }
+  for (; column + kLanes <= columns; column += kLanes) {
+    add_vector_sums<1>(rows, a + column, a_stride, sums + column);
+  }
+  add_column_sums_reference(rows, columns - column, Matrix<const float>{a + column, a_stride, 1},
+                            sums + column);
+}
+
+}  // namespace
+
+const GemmKernels* gemm_table() noexcept {
+  static constexpr GemmKernels kTable{kPanel,
+                                      kLanes,
+                                      kTileRows,
+                                      pack,
+                                      pack_transposed,
+                                      multiply<float>,
+                                      multiply<std::uint16_t>,
+                                      multiply<std::int8_t>,
+                                      add_column_sums};
+  return &kTable;
+}
+
+}  // namespace grouphead::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
+
+#if HWY_ONCE
+namespace grouphead::kernels {
+
+const GemmKernels* gemm_kernels(Level level) noexcept {
+  GROUPHEAD_SELECT_TABLE(level, gemm_table, nullptr)
+}
+
+}  // namespace grouphead::kernels
+#endif

@@ -1,0 +1,199 @@
+#include "nn/attention/core.h"
+
+#include "nn/attention/saved_state.h"
+#include "nn/layer_checks.h"
+#include "ops/activation.h"
+#include "ops/broadcasting.h"
+#include "ops/convert.h"
+#include "ops/rope.h"
+
+namespace grouphead::detail {
+
+ops::AttentionOptions AttentionCall::options() const {
+  return {.causal = causal,
+          .causal_offset = causal_offset,
+          .window = window,
+          .mask = attention_mask,
+          .key_mask = key_mask,
+          .query_mask = query_mask,
+          .bias = attention_bias,
+          // The mean over no keys is nothing.
+          .masked_rows = value.dim(1) == 0 ? ops::MaskedRows::zeros : masked_rows};
+}
+
+AttentionCore::AttentionCore(const AttentionSettings& settings) : settings_(settings) {
+  if (settings.rope) {
+    rope_tables_ = std::make_shared<RopeTables>(settings.key_dim, *settings.rope, dtype());
+  }
+}
+
+AttentionCore::~AttentionCore() = default;
+
+void AttentionCore::build(const AttentionWidths& widths, bool trainable, RandomStream& random) {
+  settings_.projections.trainable = trainable;
+  const AttentionSettings& s = settings_;
+  const auto make = [&](const Shape& kernel, int contracted) {
+    return std::make_unique<Projection>(kernel, contracted, s.projections, s.policy, random);
+  };
+  query_ = make({widths.query, s.num_query_heads, s.key_dim}, 1);
+  key_ = make({widths.key, s.num_key_value_heads, s.key_dim}, 1);
+  if (s.use_gate) gate_ = make({widths.query, s.num_query_heads, s.value_dim}, 1);
+  value_ = make({widths.value, s.num_key_value_heads, s.value_dim}, 1);
+  std::vector<Index> kernel{s.num_query_heads, s.value_dim};
+  kernel.insert(kernel.end(), widths.output.begin(), widths.output.end());
+  output_ = make(Shape(kernel), 2);
+  if (s.dropout > 0) {
+    seeds_ = std::make_unique<SeedGenerator>(s.seed ? *s.seed : draw_seed(random));
+  }
+}
+
+void AttentionCore::append_parameters(const std::string& prefix, ParameterList& out) const {
+  if (!is_built()) return;
+  query_->append_parameters(prefix + "query/", out);
+  key_->append_parameters(prefix + "key/", out);
+  if (gate_) gate_->append_parameters(prefix + "gate/", out);
+  value_->append_parameters(prefix + "value/", out);
+  output_->append_parameters(prefix + "attention_output/", out);
+}
+
+void AttentionCore::require_fit(const AttentionCall& call) const {
+  const std::string_view layer = settings_.layer;
+  nn::require_built(layer, is_built());
+  require_dense(layer, "query", call.query, {-1, -1, query_->num_inputs()}, dtype());
+  const Index batch = call.query.dim(0);
+  require_dense(layer, "value", call.value, {batch, -1, value_->num_inputs()}, dtype());
+  const Index length = call.value.dim(1);
+  require_dense(layer, "key", call.key, {batch, length, key_->num_inputs()}, dtype());
+}
+
+void AttentionCore::round(View x) const {
+  const Dtype grid = settings_.policy.compute();
+  if (grid != dtype()) ops::convert_rounded(x, grid, x);
+}
+
+Tensor AttentionCore::projected(Context& ctx, const Projection& projection, ConstView x,
+                                const Shape& shape) const {
+  Tensor y = ctx.tensor(shape, dtype());
+  projection.forward(ctx, x, ops::Epilogue::none, y);
+  round(y);
+  return y;
+}
+
+AttentionCore::Heads AttentionCore::project(Context& ctx, ConstView query, ConstView key,
+                                            ConstView value) const {
+  const AttentionSettings& s = settings_;
+  const Index batch = query.dim(0);
+  const Index queries = query.dim(1);
+  const Index keys = key.dim(1);
+  Heads heads;
+  heads.q = projected(ctx, *query_, query, {batch, queries, s.num_query_heads, s.key_dim});
+  heads.k = projected(ctx, *key_, key, {batch, keys, s.num_key_value_heads, s.key_dim});
+  heads.v = projected(ctx, *value_, value, {batch, keys, s.num_key_value_heads, s.value_dim});
+  if (gate_) {
+    heads.gate_argument =
+        projected(ctx, *gate_, query, {batch, queries, s.num_query_heads, s.value_dim});
+    heads.gate = ctx.tensor(heads.gate_argument.shape(), dtype());
+    ops::activation_forward(ctx, Activation::sigmoid, heads.gate_argument, heads.gate);
+    round(heads.gate);
+  }
+  return heads;
+}
+
+// Positions start at `first_position`; the table holds `capacity` of them: a cache's steps then
+// never wait for it to grow.
+void AttentionCore::rotate(Context& ctx, Heads& heads, Index first_position, Index capacity) const {
+  if (!rope_tables_) return;
+  const Index end = first_position + std::max(heads.q.dim(1), heads.k.dim(1));
+  const ops::RopeTable table = rope_tables_->covering(std::max(end, capacity));
+  for (Tensor* x : {&heads.q, &heads.k}) {
+    ops::rope(ctx, table, first_position, ops::Direction::forward, *x);
+    round(*x);
+  }
+}
+
+// What the output projection reads.
+Tensor AttentionCore::gated(Context& ctx, const Tensor& out, const Tensor& gate) const {
+  const bool is_exact = settings_.policy.compute() == dtype();
+  if (is_exact && !gate.has_value()) return out;
+  Tensor result = nn::copied(ctx, out);
+  round(result);
+  if (gate.has_value()) {
+    ops::binary_forward(ctx, ops::Binary::multiply, result, gate, result);
+    round(result);
+  }
+  return result;
+}
+
+std::optional<RandomDraw> AttentionCore::draw(const Mode& mode) const {
+  if (!mode.training || settings_.dropout == 0) return {};
+  if (settings_.dropout == 1) return RandomDraw{};  // needs no numbers, and Keras takes none
+  if (mode.random != nullptr) return RandomDraw{RandomAlgorithm::philox, mode.random->next()};
+  return RandomDraw{RandomAlgorithm::threefry, seeds_->next()};
+}
+
+AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const Mode& mode,
+                                       std::unique_ptr<Saved>* saved) const {
+  SavedState keep;
+  keep.heads = project(ctx, call.query, call.key, call.value);
+  keep.is_penalised = settings_.activity_regularizer && mode.losses != nullptr;
+  if (keep.is_penalised && rope_tables_) {
+    keep.plain_q = nn::copied(ctx, keep.heads.q);
+    keep.plain_k = nn::copied(ctx, keep.heads.k);
+  }
+  rotate(ctx, keep.heads, 0, 0);
+
+  keep.call = std::move(call);
+  keep.options = keep.call.options();
+  if (const std::optional<RandomDraw> drawn = draw(mode)) {
+    keep.options.dropout_rate = settings_.dropout;
+    keep.options.draw = *drawn;
+  }
+  // What the backward and scores read are f32's exact probabilities.
+  keep.options.on_bf16_grid =
+      settings_.policy.compute() == Dtype::bf16 && saved == nullptr && !keep.call.return_scores;
+  const auto& [q, k, v, gate_argument, gate] = keep.heads;
+  keep.out = ctx.tensor({q.dim(0), q.dim(1), q.dim(2), v.dim(3)}, dtype());
+  if (saved != nullptr || keep.call.return_scores) {
+    keep.softmax = ctx.tensor({2, q.dim(0), q.dim(2), q.dim(1)}, dtype());
+  }
+  ops::attention_forward(ctx, q, k, v, keep.options, keep.out, keep.softmax);
+  AttentionOutput result;
+  if (keep.call.return_scores) {
+    result.scores = ctx.tensor({q.dim(0), q.dim(2), q.dim(1), k.dim(1)}, dtype());
+    ops::attention_scores(ctx, q, k, keep.softmax, keep.options, result.scores);
+  }
+  keep.gated = gated(ctx, keep.out, gate);
+  result.output =
+      projected(ctx, *output_, keep.gated, {q.dim(0), q.dim(1), output_->num_outputs()});
+  if (keep.is_penalised) add_penalties(ctx, keep, result.output, *mode.losses);
+  if (saved != nullptr) {
+    if (keep.is_penalised) keep.y = result.output;
+    *saved = std::make_unique<SavedState>(std::move(keep));
+  }
+  return result;
+}
+
+void AttentionCore::add_penalties(Context& ctx, const SavedState& kept, const Tensor& y,
+                                  LossSink& losses) const {
+  const auto& [q, k, v, gate_argument, gate] = kept.heads;
+  const bool is_rotated = kept.plain_q.has_value();
+  for (const Tensor* x :
+       {is_rotated ? &kept.plain_q : &q, is_rotated ? &kept.plain_k : &k, &gate, &v, &y}) {
+    if (!x->has_value()) continue;
+    losses.add(settings_.activity_regularizer->value(ctx, *x) * kept.penalty_scale());
+  }
+}
+
+Tensor AttentionCore::forward_cached(Context& ctx, const Tensor& x, const ops::CacheSlice& cache,
+                                     Index at, Index capacity, Index window) const {
+  Heads heads = project(ctx, x, x, x);
+  rotate(ctx, heads, at, capacity);
+  ops::cache_store(ctx, heads.k, heads.v, cache, at);
+  Tensor out = ctx.tensor({x.dim(0), x.dim(1), heads.q.dim(2), heads.v.dim(3)}, dtype());
+  ops::attention_cached(ctx, heads.q, cache, at + x.dim(1),
+                        {.causal = true, .causal_offset = at, .window = window}, out);
+  return projected(ctx, *output_, gated(ctx, out, heads.gate),
+                   {x.dim(0), x.dim(1), output_->num_outputs()});
+}
+
+}  // namespace grouphead::detail

@@ -1,0 +1,117 @@
+#pragma once
+
+// What GroupQueryAttention and MultiHeadAttention share: projections around attention, on inputs of
+// rank 3.
+
+#include "grouphead/core/random.h"
+#include "grouphead/layers/attention_inputs.h"
+#include "nn/attention/projection.h"
+#include "nn/attention/rope_tables.h"
+#include "ops/attention.h"
+
+namespace grouphead::detail {
+
+struct AttentionSettings {
+  std::string_view layer;  ///< in messages
+  Index num_query_heads = 1;
+  Index num_key_value_heads = 1;
+  Index key_dim = 1;    ///< D
+  Index value_dim = 1;  ///< Dv
+  double dropout = 0;
+  std::optional<std::uint32_t> seed{};
+  bool use_gate = false;
+  Regularizer activity_regularizer{};  ///< of each projection
+  ProjectionOptions projections{};
+  std::optional<RopeConfig> rope{};
+  DtypePolicy policy{};
+};
+
+/// Sizes that the parameters depend on.
+struct AttentionWidths {
+  Index query, key, value;
+  Shape output;
+};
+
+/// One call, checked: its numbers are in policy.arithmetic(), its masks bool.
+struct AttentionCall {
+  Tensor query;           ///< [B, T, Mq]
+  Tensor key;             ///< [B, S, Mk]
+  Tensor value;           ///< [B, S, Mv]
+  Tensor query_mask;      ///< [B, T] or absent
+  Tensor key_mask;        ///< [B, S] or absent
+  Tensor attention_mask;  ///< [B or 1, Hq or 1, T or 1, S or 1] or absent
+  Tensor attention_bias;  ///< as attention_mask
+  bool causal = false;
+  Index causal_offset = 0;
+  Index window = 0;
+  ops::MaskedRows masked_rows = ops::MaskedRows::zeros;
+  bool return_scores = false;
+  /// Activity penalties are divided by it. The batch of the user's tensors.
+  Index batch = 0;
+
+  /// Views of the tensors above.
+  ops::AttentionOptions options() const;
+};
+
+/// Where backward() adds gradients; absent: not wanted.
+struct AttentionGradientViews {
+  View d_query, d_key, d_value;
+  View d_bias;  ///< of attention_bias, contiguous
+};
+
+/// y = gate * attention(query W_q, key W_k, value W_v) W_o.
+class AttentionCore {
+ public:
+  explicit AttentionCore(const AttentionSettings& settings);
+  ~AttentionCore();
+
+  bool is_built() const noexcept { return query_ != nullptr; }
+  void build(const AttentionWidths& widths, bool trainable, RandomStream& random);
+  /// In Keras's order: query, key, gate, value, attention_output.
+  void append_parameters(const std::string& prefix, ParameterList& out) const;
+
+  /// Shapes of `call` against the parameters. Errors: ShapeError; ConfigError before build().
+  void require_fit(const AttentionCall& call) const;
+
+  /// output [B, T, E] with E the elements of one output row, and scores [B, Hq, T, S] or absent.
+  AttentionOutput forward(Context& ctx, AttentionCall call, const Mode& mode,
+                          std::unique_ptr<Saved>* saved) const;
+  /// Absent cotangents are zero.
+  void backward(Context& ctx, Saved& saved, ConstView d_output, ConstView d_scores,
+                const AttentionGradientViews& d_in, Grads& grads) const;
+
+  /// Attention of x to the first positions of a cache, x's own included, which are stored.
+  Tensor forward_cached(Context& ctx, const Tensor& x, const ops::CacheSlice& cache, Index at,
+                        Index capacity, Index window) const;
+
+  /// Null before build() and without dropout.
+  const SeedGenerator* seed_generator() const noexcept { return seeds_.get(); }
+  void share_rope_tables(const AttentionCore& other) { rope_tables_ = other.rope_tables_; }
+
+ private:
+  struct Heads;
+  struct SavedState;
+
+  Tensor projected(Context& ctx, const Projection& projection, ConstView x, const Shape& y) const;
+  Heads project(Context& ctx, ConstView query, ConstView key, ConstView value) const;
+  void rotate(Context& ctx, Heads& heads, Index first_position, Index capacity) const;
+  Tensor gated(Context& ctx, const Tensor& out, const Tensor& gate) const;
+  std::optional<RandomDraw> draw(const Mode& mode) const;
+  void add_penalties(Context& ctx, const SavedState& kept, const Tensor& y, LossSink& losses) const;
+  void add_penalty_gradient(Context& ctx, const SavedState& kept, ConstView x, View d_x) const;
+  Tensor backward_output(Context& ctx, const SavedState& kept, ConstView d_output,
+                         Grads& grads) const;
+  Tensor backward_gate(Context& ctx, const SavedState& kept, const Tensor& d_gated, View d_query,
+                       Grads& grads) const;
+  void backward_heads(Context& ctx, const SavedState& kept, const Tensor& d_out, ConstView d_scores,
+                      const AttentionGradientViews& d_in, Grads& grads) const;
+  void round(View x) const;
+  Dtype dtype() const noexcept { return settings_.policy.arithmetic(); }
+
+  AttentionSettings settings_;
+  std::unique_ptr<Projection> query_, key_, gate_, value_, output_;  // null before build()
+  std::shared_ptr<RopeTables> rope_tables_;                          // null without rope
+  std::unique_ptr<SeedGenerator> seeds_;                             // null without dropout
+};
+
+}  // namespace grouphead::detail

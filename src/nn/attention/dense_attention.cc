@@ -1,0 +1,97 @@
+#include "grouphead/layers/attention.h"
+#include "grouphead/layers/initializers.h"
+#include "nn/base_config.h"
+#include "nn/layer_checks.h"
+#include "nn/loading_scope.h"
+#include "nn/registry.h"
+
+namespace grouphead {
+namespace {
+
+ConfigValue seed_config(const std::optional<Index>& seed) {
+  return seed ? ConfigValue(*seed) : ConfigValue();
+}
+
+/// What both layers' configurations have.
+template <class Config>
+void read_common(nn::ConfigReader& reader, Config& config) {
+  nn::read_base(reader, config);
+  config.use_scale = reader.boolean("use_scale", config.use_scale);
+  config.dropout = reader.number("dropout", 0);
+  const ConfigValue& seed = reader.value("seed");
+  if (!seed.is_null()) config.seed = seed.as_integer("seed");
+}
+
+}  // namespace
+
+Attention::Attention(const AttentionConfig& config)
+    : BaseScoredAttention(config.name, config.dtype, config.activity_regularizer,
+                          {config.dropout, config.seed}),
+      config_(config) {
+  if (config.score_mode != "dot" && config.score_mode != "concat") {
+    detail::throw_config_error(name(), "score_mode", "dot or concat", config.score_mode);
+  }
+}
+
+ConfigValue Attention::get_config() const {
+  ConfigValue config = Layer::get_config();
+  config.set("use_scale", config_.use_scale);
+  config.set("score_mode", config_.score_mode);
+  config.set("dropout", config_.dropout);
+  config.set("seed", seed_config(config_.seed));
+  return config;
+}
+
+void Attention::build(std::span<const Shape> inputs, RandomStream& random) {
+  start_build(inputs, random);
+  if (config_.use_scale) scale_ = one("scale");
+  if (!is_dot()) weights_ = one("concat_score_weight");
+}
+
+AdditiveAttention::AdditiveAttention(const AdditiveAttentionConfig& config)
+    : BaseScoredAttention(config.name, config.dtype, config.activity_regularizer,
+                          {config.dropout, config.seed}),
+      config_(config) {}
+
+ConfigValue AdditiveAttention::get_config() const {
+  ConfigValue config = Layer::get_config();
+  config.set("use_scale", config_.use_scale);
+  config.set("dropout", config_.dropout);
+  config.set("seed", seed_config(config_.seed));
+  return config;
+}
+
+void AdditiveAttention::build(std::span<const Shape> inputs, RandomStream& random) {
+  const Index width = start_build(inputs, random);
+  if (!config_.use_scale) return;
+  if (width < 1) {
+    detail::throw_shape_error(name(), "query", "a last axis of 1 or more", inputs[0].to_string());
+  }
+  weights_ = std::make_unique<Parameter>("scale", Shape{width}, policy(),
+                                         ParameterOptions{.trainable = trainable()});
+  nn::initialize(*weights_, initializers::glorot_uniform(), {width, width}, random);
+}
+
+std::shared_ptr<Layer> nn::make_attention(const ConfigValue& config) {
+  ConfigReader reader("Attention", config);
+  AttentionConfig options;
+  read_common(reader, options);
+  options.score_mode = reader.string("score_mode", options.score_mode);
+  reader.finish();
+  return with_trainable(std::make_shared<Attention>(options), config);
+}
+
+std::shared_ptr<Layer> nn::make_additive_attention(const ConfigValue& config) {
+  ConfigReader reader("AdditiveAttention", config);
+  AdditiveAttentionConfig options;
+  read_common(reader, options);
+  // Keras takes it from its base class, checks it and does not use it.
+  const std::string score_mode = reader.string("score_mode", "dot");
+  if (score_mode != "dot" && score_mode != "concat") {
+    detail::throw_config_error(options.name, "score_mode", "dot or concat", score_mode);
+  }
+  reader.finish();
+  return with_trainable(std::make_shared<AdditiveAttention>(options), config);
+}
+
+}  // namespace grouphead

@@ -1,0 +1,174 @@
+#include "grouphead/layers/multi_head_attention.h"
+
+#include "nn/attention/config.h"
+#include "nn/layer_checks.h"
+#include "nn/registry.h"
+
+namespace grouphead {
+namespace {
+
+constexpr std::string_view kLayer = "multi_head_attention";
+
+const MultiHeadAttentionConfig& checked(const MultiHeadAttentionConfig& config) {
+  nn::require_positive(kLayer, "num_heads", config.num_heads);
+  nn::require_positive(kLayer, "key_dim", config.key_dim);
+  if (config.value_dim) nn::require_positive(kLayer, "value_dim", *config.value_dim);
+  for (const Index size : config.output_shape) nn::require_positive(kLayer, "output_shape", size);
+  detail::check_attention_config(kLayer, config);
+  return config;
+}
+
+detail::AttentionSettings settings_of(const MultiHeadAttentionConfig& config) {
+  detail::AttentionSettings settings = detail::attention_settings(kLayer, config);
+  settings.num_query_heads = config.num_heads;
+  settings.num_key_value_heads = config.num_heads;
+  settings.key_dim = config.key_dim;
+  settings.value_dim = config.value_dim.value_or(config.key_dim);
+  return settings;
+}
+
+detail::AttentionRules rules_of(const MultiHeadAttentionConfig& config) {
+  detail::AttentionRules rules = detail::attention_rules(kLayer, config);
+  rules.num_heads = config.num_heads;
+  rules.honours_query_mask = false;
+  rules.output_shape = config.output_shape;
+  return rules;
+}
+
+ConfigValue list_config(std::span<const Index> values) {
+  if (values.empty()) return {};
+  ConfigValue::List list;
+  for (const Index value : values) list.emplace_back(value);
+  return list;
+}
+
+// An integer, a list of them, or null: nothing.
+std::vector<Index> integers(std::string_view key, const ConfigValue& value) {
+  if (value.is_null()) return {};
+  if (value.is_integer()) return {value.as_integer(key)};
+  std::vector<Index> found;
+  for (const ConfigValue& one : value.as_list(key)) found.push_back(one.as_integer(key));
+  return found;
+}
+
+}  // namespace
+
+MultiHeadAttention::MultiHeadAttention(const MultiHeadAttentionConfig& config)
+    : Layer(config.name, config.dtype),
+      config_(checked(config)),
+      core_(std::make_unique<detail::AttentionCore>(settings_of(config))) {}
+
+MultiHeadAttention::~MultiHeadAttention() = default;
+
+ConfigValue MultiHeadAttention::get_config() const {
+  ConfigValue config = Layer::get_config();
+  config.set("num_heads", config_.num_heads);
+  config.set("key_dim", config_.key_dim);
+  config.set("value_dim", value_dim());
+  config.set("dropout", config_.dropout);
+  config.set("use_bias", config_.use_bias);
+  config.set("use_gate", config_.use_gate);
+  config.set("output_shape",
+             list_config({config_.output_shape.begin(), config_.output_shape.end()}));
+  config.set("attention_axes", list_config(config_.attention_axes));
+  config.set("sliding_window", detail::optional_config(config_.sliding_window));
+  detail::write_attention_rules(config_, config);
+  return config;
+}
+
+std::span<const std::string_view> MultiHeadAttention::input_names() const {
+  return detail::kAttentionOperandNames;
+}
+
+std::unique_ptr<CallArguments> MultiHeadAttention::arguments_from_config(
+    const ConfigValue& keywords) const {
+  return detail::attention_arguments(kLayer, keywords);
+}
+
+ConfigValue MultiHeadAttention::arguments_config(const CallArguments* arguments) const {
+  return detail::attention_arguments_config(arguments);
+}
+
+detail::AttentionAxes MultiHeadAttention::axes_of(int rank) const {
+  return {kLayer, config_.attention_axes, rank};
+}
+
+std::vector<Shape> MultiHeadAttention::output_shapes(std::span<const Shape> inputs,
+                                                     const CallArguments* arguments) const {
+  const detail::AttentionShapes shapes = detail::attention_shapes(kLayer, inputs);
+  return detail::attention_output_shapes(rules_of(config_), axes_of(shapes[0].rank()), shapes,
+                                         arguments);
+}
+
+void MultiHeadAttention::build(std::span<const Shape> inputs, RandomStream& random) {
+  nn::require_unbuilt(kLayer, core_->is_built());
+  const detail::AttentionShapes shapes = detail::attention_shapes(kLayer, inputs);
+  const detail::AttentionAxes axes = axes_of(shapes[0].rank());
+  const detail::AttentionRules rules = rules_of(config_);
+  detail::require_shapes(rules, axes, shapes);
+  core_->build(detail::attention_widths(rules, shapes), trainable(), random);
+  config_.attention_axes.assign(axes.axes().begin(), axes.axes().end());
+}
+
+std::vector<Value> MultiHeadAttention::forward(Context& ctx, std::span<const Value> in,
+                                               const Mode& mode,
+                                               std::unique_ptr<Saved>* saved) const {
+  const detail::AttentionShapes shapes = detail::attention_shapes(kLayer, in);
+  return detail::attention_forward(ctx, *core_, rules_of(config_), axes_of(shapes[0].rank()), in,
+                                   mode, saved);
+}
+
+void MultiHeadAttention::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
+                                  std::span<View> d_in, Grads& grads) const {
+  detail::attention_backward(ctx, *core_, kLayer, saved, d_out, d_in, grads);
+}
+
+void MultiHeadAttention::append_parameters(const std::string& prefix, ParameterList& out) const {
+  core_->append_parameters(prefix, out);
+}
+
+Tensor MultiHeadAttention::operator()(Context& ctx, const AttentionInputs& in,
+                                      std::unique_ptr<Saved>* saved, const Mode& mode) const {
+  return detail::attention_front(ctx, *this, in, false, mode, saved).output;
+}
+
+AttentionOutput MultiHeadAttention::with_scores(Context& ctx, const AttentionInputs& in,
+                                                std::unique_ptr<Saved>* saved,
+                                                const Mode& mode) const {
+  return detail::attention_front(ctx, *this, in, true, mode, saved);
+}
+
+const SeedGenerator* MultiHeadAttention::seed_generator() const noexcept {
+  return core_->seed_generator();
+}
+
+ParameterList MultiHeadAttention::projection(std::string_view prefix) const {
+  ParameterList list;
+  for (const NamedParameter& entry : parameters()) {
+    if (entry.path.starts_with(prefix)) {
+      list.push_back({entry.path.substr(prefix.size()), entry.parameter});
+    }
+  }
+  return list;
+}
+
+std::shared_ptr<Layer> nn::make_multi_head_attention(const ConfigValue& config) {
+  ConfigReader reader("MultiHeadAttention", config);
+  MultiHeadAttentionConfig read;
+  read.num_heads = reader.integer("num_heads", 0);
+  read.key_dim = reader.integer("key_dim", 0);
+  if (!reader.value("value_dim").is_null()) read.value_dim = reader.integer("value_dim", 0);
+  // Keras takes 0 for none.
+  const ConfigValue& output_shape = reader.value("output_shape");
+  if (output_shape != ConfigValue(0))
+    read.output_shape = Shape(integers("output_shape", output_shape));
+  read.attention_axes = integers("attention_axes", reader.value("attention_axes"));
+  detail::read_attention_config(kLayer, reader, read);
+  const bool trainable = reader.trainable();
+  reader.finish();
+  auto layer = std::make_shared<MultiHeadAttention>(read);
+  layer->set_trainable(trainable);
+  return layer;
+}
+
+}  // namespace grouphead

@@ -1,0 +1,168 @@
+#include "nn/attention/operands.h"
+
+#include "nn/attention/masks.h"
+#include "nn/layer_checks.h"
+
+namespace grouphead::detail {
+namespace {
+
+// The mask given for x, else the one attached to x.
+Tensor mask_of(Context& ctx, std::string_view layer, std::span<const Value> in, AttentionOperand x,
+               AttentionOperand mask) {
+  const Value& explicit_mask = operand(in, mask);
+  if (explicit_mask.tensor.has_value()) {
+    return bool_mask(ctx, layer, kAttentionOperandNames[mask], explicit_mask.tensor);
+  }
+  return operand(in, x).mask.value_or(Tensor());
+}
+
+// Which positions are real: [B, T] and [B, S], or absent.
+struct Positions {
+  Tensor query_mask;
+  Tensor key_mask;
+};
+
+// A mask of positions on axis 1 of x.
+void require_positions(const AttentionRules& rules, const AttentionAxes& axes,
+                       AttentionOperand which, const Tensor& mask, const Shape& x) {
+  if (!mask.has_value()) return;
+  if (!axes.is_axis_1()) {
+    throw_shape_error(rules.layer, kAttentionOperandNames[which],
+                      "none, for masks of positions count along axis 1 and attention does not",
+                      mask.shape().to_string());
+  }
+  require_dense(rules.layer, kAttentionOperandNames[which], mask, {x[0], x[1]}, Dtype::boolean);
+}
+
+Positions position_masks(Context& ctx, const AttentionRules& rules, const AttentionAxes& axes,
+                         std::span<const Value> in, const AttentionShapes& shapes) {
+  const std::string_view layer = rules.layer;
+  // Keras's MultiHeadAttention overwrites the argument by the attached mask.
+  const Tensor query = rules.honours_query_mask ? mask_of(ctx, layer, in, kQuery, kQueryMask)
+                                                : in[kQuery].mask.value_or(Tensor());
+  const bool value_is_query = !operand(in, kValue).tensor.has_value();
+  const Tensor value = mask_of(ctx, layer, in, value_is_query ? kQuery : kValue, kValueMask);
+  const Tensor key = mask_of(ctx, layer, in, kKey, kKeyMask);
+  require_positions(rules, axes, kQueryMask, query, shapes[0]);
+  require_positions(rules, axes, kValueMask, value, shapes[1]);
+  require_positions(rules, axes, kKeyMask, key, shapes[2]);
+  return {query, both(ctx, value, key)};
+}
+
+// Keras builds causal masks and windows from the lengths of axis 1.
+void require_order(const AttentionRules& rules, const AttentionAxes& axes, std::string_view what,
+                   const AttentionShapes& shapes) {
+  if (axes.is_axis_1()) return;
+  bool fits = axes.num_attention_axes() == 1;
+  for (const Shape& x : shapes) {
+    fits = fits && x[static_cast<int>(axes.axes()[0])] == x[1];
+  }
+  if (!fits) {
+    throw_shape_error(rules.layer, what, "one attention axis, as long as axis 1 in all inputs",
+                      shapes[0].to_string() + " and " + shapes[1].to_string());
+  }
+}
+
+ops::MaskedRows masked_rows_of(const AttentionRules& rules, bool return_scores, int rank) {
+  if (rules.masked_rows == MaskedRows::zeros) return ops::MaskedRows::zeros;
+  if (rules.masked_rows == MaskedRows::uniform) return ops::MaskedRows::uniform;
+  const bool is_fused = rules.dropout == 0 && !return_scores && rank == 3;
+  return is_fused ? ops::MaskedRows::uniform : ops::MaskedRows::zeros;
+}
+
+void fold_masks(Context& ctx, const AttentionRules& rules, const AttentionAxes& axes,
+                std::span<const Value> in, const AttentionShapes& shapes, AttentionCall& call) {
+  const Tensor mask = bool_mask(ctx, rules.layer, kAttentionOperandNames[kAttentionMask],
+                                operand(in, kAttentionMask).tensor);
+  const Tensor& bias = operand(in, kAttentionBias).tensor;
+  const Positions positions = position_masks(ctx, rules, axes, in, shapes);
+  const bool has_positions = positions.query_mask.has_value() || positions.key_mask.has_value();
+  // Keras aligns [B, T, 1] with such a mask from the right: the batch would meet the heads.
+  if (has_positions && mask.has_value() && mask.rank() > 3 && shapes[0][0] != 1) {
+    throw_shape_error(rules.layer, kAttentionOperandNames[kAttentionMask],
+                      "rank 2 or 3 next to masks of query, value or key", mask.shape().to_string());
+  }
+  call.query_mask = repeated(ctx, positions.query_mask, call.query.dim(0));
+  call.key_mask = repeated(ctx, positions.key_mask, call.query.dim(0));
+  if (!mask.has_value() && !bias.has_value()) return;
+  const Shape scores = axes.scores(shapes[0], rules.num_heads, shapes[1]);
+  call.attention_mask = folded_mask(ctx, rules.layer, kAttentionOperandNames[kAttentionMask], mask,
+                                    scores, axes, false);
+  call.attention_bias = folded_mask(ctx, rules.layer, kAttentionOperandNames[kAttentionBias], bias,
+                                    scores, axes, true);
+  if (bias.has_value()) {
+    require_dtype(rules.layer, kAttentionOperandNames[kAttentionBias], bias, call.query.dtype());
+  }
+}
+
+}  // namespace
+
+// The operand, or one without a tensor.
+const Value& operand(std::span<const Value> in, AttentionOperand which) {
+  static const Value kNone;
+  return which < in.size() ? in[which] : kNone;
+}
+
+AttentionShapes attention_shapes(std::string_view layer, std::span<const Shape> inputs) {
+  nn::require_count(layer, "number of inputs", inputs.size(), 1, kNumOperands);
+  const Shape& query = inputs[kQuery];
+  const Shape& value = inputs.size() > kValue && inputs[kValue].rank() > 0 ? inputs[kValue] : query;
+  const Shape& key = inputs.size() > kKey && inputs[kKey].rank() > 0 ? inputs[kKey] : value;
+  return {query, value, key};
+}
+
+AttentionShapes attention_shapes(std::string_view layer, std::span<const Value> inputs) {
+  std::array<Shape, kNumOperands> shapes;
+  nn::require_count(layer, "number of inputs", inputs.size(), 1, kNumOperands);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].tensor.has_value()) shapes[i] = inputs[i].tensor.shape();
+  }
+  return attention_shapes(layer, std::span<const Shape>(shapes.data(), inputs.size()));
+}
+
+void require_shapes(const AttentionRules& rules, const AttentionAxes& axes,
+                    const AttentionShapes& shapes) {
+  const auto& [query, value, key] = shapes;
+  const std::size_t rank = static_cast<std::size_t>(axes.rank());
+  const std::array<Index, kMaxRank> any = {-1, -1, -1, -1, -1, -1, -1, -1};
+  require_shape(rules.layer, "query", query, std::span(any).first(rank));
+
+  std::array<Index, kMaxRank> expected = any;
+  const auto require = [&](std::string_view operand, const Shape& x) {
+    std::array<Index, kMaxRank> known = expected;  // where x knows its own
+    for (int i = 0; i < std::min(x.rank(), axes.rank()); ++i) {
+      if (x[i] < 0) known[static_cast<std::size_t>(i)] = -1;
+    }
+    require_shape(rules.layer, operand, x, std::span<const Index>(known).first(rank));
+  };
+  for (const Index axis : axes.batch_axes()) {
+    expected[static_cast<std::size_t>(axis)] = query[static_cast<int>(axis)];
+  }
+  require("value", value);
+  std::copy(value.begin(), value.end() - 1, expected.begin());
+  require("key", key);
+}
+
+AttentionCall attention_call(Context& ctx, const AttentionRules& rules, const AttentionAxes& axes,
+                             std::span<const Value> in, const AttentionShapes& shapes,
+                             const AttentionArguments& arguments) {
+  const Tensor& query = in[kQuery].tensor;
+  const Tensor& value = operand(in, kValue).tensor.has_value() ? operand(in, kValue).tensor : query;
+  const Tensor& key = operand(in, kKey).tensor.has_value() ? operand(in, kKey).tensor : value;
+  AttentionCall call;
+  call.query = axes.fold(ctx, query);
+  call.value = &value == &query ? call.query : axes.fold(ctx, value);
+  call.key = &key == &value ? call.value : axes.fold(ctx, key);
+  fold_masks(ctx, rules, axes, in, shapes, call);
+  call.causal = rules.causal || arguments.use_causal_mask;
+  call.causal_offset = arguments.causal_offset;
+  call.window = rules.window.value_or(0);
+  if (call.causal) require_order(rules, axes, "use_causal_mask", shapes);
+  if (rules.window) require_order(rules, axes, "sliding_window", shapes);
+  call.return_scores = arguments.return_attention_scores;
+  call.masked_rows = masked_rows_of(rules, call.return_scores, axes.rank());
+  call.batch = query.dim(0);
+  return call;
+}
+
+}  // namespace grouphead::detail

@@ -1,0 +1,64 @@
+#include "nn/attention/projection.h"
+
+#include "nn/loading_scope.h"
+
+namespace grouphead::detail {
+namespace {
+
+ConstView as_matrix(ConstView x, Index columns) {
+  return x.reshaped({x.size() / columns, columns});
+}
+View as_matrix(View x, Index columns) { return x.reshaped({x.size() / columns, columns}); }
+
+}  // namespace
+
+Projection::Projection(const Shape& kernel, int contracted_axes, const ProjectionOptions& options,
+                       const DtypePolicy& policy, RandomStream& random)
+    : kernel_(std::make_unique<Parameter>(
+          "kernel", kernel, policy,
+          ParameterOptions{options.trainable, options.kernel_regularizer,
+                           options.kernel_constraint})) {
+  const Shape outputs(std::span<const Index>(kernel.begin() + contracted_axes, kernel.end()));
+  num_outputs_ = outputs.size();
+  num_inputs_ = kernel.size() / num_outputs_;
+  const Fans fans{num_inputs_, num_outputs_};
+  const Initializer& start = options.kernel_initializer;
+  nn::initialize(*kernel_, start ? start : initializers::glorot_uniform(), fans, random);
+  if (!options.use_bias) return;
+  bias_ = std::make_unique<Parameter>(
+      "bias", outputs, policy,
+      ParameterOptions{options.trainable, options.bias_regularizer, options.bias_constraint});
+  if (options.bias_initializer) {
+    nn::initialize(*bias_, options.bias_initializer, fans_of(outputs), random);
+  }
+}
+
+void Projection::forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View y) const {
+  const ConstView bias = bias_ ? bias_->numbers().reshaped({num_outputs_}) : ConstView();
+  ops::linear_forward(ctx, as_matrix(x, num_inputs_), as_matrix(kernel_->numbers(), num_outputs_),
+                      kernel_->packed(), bias, epilogue, as_matrix(y, num_outputs_));
+}
+
+void Projection::backward(Context& ctx, ConstView x, ConstView d_y, ops::Write write, View d_x,
+                          Grads& grads) const {
+  ops::require_whole_weights(kernel_->packed());
+  const ConstView d_rows = as_matrix(d_y, num_outputs_);
+  const View d_kernel = grads.of(*kernel_);
+  const View d_bias = bias_ ? grads.of(*bias_) : View();
+  if (d_kernel.has_value() || d_bias.has_value()) {
+    ops::linear_backward_weights(ctx, as_matrix(x, num_inputs_), d_rows,
+                                 d_kernel.has_value() ? as_matrix(d_kernel, num_outputs_) : View(),
+                                 d_bias.has_value() ? d_bias.reshaped({num_outputs_}) : View());
+  }
+  if (d_x.has_value()) {
+    ops::linear_backward_input(ctx, d_rows, as_matrix(kernel_->numbers(), num_outputs_),
+                               kernel_->packed(), write, as_matrix(d_x, num_inputs_));
+  }
+}
+
+void Projection::append_parameters(const std::string& prefix, ParameterList& out) const {
+  out.push_back({prefix + "kernel", kernel_.get()});
+  if (bias_) out.push_back({prefix + "bias", bias_.get()});
+}
+
+}  // namespace grouphead::detail

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "grouphead/layers/initializers.h"
+#include "grouphead/layers/layer.h"
+#include "ops/linear.h"
+
+namespace grouphead::detail {
+
+/// What Keras's dense layers let the user choose about kernel and bias.
+struct ProjectionOptions {
+  bool use_bias = true;
+  bool trainable = true;
+  Initializer kernel_initializer{};  ///< none: Glorot-uniform
+  Initializer bias_initializer{};    ///< none: zeros
+  Regularizer kernel_regularizer{};
+  Regularizer bias_regularizer{};
+  Constraint kernel_constraint{};
+  Constraint bias_constraint{};
+};
+
+/// y = x kernel + bias, the part that Dense and the four projections of attention share: a kernel
+/// whose leading axes are contracted, K elements in all, and whose other axes, N elements, stand in
+/// y; the bias has the latter. The kernel's initializer gets the fans K and N, as Keras reads them
+/// off the einsum.
+class Projection {
+ public:
+  Projection(const Shape& kernel, int contracted_axes, const ProjectionOptions& options,
+             const DtypePolicy& policy, RandomStream& random);
+
+  Index num_inputs() const noexcept { return num_inputs_; }    ///< K
+  Index num_outputs() const noexcept { return num_outputs_; }  ///< N
+
+  /// Shapes  x: rows * K elements, y: rows * N elements, any axes, contiguous
+  void forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View y) const;
+  /// Adds to the parameters' gradients; adds to d_x or replaces it, unless it is absent.
+  void backward(Context& ctx, ConstView x, ConstView d_y, ops::Write write, View d_x,
+                Grads& grads) const;
+
+  /// `<prefix>kernel` and `<prefix>bias`.
+  void append_parameters(const std::string& prefix, ParameterList& out) const;
+
+ private:
+  Index num_inputs_ = 1;
+  Index num_outputs_ = 1;
+  std::unique_ptr<Parameter> kernel_;
+  std::unique_ptr<Parameter> bias_;  // null without use_bias
+};
+
+}  // namespace grouphead::detail

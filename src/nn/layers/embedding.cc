@@ -1,0 +1,128 @@
+#include "grouphead/layers/embedding.h"
+
+#include "nn/attention/projection_config.h"
+#include "nn/base_config.h"
+#include "nn/layer_checks.h"
+#include "nn/loading_scope.h"
+#include "nn/operations/promotion.h"
+#include "nn/registry.h"
+#include "nn/shapes.h"
+#include "ops/embedding.h"
+#include "ops/strided.h"
+
+namespace grouphead {
+namespace {
+
+constexpr std::string_view kLayer = "embedding";
+
+struct EmbeddingSaved final : Saved {
+  Tensor tokens;
+};
+
+// Which tokens are not padding.
+Tensor mask_of(Context& ctx, const Tensor& tokens) {
+  Tensor mask = ctx.tensor(tokens.shape(), Dtype::boolean);
+  ops::cast(ctx, tokens, mask);
+  return mask;
+}
+
+}  // namespace
+
+Embedding::Embedding(const EmbeddingConfig& config)
+    : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {
+  nn::require_positive(kLayer, "input_dim", config.input_dim);
+  nn::require_positive(kLayer, "output_dim", config.output_dim);
+}
+
+ConfigValue Embedding::get_config() const {
+  ConfigValue config = Layer::get_config();
+  config.set("input_dim", config_.input_dim);
+  config.set("output_dim", config_.output_dim);
+  config.set("embeddings_initializer", config_.embeddings_initializer.config());
+  config.set("embeddings_regularizer", config_.embeddings_regularizer.config());
+  config.set("activity_regularizer", activity_regularizer().config());
+  config.set("embeddings_constraint", config_.embeddings_constraint.config());
+  config.set("mask_zero", config_.mask_zero);
+  config.set("quantization_config", nullptr);
+  return config;
+}
+
+std::vector<Shape> Embedding::output_shapes(std::span<const Shape> inputs,
+                                            const CallArguments* /*arguments*/) const {
+  nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
+  return {nn::with_appended_axis(inputs[0], config_.output_dim)};
+}
+
+void Embedding::build(std::span<const Shape> inputs, RandomStream& random) {
+  nn::require_unbuilt(kLayer, embeddings_ != nullptr);
+  nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
+  embeddings_ = std::make_unique<Parameter>(
+      "embeddings", Shape{config_.input_dim, config_.output_dim}, policy(),
+      ParameterOptions{trainable(), config_.embeddings_regularizer, config_.embeddings_constraint});
+  const Initializer& start = config_.embeddings_initializer;
+  if (start) nn::initialize(*embeddings_, start, fans_of(embeddings_->shape()), random);
+}
+
+Tensor Embedding::operator()(Context& ctx, ConstView tokens) const {
+  nn::require_built(kLayer, embeddings_ != nullptr);
+  detail::require_dtype(kLayer, "tokens", tokens, Dtype::i32);
+  detail::require_contiguous(kLayer, "tokens", tokens);
+  Tensor y = ctx.tensor(nn::with_appended_axis(tokens.shape(), config_.output_dim), dtype());
+  const Index rows = tokens.size();
+  ops::embedding_forward(ctx, tokens.reshaped({rows}), embeddings_->numbers(),
+                         y.view().reshaped({rows, config_.output_dim}));
+  return y;
+}
+
+std::vector<Value> Embedding::forward(Context& ctx, std::span<const Value> in, const Mode& /*mode*/,
+                                      std::unique_ptr<Saved>* saved) const {
+  nn::require_count(kLayer, "number of inputs", in.size(), 1, 1);
+  const Tensor tokens = nn::as_type(ctx, in[0].tensor, Dtype::i32);
+  Tensor y = (*this)(ctx, tokens);
+  if (saved != nullptr) {
+    auto keep = std::make_unique<EmbeddingSaved>();
+    keep->tokens = tokens;
+    *saved = std::move(keep);
+  }
+  if (!config_.mask_zero) return {Value{std::move(y), {}}};
+  return {Value{std::move(y), mask_of(ctx, in[0].tensor)}};
+}
+
+void Embedding::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
+                         std::span<View> /*d_in*/, Grads& grads) const {
+  auto& kept = nn::saved_as<EmbeddingSaved>(kLayer, saved);
+  nn::require_count(kLayer, "number of output gradients", d_out.size(), 1, 1);
+  const View d_embeddings = grads.of(*embeddings_);
+  if (!d_out[0].has_value() || !d_embeddings.has_value()) return;
+  const Index rows = kept.tokens.size();
+  ops::embedding_backward(ctx, kept.tokens.view().reshaped({rows}),
+                          d_out[0].reshaped({rows, config_.output_dim}), d_embeddings);
+}
+
+void Embedding::append_parameters(const std::string& prefix, ParameterList& out) const {
+  if (embeddings_) out.push_back({prefix + "embeddings", embeddings_.get()});
+}
+
+namespace nn {
+
+std::shared_ptr<Layer> make_embedding(const ConfigValue& given) {
+  ConfigReader reader("Embedding", given);
+  EmbeddingConfig config;
+  read_base(reader, config);
+  config.input_dim = reader.integer("input_dim", config.input_dim);
+  config.output_dim = reader.integer("output_dim", config.output_dim);
+  config.embeddings_initializer =
+      reader.choice("embeddings_initializer", config.embeddings_initializer);
+  config.embeddings_regularizer =
+      reader.choice("embeddings_regularizer", config.embeddings_regularizer);
+  config.embeddings_constraint =
+      reader.choice("embeddings_constraint", config.embeddings_constraint);
+  config.mask_zero = reader.boolean("mask_zero", config.mask_zero);
+  reader.value("input_length");  // Keras ignores it
+  require_plain_weights(reader, kLayer);
+  reader.finish();
+  return with_trainable(std::make_shared<Embedding>(config), given);
+}
+
+}  // namespace nn
+}  // namespace grouphead

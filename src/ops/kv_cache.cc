@@ -1,0 +1,113 @@
+#include "grouphead/core/kv_cache.h"
+
+#include <vector>
+
+#include "nn/layer_checks.h"
+#include "ops/attention.h"
+
+namespace grouphead {
+namespace {
+
+using detail::throw_config_error;
+
+constexpr std::string_view kName = "kv_cache";
+constexpr Index kLargest = Index{1} << 48;
+constexpr Index kGroup = 16;  // positions side by side in a block of keys
+constexpr Index kTile = 64;   // positions of a tile of fewer bits
+
+Index rounded_up(Index value, Index multiple = kGroup) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+bool has_tiles(Dtype dtype) { return dtype == Dtype::bf16 || dtype == Dtype::u8; }
+
+KvCacheConfig checked(KvCacheConfig config) {
+  nn::require_positive(kName, "num_layers", config.num_layers);
+  nn::require_positive(kName, "batch", config.batch);
+  nn::require_positive(kName, "num_key_value_heads", config.num_key_value_heads);
+  nn::require_positive(kName, "head_dim", config.head_dim);
+  nn::require_positive(kName, "capacity", config.capacity);
+  for (const Index size : {config.head_dim, config.capacity}) {
+    if (size > kLargest) throw_config_error(kName, "size", "at most 2^48", std::to_string(size));
+  }
+  if (!has_tiles(config.dtype) && config.dtype != Dtype::f32 && config.dtype != Dtype::f64) {
+    throw_config_error(kName, "dtype", "f32, f64, bf16 or u8", name_of(config.dtype));
+  }
+  config.capacity = rounded_up(config.capacity, has_tiles(config.dtype) ? kTile : kGroup);
+  return config;
+}
+
+// [L, B, Hkv, ...]
+Shape layers_of(const KvCacheConfig& config, std::initializer_list<Index> rest) {
+  std::vector<Index> dims{config.num_layers, config.batch, config.num_key_value_heads};
+  dims.insert(dims.end(), rest.begin(), rest.end());
+  return Shape(dims);
+}
+
+Shape key_shape(const KvCacheConfig& config) {
+  if (!has_tiles(config.dtype)) {
+    return layers_of(config, {config.capacity / kGroup, config.head_dim, kGroup});
+  }
+  const auto bytes = ops::cache_tile_bytes(config.dtype, config.head_dim, config.head_dim);
+  return layers_of(config, {config.capacity / kTile, bytes.keys / size_of(config.dtype)});
+}
+
+Shape value_shape(const KvCacheConfig& config) {
+  if (!has_tiles(config.dtype)) {
+    return layers_of(config, {config.capacity, rounded_up(config.head_dim)});
+  }
+  const auto bytes = ops::cache_tile_bytes(config.dtype, config.head_dim, config.head_dim);
+  return layers_of(config, {config.capacity / kTile, bytes.values / size_of(config.dtype)});
+}
+
+// One layer of [L, ...].
+View layer_of(Tensor& all, Index layer) {
+  if (layer < 0 || layer >= all.dim(0)) {
+    detail::throw_shape_error(kName, "layer", "0 .. " + std::to_string(all.dim(0) - 1),
+                              std::to_string(layer));
+  }
+  const View view = all;
+  const Shape shape(std::span<const Index>(view.shape().begin() + 1, view.shape().end()));
+  return {static_cast<std::byte*>(view.raw()) + layer * view.stride(0) * size_of(view.dtype()),
+          view.dtype(), shape};
+}
+
+}  // namespace
+
+// Zeros, so that the pages are there before the first step and no step reads unset memory.
+KvCache::KvCache(Context& ctx, const KvCacheConfig& config)
+    : config_(checked(config)),
+      keys_(ctx.zeros(key_shape(config_), config_.dtype)),
+      values_(ctx.zeros(value_shape(config_), config_.dtype)) {
+  if (config_.dtype != Dtype::u8) return;
+  exact_keys_ = ctx.zeros(layers_of(config_, {kTile, config_.head_dim}));
+  exact_tile_ = ctx.zeros({config_.num_layers, 1}, Dtype::i64);
+}
+
+void KvCache::truncate(Index length) {
+  if (length < 0 || length > length_) {
+    detail::throw_shape_error(kName, "length", "0 .. " + std::to_string(length_),
+                              std::to_string(length));
+  }
+  length_ = length;
+}
+
+void KvCache::advance(Index count) {
+  const Index room = capacity() - length_;
+  if (count < 0 || count > room) {
+    detail::throw_shape_error(kName, "new positions", "at most " + std::to_string(room),
+                              std::to_string(count));
+  }
+  length_ += count;
+}
+
+View KvCache::keys(Index layer) { return layer_of(keys_, layer); }
+View KvCache::values(Index layer) { return layer_of(values_, layer); }
+View KvCache::exact_keys(Index layer) {
+  return exact_keys_.has_value() ? layer_of(exact_keys_, layer) : View();
+}
+View KvCache::exact_tile(Index layer) {
+  return exact_tile_.has_value() ? layer_of(exact_tile_, layer) : View();
+}
+
+}  // namespace grouphead

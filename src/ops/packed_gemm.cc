@@ -1,0 +1,303 @@
+#include "ops/packed_gemm.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "core/context_impl.h"
+#include "kernels/gemm/narrow.h"
+#include "kernels/rowwise/rowwise.h"
+
+namespace grouphead::ops::packed_gemm {
+namespace {
+
+using kernels::GemmKernels;
+using kernels::Matrix;
+using kernels::Panels;
+
+constexpr Index kFloatBytes = sizeof(float);
+/// Rows of one unit of a product; a multiple of every level's tile, so only the last tile is short.
+constexpr Index kUnitRows = 120;
+/// Weights that one unit of a product with few rows reads.
+constexpr Index kStripBytes = Index{1} << 19;
+/// Rows that do not pay for packing weights that are used once.
+constexpr Index kPlainRows = 16;
+/// Columns of one unit of a product with such weights (whole panels at every level), and the depths
+/// that it takes at a time: as many streams of memory as a processor reads ahead.
+constexpr Index kPlainColumns = 1056;
+constexpr Index kPlainDepth = 32;
+/// Panels that one unit of packing covers.
+constexpr Index kPackPanels = 8;
+/// Rows and columns of d_w that one unit of a weight gradient owns at most: what it packs for 512
+/// rows of x and d_y, 1.6 MB, is about an L2 cache. Fewer would be packed more often (384 columns:
+/// 4 % of a language model's training step).
+constexpr Index kUnitWeightRows = 256;
+constexpr Index kUnitWeightColumns = 528;
+/// Units for each thread that end together though their number is no multiple of the threads'.
+constexpr Index kUnitsPerThread = 3;
+/// Between packed tiles of x, which would else lie a power of two apart and crowd one cache set.
+constexpr Index kSkew = 16;
+constexpr Index kBiasColumns = 128;
+
+constexpr Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
+constexpr Index ceil_div(Index value, Index unit) { return (value + unit - 1) / unit; }
+
+/// Packs weights [depth, columns] by groups of panels.
+class Packer {
+ public:
+  Packer(const GemmKernels& table, Index depth, Index columns)
+      : table_(table), depth_(depth), columns_(columns), width_(kPackPanels * table.panel) {}
+
+  Index units() const { return ceil_div(columns_, width_); }
+  void run(Index unit, Matrix<const float> from, float* to) const {
+    run_to(unit, from, to + unit * width_ * depth_);
+  }
+  /// The same with `to` the unit's own place.
+  void run_to(Index unit, Matrix<const float> from, float* to) const {
+    const Index column = unit * width_;
+    table_.pack(depth_, std::min(width_, columns_ - column), from.block(0, column), to);
+  }
+
+ private:
+  const GemmKernels& table_;
+  Index depth_, columns_, width_;
+};
+
+/// Weights of Element as they are kept: panels, then for 8-bit numbers the scales of their columns.
+template <class Element>
+class Kept {
+ public:
+  static constexpr bool kHasScales = std::is_same_v<Element, std::int8_t>;
+
+  Kept(const GemmKernels& table, const Weights& w)
+      : table_(table),
+        w_(w),
+        packer_(table, w.depth, w.columns),
+        columns_(round_up(w.columns, table.panel)),
+        panel_bytes_(round_up(w.depth * columns_ * Index{sizeof(Element)}, kFloatBytes)) {}
+
+  Index bytes() const { return panel_bytes_ + (kHasScales ? columns_ * kFloatBytes : 0); }
+
+  void fill(Context& ctx, void* memory) const {
+    const Matrix<const float> from{w_.data, w_.row_stride, w_.column_stride};
+    ctx.impl().parallel_for(packer_.units(), [&](Index unit, int slot) {
+      if constexpr (std::is_same_v<Element, float>) {
+        packer_.run(unit, from, static_cast<float*>(memory));
+      } else {
+        narrow_unit(ctx, unit, slot, from, memory);
+      }
+    });
+  }
+
+  Panels<Element> panels(const void* memory) const {
+    return {static_cast<const Element*>(memory), w_.depth * table_.panel, table_.panel,
+            kHasScales ? scales(const_cast<void*>(memory)) : nullptr};
+  }
+
+ private:
+  float* scales(void* memory) const {
+    return reinterpret_cast<float*>(static_cast<std::byte*>(memory) + panel_bytes_);
+  }
+
+  void narrow_unit(Context& ctx, Index unit, int slot, Matrix<const float> from,
+                   void* memory) const {
+    const Index first = unit * kPackPanels * table_.panel;
+    const Index panels = std::min(kPackPanels, (columns_ - first) / table_.panel);
+    const Index elements = w_.depth * table_.panel;  // of a panel
+    auto* const wide =
+        static_cast<float*>(ctx.impl().scratch(slot, panels * elements * kFloatBytes));
+    packer_.run_to(unit, from, wide);
+    for (Index p = 0; p < panels; ++p) {
+      const Index column = first + p * table_.panel;
+      Element* const to = static_cast<Element*>(memory) + column * w_.depth;
+      if constexpr (kHasScales) {
+        kernels::narrow(w_.depth, table_.panel, wide + p * elements, to, scales(memory) + column);
+      } else {
+        kernels::narrow(w_.depth, table_.panel, wide + p * elements, to);
+      }
+    }
+  }
+
+  const GemmKernels& table_;
+  const Weights& w_;
+  Packer packer_;
+  Index columns_, panel_bytes_;
+};
+
+/// Units are blocks of rows; few rows are cut by columns instead.
+template <class Element>
+void run(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>* multiply,
+         Index rows, const float* x, const Weights& w, const Panels<Element>& panels,
+         const Finish& finish, float* y) {
+  const Index strip =
+      rows > kUnitRows
+          ? w.columns
+          : round_up(ceil_div(kStripBytes / Index{sizeof(Element)}, std::max(w.depth, Index{1})),
+                     table.panel);
+  const Index across = ceil_div(w.columns, strip);
+  const auto level = static_cast<kernels::Level>(ctx.isa());
+  const auto& elementwise = kernels::rowwise_kernels<float>(level);
+  ctx.impl().parallel_for(across * ceil_div(rows, kUnitRows), [&](Index unit, int) {
+    const Index row = unit / across * kUnitRows;
+    const Index column = unit % across * strip;
+    const Index unit_rows = std::min(kUnitRows, rows - row);
+    const Index columns = std::min(strip, w.columns - column);
+    const Panels<Element> part{panels.data + column * w.depth, panels.panel_stride,
+                               panels.row_stride,
+                               panels.scales == nullptr ? nullptr : panels.scales + column};
+    float* const to = y + row * w.columns + column;
+    multiply(unit_rows, columns, w.depth, {x + row * w.depth, w.depth, 1}, part,
+             finish.bias == nullptr ? nullptr : finish.bias + column, finish.write == Write::add,
+             to, w.columns);
+    if (finish.epilogue == Epilogue::gelu) {
+      for (Index r = 0; r < unit_rows; ++r) {
+        elementwise.gelu_forward(to + r * w.columns, columns, to + r * w.columns);
+      }
+    }
+  });
+}
+
+template <class Element>
+void multiply_kept(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>* multiply,
+                   Index rows, const float* x, const Weights& w, const Finish& finish, float* y) {
+  const Kept<Element> kept(table, w);
+  const auto fill = [&](void* to) { kept.fill(ctx, to); };
+  if (w.packed != nullptr) {
+    const void* const memory =
+        w.packed->impl().get(w.pass, static_cast<std::size_t>(ctx.isa()), kept.bytes(), fill);
+    run(ctx, table, multiply, rows, x, w, kept.panels(memory), finish, y);
+  } else {
+    Tensor own = ctx.tensor({kept.bytes()}, Dtype::u8);
+    fill(own.view().raw());
+    run(ctx, table, multiply, rows, x, w, kept.panels(own.view().raw()), finish, y);
+  }
+}
+
+}  // namespace
+
+void multiply(Context& ctx, const GemmKernels& table, Index rows, const float* x, const Weights& w,
+              const Finish& finish, float* y) {
+  switch (w.packed == nullptr ? Dtype::f32 : w.packed->form()) {
+    case Dtype::bf16:
+      return multiply_kept(ctx, table, table.multiply_bf16, rows, x, w, finish, y);
+    case Dtype::u8:
+      return multiply_kept(ctx, table, table.multiply_int8, rows, x, w, finish, y);
+    default:
+      return multiply_kept(ctx, table, table.multiply, rows, x, w, finish, y);
+  }
+}
+
+bool reads_in_place(const GemmKernels& table, Index rows, const Weights& w) noexcept {
+  return w.packed == nullptr && rows <= kPlainRows && w.column_stride == 1 &&
+         w.columns % table.vector == 0;
+}
+
+void multiply_in_place(Context& ctx, const GemmKernels& table, Index rows, const float* x,
+                       const Weights& w, float* y) {
+  ctx.impl().parallel_for(ceil_div(w.columns, kPlainColumns), [&](Index unit, int) {
+    const Index column = unit * kPlainColumns;
+    const Index columns = std::min(kPlainColumns, w.columns - column);
+    Index first = 0;
+    do {
+      const Index depth = std::min(kPlainDepth, w.depth - first);
+      table.multiply(rows, columns, depth, {x + first, w.depth, 1},
+                     {w.data + first * w.row_stride + column, table.panel, w.row_stride}, nullptr,
+                     first > 0, y + column, w.columns);
+      first += depth;
+    } while (first < w.depth);
+  });
+}
+
+namespace {
+
+/// d_w += x^T d_y and d_bias += column sums of d_y. A unit owns a part of d_w and packs what it
+/// multiplies, block by block of rows, into its thread's memory: nobody waits, and nothing goes
+/// from one core's cache to another's.
+class WeightGradient {
+ public:
+  WeightGradient(const GemmKernels& table, Index rows, Index depth, Index columns, int threads)
+      : table_(table),
+        rows_(rows),
+        depth_(depth),
+        columns_(columns),
+        unit_rows_(round_up(std::min(depth, kUnitWeightRows), table.tile_rows)),
+        // Few rows of x take less time than reading d_w: long runs of memory, if threads allow.
+        unit_columns_(round_up(rows <= kPlainRows ? columns : std::min(columns, kUnitWeightColumns),
+                               table.panel)) {
+    while (units() % threads != 0 && units() < kUnitsPerThread * threads) {
+      const bool halves_rows = unit_rows_ > 4 * table.tile_rows;
+      const bool halves_columns = unit_columns_ > 2 * table.panel;
+      if (!halves_rows && !halves_columns) break;
+      if (halves_rows && (!halves_columns || unit_rows_ >= std::min(columns, unit_columns_))) {
+        unit_rows_ = round_up(unit_rows_ / 2, table.tile_rows);
+      } else {
+        unit_columns_ = round_up(unit_columns_ / 2, table.panel);
+      }
+    }
+  }
+
+  Index units() const { return ceil_div(depth_, unit_rows_) * across(); }
+  Index floats() const { return x_floats() + block_rows() * unit_columns_; }
+
+  void add(Index unit, const float* x, const float* d_y, float* d_w, float* d_bias,
+           float* memory) const {
+    const Index first = unit / across() * unit_rows_;
+    const Index column = unit % across() * unit_columns_;
+    const Index count = std::min(unit_rows_, depth_ - first);
+    const Index width = std::min(unit_columns_, columns_ - column);
+    float* const panels = memory + x_floats();
+    for (Index row = 0; row < rows_; row += kGradientRows) {
+      const Index rows = std::min(kGradientRows, rows_ - row);
+      table_.pack_transposed(rows, count, x + row * depth_ + first, depth_, memory, tile_stride());
+      table_.pack(rows, width, {d_y + row * columns_ + column, columns_, 1}, panels);
+      if (first == 0 && d_bias != nullptr) add_sums(rows, width, panels, d_bias + column);
+      for (Index r = 0; r < count; r += table_.tile_rows) {
+        const float* const tile = memory + r / table_.tile_rows * tile_stride();
+        table_.multiply(std::min(table_.tile_rows, count - r), width, rows,
+                        {tile, 1, table_.tile_rows}, {panels, rows * table_.panel, table_.panel},
+                        nullptr, true, d_w + (first + r) * columns_ + column, columns_);
+      }
+    }
+  }
+
+ private:
+  Index across() const { return ceil_div(columns_, unit_columns_); }
+  Index block_rows() const { return std::min(rows_, kGradientRows); }
+  Index tile_stride() const { return block_rows() * table_.tile_rows + kSkew; }
+  Index x_floats() const { return unit_rows_ / table_.tile_rows * tile_stride(); }
+  void add_sums(Index rows, Index width, const float* panels, float* sums) const {
+    for (Index column = 0; column < width; column += table_.panel) {
+      table_.add_column_sums(rows, std::min(table_.panel, width - column), panels + column * rows,
+                             table_.panel, sums + column);
+    }
+  }
+
+  const GemmKernels& table_;
+  Index rows_, depth_, columns_;
+  Index unit_rows_, unit_columns_;  // of d_w
+};
+
+}  // namespace
+
+void add_weight_gradient(Context& ctx, const GemmKernels& table, Index rows, Index depth,
+                         Index columns, const float* x, const float* d_y, float* d_w,
+                         float* d_bias) {
+  const WeightGradient gradient(table, rows, depth, columns, ctx.num_threads());
+  ctx.impl().parallel_for(gradient.units(), [&](Index unit, int slot) {
+    gradient.add(unit, x, d_y, d_w, d_bias, ctx.impl().scratch<float>(slot, gradient.floats()));
+  });
+}
+
+void add_bias_gradient(Context& ctx, const GemmKernels& table, Index rows, Index columns,
+                       const float* d_y, float* d_bias) {
+  ctx.impl().parallel_for(ceil_div(columns, kBiasColumns), [&](Index unit, int) {
+    const Index column = unit * kBiasColumns;
+    for (Index row = 0; row < rows; row += kGradientRows) {
+      table.add_column_sums(std::min(kGradientRows, rows - row),
+                            std::min(kBiasColumns, columns - column), d_y + row * columns + column,
+                            columns, d_bias + column);
+    }
+  });
+}
+
+}  // namespace grouphead::ops::packed_gemm

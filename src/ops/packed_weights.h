@@ -1,0 +1,82 @@
+#pragma once
+
+// What the ways of computing a product share: ops/onednn.h and ops/packed_gemm.h.
+
+#include <array>
+#include <atomic>
+#include <iterator>
+#include <mutex>
+
+#include "kernels/cpu/level.h"
+#include "ops/linear.h"
+
+namespace grouphead::detail {
+
+/// Which product a copy is for.
+enum class Pass : std::uint8_t { forward, backward };
+
+struct PackedWeights::Impl {
+  /// The copy for `pass` in the form numbered `form`, of `bytes` bytes, made by make(pointer) when
+  /// there is none. Concurrent callers wait for the first; afterwards the cost is one load.
+  template <class Make>
+  const void* get(Pass pass, std::size_t form, Index bytes, Make&& make) {
+    Copy& copy = copies[form][static_cast<std::size_t>(pass)];
+    if (copy.bytes.load(std::memory_order_acquire) == bytes) return copy.memory.view().raw();
+    const std::lock_guard lock(mutex);
+    if (copy.bytes.load(std::memory_order_relaxed) != bytes) {
+      if (!copy.memory.has_value() || copy.memory.bytes() < bytes) {
+        copy.memory = Tensor();
+        copy.memory = Tensor({bytes}, Dtype::u8);
+      }
+      make(copy.memory.view().raw());
+      copy.bytes.store(bytes, std::memory_order_release);
+    }
+    return copy.memory.view().raw();
+  }
+
+  void invalidate() noexcept {
+    for (auto& form : copies) {
+      for (Copy& copy : form) copy.bytes.store(kStale, std::memory_order_release);
+    }
+  }
+
+  Dtype kept_as = Dtype::f32;
+
+  static constexpr std::size_t kForms = std::size(kernels::kLevels) + 1;  // the last is oneDNN's
+  static constexpr Index kStale = -1;
+
+ private:
+  struct Copy {
+    std::atomic<Index> bytes{kStale};
+    Tensor memory;
+  };
+
+  std::mutex mutex;
+  std::array<std::array<Copy, 2>, kForms> copies;
+};
+
+}  // namespace grouphead::detail
+
+namespace grouphead::ops {
+
+/// Rows of x and d_y that one sum of a weight or bias gradient covers before it is added.
+inline constexpr Index kGradientRows = 512;
+
+/// Weights [depth, columns] of a product: element (d, c) is data[d * row_stride + c *
+/// column_stride]. `packed` keeps the copy; null: used once.
+struct Weights {
+  const float* data;
+  Index depth, columns;
+  Index row_stride, column_stride;
+  PackedWeights* packed;
+  detail::Pass pass;
+};
+
+/// What happens to a product's sums.
+struct Finish {
+  const float* bias;  // [columns] or null
+  Epilogue epilogue;
+  Write write;
+};
+
+}  // namespace grouphead::ops

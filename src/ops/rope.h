@@ -1,0 +1,25 @@
+#pragma once
+
+// Rotary position embedding. f32 through the kernels of the Context's level, f64 through the
+// references. Tensors are contiguous unless said.
+
+#include "grouphead/core/context.h"
+#include "grouphead/layers/rope.h"
+
+namespace grouphead::ops {
+
+/// Cosines and sines of all positions below `positions`, in the element type `dtype`, angles
+/// computed in double: [positions, D/2] each.
+struct RopeTable {
+  Tensor cos;
+  Tensor sin;
+  RopeLayout layout = RopeLayout::half;
+};
+RopeTable make_rope_table(Index positions, Index head_dim, const RopeConfig& config, Dtype dtype);
+
+enum class Direction : std::uint8_t { forward, backward };
+/// Rotates x [B, T, H, D] in place; row t has position first_position + t. `backward` is the
+/// transpose, for gradients.
+void rope(Context& ctx, const RopeTable& table, Index first_position, Direction direction, View x);
+
+}  // namespace grouphead::ops

@@ -1,0 +1,148 @@
+#include <cmath>
+
+#include "ops/attention.h"
+#include "testing/cases.h"
+#include "testing/inputs.h"
+#include "testing/masks.h"
+#include "testing/oracle.h"
+
+namespace grouphead::testing {
+namespace {
+
+struct InputSet {
+  Tensor q, k, v, d_out;
+};
+
+class AttentionCase final : public Case {
+ public:
+  AttentionCase(Context& ctx, const Problem& p, Index input_sets)
+      : ctx_(ctx), has_backward_(p.operation == Operation::attention_forward_backward) {
+    options_.causal = p.causal;
+    options_.causal_offset = p.causal_offset;
+    set_options(p);
+    const Shape q_shape{p.B, p.T, p.Hq, p.D};
+    const Shape out_shape{p.B, p.T, p.Hq, p.Dv};
+    for (Index i = 0; i < input_sets; ++i) {
+      const Index seed = p.seed + 4 * i;
+      sets_.push_back(
+          {random_tensor(ctx, q_shape, p.dtype, seed),
+           random_tensor(ctx, {p.B, p.S, p.Hkv, p.D}, p.dtype, seed + 1),
+           random_tensor(ctx, {p.B, p.S, p.Hkv, p.Dv}, p.dtype, seed + 2),
+           has_backward_ ? random_tensor(ctx, out_shape, p.dtype, seed + 3) : Tensor()});
+    }
+    out_ = ctx.tensor(out_shape, p.dtype);
+    softmax_ = ctx.tensor({2, p.B, p.Hq, p.T}, p.dtype == Dtype::f64 ? Dtype::f64 : Dtype::f32);
+    if (has_backward_) {
+      d_q_ = ctx.tensor(q_shape, p.dtype);
+      d_k_ = ctx.tensor(sets_[0].k.shape(), p.dtype);
+      d_v_ = ctx.tensor(sets_[0].v.shape(), p.dtype);
+      if (p.bias) d_bias_ = ctx.tensor(bias_.shape(), p.dtype);
+    }
+  }
+
+  void run() override {
+    const InputSet& in = sets_[next_];
+    next_ = (next_ + 1) % sets_.size();
+    ops::attention_forward(ctx_, in.q, in.k, in.v, options_, out_, softmax_);
+    if (has_backward_) {
+      ops::BackwardOperands gradients{.d_out = in.d_out, .d_q = d_q_, .d_k = d_k_, .d_v = d_v_};
+      if (d_bias_.has_value()) gradients.d_bias = d_bias_;
+      ops::attention_backward(ctx_, in.q, in.k, in.v, out_, softmax_, options_, gradients);
+    }
+  }
+
+  std::vector<Comparison> check() override {
+    const InputSet& in = sets_[next_];
+    run();
+    if (in.q.dtype() == Dtype::bf16) return check_bf16(in);
+    std::vector<Comparison> results;
+    const auto add = [&](const char* what, const Tensor& got, const OracleResult& want) {
+      results.push_back(compare(what, got, want.value, bounds_of(want, got.dtype())));
+    };
+    const AttentionForwardOracle forward = attention_forward_oracle(in.q, in.k, in.v, options_);
+    add("out", out_, forward.out);
+    Tensor lse(forward.lse.value.shape(), out_.dtype());
+    ops::attention_lse(softmax_, lse);
+    add("lse", lse, forward.lse);
+    if (has_backward_) {
+      const AttentionBackwardOracle backward =
+          attention_backward_oracle(in.q, in.k, in.v, in.d_out, options_);
+      add("d_q", d_q_, backward.d_q);
+      add("d_k", d_k_, backward.d_k);
+      add("d_v", d_v_, backward.d_v);
+      if (d_bias_.has_value()) add("d_bias", d_bias_, backward.d_bias);
+    }
+    return results;
+  }
+
+  std::map<std::string, Tensor> record() override {
+    const InputSet& in = sets_[next_];
+    run();
+    std::map<std::string, Tensor> tensors = {{"q", in.q}, {"k", in.k}, {"v", in.v}, {"out", out_}};
+    const auto add = [&](const char* name, const Tensor& tensor) {
+      if (tensor.has_value()) tensors[name] = tensor;
+    };
+    add("d_out", in.d_out);
+    add("d_q", d_q_);
+    add("d_k", d_k_);
+    add("d_v", d_v_);
+    add("mask", mask_);
+    add("bias", bias_);
+    add("d_bias", d_bias_);
+    return tensors;
+  }
+
+  double bytes() const override {
+    const InputSet& in = sets_[0];
+    Index bytes = 0;
+    for (const Tensor* each : {&in.q, &in.k, &in.v, &in.d_out, &out_, &softmax_, &d_q_, &d_k_,
+                               &d_v_, &mask_, &bias_, &d_bias_}) {
+      if (each->has_value()) bytes += each->bytes();
+    }
+    return static_cast<double>(bytes);
+  }
+
+ private:
+  std::vector<Comparison> check_bf16(const InputSet& in) {
+    const auto wide = [&](const Tensor& x) { return convert(ctx_, x, Dtype::f32); };
+    const Tensor q = wide(in.q);
+    const Tensor k = wide(in.k);
+    Tensor v = wide(in.v);
+    ops::AttentionOptions options = options_;
+    if (bias_.has_value()) options.bias = wide_bias_ = wide(bias_);
+    const AttentionForwardOracle want = attention_forward_oracle(q, k, v, options);
+    for (Index i = 0; i < v.size(); ++i) v.data<float>()[i] = std::abs(v.data<float>()[i]);
+    const AttentionForwardOracle magnitudes = attention_forward_oracle(q, k, v, options);
+    Tensor lse(want.lse.value.shape());
+    ops::attention_lse(softmax_, lse);
+    return {compare("out", wide(out_), want.out.value, bf16_bounds(want.out, magnitudes.out.value)),
+            compare("lse", lse, want.lse.value, bounds_of(want.lse, Dtype::f32))};
+  }
+
+  void set_options(const Problem& p) {
+    options_.window = p.window;
+    options_.dropout_rate = p.dropout_rate;
+    options_.draw = {p.rng, {static_cast<std::uint64_t>(p.seed), 0}};
+    if (p.mask == MaskKind::blocks) options_.mask = mask_ = make_block_mask(p);
+    if (p.mask == MaskKind::keys) options_.key_mask = mask_ = make_key_mask(p);
+    if (p.bias) {
+      options_.bias = bias_ = random_tensor(ctx_, {1, p.Hq, p.T, p.S}, p.dtype, p.seed + 7);
+    }
+  }
+
+  Context& ctx_;
+  bool has_backward_;
+  ops::AttentionOptions options_{};
+  std::vector<InputSet> sets_;
+  Tensor mask_, bias_, wide_bias_;
+  Tensor out_, softmax_, d_q_, d_k_, d_v_, d_bias_;
+  std::size_t next_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Case> make_attention_case(Context& ctx, const Problem& problem, Index input_sets) {
+  return std::make_unique<AttentionCase>(ctx, problem, input_sets);
+}
+
+}  // namespace grouphead::testing

@@ -1,0 +1,51 @@
+#pragma once
+
+// What attention should give, computed in double by loops that share nothing with the kernels.
+
+#include "grouphead/core/tensor.h"
+#include "ops/attention.h"
+
+namespace grouphead::testing {
+
+/// A result in double and, for each element, how far rounding may carry a computed one: within
+/// unit roundoff u, to first order, |computed - value| <= u * rounding. It follows from the number
+/// of additions behind each sum and the magnitude of its terms, whatever their order.
+struct OracleResult {
+  Tensor value{};     // f64
+  Tensor rounding{};  // f64, the same shape
+};
+
+/// One bound per element for a result of this type. A double result is compared with an oracle
+/// that rounds as well: twice the bound.
+Tensor bounds_of(const OracleResult& result, Dtype dtype);
+
+struct AttentionForwardOracle {
+  OracleResult out{};  // [B, T, Hq, Dv]
+  OracleResult lse{};  // [B, Hq, T]
+};
+struct AttentionBackwardOracle {
+  OracleResult d_q{}, d_k{}, d_v{};
+  OracleResult d_bias{};  // of options.bias, if any
+};
+
+/// ops::attention_forward of f32 or f64 operands, any strides.
+/// Memory  O(S) beside the results
+/// Bounds of an attention_forward in bf16, given what is exact. `magnitudes`: sum_j p_j |v_j|, the
+/// value of the oracle of |v|. To those of f32 come the rounding of each probability, which
+/// all may go one way, and of the result.
+Tensor bf16_bounds(const OracleResult& out, ConstView magnitudes);
+
+AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstView v,
+                                                const ops::AttentionOptions& options);
+
+/// ops::attention_scores: [B, Hq, T, S].
+OracleResult attention_scores_oracle(ConstView q, ConstView k,
+                                     const ops::AttentionOptions& options);
+
+/// The gradients for the upstream gradients of the output and, if given, of the scores.
+AttentionBackwardOracle attention_backward_oracle(ConstView q, ConstView k, ConstView v,
+                                                  ConstView d_out,
+                                                  const ops::AttentionOptions& options,
+                                                  ConstView d_scores = {});
+
+}  // namespace grouphead::testing

@@ -1,0 +1,108 @@
+#include "tools/report/attention_map.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "core/check.h"
+
+namespace grouphead::tools::report {
+namespace {
+
+constexpr int kShades = 256;
+
+void append_number(std::string& bytes, std::uint32_t value, int width) {
+  for (int i = 0; i < width; ++i) bytes += static_cast<char>((value >> (8 * i)) & 0xff);
+}
+
+// White to dark blue.
+void append_palette(std::string& bytes) {
+  for (int i = 0; i < kShades; ++i) {
+    const auto toward = [i](int dark) {
+      return static_cast<std::uint32_t>(255 + (dark - 255) * i / (kShades - 1));
+    };
+    append_number(bytes, toward(110), 1);  // blue, green, red, unused
+    append_number(bytes, toward(50), 1);
+    append_number(bytes, toward(20), 1);
+    append_number(bytes, 0, 1);
+  }
+}
+
+// An uncompressed bitmap of one byte a pixel, which every browser shows.
+template <class F>
+std::string bitmap(const F* shares, Index rows, Index columns) {
+  constexpr std::uint32_t kHeader = 14 + 40 + 4 * kShades;
+  const auto stride = static_cast<std::uint32_t>((columns + 3) / 4 * 4);
+  const std::uint32_t pixels = stride * static_cast<std::uint32_t>(rows);
+  std::string bytes = "BM";
+  append_number(bytes, kHeader + pixels, 4);
+  append_number(bytes, 0, 4);
+  append_number(bytes, kHeader, 4);
+  append_number(bytes, 40, 4);
+  append_number(bytes, static_cast<std::uint32_t>(columns), 4);
+  append_number(bytes, static_cast<std::uint32_t>(rows), 4);
+  append_number(bytes, 1, 2);  // planes
+  append_number(bytes, 8, 2);  // bits a pixel
+  append_number(bytes, 0, 4);  // not compressed
+  append_number(bytes, pixels, 4);
+  for (int i = 0; i < 2; ++i) append_number(bytes, 0, 4);  // no resolution
+  append_number(bytes, kShades, 4);
+  append_number(bytes, 0, 4);
+  append_palette(bytes);
+  for (Index row = rows; row-- > 0;) {  // bottom up
+    for (Index column = 0; column < columns; ++column) {
+      const double share = static_cast<double>(shares[row * columns + column]);
+      const double shade = std::isfinite(share) ? std::sqrt(std::clamp(share, 0.0, 1.0)) : 0;
+      bytes += static_cast<char>(std::lround(shade * (kShades - 1)));
+    }
+    bytes.append(stride - static_cast<std::size_t>(columns), '\0');
+  }
+  return bytes;
+}
+
+std::string base64(const std::string& bytes) {
+  static constexpr char kDigits[] =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (std::size_t at = 0; at < bytes.size(); at += 3) {
+    const std::size_t count = std::min<std::size_t>(3, bytes.size() - at);
+    std::uint32_t group = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      group = group << 8 | (i < count ? static_cast<std::uint8_t>(bytes[at + i]) : 0U);
+    }
+    for (std::size_t i = 0; i < 4; ++i) {
+      text += i <= count ? kDigits[group >> (18 - 6 * i) & 63] : '=';
+    }
+  }
+  return text;
+}
+
+std::string picture(const Tensor& scores, Index layer, Index head) {
+  const Index rows = scores.dim(2);
+  const Index columns = scores.dim(3);
+  const Index first = head * rows * columns;
+  const std::string image = scores.dtype() == Dtype::f64
+                                ? bitmap(scores.data<double>() + first, rows, columns)
+                                : bitmap(scores.data<float>() + first, rows, columns);
+  return fmt::format(
+      "<figure><img alt='layer {0} head {1}' src='data:image/bmp;base64,{2}'>"
+      "<figcaption>layer {0}, head {1}</figcaption></figure>\n",
+      layer + 1, head + 1, base64(image));
+}
+
+}  // namespace
+
+std::string attention_maps(const std::vector<Tensor>& scores) {
+  std::string html = "<div class='maps'>\n";
+  for (std::size_t layer = 0; layer < scores.size(); ++layer) {
+    detail::require_shape("attention_maps", "scores", scores[layer], {1, -1, -1, -1});
+    for (Index head = 0; head < scores[layer].dim(1); ++head) {
+      html += picture(scores[layer], static_cast<Index>(layer), head);
+    }
+  }
+  return html + "</div>\n";
+}
+
+}  // namespace grouphead::tools::report

@@ -1,0 +1,169 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "grouphead/files/saved_model.h"
+#include "grouphead/files/weights.h"
+#include "grouphead/models/conversion.h"
+#include "io/file.h"
+#include "saved/checkpoint.h"
+#include "saved/model_folder.h"
+#include "tools/run_model.h"
+#include "tools/verbs.h"
+
+namespace grouphead::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr Index kLongestSequence = 1024;  // that errors are measured on
+
+struct ConvertOptions {
+  std::string source;
+  std::string target;
+  Index num_kv_heads = 0;  // 0: as they are
+  std::string pool = "mean";
+  std::string inputs;
+};
+
+HeadConversion conversion_of(const ConvertOptions& options, const Globals& globals) {
+  return {.num_key_value_heads = options.num_kv_heads,
+          .pooling = head_pooling_from_name(options.pool),
+          .seed = globals.seed};
+}
+
+void print_report(const ConversionReport& report, const ConvertOptions& options,
+                  const Globals& globals) {
+  if (globals.quiet) return;
+  fmt::print("{}", report.to_string());
+  fmt::print("Errors are relative, on {}; that of a layer is its own alone.\n",
+             options.inputs.empty() ? "random inputs" : options.inputs);
+}
+
+/// Sequences [B, T] of as many bytes of `text` as there are, 8 of 1024 at most.
+Tensor tokens_of(const std::string& text, Index longest) {
+  constexpr Index kMostSequences = 8;
+  const auto size = static_cast<Index>(text.size());
+  const Index length = std::min(longest, size);
+  const Index batch = length == 0 ? 0 : std::min(kMostSequences, size / length);
+  if (batch == 0) throw IoError("[convert] --inputs: expected a text, got nothing");
+  Tensor tokens({batch, length}, Dtype::i32);
+  for (Index i = 0; i < tokens.size(); ++i) {
+    tokens.data<std::int32_t>()[i] = static_cast<unsigned char>(text[static_cast<std::size_t>(i)]);
+  }
+  return tokens;
+}
+
+std::string random_bytes(Index count, std::uint64_t seed) {
+  std::string bytes;
+  for (Index i = 0; i < count; ++i) {
+    bytes += static_cast<char>(threefry2x32({seed, 0}, static_cast<std::uint64_t>(i)) & 0xff);
+  }
+  return bytes;
+}
+
+void convert_folder(const ConvertOptions& options, const Globals& globals) {
+  if (saved::has_checkpoint(options.target)) {
+    throw ConfigError("[convert] " + options.target + ": a training run is there already");
+  }
+  saved::LoadedModel loaded = saved::load_language_model(options.source);
+  const auto converted = convert_heads(*loaded.model, conversion_of(options, globals));
+  const Index length = std::min(loaded.config.sequence_length, kLongestSequence);
+  const std::string text = options.inputs.empty() ? random_bytes(2 * length, globals.seed)
+                                                  : io::read_file(options.inputs);
+  Context ctx({.num_threads = globals.threads});
+  const ConversionReport report =
+      compare_heads(ctx, *loaded.model, *converted, tokens_of(text, length));
+  std::error_code error;
+  fs::create_directories(options.target, error);
+  if (error) throw IoError("[convert] " + options.target + ": " + error.message());
+  loaded.config.num_kv_heads = options.num_kv_heads;
+  saved::write_model(options.target, *converted, loaded.config);
+  print_report(report, options, globals);
+}
+
+void convert_file(const ConvertOptions& options, const Globals& globals) {
+  const std::shared_ptr<Model> model = load_model(options.source);
+  const std::shared_ptr<Model> converted = convert_heads(*model, conversion_of(options, globals));
+  const std::vector<Tensor> inputs = options.inputs.empty()
+                                         ? random_inputs(*model, globals.seed)
+                                         : tools::model_inputs(*model, options.inputs);
+  Context ctx({.num_threads = globals.threads});
+  const ConversionReport report = compare_heads(ctx, *model, *converted, inputs);
+  save_model(*converted, options.target);
+  print_report(report, options, globals);
+}
+
+/// The same model in the form that the target's name says.
+void convert_form(const ConvertOptions& options) {
+  if (fs::is_directory(options.source)) {
+    throw ConfigError("[convert] --kv-heads: expected a number beside a folder, got none");
+  }
+  const std::string& target = options.target;
+  const bool is_model = target.ends_with(".keras");
+  if (!is_model && !target.ends_with(".weights.h5") && !target.ends_with(".weights.json") &&
+      !target.ends_with(".safetensors")) {
+    throw ConfigError("[convert] " + target +
+                      ": expected .keras, .weights.h5, .weights.json or .safetensors, got another "
+                      "ending");
+  }
+  const TrainableModel loaded = load_compiled_model(options.source);
+  if (loaded.compiled != nullptr) {
+    is_model ? save_model(*loaded.compiled, target) : save_weights(*loaded.compiled, target);
+  } else {
+    is_model ? save_model(*loaded.model, target) : save_weights(*loaded.model, target);
+  }
+}
+
+int convert(const ConvertOptions& options, const Globals& globals) {
+  if (options.num_kv_heads == 0) {
+    convert_form(options);
+  } else if (fs::is_directory(options.source)) {
+    convert_folder(options, globals);
+  } else {
+    convert_file(options, globals);
+  }
+  return kOk;
+}
+
+}  // namespace
+
+void add_convert(CLI::App& app, const Globals& globals, Action& action) {
+  CLI::App* verb = app.add_subcommand(
+      "convert", "Gives a model fewer key/value heads, or writes it in another form of file");
+  verb->footer(
+      "Example:\n  grouphead convert --kv-heads 2 mha.keras gqa.keras\n"
+      "  grouphead convert --kv-heads 1 model mqa --inputs book.txt\n"
+      "  grouphead train --init-from mqa --text book.txt --out trained --steps 20\n"
+      "  grouphead convert old.h5 new.keras\n"
+      "MultiHeadAttention becomes GroupQueryAttention. The table has each layer's relative error\n"
+      "against the layer before, on the same inputs, and the bytes of keys and values for each\n"
+      "token. Training afterwards wins back most of what is lost. Without --kv-heads a file is\n"
+      "written in the form that the target's name says: .keras, .weights.h5, .weights.json or\n"
+      ".safetensors, with the optimizer's state where both have it.");
+  const auto options = std::make_shared<ConvertOptions>();
+  verb->add_option("source", options->source,
+                   "A .keras file, a legacy whole-model .h5, or a folder that train wrote")
+      ->required();
+  verb->add_option("target", options->target, "The file or folder to write")->required();
+  CLI::Option* heads = verb->add_option("--kv-heads", options->num_kv_heads,
+                                        "Key/value heads of each layer; they divide what it has");
+  heads->check(CLI::Range(Index{1}, Index{1} << 20));
+  verb->add_option("--pool", options->pool,
+                   "What a new head is made of: the mean of those it stands for, the first, or "
+                   "random numbers")
+      ->check(CLI::IsMember({"mean", "first", "random"}))
+      ->needs(heads)
+      ->capture_default_str();
+  verb->add_option("--inputs", options->inputs,
+                   "What the errors are measured on: tensors as for `run`, or for a folder a text; "
+                   "none: random")
+      ->needs(heads);
+  verb->callback(
+      [=, &globals, &action] { action = [=, &globals] { return convert(*options, globals); }; });
+}
+
+}  // namespace grouphead::tools

@@ -1,0 +1,129 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "grouphead/core/context.h"
+#include "grouphead/core/version.h"
+#include "grouphead/layers/serialization.h"
+#include "models/cost.h"
+#include "saved/model_folder.h"
+#include "testing/limits.h"
+#include "tools/verbs.h"
+
+namespace grouphead::tools {
+namespace {
+
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+void print_machine(const Globals& globals) {
+  const Context ctx({.num_threads = globals.threads});
+  std::string isas;
+  for (const Isa isa : available_isas()) isas += fmt::format(" {}", name_of(isa));
+  fmt::print("version  {}\ncpu      {}\nthreads  {}\nisa      {} (available:{})\n",
+             GROUPHEAD_VERSION, cpu_name(), ctx.num_threads(), name_of(ctx.isa()), isas);
+}
+
+// With one thread, and with as many as asked for. The buffer is larger than the last-level cache.
+void print_limits(const Globals& globals) {
+  testing::Limits limits;
+  fmt::print("{:<8} {:<9} {:>14} {:>14} {:>10} {:>12}\n", "threads", "isa", "fp32 GFLOP/s",
+             "bf16 GFLOP/s", "read GB/s", "other cores");
+  const int most = Context({.num_threads = globals.threads}).num_threads();
+  for (const int threads : {1, most}) {
+    Context ctx({.num_threads = threads});
+    const testing::MachineLimits m = testing::measure_limits(ctx, limits);
+    const std::string bf16 = m.bf16_gflops ? fmt::format("{:.1f}", *m.bf16_gflops) : "-";
+    fmt::print("{:<8} {:<9} {:>14.1f} {:>14} {:>10.1f} {:>12.2f}\n", m.num_threads, name_of(m.isa),
+               m.gflops, bf16, m.gb_s, m.foreign_cpu);
+    if (most == 1) break;
+  }
+}
+
+// `gqa_block_1/attn` of `gqa_block_1/attn/query/kernel`, `embedding` of `embedding/embeddings`.
+std::string layer_of(const std::string& path) {
+  const std::size_t last = path.rfind('/');
+  const std::size_t first = path.find('/');
+  return path.substr(0, std::min(last, path.find('/', first + 1)));
+}
+
+void print_layers(const ParameterList& parameters) {
+  fmt::print("\n{:<28} {:>12}\n", "layer", "parameters");
+  for (std::size_t i = 0; i < parameters.size();) {
+    const std::string layer = layer_of(parameters[i].path);
+    Index elements = 0;
+    for (; i < parameters.size() && layer_of(parameters[i].path) == layer; ++i) {
+      elements += parameters[i].parameter->shape().size();
+    }
+    fmt::print("{:<28} {:>12}\n", layer, elements);
+  }
+}
+
+void print_costs(const TransformerConfig& config) {
+  fmt::print("\nKV cache: 2 Hkv D numbers per token and layer. Score operations stay the same.\n");
+  fmt::print("{:<16} {:>5} {:>18} {:>16} {:>8}\n", "variant", "Hkv", "numbers per layer",
+             "bytes per token", "of MHA");
+  for (const CacheCost& cost : cache_costs(config)) {
+    const bool own = cost.num_kv_heads == config.num_kv_heads;
+    fmt::print("{:<16} {:>5} {:>18} {:>16} {:>8.3g}\n", cost.variant + (own ? " (this)" : ""),
+               cost.num_kv_heads, cost.elements_per_layer, cost.bytes_per_token,
+               cost.relative_to_mha);
+  }
+}
+
+void print_model(const std::string& folder) {
+  const saved::LoadedModel loaded = saved::load_language_model(folder);
+  const TransformerConfig config = language_model_config(loaded.config).transformer;
+  const ParameterList parameters = loaded.model->parameters();
+  fmt::print("model    {}\n", folder);
+  for (const saved::Setting& setting : saved::settings_of(loaded.config)) {
+    fmt::print("  {:<14} {}\n", setting.name, setting.value);
+  }
+  print_layers(parameters);
+  fmt::print("{:<28} {:>12}\n", "all", count_elements(parameters));
+  fmt::print("{:<28} {:>12}   kernels of the blocks, without biases and norms\n",
+             "by Edifice's formula", stack_param_count_edifice(config));
+  print_costs(config);
+}
+
+}  // namespace
+
+void add_info(CLI::App& app, const Globals& globals, Action& action) {
+  CLI::App* verb = app.add_subcommand("info", "Version, machine, and what a model costs");
+  verb->footer("Example:\n  grouphead info build/quickstart\n  grouphead info --limits");
+  const auto folder = std::make_shared<std::string>();
+  verb->add_option("model", *folder, "Folder that train wrote");
+  const auto only_isas = std::make_shared<bool>(false);
+  verb->add_flag("--isas", *only_isas, "Print only the available instruction-set levels");
+  const auto only_layers = std::make_shared<bool>(false);
+  verb->add_flag("--layers", *only_layers, "Print only the layers that Keras's files may name");
+  const auto limits = std::make_shared<bool>(false);
+  verb->add_flag("--limits", *limits,
+                 "Measure what this machine can do at best: multiply-adds and reading memory");
+  verb->callback([&globals, &action, only_isas, only_layers, limits, folder] {
+    action = [&globals, only_isas, only_layers, limits, folder] {
+      if (*only_isas) {
+        for (const Isa isa : available_isas()) fmt::print("{}\n", name_of(isa));
+        return kOk;
+      }
+      if (*only_layers) {
+        for (const std::string_view name : layer_class_names()) fmt::print("{}\n", name);
+        return kOk;
+      }
+      print_machine(globals);
+      if (*limits) print_limits(globals);
+      if (!folder->empty()) print_model(*folder);
+      return kOk;
+    };
+  });
+}
+
+}  // namespace grouphead::tools

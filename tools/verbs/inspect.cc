@@ -1,0 +1,38 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <string>
+
+#include "io/json.h"
+#include "tools/inspection.h"
+#include "tools/verbs.h"
+
+namespace grouphead::tools {
+
+void add_inspect(CLI::App& app, const Globals& /*globals*/, Action& action) {
+  CLI::App* verb = app.add_subcommand("inspect", "What a file of models or tensors holds");
+  verb->footer(
+      "Example:\n  grouphead inspect model.keras\n  grouphead inspect weights.safetensors --json\n"
+      "Layers with the shapes they make, their parameters, and the numbers that a KV cache holds\n"
+      "for each token; then groups and tensors. A model with layers that this library does not\n"
+      "have is shown too.");
+  struct Options {
+    std::string file;
+    bool as_json = false;
+  };
+  const auto options = std::make_shared<Options>();
+  verb->add_option("file", options->file,
+                   ".keras, .h5, .safetensors, .npz, or a folder that train wrote")
+      ->required();
+  verb->add_flag("--json", options->as_json, "As one JSON object");
+  verb->callback([=, &action] {
+    action = [=] {
+      const ConfigValue found = tools::inspect(options->file);
+      fmt::print("{}",
+                 options->as_json ? io::json_text(found, 2) + "\n" : tools::inspection_text(found));
+      return kOk;
+    };
+  });
+}
+
+}  // namespace grouphead::tools
