@@ -13,5 +13,6 @@ awk -v folder="$new" '
   END { printf "%d", count }
 ' "$1"
 for file in "$new"/*; do
+  [ -e "$file" ] || continue  # a page without programs
   cmp -s "$file" "$2/${file##*/}" || cp "$file" "$2"
 done
