@@ -1,6 +1,6 @@
 // The activation functions, forward and backward, against the same formulas in double.
 
-#include "grouphead/layers/activation.h"
+#include "ops/activation.h"
 
 #include <gmock/gmock.h>
 
@@ -9,6 +9,7 @@
 
 #include "elementwise_fixture.h"
 #include "gradient_support.h"
+#include "grouphead/layers/activation.h"
 #include "grouphead/layers/serialization.h"
 #include "grouphead/layers/softmax.h"
 

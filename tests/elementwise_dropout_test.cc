@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "elementwise_fixture.h"
+#include "ops/dropout.h"
 
 namespace grouphead {
 namespace {

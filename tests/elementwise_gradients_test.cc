@@ -1,6 +1,13 @@
 // The f64 references against central differences.
 
 #include "elementwise_fixture.h"
+#include "ops/activation.h"
+#include "ops/dropout.h"
+#include "ops/embedding.h"
+#include "ops/linear.h"
+#include "ops/loss.h"
+#include "ops/normalization.h"
+#include "ops/rope.h"
 
 namespace grouphead {
 namespace {

@@ -4,6 +4,11 @@
 #include <limits>
 
 #include "elementwise_fixture.h"
+#include "ops/activation.h"
+#include "ops/arithmetic.h"
+#include "ops/embedding.h"
+#include "ops/loss.h"
+#include "ops/optimizer.h"
 
 namespace grouphead {
 namespace {

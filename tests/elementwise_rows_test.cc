@@ -4,6 +4,10 @@
 #include <limits>
 
 #include "elementwise_fixture.h"
+#include "ops/linear.h"
+#include "ops/loss.h"
+#include "ops/normalization.h"
+#include "ops/rope.h"
 
 namespace grouphead {
 namespace {

@@ -5,6 +5,15 @@
 #include <cstring>
 
 #include "elementwise_fixture.h"
+#include "ops/activation.h"
+#include "ops/arithmetic.h"
+#include "ops/dropout.h"
+#include "ops/embedding.h"
+#include "ops/linear.h"
+#include "ops/loss.h"
+#include "ops/normalization.h"
+#include "ops/optimizer.h"
+#include "ops/rope.h"
 
 namespace grouphead {
 namespace {

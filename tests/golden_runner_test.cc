@@ -5,16 +5,16 @@
 #include <fstream>
 #include <functional>
 
-#include "check/golden.h"
 #include "command.h"
 #include "io/safetensors.h"
+#include "testing/golden.h"
 
 namespace grouphead::testing {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using testing_support::CommandResult;
 using testing_support::run_grouphead;
 
@@ -22,8 +22,8 @@ const fs::path kEdifice = GROUPHEAD_SOURCE_DIR "/tests/golden/edifice";
 
 /// A folder of its own for each test.
 fs::path empty_folder() {
-  const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
-  const fs::path folder = fs::path(testing::TempDir()) / (std::string("golden_") + test->name());
+  const ::testing::TestInfo* test = ::testing::UnitTest::GetInstance()->current_test_info();
+  const fs::path folder = fs::path(::testing::TempDir()) / (std::string("golden_") + test->name());
   fs::remove_all(folder);
   fs::create_directories(folder);
   return folder;
@@ -99,7 +99,7 @@ TEST(Golden, AMissingInputIsNamed) {
   const fs::path folder = changed("gqa_norope.safetensors", [](io::Safetensors& file) {
     file.tensors.erase("input.state_sequence");
   });
-  EXPECT_THAT(failures(folder), testing::Each(HasSubstr("input.state_sequence")));
+  EXPECT_THAT(failures(folder), ::testing::Each(HasSubstr("input.state_sequence")));
 }
 
 TEST(Golden, AnUnknownAlternativeFails) {

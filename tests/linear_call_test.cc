@@ -7,6 +7,7 @@
 
 #include "allocation_counter.h"
 #include "linear_support.h"
+#include "ops/linear.h"
 
 namespace grouphead {
 namespace {

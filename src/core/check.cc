@@ -32,6 +32,10 @@ void throw_config_error(std::string_view operation, std::string_view option,
   throw ConfigError(message(operation, option, expected, got));
 }
 
+void require_positive(std::string_view operation, std::string_view option, Index value) {
+  if (value < 1) throw_config_error(operation, option, "1 or more", std::to_string(value));
+}
+
 void require_shape(std::string_view operation, std::string_view operand, const Shape& shape,
                    std::initializer_list<Index> expected) {
   require_shape(operation, operand, shape, std::span(expected.begin(), expected.size()));

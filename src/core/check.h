@@ -15,6 +15,9 @@ namespace grouphead::detail {
 [[noreturn]] void throw_config_error(std::string_view operation, std::string_view option,
                                      std::string_view expected, std::string_view got);
 
+/// Errors: ConfigError unless `value` is at least 1.
+void require_positive(std::string_view operation, std::string_view option, Index value);
+
 /// `expected` has -1 for an axis of any size, printed as `*`.
 void require_shape(std::string_view operation, std::string_view operand, const ConstView& view,
                    std::initializer_list<Index> expected);

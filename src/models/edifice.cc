@@ -43,9 +43,10 @@ TransformerConfig stack_config(const GqaOptions& options) {
 void check_options(const GqaOptions& options) {
   nn::require_float(kLayer, options.dtype);
   check_transformer_config(kLayer, stack_config(options));
-  nn::require_positive(kLayer, "window_size", options.window_size);
-  nn::require_positive(kLayer, "seq_len", options.seq_len.value_or(1));
-  nn::require_positive(kLayer, "yarn_original_max_position", options.yarn_original_max_position);
+  detail::require_positive(kLayer, "window_size", options.window_size);
+  detail::require_positive(kLayer, "seq_len", options.seq_len.value_or(1));
+  detail::require_positive(kLayer, "yarn_original_max_position",
+                           options.yarn_original_max_position);
   if (!(options.yarn_scale >= 1)) {
     detail::throw_config_error(kLayer, "yarn_scale", "1 or more",
                                std::to_string(options.yarn_scale));
@@ -53,7 +54,7 @@ void check_options(const GqaOptions& options) {
 }
 
 GqaOptions checked(const GqaOptions& options) {
-  nn::require_positive(kLayer, "embed_dim", options.embed_dim);
+  detail::require_positive(kLayer, "embed_dim", options.embed_dim);
   check_options(options);
   return options;
 }

@@ -12,7 +12,7 @@ struct LanguageModelSaved final : Saved {
 
 LanguageModelConfig checked(const LanguageModelConfig& config) {
   nn::require_float(kLayer, config.transformer.dtype);
-  nn::require_positive(kLayer, "vocab_size", config.vocab_size);
+  detail::require_positive(kLayer, "vocab_size", config.vocab_size);
   check_transformer_config(kLayer, config.transformer);
   return config;
 }

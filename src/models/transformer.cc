@@ -26,10 +26,10 @@ void require_rate(std::string_view model, std::string_view option, double rate) 
 }  // namespace
 
 void check_transformer_config(std::string_view model, const TransformerConfig& config) {
-  nn::require_positive(model, "hidden_size", config.hidden_size);
-  nn::require_positive(model, "num_heads", config.num_heads);
-  nn::require_positive(model, "num_kv_heads", config.num_kv_heads);
-  nn::require_positive(model, "num_layers", config.num_layers);
+  detail::require_positive(model, "hidden_size", config.hidden_size);
+  detail::require_positive(model, "num_heads", config.num_heads);
+  detail::require_positive(model, "num_kv_heads", config.num_kv_heads);
+  detail::require_positive(model, "num_layers", config.num_layers);
   if (config.hidden_size % config.num_heads != 0) {
     throw_config_error(model, "num_heads",
                        "a divisor of hidden_size = " + std::to_string(config.hidden_size),

@@ -11,10 +11,6 @@ void require_float(std::string_view layer, Dtype dtype) {
   }
 }
 
-void require_positive(std::string_view layer, std::string_view option, Index value) {
-  if (value < 1) throw_config_error(layer, option, "1 or more", std::to_string(value));
-}
-
 void require_unbuilt(std::string_view layer, bool is_built) {
   if (is_built) throw_config_error(layer, "build", "one call", "a second one");
 }

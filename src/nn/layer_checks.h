@@ -13,8 +13,6 @@ namespace grouphead::nn {
 
 /// Errors: ConfigError unless the layer computes in f32 or f64.
 void require_float(std::string_view layer, Dtype dtype);
-/// Errors: ConfigError unless `value` is at least 1.
-void require_positive(std::string_view layer, std::string_view option, Index value);
 /// Errors: ConfigError for a second build().
 void require_unbuilt(std::string_view layer, bool is_built);
 /// Errors: ConfigError for a call before build().

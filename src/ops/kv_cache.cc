@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "nn/layer_checks.h"
+#include "core/check.h"
 #include "ops/attention.h"
 
 namespace grouphead {
@@ -22,11 +22,11 @@ Index rounded_up(Index value, Index multiple = kGroup) {
 bool has_tiles(Dtype dtype) { return dtype == Dtype::bf16 || dtype == Dtype::u8; }
 
 KvCacheConfig checked(KvCacheConfig config) {
-  nn::require_positive(kName, "num_layers", config.num_layers);
-  nn::require_positive(kName, "batch", config.batch);
-  nn::require_positive(kName, "num_key_value_heads", config.num_key_value_heads);
-  nn::require_positive(kName, "head_dim", config.head_dim);
-  nn::require_positive(kName, "capacity", config.capacity);
+  detail::require_positive(kName, "num_layers", config.num_layers);
+  detail::require_positive(kName, "batch", config.batch);
+  detail::require_positive(kName, "num_key_value_heads", config.num_key_value_heads);
+  detail::require_positive(kName, "head_dim", config.head_dim);
+  detail::require_positive(kName, "capacity", config.capacity);
   for (const Index size : {config.head_dim, config.capacity}) {
     if (size > kLargest) throw_config_error(kName, "size", "at most 2^48", std::to_string(size));
   }

@@ -10,9 +10,9 @@ namespace {
 constexpr std::string_view kLayer = "group_query_attention";
 
 void check_config(const GroupQueryAttentionConfig& config) {
-  nn::require_positive(kLayer, "head_dim", config.head_dim);
-  nn::require_positive(kLayer, "num_query_heads", config.num_query_heads);
-  nn::require_positive(kLayer, "num_key_value_heads", config.num_key_value_heads);
+  detail::require_positive(kLayer, "head_dim", config.head_dim);
+  detail::require_positive(kLayer, "num_query_heads", config.num_query_heads);
+  detail::require_positive(kLayer, "num_key_value_heads", config.num_key_value_heads);
   if (config.num_query_heads % config.num_key_value_heads != 0) {
     detail::throw_config_error(
         kLayer, "num_key_value_heads",

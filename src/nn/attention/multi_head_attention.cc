@@ -10,10 +10,11 @@ namespace {
 constexpr std::string_view kLayer = "multi_head_attention";
 
 const MultiHeadAttentionConfig& checked(const MultiHeadAttentionConfig& config) {
-  nn::require_positive(kLayer, "num_heads", config.num_heads);
-  nn::require_positive(kLayer, "key_dim", config.key_dim);
-  if (config.value_dim) nn::require_positive(kLayer, "value_dim", *config.value_dim);
-  for (const Index size : config.output_shape) nn::require_positive(kLayer, "output_shape", size);
+  detail::require_positive(kLayer, "num_heads", config.num_heads);
+  detail::require_positive(kLayer, "key_dim", config.key_dim);
+  if (config.value_dim) detail::require_positive(kLayer, "value_dim", *config.value_dim);
+  for (const Index size : config.output_shape)
+    detail::require_positive(kLayer, "output_shape", size);
   detail::check_attention_config(kLayer, config);
   return config;
 }

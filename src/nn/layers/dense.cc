@@ -27,7 +27,7 @@ void require_matrix(const Shape& input) {
 
 Dense::Dense(const DenseConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {
-  nn::require_positive(kLayer, "units", config.units);
+  detail::require_positive(kLayer, "units", config.units);
 }
 
 Dense::~Dense() = default;

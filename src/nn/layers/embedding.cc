@@ -30,8 +30,8 @@ Tensor mask_of(Context& ctx, const Tensor& tokens) {
 
 Embedding::Embedding(const EmbeddingConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {
-  nn::require_positive(kLayer, "input_dim", config.input_dim);
-  nn::require_positive(kLayer, "output_dim", config.output_dim);
+  detail::require_positive(kLayer, "input_dim", config.input_dim);
+  detail::require_positive(kLayer, "output_dim", config.output_dim);
 }
 
 ConfigValue Embedding::get_config() const {
