@@ -100,7 +100,7 @@ GqaOptions edifice_options(const io::Safetensors& file, std::string_view rule) {
   GqaOptions options{.embed_dim = number(file, "embed_dim"),
                      .hidden_size = number(file, "hidden_size"),
                      .num_heads = number(file, "num_heads"),
-                     .num_kv_heads = number(file, "num_kv_heads"),
+                     .num_key_value_heads = number(file, "num_kv_heads"),
                      .num_layers = number(file, "num_layers")};
   if (rule == "none") return options;
   if (rule == "rope") {

@@ -17,7 +17,7 @@ LanguageModelConfig model_config(const Problem& p, Dtype dtype) {
   config.vocab_size = p.V;
   config.transformer = {.hidden_size = p.M,
                         .num_heads = p.Hq,
-                        .num_kv_heads = p.Hkv,
+                        .num_key_value_heads = p.Hkv,
                         .num_layers = p.L,
                         .feed_forward = p.F,
                         .rope = RopeConfig{},

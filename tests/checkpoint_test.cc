@@ -136,7 +136,7 @@ TEST_F(CheckpointFolder, TheModelFolderLoads) {
 TEST_F(CheckpointFolder, EveryFieldOfTheConfigurationSurvives) {
   const TrainerConfig config{.hidden_size = 24,
                              .num_heads = 6,
-                             .num_kv_heads = 3,
+                             .num_key_value_heads = 3,
                              .num_layers = 5,
                              .rope = false,
                              .yarn_scale = 2.5,
@@ -269,7 +269,7 @@ TEST_F(CheckpointFolder, ModelFilesThatLieAreRefusedBeforeAModelIsMade) {
   EXPECT_THAT(error([](TrainerConfig& c, Contents&) { c.num_layers = 1 << 30; }),
               HasSubstr("expected sizes that"));
   EXPECT_THAT(error([](TrainerConfig& c, Contents&) { c.num_heads = 0; }), HasSubstr("num_heads"));
-  EXPECT_THAT(error([](TrainerConfig& c, Contents&) { c.num_kv_heads = 1; }),
+  EXPECT_THAT(error([](TrainerConfig& c, Contents&) { c.num_key_value_heads = 1; }),
               HasSubstr("attn/key/kernel: expected f32 [16, 1, 4], got f32 [16, 2, 4]"));
   EXPECT_THAT(error([](TrainerConfig&, Contents& c) { c.tensors.erase("head/kernel"); }),
               HasSubstr("head/kernel: expected f32 [16, 256], got none"));

@@ -49,7 +49,7 @@ TEST_F(ConvertCli, ConvertsAFolderAndTrainsFromIt) {
   EXPECT_THAT(converted.out, HasSubstr("gqa_block_2/attn"));
   EXPECT_THAT(converted.out, HasSubstr("4 -> 2"));
   EXPECT_THAT(converted.out, HasSubstr("256 -> 128"));  // 2 layers, 2 Hkv D numbers of 4 bytes
-  EXPECT_EQ(saved::load_language_model(path("gqa")).config.num_kv_heads, 2);
+  EXPECT_EQ(saved::load_language_model(path("gqa")).config.num_key_value_heads, 2);
 
   const Outcome trained = run({"train", "--init-from", path("gqa"), "--text", path("text"), "--out",
                                path("trained"), "--steps", "20", "--lr", "0.005"});

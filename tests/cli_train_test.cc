@@ -244,7 +244,8 @@ TEST_F(Cli, SeveralFilesAreOneText) {
 TEST_F(Cli, OptionsThatCannotBeAreRefused) {
   expect_refused(tiny("out", {"--heads", "3"}),
                  "num_heads: expected a divisor of hidden_size = 16, got 3");
-  expect_refused(tiny("out", {"--kv-heads", "3"}), "num_kv_heads: expected a divisor of num_heads");
+  expect_refused(tiny("out", {"--kv-heads", "3"}),
+                 "num_key_value_heads: expected a divisor of num_heads");
   expect_refused(tiny("out", {"--heads", "16"}), "an even number with a rotary rule, got 1");
   expect_refused(tiny("out", {"--warmup", "12"}), "warm-up steps");
   expect_refused(tiny("out", {"--dropout", "1"}), "dropout");

@@ -275,11 +275,14 @@ TEST(ConvertHeads, OneErrorListsAllLayersThatCannotBeConverted) {
 TEST(ConvertHeads, LanguageModels) {
   Context ctx;
   LanguageModelConfig config;
-  config.transformer = {
-      .hidden_size = 16, .num_heads = 4, .num_kv_heads = 4, .num_layers = 2, .rope = RopeConfig{}};
+  config.transformer = {.hidden_size = 16,
+                        .num_heads = 4,
+                        .num_key_value_heads = 4,
+                        .num_layers = 2,
+                        .rope = RopeConfig{}};
   const LanguageModel before(config);
   const auto after = convert_heads(before, {.num_key_value_heads = 2});
-  EXPECT_EQ(after->config().transformer.num_kv_heads, 2);
+  EXPECT_EQ(after->config().transformer.num_key_value_heads, 2);
   EXPECT_TRUE(same_bits(parameter(*after, "head/kernel").value(),
                         parameter(before, "head/kernel").value()));
   const Tensor tokens = Tensor::zeros({1, 8}, Dtype::i32);

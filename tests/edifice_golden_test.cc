@@ -203,7 +203,7 @@ TEST(EdificeGolden, TheWorkedExampleComesOutAsPrinted) {
     const auto model = edifice::build({.embed_dim = 3,
                                        .hidden_size = 8,
                                        .num_heads = 4,
-                                       .num_kv_heads = 2,
+                                       .num_key_value_heads = 2,
                                        .num_layers = 1,
                                        .rope = variant.rope,
                                        .yarn = variant.yarn,

@@ -20,9 +20,9 @@ TEST(EdificeCounts, AgreeWithTheDocumentedTable) {
   };
   const Row rows[] = {
       {{}, 2825984, 2838528},
-      {{.embed_dim = 287, .num_kv_heads = 1}, 2760448, 2772736},
-      {{.embed_dim = 287, .num_kv_heads = 4}, 2957056, 2970112},
-      {{.embed_dim = 287, .num_kv_heads = 8}, 3219200, 3233280},
+      {{.embed_dim = 287, .num_key_value_heads = 1}, 2760448, 2772736},
+      {{.embed_dim = 287, .num_key_value_heads = 4}, 2957056, 2970112},
+      {{.embed_dim = 287, .num_key_value_heads = 8}, 3219200, 3233280},
       {{.embed_dim = 256}, 2752512, 2764800},
       {{.embed_dim = 32, .hidden_size = 32, .num_heads = 4, .num_layers = 2}, 22528, 23360},
       {{.embed_dim = 3, .hidden_size = 8, .num_heads = 4, .num_layers = 1}, 728, 848},
@@ -45,7 +45,7 @@ TEST(EdificeCounts, SizesAndDefaultsAreEdifices) {
   const GqaOptions defaults = edifice::recommended_defaults();
   EXPECT_EQ(defaults.hidden_size, 256);
   EXPECT_EQ(defaults.num_heads, 8);
-  EXPECT_EQ(defaults.num_kv_heads, 2);
+  EXPECT_EQ(defaults.num_key_value_heads, 2);
   EXPECT_EQ(defaults.num_layers, 4);
   EXPECT_EQ(defaults.window_size, 60);
   EXPECT_EQ(defaults.dropout, 0.1);
@@ -77,10 +77,10 @@ TEST(EdificeOptions, WhatCannotWorkIsRefusedByName) {
             "[edifice_gqa] num_heads: expected 1 or more, got 0");
   EXPECT_EQ(refusal([](GqaOptions& o) { o.num_heads = 3; }),
             "[edifice_gqa] num_heads: expected a divisor of hidden_size = 16, got 3");
-  EXPECT_EQ(refusal([](GqaOptions& o) { o.num_kv_heads = 3; }),
-            "[edifice_gqa] num_kv_heads: expected a divisor of num_heads = 4, got 3");
-  EXPECT_EQ(refusal([](GqaOptions& o) { o.num_kv_heads = 8; }),
-            "[edifice_gqa] num_kv_heads: expected a divisor of num_heads = 4, got 8");
+  EXPECT_EQ(refusal([](GqaOptions& o) { o.num_key_value_heads = 3; }),
+            "[edifice_gqa] num_key_value_heads: expected a divisor of num_heads = 4, got 3");
+  EXPECT_EQ(refusal([](GqaOptions& o) { o.num_key_value_heads = 8; }),
+            "[edifice_gqa] num_key_value_heads: expected a divisor of num_heads = 4, got 8");
   EXPECT_EQ(refusal([](GqaOptions& o) {
               o.hidden_size = 12;
               o.yarn = true;

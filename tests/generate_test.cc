@@ -1,10 +1,10 @@
-#include "models/generate.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 #include <map>
+
+#include "grouphead/models/generation.h"
 
 namespace grouphead {
 namespace {
@@ -99,10 +99,7 @@ class Generating : public ::testing::Test {
  protected:
   std::vector<std::int32_t> run(const std::vector<std::int32_t>& prompt, Index tokens,
                                 const SamplingOptions& options) {
-    Generation generation(ctx_, model_, prompt, tokens, options);
-    std::vector<std::int32_t> out;
-    while (generation.remaining() > 0) out.push_back(generation.next());
-    return out;
+    return generate(ctx_, model_, prompt, {.max_tokens = tokens, .sampling = options});
   }
 
   Context ctx_{{.num_threads = 2}};
@@ -131,7 +128,7 @@ TEST_F(Generating, GreedyTokensAreThoseOfTheWholePassWithoutACache) {
 TEST_F(Generating, LongPromptsAreReadInPieces) {
   std::vector<std::int32_t> prompt;
   for (int i = 0; i < 1300; ++i) prompt.push_back(i * 7 % 64);
-  Generation generation(ctx_, model_, prompt, 1, {.temperature = 0});
+  Generation generation(ctx_, model_, prompt, {.max_tokens = 1, .sampling = {.temperature = 0}});
   const std::int32_t token = generation.next();
   const Value tokens{Tensor::from<std::int32_t>({1, 1300}, prompt), {}};
   const Tensor logits = model_.forward(ctx_, std::span(&tokens, 1), {}, nullptr).front().tensor;
@@ -152,19 +149,62 @@ TEST_F(Generating, LimitsAreKept) {
   EXPECT_THROW(run({1}, -1, {}), ConfigError);
   EXPECT_THROW(run({64}, 1, {}), ShapeError);
   EXPECT_TRUE(run({1}, 0, {}).empty());
-  Generation generation(ctx_, model_, std::vector<std::int32_t>{1}, 1, {});
+  Generation generation(ctx_, model_, std::vector<std::int32_t>{1}, {.max_tokens = 1});
   generation.next();
   EXPECT_THROW(generation.next(), ShapeError);
 }
 
 TEST_F(Generating, WarmStepsTakeNoMemory) {
-  Generation generation(ctx_, model_, std::vector<std::int32_t>{1, 2}, 60, {});
+  Generation generation(ctx_, model_, std::vector<std::int32_t>{1, 2}, {.max_tokens = 60});
   for (int i = 0; i < 5; ++i) generation.next();
   const Index reserved = ctx_.memory().reserved_bytes;
   const Index in_use = ctx_.memory().in_use_bytes;
   while (generation.remaining() > 0) generation.next();
   EXPECT_EQ(ctx_.memory().reserved_bytes, reserved);
   EXPECT_EQ(ctx_.memory().in_use_bytes, in_use);
+}
+
+TEST_F(Generating, ACallbackGetsEachTokenAndMayEndTheText) {
+  const std::vector<std::int32_t> prompt = {5, 60};
+  const GenerationOptions options{.max_tokens = 20, .sampling = {.seed = 4}};
+  const std::vector<std::int32_t> all = generate(ctx_, model_, prompt, options);
+  ASSERT_EQ(all.size(), 20U);
+  std::vector<std::int32_t> seen;
+  const std::vector<std::int32_t> begun =
+      generate(ctx_, model_, prompt, options, [&](std::int32_t token) {
+        seen.push_back(token);
+        return seen.size() < 7;
+      });
+  EXPECT_EQ(begun, std::vector<std::int32_t>(all.begin(), all.begin() + 7));
+  EXPECT_EQ(seen, begun);
+}
+
+// A limit far beyond memory costs nothing: room is taken as the text grows, and what was cached
+// before stays, so the tokens are those of a cache that was large from the start.
+TEST_F(Generating, TheCacheGrowsWithTheText) {
+  for (const Dtype stored : {Dtype::f32, Dtype::bf16, Dtype::u8}) {
+    const GenerationOptions options{.max_tokens = std::numeric_limits<Index>::max(),
+                                    .sampling = {.temperature = 3, .seed = 4},
+                                    .cache_dtype = stored};
+    const std::vector<std::int32_t> prompt = {5, 60, 3};
+    Generation generation(ctx_, model_, prompt, options);
+    EXPECT_LE(generation.cache().capacity(), 320);
+    std::vector<std::int32_t> got;
+    for (int i = 0; i < 700; ++i) got.push_back(generation.next());
+    EXPECT_EQ(generation.cache().length(), 702);
+    EXPECT_LT(generation.cache().capacity(), 4 * 702);
+
+    Sampler sampler(options.sampling, 64);
+    KvCache cache = model_.make_cache(ctx_, 1, 1024, stored);
+    Tensor logits({1, 64});
+    model_.step(ctx_, ConstView(prompt.data(), {1, 3}), cache, logits);
+    std::vector<std::int32_t> want;
+    for (int i = 0; i < 700; ++i) {
+      want.push_back(sampler(logits.view().reshaped({64})));
+      model_.step(ctx_, ConstView(&want.back(), {1, 1}), cache, logits);
+    }
+    EXPECT_EQ(got, want) << name_of(stored);
+  }
 }
 
 }  // namespace

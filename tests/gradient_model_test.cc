@@ -32,8 +32,8 @@ std::vector<ModelCase> model_cases() {
   same_width.embed_dim = same_width.hidden_size;
   return {
       {"no position code", small({}, 2)},
-      {"MHA", small({.num_kv_heads = 4})},
-      {"MQA with rope", small({.num_kv_heads = 1, .rope = true})},
+      {"MHA", small({.num_key_value_heads = 4})},
+      {"MQA with rope", small({.num_key_value_heads = 1, .rope = true})},
       {"rope, all steps", small({.rope = true, .output_mode = OutputMode::all}, 2)},
       {"interleaved rope", rule({.layout = RopeLayout::interleaved})},
       {"Edifice's yarn, mean", small({.yarn = true,
@@ -65,7 +65,7 @@ TEST(EdificeGradient, EveryParameterAndTheInputFollowCentralDifferences) {
 TransformerConfig small_transformer(Dtype dtype) {
   return {.hidden_size = 8,
           .num_heads = 4,
-          .num_kv_heads = 2,
+          .num_key_value_heads = 2,
           .num_layers = 2,
           .feed_forward = 12,
           .rope = RopeConfig{},
@@ -125,7 +125,7 @@ TEST(EdificeGradient, FloatsFollowDoubles) {
   GqaOptions options{.embed_dim = 20,
                      .hidden_size = 32,
                      .num_heads = 4,
-                     .num_kv_heads = 2,
+                     .num_key_value_heads = 2,
                      .num_layers = 2,
                      .rope = true,
                      .output_mode = OutputMode::all};
@@ -139,8 +139,11 @@ TEST(EdificeGradient, FloatsFollowDoubles) {
 }
 
 TEST(LanguageModelGradient, FloatsFollowDoubles) {
-  TransformerConfig config{
-      .hidden_size = 32, .num_heads = 4, .num_kv_heads = 1, .num_layers = 2, .rope = RopeConfig{}};
+  TransformerConfig config{.hidden_size = 32,
+                           .num_heads = 4,
+                           .num_key_value_heads = 1,
+                           .num_layers = 2,
+                           .rope = RopeConfig{}};
   const LanguageModel single({.vocab_size = 50, .transformer = config});
   config.dtype = Dtype::f64;
   const LanguageModel exact({.vocab_size = 50, .transformer = config});

@@ -17,7 +17,7 @@ LanguageModelConfig small_model(Dtype dtype = Dtype::f32) {
   return {.vocab_size = kVocabulary,
           .transformer = {.hidden_size = 32,
                           .num_heads = 4,
-                          .num_kv_heads = 2,
+                          .num_key_value_heads = 2,
                           .num_layers = 3,
                           .rope = RopeConfig{},
                           .dtype = dtype}};
@@ -191,9 +191,9 @@ TEST(LanguageModel, ImpossibleConfigurationsAreRefused) {
   EXPECT_EQ(error_of<ConfigError>([&] { LanguageModel model(config); }),
             "[language_model] vocab_size: expected 1 or more, got 0");
   config = small_model();
-  config.transformer.num_kv_heads = 3;
+  config.transformer.num_key_value_heads = 3;
   EXPECT_EQ(error_of<ConfigError>([&] { LanguageModel model(config); }),
-            "[language_model] num_kv_heads: expected a divisor of num_heads = 4, got 3");
+            "[language_model] num_key_value_heads: expected a divisor of num_heads = 4, got 3");
   LanguageModel model(small_model());
   EXPECT_EQ(error_of<ConfigError>([&] {
               build(model, {{1, 1}});

@@ -249,7 +249,7 @@ edifice::GqaOptions trained_model() {
   return {.embed_dim = 20,
           .hidden_size = 32,
           .num_heads = 4,
-          .num_kv_heads = 2,
+          .num_key_value_heads = 2,
           .num_layers = 2,
           .dropout = 0.2,
           .rope = true,

@@ -207,7 +207,7 @@ TEST(LinearWeights, ALanguageModelMovesLittleAndTakesNothingFromTheHeap) {
   const LanguageModel model({.vocab_size = 64,
                              .transformer = {.hidden_size = 64,
                                              .num_heads = 4,
-                                             .num_kv_heads = 2,
+                                             .num_key_value_heads = 2,
                                              .num_layers = 3,
                                              .rope = RopeConfig{}}});
   Tensor tokens({1, 40}, Dtype::i32);

@@ -30,9 +30,9 @@ TEST(CacheCosts, AreTheTableOfTheEdificePage) {
 }
 
 TEST(CacheCosts, ListEachVariantOnce) {
-  EXPECT_EQ(cache_costs({.num_kv_heads = 1}).size(), 2);
-  EXPECT_EQ(cache_costs({.num_kv_heads = 8}).size(), 2);
-  EXPECT_EQ(cache_costs({.num_heads = 1, .num_kv_heads = 1}).size(), 1);
+  EXPECT_EQ(cache_costs({.num_key_value_heads = 1}).size(), 2);
+  EXPECT_EQ(cache_costs({.num_key_value_heads = 8}).size(), 2);
+  EXPECT_EQ(cache_costs({.num_heads = 1, .num_key_value_heads = 1}).size(), 1);
 }
 
 TEST(LineChart, ThinsLongCurvesAndBreaksAtMissingNumbers) {

@@ -40,7 +40,7 @@ inline std::string example_text(std::size_t bytes) {
 inline TrainerConfig tiny_config() {
   return {.hidden_size = 16,
           .num_heads = 4,
-          .num_kv_heads = 2,
+          .num_key_value_heads = 2,
           .num_layers = 2,
           .dropout = 0.1,
           .sequence_length = 24,

@@ -59,7 +59,7 @@ Distances follow_golden(Context& ctx, Dtype dtype) {
   const LanguageModel model({.vocab_size = 16,
                              .transformer = {.hidden_size = 16,
                                              .num_heads = 4,
-                                             .num_kv_heads = 2,
+                                             .num_key_value_heads = 2,
                                              .num_layers = 2,
                                              .feed_forward = 32,
                                              .rope = RopeConfig{},
@@ -260,8 +260,10 @@ TEST(Trainer, ImpossibleConfigurationsAreRefused) {
     EXPECT_THROW(Trainer(ctx, config, std::move(text)), ConfigError);
   };
   refused([](TrainerConfig& c) { c.num_heads = 3; });
-  refused([](TrainerConfig& c) { c.num_kv_heads = 3; });
-  refused([](TrainerConfig& c) { c.num_heads = c.num_kv_heads = 16; });  // odd head size with rope
+  refused([](TrainerConfig& c) { c.num_key_value_heads = 3; });
+  refused([](TrainerConfig& c) {
+    c.num_heads = c.num_key_value_heads = 16;
+  });  // odd head size with rope
   refused([](TrainerConfig& c) { c.batch_size = 0; });
   refused([](TrainerConfig& c) { c.steps = 0; });
   refused([](TrainerConfig& c) { c.warmup_steps = c.steps; });

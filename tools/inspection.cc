@@ -168,12 +168,12 @@ void read_folder(const fs::path& folder, ConfigValue& made) {
     tensors.push_back(
         tensor_entry(path, std::string(name_of(parameter->dtype())), parameter->shape()));
   }
-  made.set("model",
-           ConfigValue::Object{{"name", folder.filename().string()},
-                               {"class", "LanguageModel"},
-                               {"layers", ConfigValue::List{}},
-                               {"parameters", count_elements(parameters)},
-                               {"kv_cache", 2 * config.num_kv_heads * head * config.num_layers}});
+  made.set("model", ConfigValue::Object{
+                        {"name", folder.filename().string()},
+                        {"class", "LanguageModel"},
+                        {"layers", ConfigValue::List{}},
+                        {"parameters", count_elements(parameters)},
+                        {"kv_cache", 2 * config.num_key_value_heads * head * config.num_layers}});
   set_tensors(made, std::move(tensors), count_elements(parameters));
 }
 

@@ -16,6 +16,7 @@
 #include "grouphead/layers/multi_head_attention.h"
 #include "grouphead/layers/rope.h"
 #include "grouphead/models/conversion.h"
+#include "grouphead/models/generation.h"
 #include "grouphead/models/model.h"
 #include "grouphead/models/models.h"
 #include "grouphead/train/callbacks.h"

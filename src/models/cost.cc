@@ -3,21 +3,21 @@
 namespace grouphead {
 namespace {
 
-CacheCost cost_of(const TransformerConfig& config, std::string variant, Index num_kv_heads) {
+CacheCost cost_of(const TransformerConfig& config, std::string variant, Index num_key_value_heads) {
   const Index head_dim = config.hidden_size / config.num_heads;
-  const Index elements = 2 * num_kv_heads * head_dim;
-  return {
-      .variant = std::move(variant),
-      .num_kv_heads = num_kv_heads,
-      .elements_per_layer = elements,
-      .bytes_per_token = elements * config.num_layers * size_of(config.dtype),
-      .relative_to_mha = static_cast<double>(num_kv_heads) / static_cast<double>(config.num_heads)};
+  const Index elements = 2 * num_key_value_heads * head_dim;
+  return {.variant = std::move(variant),
+          .num_key_value_heads = num_key_value_heads,
+          .elements_per_layer = elements,
+          .bytes_per_token = elements * config.num_layers * size_of(config.dtype),
+          .relative_to_mha =
+              static_cast<double>(num_key_value_heads) / static_cast<double>(config.num_heads)};
 }
 
 // Kernel elements of one block.
 Index block_kernel_elements(const TransformerConfig& config) noexcept {
   const Index hidden = config.hidden_size;
-  const Index kv = config.num_kv_heads * (hidden / config.num_heads);
+  const Index kv = config.num_key_value_heads * (hidden / config.num_heads);
   const Index feed_forward = config.feed_forward > 0 ? config.feed_forward : 4 * hidden;
   return 2 * hidden * hidden + 2 * hidden * kv + 2 * hidden * feed_forward;
 }
@@ -27,8 +27,8 @@ Index block_kernel_elements(const TransformerConfig& config) noexcept {
 std::vector<CacheCost> cache_costs(const TransformerConfig& config) {
   std::vector<CacheCost> costs;
   costs.push_back(cost_of(config, "MHA", config.num_heads));
-  if (config.num_kv_heads != 1 && config.num_kv_heads != config.num_heads) {
-    costs.push_back(cost_of(config, "GQA", config.num_kv_heads));
+  if (config.num_key_value_heads != 1 && config.num_key_value_heads != config.num_heads) {
+    costs.push_back(cost_of(config, "GQA", config.num_key_value_heads));
   }
   if (config.num_heads != 1) costs.push_back(cost_of(config, "MQA", 1));
   return costs;

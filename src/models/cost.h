@@ -9,11 +9,11 @@ namespace grouphead {
 
 /// What a way of sharing key/value heads costs, per token: one row of the cost table.
 struct CacheCost {
-  std::string variant;       ///< "MHA", "GQA", "MQA"
-  Index num_kv_heads = 0;    ///< Hkv
-  Index elements_per_layer;  ///< 2 Hkv D: cached numbers per token and layer
-  Index bytes_per_token;     ///< of all layers
-  double relative_to_mha;    ///< Hkv / Hq
+  std::string variant;            ///< "MHA", "GQA", "MQA"
+  Index num_key_value_heads = 0;  ///< Hkv
+  Index elements_per_layer;       ///< 2 Hkv D: cached numbers per token and layer
+  Index bytes_per_token;          ///< of all layers
+  double relative_to_mha;         ///< Hkv / Hq
 };
 
 /// MHA (Hkv = Hq), the model itself where it lies between, MQA (Hkv = 1).

@@ -29,7 +29,7 @@ std::optional<RopeConfig> position_rule(const GqaOptions& options) {
 TransformerConfig stack_config(const GqaOptions& options) {
   return {.hidden_size = options.hidden_size,
           .num_heads = options.num_heads,
-          .num_kv_heads = options.num_kv_heads,
+          .num_key_value_heads = options.num_key_value_heads,
           .num_layers = options.num_layers,
           .dropout = options.dropout.value_or(kDefaultDropout),
           .inter_block_dropout = options.dropout.value_or(0.0),
@@ -178,7 +178,7 @@ std::unique_ptr<GroupQueryAttention> build_gqa_attention(const GqaOptions& optio
   auto layer = std::make_unique<GroupQueryAttention>(
       GroupQueryAttentionConfig{.head_dim = options.hidden_size / options.num_heads,
                                 .num_query_heads = options.num_heads,
-                                .num_key_value_heads = options.num_kv_heads,
+                                .num_key_value_heads = options.num_key_value_heads,
                                 .rope = position_rule(options),
                                 .causal = true,
                                 .output_dim = options.hidden_size,
@@ -217,7 +217,7 @@ Index param_count(const GqaOptions& options) {
   const Index h = options.hidden_size;
   const Index head_dim = h / options.num_heads;
   const Index q = options.num_heads * head_dim;
-  const Index kv = options.num_kv_heads * head_dim;
+  const Index kv = options.num_key_value_heads * head_dim;
   const Index block = h * q + 2 * h * kv + q * h + 8 * h * h;
   return (e != h ? e * h : 0) + options.num_layers * block;
 }
@@ -227,7 +227,7 @@ Index param_count_exact(const GqaOptions& options) {
   const Index h = options.hidden_size;
   const Index head_dim = h / options.num_heads;
   const Index q = options.num_heads * head_dim;
-  const Index kv = options.num_kv_heads * head_dim;
+  const Index kv = options.num_key_value_heads * head_dim;
   const Index norms = 4 * h;
   const Index biases = q + 2 * kv + h + 5 * h;  // q, k, v, out; up and down
   return param_count(options) + (counted_embed_dim(options) != h ? h : 0) +

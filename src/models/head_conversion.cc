@@ -108,14 +108,14 @@ std::shared_ptr<Model> convert_heads(const Model& model, const HeadConversion& c
 std::unique_ptr<LanguageModel> convert_heads(const LanguageModel& model,
                                              const HeadConversion& conversion) {
   LanguageModelConfig config = model.config();
-  const Index heads = config.transformer.num_kv_heads;
+  const Index heads = config.transformer.num_key_value_heads;
   const Index wanted = conversion.num_key_value_heads;
   if (wanted < 1 || wanted >= heads || heads % wanted != 0) {
     throw_config_error(kOperation, "num_key_value_heads",
                        "a divisor of the model's " + std::to_string(heads) + ", less than it",
                        std::to_string(wanted));
   }
-  config.transformer.num_kv_heads = wanted;
+  config.transformer.num_key_value_heads = wanted;
   config.seed = conversion.seed;
   auto converted = std::make_unique<LanguageModel>(config);
   pool_parameters(model.parameters(), conversion.pooling, converted->parameters());

@@ -28,17 +28,17 @@ void require_rate(std::string_view model, std::string_view option, double rate) 
 void check_transformer_config(std::string_view model, const TransformerConfig& config) {
   detail::require_positive(model, "hidden_size", config.hidden_size);
   detail::require_positive(model, "num_heads", config.num_heads);
-  detail::require_positive(model, "num_kv_heads", config.num_kv_heads);
+  detail::require_positive(model, "num_key_value_heads", config.num_key_value_heads);
   detail::require_positive(model, "num_layers", config.num_layers);
   if (config.hidden_size % config.num_heads != 0) {
     throw_config_error(model, "num_heads",
                        "a divisor of hidden_size = " + std::to_string(config.hidden_size),
                        std::to_string(config.num_heads));
   }
-  if (config.num_heads % config.num_kv_heads != 0) {
-    throw_config_error(model, "num_kv_heads",
+  if (config.num_heads % config.num_key_value_heads != 0) {
+    throw_config_error(model, "num_key_value_heads",
                        "a divisor of num_heads = " + std::to_string(config.num_heads),
-                       std::to_string(config.num_kv_heads));
+                       std::to_string(config.num_key_value_heads));
   }
   const Index head_dim = config.hidden_size / config.num_heads;
   if (config.rope && head_dim % 2 != 0) {
@@ -56,7 +56,7 @@ KvCacheConfig cache_config(const TransformerConfig& config, Index batch, Index c
                            std::optional<Dtype> stored) {
   return {.num_layers = config.num_layers,
           .batch = batch,
-          .num_key_value_heads = config.num_kv_heads,
+          .num_key_value_heads = config.num_key_value_heads,
           .head_dim = config.hidden_size / config.num_heads,
           .capacity = capacity,
           .dtype = stored.value_or(config.dtype)};

@@ -9,7 +9,8 @@
 namespace grouphead {
 
 /// Errors: ConfigError, under the name `model`, for sizes below 1, hidden_size not a multiple of
-/// num_heads, num_heads not one of num_kv_heads, an odd head size with rope, rates outside [0, 1).
+/// num_heads, num_heads not one of num_key_value_heads, an odd head size with rope, rates outside
+/// [0, 1).
 void check_transformer_config(std::string_view model, const TransformerConfig& config);
 
 /// A cache that fits a stack.

@@ -12,7 +12,7 @@ Index feed_forward_width(const TransformerConfig& config) {
 GroupQueryAttentionConfig attention_config(const TransformerConfig& config) {
   return {.head_dim = config.hidden_size / config.num_heads,
           .num_query_heads = config.num_heads,
-          .num_key_value_heads = config.num_kv_heads,
+          .num_key_value_heads = config.num_key_value_heads,
           .rope = config.rope,
           .causal = true,
           .name = "attn",

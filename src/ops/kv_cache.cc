@@ -1,5 +1,8 @@
 #include "grouphead/core/kv_cache.h"
 
+#include <cstring>
+#include <new>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
@@ -60,6 +63,17 @@ Shape value_shape(const KvCacheConfig& config) {
   return layers_of(config, {config.capacity / kTile, bytes.values / size_of(config.dtype)});
 }
 
+// Zeros, so that the pages are there before the first step and no step reads unset memory.
+Tensor zeros_for(Context& ctx, const KvCacheConfig& config, const Shape& shape) {
+  try {
+    return ctx.zeros(shape, config.dtype);
+  } catch (const std::bad_alloc&) {
+    throw Error("[kv_cache] capacity: expected memory for " + std::to_string(config.capacity) +
+                " positions, " + std::to_string(shape.size() * size_of(config.dtype)) +
+                " bytes at once, got less");
+  }
+}
+
 // One layer of [L, ...].
 View layer_of(Tensor& all, Index layer) {
   if (layer < 0 || layer >= all.dim(0)) {
@@ -74,14 +88,39 @@ View layer_of(Tensor& all, Index layer) {
 
 }  // namespace
 
-// Zeros, so that the pages are there before the first step and no step reads unset memory.
 KvCache::KvCache(Context& ctx, const KvCacheConfig& config)
     : config_(checked(config)),
-      keys_(ctx.zeros(key_shape(config_), config_.dtype)),
-      values_(ctx.zeros(value_shape(config_), config_.dtype)) {
+      keys_(zeros_for(ctx, config_, key_shape(config_))),
+      values_(zeros_for(ctx, config_, value_shape(config_))) {
   if (config_.dtype != Dtype::u8) return;
   exact_keys_ = ctx.zeros(layers_of(config_, {kTile, config_.head_dim}));
   exact_tile_ = ctx.zeros({config_.num_layers, 1}, Dtype::i64);
+}
+
+void KvCache::reserve(Context& ctx, Index wanted) {
+  if (wanted <= capacity()) return;
+  KvCacheConfig larger = config_;
+  larger.capacity = wanted;
+  larger = checked(larger);
+  const Index group = has_tiles(config_.dtype) ? kTile : kGroup;
+  Tensor keys = zeros_for(ctx, larger, key_shape(larger));
+  Tensor values = zeros_for(ctx, larger, value_shape(larger));
+  for (const auto& [from, to] : {std::pair{&keys_, &keys}, std::pair{&values_, &values}}) {
+    // [L, B, Hkv, blocks or positions, ...] as rows of one head's bytes.
+    const Index heads = config_.num_layers * config_.batch * config_.num_key_value_heads;
+    const Index positions = from->dim(3) == capacity() ? 1 : group;
+    const Index used = rounded_up(length_, group) / positions;
+    const Index row = from->size() / (heads * from->dim(3)) * size_of(config_.dtype);
+    const auto* source = static_cast<const std::byte*>(from->view().raw());
+    auto* target = static_cast<std::byte*>(to->view().raw());
+    for (Index head = 0; head < heads; ++head) {
+      std::memcpy(target + head * to->dim(3) * row, source + head * from->dim(3) * row,
+                  static_cast<std::size_t>(used * row));
+    }
+  }
+  keys_ = std::move(keys);
+  values_ = std::move(values);
+  config_ = larger;
 }
 
 void KvCache::truncate(Index length) {

@@ -13,7 +13,7 @@ void visit_fields(Config& config, Visit&& visit) {
   visit("hidden", config.hidden_size);
   visit("layers", config.num_layers);
   visit("heads", config.num_heads);
-  visit("kv_heads", config.num_kv_heads);
+  visit("kv_heads", config.num_key_value_heads);
   visit("rope", config.rope);
   visit("yarn", config.yarn_scale);
   visit("dropout", config.dropout);

@@ -53,7 +53,7 @@ LanguageModelConfig language_model_config(const TrainerConfig& config) {
   model.seed = config.seed;
   model.transformer = {.hidden_size = config.hidden_size,
                        .num_heads = config.num_heads,
-                       .num_kv_heads = config.num_kv_heads,
+                       .num_key_value_heads = config.num_key_value_heads,
                        .num_layers = config.num_layers,
                        .dropout = config.dropout,
                        .dtype = config.dtype};

@@ -12,10 +12,10 @@ namespace grouphead {
 /// One training run of a byte-level language model: everything that decides its bits, but the text
 /// and the instruction-set level.
 struct TrainerConfig {
-  Index hidden_size = 256;  ///< M
-  Index num_heads = 8;      ///< Hq
-  Index num_kv_heads = 2;   ///< Hkv
-  Index num_layers = 4;     ///< L
+  Index hidden_size = 256;        ///< M
+  Index num_heads = 8;            ///< Hq
+  Index num_key_value_heads = 2;  ///< Hkv
+  Index num_layers = 4;           ///< L
   bool rope = true;
   std::optional<double> yarn_scale{};  ///< needs rope; the original context is sequence_length
   double dropout = 0;

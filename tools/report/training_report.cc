@@ -61,7 +61,7 @@ std::string attention_section(const TrainingRun& run) {
              "<h2>Attention</h2>\n<p class='note'>Which earlier bytes (columns) each byte (rows) "
              "of "
              "this text looks at; heads {} to a key/value head.</p>\n<pre>{}</pre>\n",
-             run.model.num_heads / run.model.num_kv_heads, escape_html(run.attended)) +
+             run.model.num_heads / run.model.num_key_value_heads, escape_html(run.attended)) +
          attention_maps(run.attention_scores);
 }
 
@@ -72,11 +72,11 @@ std::string cache_table(const TransformerConfig& model) {
       "<tr><th>variant</th><th class='n'>key/value heads</th><th class='n'>numbers per layer</th>"
       "<th class='n'>bytes per token</th><th class='n'>of MHA</th></tr>\n";
   for (const CacheCost& cost : cache_costs(model)) {
-    const bool own = cost.num_kv_heads == model.num_kv_heads;
+    const bool own = cost.num_key_value_heads == model.num_key_value_heads;
     html += fmt::format(
         "<tr><td>{}{}</td><td class='n'>{}</td><td class='n'>{}</td><td class='n'>{}</td>"
         "<td class='n'>{:.3g}</td></tr>\n",
-        cost.variant, own ? " (this model)" : "", cost.num_kv_heads, cost.elements_per_layer,
+        cost.variant, own ? " (this model)" : "", cost.num_key_value_heads, cost.elements_per_layer,
         cost.bytes_per_token, cost.relative_to_mha);
   }
   return html + "</table>\n";

@@ -24,13 +24,13 @@ constexpr Index kLongestSequence = 1024;  // that errors are measured on
 struct ConvertOptions {
   std::string source;
   std::string target;
-  Index num_kv_heads = 0;  // 0: as they are
+  Index num_key_value_heads = 0;  // 0: as they are
   std::string pool = "mean";
   std::string inputs;
 };
 
 HeadConversion conversion_of(const ConvertOptions& options, const Globals& globals) {
-  return {.num_key_value_heads = options.num_kv_heads,
+  return {.num_key_value_heads = options.num_key_value_heads,
           .pooling = head_pooling_from_name(options.pool),
           .seed = globals.seed};
 }
@@ -80,7 +80,7 @@ void convert_folder(const ConvertOptions& options, const Globals& globals) {
   std::error_code error;
   fs::create_directories(options.target, error);
   if (error) throw IoError("[convert] " + options.target + ": " + error.message());
-  loaded.config.num_kv_heads = options.num_kv_heads;
+  loaded.config.num_key_value_heads = options.num_key_value_heads;
   saved::write_model(options.target, *converted, loaded.config);
   print_report(report, options, globals);
 }
@@ -119,7 +119,7 @@ void convert_form(const ConvertOptions& options) {
 }
 
 int convert(const ConvertOptions& options, const Globals& globals) {
-  if (options.num_kv_heads == 0) {
+  if (options.num_key_value_heads == 0) {
     convert_form(options);
   } else if (fs::is_directory(options.source)) {
     convert_folder(options, globals);
@@ -149,7 +149,7 @@ void add_convert(CLI::App& app, const Globals& globals, Action& action) {
                    "A .keras file, a legacy whole-model .h5, or a folder that train wrote")
       ->required();
   verb->add_option("target", options->target, "The file or folder to write")->required();
-  CLI::Option* heads = verb->add_option("--kv-heads", options->num_kv_heads,
+  CLI::Option* heads = verb->add_option("--kv-heads", options->num_key_value_heads,
                                         "Key/value heads of each layer; they divide what it has");
   heads->check(CLI::Range(Index{1}, Index{1} << 20));
   verb->add_option("--pool", options->pool,

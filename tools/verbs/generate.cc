@@ -1,5 +1,3 @@
-#include "models/generate.h"
-
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -11,6 +9,7 @@
 #include <system_error>
 #include <vector>
 
+#include "grouphead/models/generation.h"
 #include "saved/model_folder.h"
 #include "tools/verbs.h"
 
@@ -50,8 +49,10 @@ int generate(const GenerateOptions& options, const Globals& globals) {
   if (prompt.empty()) prompt.push_back('\n');
   SamplingOptions sampling = options.sampling;
   sampling.seed = globals.seed;
-  Generation generation(ctx, *loaded.model, prompt, options.tokens, sampling,
-                        stored_as(options.cache));
+  Generation generation(ctx, *loaded.model, prompt,
+                        {.max_tokens = options.tokens,
+                         .sampling = sampling,
+                         .cache_dtype = stored_as(options.cache)});
   const auto start = std::chrono::steady_clock::now();
   while (generation.remaining() > 0) put_byte(generation.next());
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

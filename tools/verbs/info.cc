@@ -72,9 +72,9 @@ void print_costs(const TransformerConfig& config) {
   fmt::print("{:<16} {:>5} {:>18} {:>16} {:>8}\n", "variant", "Hkv", "numbers per layer",
              "bytes per token", "of MHA");
   for (const CacheCost& cost : cache_costs(config)) {
-    const bool own = cost.num_kv_heads == config.num_kv_heads;
+    const bool own = cost.num_key_value_heads == config.num_key_value_heads;
     fmt::print("{:<16} {:>5} {:>18} {:>16} {:>8.3g}\n", cost.variant + (own ? " (this)" : ""),
-               cost.num_kv_heads, cost.elements_per_layer, cost.bytes_per_token,
+               cost.num_key_value_heads, cost.elements_per_layer, cost.bytes_per_token,
                cost.relative_to_mha);
   }
 }

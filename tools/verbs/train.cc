@@ -8,9 +8,9 @@
 #include <numbers>
 #include <vector>
 
+#include "grouphead/models/generation.h"
 #include "grouphead/models/model.h"
 #include "io/file.h"
-#include "models/generate.h"
 #include "saved/checkpoint.h"
 #include "saved/model_folder.h"
 #include "tools/progress.h"
@@ -138,8 +138,9 @@ void train_one_step(Run& run, Index validate_every, Progress& progress) {
 std::string sample_of(Context& ctx, const LanguageModel& model, std::uint64_t seed) {
   constexpr Index kLength = 500;
   const std::int32_t newline = '\n';
-  Generation generation(ctx, model, {&newline, 1}, kLength,
-                        {.temperature = 0.7, .top_p = 0.95, .seed = seed});
+  Generation generation(
+      ctx, model, {&newline, 1},
+      {.max_tokens = kLength, .sampling = {.temperature = 0.7, .top_p = 0.95, .seed = seed}});
   std::string text;
   while (generation.remaining() > 0) {
     const std::int32_t byte = generation.next();
@@ -299,7 +300,8 @@ std::vector<ConfigOption> add_config_options(CLI::App& verb, TrainOptions& optio
   add("--layers", &TrainerConfig::num_layers, "Blocks")
       ->check(CLI::Range(Index{1}, Index{1} << 10));
   add("--heads", &TrainerConfig::num_heads, "Query heads; they divide the width")->check(size);
-  add("--kv-heads", &TrainerConfig::num_kv_heads, "Key/value heads; they divide the query heads")
+  add("--kv-heads", &TrainerConfig::num_key_value_heads,
+      "Key/value heads; they divide the query heads")
       ->check(size);
   CLI::Option* rope =
       verb.add_flag("--rope,!--no-rope", options.config.rope, "Rotary position embedding");

@@ -35,6 +35,10 @@ class KvCache {
   Index capacity() const noexcept { return config_.capacity; }
   /// Forgets the positions from `length` on. Errors: ShapeError when there are fewer.
   void truncate(Index length);
+  /// Room for `capacity` positions or more, rounded up as in the configuration; what is stored
+  /// stays. Does nothing where there is room enough. Views of keys and values end. While it copies,
+  /// the old memory and the new are both taken. Errors: ConfigError for sizes beyond 2^48.
+  void reserve(Context& ctx, Index capacity);
   /// Counts `count` more positions, after every layer has stored them. Errors: ShapeError when
   /// they do not fit.
   void advance(Index count);

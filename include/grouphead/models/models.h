@@ -10,12 +10,12 @@ namespace grouphead {
 /// A pre-norm transformer stack of grouped-query attention blocks with causal self-attention:
 /// L x { LN, GQA, + ; LN, GELU feed-forward, + }, then a last LN.
 struct TransformerConfig {
-  Index hidden_size = 256;  ///< M
-  Index num_heads = 8;      ///< Hq, divides M
-  Index num_kv_heads = 2;   ///< Hkv, divides Hq
-  Index num_layers = 4;     ///< L
-  Index feed_forward = 0;   ///< F; 0: 4 M
-  double dropout = 0;       ///< after attention and feed-forward, in [0, 1)
+  Index hidden_size = 256;        ///< M
+  Index num_heads = 8;            ///< Hq, divides M
+  Index num_key_value_heads = 2;  ///< Hkv, divides Hq
+  Index num_layers = 4;           ///< L
+  Index feed_forward = 0;         ///< F; 0: 4 M
+  double dropout = 0;             ///< after attention and feed-forward, in [0, 1)
   double inter_block_dropout = 0;
   double norm_epsilon = 1e-5;
   bool final_norm = true;
@@ -36,11 +36,11 @@ enum class OutputMode : std::uint8_t { last_timestep, all, mean_pool };
 /// as a layer inside another one.
 /// Source: Elixir package edifice, commit 73704a4.
 struct GqaOptions {
-  Index embed_dim = 0;      ///< E, required
-  Index hidden_size = 256;  ///< H
-  Index num_heads = 8;      ///< Nq
-  Index num_kv_heads = 2;   ///< Nk
-  Index num_layers = 4;     ///< L
+  Index embed_dim = 0;            ///< E, required
+  Index hidden_size = 256;        ///< H
+  Index num_heads = 8;            ///< Nq
+  Index num_key_value_heads = 2;  ///< Nk
+  Index num_layers = 4;           ///< L
   /// Absent: 0.1 after attention and feed-forward. A given rate acts between the blocks too.
   std::optional<double> dropout{};
   bool rope = false;
@@ -92,8 +92,8 @@ class Gqa final : public Layer {
 };
 
 /// A built model. Errors: ConfigError, where Edifice would fail later or misbehave: sizes below 1,
-/// hidden_size not a multiple of num_heads, num_heads not one of num_kv_heads, odd head size with a
-/// rotary rule, dropout outside [0, 1), yarn_scale or yarn_original_max_position below 1.
+/// hidden_size not a multiple of num_heads, num_heads not one of num_key_value_heads, odd head size
+/// with a rotary rule, dropout outside [0, 1), yarn_scale or yarn_original_max_position below 1.
 std::unique_ptr<Gqa> build(const GqaOptions& options);
 
 /// The causal attention sub-layer alone (no norm, dropout, residual), built: x [B, T, E] to

@@ -1,7 +1,8 @@
-#include "models/generate.h"
+#include "grouphead/models/generation.h"
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/check.h"
 
@@ -10,6 +11,8 @@ namespace {
 
 // Positions per call while a prompt is read: bounds the activations' memory.
 constexpr Index kPrefill = 512;
+// Tokens that a new cache has room for behind its prompt.
+constexpr Index kFirstTokens = 256;
 
 SamplingOptions checked(const SamplingOptions& options) {
   const auto require = [](bool holds, std::string_view option, std::string_view expected,
@@ -23,12 +26,14 @@ SamplingOptions checked(const SamplingOptions& options) {
   return options;
 }
 
-Index checked_capacity(std::span<const std::int32_t> prompt, Index max_tokens) {
+// Positions of the prompt and all tokens.
+Index checked_limit(std::span<const std::int32_t> prompt, Index max_tokens) {
   if (prompt.empty()) detail::throw_config_error("generate", "prompt", "1 token or more", "none");
   if (max_tokens < 0) {
-    detail::throw_config_error("generate", "tokens", "0 or more", std::to_string(max_tokens));
+    detail::throw_config_error("generate", "max_tokens", "0 or more", std::to_string(max_tokens));
   }
-  return static_cast<Index>(prompt.size()) + max_tokens;
+  const auto length = static_cast<Index>(prompt.size());
+  return length + std::min(max_tokens, std::numeric_limits<Index>::max() - length);
 }
 
 double uniform(RandomKey key) {  // in [0, 1), 53 bits
@@ -88,30 +93,54 @@ std::int32_t Sampler::operator()(ConstView logits) {
 }
 
 Generation::Generation(Context& ctx, const LanguageModel& model,
-                       std::span<const std::int32_t> prompt, Index max_tokens,
-                       const SamplingOptions& options, std::optional<Dtype> stored)
+                       std::span<const std::int32_t> prompt, const GenerationOptions& options)
     : ctx_(ctx),
       model_(model),
-      sampler_(options, model.config().vocab_size),
-      cache_(model.make_cache(ctx, 1, checked_capacity(prompt, max_tokens), stored)),
+      sampler_(options.sampling, model.config().vocab_size),
+      limit_(checked_limit(prompt, options.max_tokens)),
+      cache_(model.make_cache(ctx, 1,
+                              std::min(limit_, static_cast<Index>(prompt.size()) + kFirstTokens),
+                              options.cache_dtype)),
       logits_({1, model.config().vocab_size}, model.dtype()),
       token_({1, 1}, Dtype::i32),
-      remaining_(max_tokens) {
+      remaining_(options.max_tokens) {
   const auto length = static_cast<Index>(prompt.size());
   for (Index first = 0; first < length; first += kPrefill) {
     const Index count = std::min(kPrefill, length - first);
-    model_.step(ctx_, ConstView(prompt.data() + first, {1, count}), cache_, logits_);
+    read(ConstView(prompt.data() + first, {1, count}));
   }
+}
+
+void Generation::read(ConstView tokens) {
+  const Index wanted = cache_.length() + tokens.dim(1);
+  if (wanted > cache_.capacity()) {
+    cache_.reserve(ctx_, std::max(wanted, std::min(2 * cache_.capacity(), limit_)));
+  }
+  model_.step(ctx_, tokens, cache_, logits_);
 }
 
 std::int32_t Generation::next() {
   if (remaining_ <= 0) detail::throw_shape_error("generate", "tokens", "max_tokens calls", "more");
-  if (token_is_pending_) model_.step(ctx_, ConstView(token_.view()), cache_, logits_);
+  if (token_is_pending_) read(ConstView(token_.view()));
+  token_is_pending_ = false;
   const std::int32_t token = sampler_(logits_.view().reshaped({model_.config().vocab_size}));
   token_.data<std::int32_t>()[0] = token;
   token_is_pending_ = true;
   --remaining_;
   return token;
+}
+
+std::vector<std::int32_t> generate(Context& ctx, const LanguageModel& model,
+                                   std::span<const std::int32_t> prompt,
+                                   const GenerationOptions& options,
+                                   const std::function<bool(std::int32_t token)>& on_token) {
+  Generation generation(ctx, model, prompt, options);
+  std::vector<std::int32_t> tokens;
+  while (generation.remaining() > 0) {
+    tokens.push_back(generation.next());
+    if (on_token && !on_token(tokens.back())) break;
+  }
+  return tokens;
 }
 
 }  // namespace grouphead
