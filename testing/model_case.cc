@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "grouphead/models/models.h"
-#include "grouphead/train/training.h"
+#include "grouphead/train/fit.h"
 #include "testing/cases.h"
 #include "testing/inputs.h"
 #include "testing/reference_layer.h"
@@ -42,25 +42,25 @@ std::map<std::string, Tensor> parameters_of(Context& ctx, const Layer& model) {
 
 /// A model with its optimizer, in one element type.
 struct Trained {
-  Trained(Context& ctx, const Problem& p, Dtype dtype)
+  Trained(const Problem& p, Dtype dtype)
       : model(model_config(p, dtype)),
-        optimizer(model.parameters(),
-                  {.learning_rate = kLearningRate, .weight_decay = 0.1, .global_clipnorm = 1.0}),
-        grads(ctx, model.parameters()) {}
+        compiled(model,
+                 {.optimizer = std::make_shared<AdamW>(AdamWConfig{
+                      .learning_rate = kLearningRate, .weight_decay = 0.1, .global_clipnorm = 1.0}),
+                  .loss = {sparse_categorical_crossentropy({.from_logits = true})}}) {}
 
   double step(Context& ctx, const Tensor& tokens, const Tensor& labels) {
-    return train_step(ctx, model, optimizer, grads, tokens, labels, loss);
+    return compiled.train_on_batch(ctx, {.x = {tokens}, .y = {labels}});
   }
+  View gradient(const Parameter& parameter) { return compiled.gradients().of(parameter); }
 
   LanguageModel model;
-  AdamW optimizer;
-  Grads grads;
-  Loss loss = sparse_categorical_crossentropy({.from_logits = true});
+  CompiledModel compiled;
 };
 
 class TrainingCase final : public Case {
  public:
-  TrainingCase(Context& ctx, const Problem& p) : ctx_(ctx), p_(p), trained_(ctx, p, p.dtype) {
+  TrainingCase(Context& ctx, const Problem& p) : ctx_(ctx), p_(p), trained_(p, p.dtype) {
     for (Index i = 0; i < kCheckedSteps; ++i) {
       tokens_.push_back(random_tokens(ctx, {p.B, p.T}, p.V, p.seed + 2 * i));
       labels_.push_back(random_tokens(ctx, {p.B, p.T}, p.V, p.seed + 2 * i + 1));
@@ -75,7 +75,7 @@ class TrainingCase final : public Case {
   /// Gradients of the first step, and the loss of each: Adam divides a gradient by its own size, so
   /// parameters whose gradient is nothing but rounding may step either way.
   std::vector<Comparison> check() override {
-    Trained oracle(ctx_, p_, Dtype::f64);
+    Trained oracle(p_, Dtype::f64);
     copy_parameters(ctx_, trained_.model, oracle.model);
     std::vector<Comparison> results;
     std::vector<double> got;
@@ -121,13 +121,13 @@ class TrainingCase final : public Case {
     const ParameterList computed = trained_.model.parameters();
     double largest = 0;
     for (const NamedParameter& each : wanted) {
-      largest = std::max(largest, max_abs(oracle.grads.of(*each.parameter)));
+      largest = std::max(largest, max_abs(oracle.gradient(*each.parameter)));
     }
     const double length = 3 * path_length(p_, p_.T) + static_cast<double>(p_.B * p_.T);
     const double bound = path_bound(p_.dtype, length, largest);
     for (std::size_t i = 0; i < wanted.size(); ++i) {
-      results.push_back(compare("d " + wanted[i].path, trained_.grads.of(*computed[i].parameter),
-                                oracle.grads.of(*wanted[i].parameter), bound));
+      results.push_back(compare("d " + wanted[i].path, trained_.gradient(*computed[i].parameter),
+                                oracle.gradient(*wanted[i].parameter), bound));
     }
     return bound;
   }

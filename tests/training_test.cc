@@ -1,5 +1,3 @@
-#include "grouphead/train/training.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <tbb/global_control.h>
@@ -12,6 +10,7 @@
 #include <thread>
 
 #include "core/context_impl.h"
+#include "grouphead/train/fit.h"
 #include "io/safetensors.h"
 #include "support.h"
 #include "training_support.h"
@@ -68,14 +67,16 @@ Distances follow_golden(Context& ctx, Dtype dtype) {
   for (const auto& [path, parameter] : parameters) {
     set(golden.at("initial/" + path), parameter->edit());
   }
-  AdamW optimizer(parameters, {.learning_rate = CosineDecay{.initial_learning_rate = 1e-3,
-                                                            .decay_steps = 15,
-                                                            .alpha = 0.1,
-                                                            .warmup_target = 2e-2,
-                                                            .warmup_steps = 5},
-                               .weight_decay = 0.05,
-                               .global_clipnorm = 1.25});
-  Grads grads(ctx, parameters);
+  const auto optimizer = std::make_shared<AdamW>(
+      AdamWConfig{.learning_rate = CosineDecay{.initial_learning_rate = 1e-3,
+                                               .decay_steps = 15,
+                                               .alpha = 0.1,
+                                               .warmup_target = 2e-2,
+                                               .warmup_steps = 5},
+                  .weight_decay = 0.05,
+                  .global_clipnorm = 1.25});
+  CompiledModel compiled(model, {.optimizer = optimizer,
+                                 .loss = {sparse_categorical_crossentropy({.from_logits = true})}});
   const ConstView steps = golden.at("steps").view();
   Distances worst;
   for (Index step = 0; step < steps.dim(0); ++step) {
@@ -83,10 +84,9 @@ Distances follow_golden(Context& ctx, Dtype dtype) {
     Tensor labels({3, 12}, Dtype::i32);
     copy(golden.at("tokens").view().slice(0, step, step + 1).reshaped({3, 12}), tokens);
     copy(golden.at("labels").view().slice(0, step, step + 1).reshaped({3, 12}), labels);
-    const double loss = loss_and_gradients(ctx, model, grads, tokens, labels,
-                                           sparse_categorical_crossentropy({.from_logits = true}));
-    EXPECT_DOUBLE_EQ(optimizer.learning_rate(), element(steps, 3 * step + 2));
-    const double norm = optimizer.step(ctx, grads);
+    EXPECT_DOUBLE_EQ(optimizer->learning_rate(), element(steps, 3 * step + 2));
+    const double loss = compiled.train_on_batch(ctx, {.x = {tokens}, .y = {labels}});
+    const double norm = compiled.gradient_norm();
     worst.loss = std::max(worst.loss, std::abs(loss - element(steps, 3 * step)));
     worst.norm = std::max(worst.norm, std::abs(norm - element(steps, 3 * step + 1)));
   }

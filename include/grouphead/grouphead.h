@@ -25,4 +25,3 @@
 #include "grouphead/train/metrics.h"
 #include "grouphead/train/optimizers.h"
 #include "grouphead/train/schedules.h"
-#include "grouphead/train/training.h"

@@ -37,6 +37,7 @@ struct CompiledModel::State {
   std::vector<std::string> output_names;
   ParameterList parameters;
   std::unique_ptr<Grads> grads{};  // made for the first step
+  double gradient_norm = 0;
   Mean mean_loss{"loss"};
 };
 
@@ -96,7 +97,7 @@ std::optional<bool> CompiledModel::higher_is_better(std::string_view name) const
 
 // ---- One batch ---------------------------------------------------------------------------------
 
-double CompiledModel::train_on_batch(Context& ctx, const Data& batch, RandomStream* random) {
+double CompiledModel::compute_gradients(Context& ctx, const Data& batch, RandomStream* random) {
   State& s = *state_;
   if (!s.grads) s.grads = std::make_unique<Grads>(ctx, s.parameters);
   LossSink penalties;
@@ -114,18 +115,32 @@ double CompiledModel::train_on_batch(Context& ctx, const Data& batch, RandomStre
   s.model.call_backward(ctx, *saved, d_out, d_in, *s.grads);
   add_weight_penalties(ctx, s.parameters, &penalties, s.grads.get());
   for (const double penalty : penalties.losses()) total += penalty;
+  s.mean_loss.add(total, static_cast<double>(batch.x[0].dim(0)));
+  s.metrics.update(ctx, batch, out);
+  return total;
+}
 
+double CompiledModel::train_on_batch(Context& ctx, const Data& batch, RandomStream* random) {
+  State& s = *state_;
+  const double total = compute_gradients(ctx, batch, random);
   // Optimizers expect gradients of the scaled loss.
   const double scale = optimizer().loss_scale();
   for (const NamedParameter& named : s.optimizer->parameters()) {
     const View gradient = s.grads->of(*named.parameter);
     if (scale != 1) ops::scale(ctx, gradient, scale, gradient);
   }
-  s.optimizer->step(ctx, *s.grads);
-  s.mean_loss.add(total, static_cast<double>(batch.x[0].dim(0)));
-  s.metrics.update(ctx, batch, out);
+  s.gradient_norm = s.optimizer->step(ctx, *s.grads);
   return total;
 }
+
+Grads& CompiledModel::gradients() {
+  if (!state_->grads) {
+    detail::throw_config_error("compile", "gradients", "a batch before they are asked for", "none");
+  }
+  return *state_->grads;
+}
+
+double CompiledModel::gradient_norm() const noexcept { return state_->gradient_norm; }
 
 double CompiledModel::test_on_batch(Context& ctx, const Data& batch) {
   State& s = *state_;

@@ -70,8 +70,9 @@ Trainer::Trainer(Context& ctx, const TrainerConfig& config, TextData text)
       config_(checked(config)),
       text_(std::move(text)),
       model_(language_model_config(config)),
-      optimizer_(model_.parameters(), adamw_config(config)),
-      grads_(ctx, model_.parameters()),
+      optimizer_(std::make_shared<AdamW>(adamw_config(config))),
+      compiled_(model_, {.optimizer = optimizer_,
+                         .loss = {sparse_categorical_crossentropy({.from_logits = true})}}),
       dropout_stream_(config.seed ^ kDropoutStream),
       tokens_({config.batch_size, config.sequence_length}, Dtype::i32),
       labels_({config.batch_size, config.sequence_length}, Dtype::i32) {
@@ -86,9 +87,9 @@ Trainer::StepResult Trainer::step() {
   const RandomKey key{config_.seed ^ kBatchStream, static_cast<std::uint64_t>(steps_done_)};
   text_.training_batch(key, tokens_, labels_);
   StepResult result;
-  result.learning_rate = optimizer_.learning_rate();
-  result.loss = loss_and_gradients(ctx_, model_, grads_, tokens_, labels_, loss_, &dropout_stream_);
-  result.gradient_norm = optimizer_.step(ctx_, grads_);
+  result.learning_rate = optimizer_->learning_rate();
+  result.loss = compiled_.train_on_batch(ctx_, {.x = {tokens_}, .y = {labels_}}, &dropout_stream_);
+  result.gradient_norm = compiled_.gradient_norm();
   ++steps_done_;
   return result;
 }
@@ -100,19 +101,16 @@ double Trainer::validate() {
   for (Index first = 0; first < windows; first += config_.batch_size) {
     const Index rows = std::min(config_.batch_size, windows - first);
     const Shape shape{rows, config_.sequence_length};
-    const Value tokens{ctx_.tensor(shape, Dtype::i32), {}};
-    Tensor labels = ctx_.tensor(shape, Dtype::i32);
-    text_.validation_batch(first, windows, Tensor(tokens.tensor), labels);
-    const std::vector<Value> out = model_.forward(ctx_, std::span(&tokens, 1), Mode{}, nullptr);
-    sum += loss_->value(ctx_, {.target = labels, .prediction = out[0].tensor}) *
-           static_cast<double>(rows);
+    const Data batch{.x = {ctx_.tensor(shape, Dtype::i32)}, .y = {ctx_.tensor(shape, Dtype::i32)}};
+    text_.validation_batch(first, windows, Tensor(batch.x[0]), Tensor(batch.y[0]));
+    sum += compiled_.test_on_batch(ctx_, batch) * static_cast<double>(rows);
   }
   return sum / static_cast<double>(windows);
 }
 
 void Trainer::restore(Index steps_done, std::uint64_t next_dropout_draw) noexcept {
   steps_done_ = steps_done;
-  optimizer_.set_iterations(steps_done);
+  optimizer_->set_iterations(steps_done);
   dropout_stream_ = RandomStream(dropout_stream_.seed(), next_dropout_draw);
 }
 

@@ -1,10 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "grouphead/models/models.h"
-#include "grouphead/train/training.h"
+#include "grouphead/train/fit.h"
 #include "train/text_data.h"
 
 namespace grouphead {
@@ -34,8 +35,8 @@ struct TrainerConfig {
 
 LanguageModelConfig language_model_config(const TrainerConfig& config);
 
-/// Trains step by step. After restore(), with the same weights and moments, it goes on as if it had
-/// never stopped: batches and dropout are functions of the step.
+/// Trains step by step, with CompiledModel's step. After restore(), with the same weights and
+/// moments, it goes on as if it had never stopped: batches and dropout are functions of the step.
 class Trainer {
  public:
   /// Errors: ConfigError.
@@ -58,7 +59,7 @@ class Trainer {
   const TrainerConfig& config() const noexcept { return config_; }
   const TextData& text() const noexcept { return text_; }
   const LanguageModel& model() const noexcept { return model_; }
-  AdamW& optimizer() noexcept { return optimizer_; }
+  AdamW& optimizer() noexcept { return *optimizer_; }
   const RandomStream& dropout_stream() const noexcept { return dropout_stream_; }
   /// Sets what is not in weights and moments.
   void restore(Index steps_done, std::uint64_t next_dropout_draw) noexcept;
@@ -68,9 +69,8 @@ class Trainer {
   TrainerConfig config_;
   TextData text_;
   LanguageModel model_;
-  AdamW optimizer_;
-  Loss loss_ = sparse_categorical_crossentropy({.from_logits = true});
-  Grads grads_;
+  std::shared_ptr<AdamW> optimizer_;
+  CompiledModel compiled_;
   RandomStream dropout_stream_;
   Tensor tokens_;  // [B, T]
   Tensor labels_;  // [B, T]

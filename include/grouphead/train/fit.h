@@ -136,8 +136,18 @@ class CompiledModel {
   /// The outputs in inference, batch after batch.
   std::vector<Tensor> predict(Context& ctx, const std::vector<Tensor>& x, Index batch_size = 32);
 
-  /// One step. Returns the batch's loss, penalties included, and updates the metrics.
+  /// One step: compute_gradients() and the optimizer's step. Returns the batch's loss, penalties
+  /// included, and updates the metrics.
   double train_on_batch(Context& ctx, const Data& batch, RandomStream* random = nullptr);
+  /// The same without the optimizer's step: no parameter changes, and gradients() has the batch's
+  /// gradients of the loss, penalties included.
+  double compute_gradients(Context& ctx, const Data& batch, RandomStream* random = nullptr);
+  /// Of the last batch; after train_on_batch() of the loss times the optimizer's loss scale.
+  /// Errors: ConfigError before the first batch.
+  Grads& gradients();
+  /// Euclidean norm of all gradients of the last train_on_batch(), before they are clipped: what
+  /// Optimizer::step() returns. 0 before the first.
+  double gradient_norm() const noexcept;
   /// The same in inference: no parameter changes.
   double test_on_batch(Context& ctx, const Data& batch);
   /// Of all batches since reset_metrics().
