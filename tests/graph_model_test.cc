@@ -428,7 +428,7 @@ TEST(Model, RefusesInputsThatDoNotFit) {
   EXPECT_EQ(error_of<ConfigError>([&] {
               model(ctx, {{"y", random_tensor({2, 7, 3}, 1)}});
             }),
-            "[functional] inputs: expected names of inputs, got y");
+            "[functional] inputs: expected x, got y");
   EXPECT_THAT(error_of<ConfigError>([&] { model.get_layer("none"); }),
               HasSubstr("layer: expected one of x, dense, got none"));
 }

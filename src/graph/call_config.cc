@@ -93,6 +93,14 @@ ConfigValue call_to_config(const Graph& graph, const Step& step) {
   Arguments call;
   for (std::size_t i = 0; i < step.operands.size(); ++i) add_operand(graph, step, i, call);
   while (!call.args.empty() && call.args.back().is_null()) call.args.pop_back();
+  if (step.model != nullptr && !step.model->input_keys().empty()) {
+    const std::vector<std::string>& keys = step.model->input_keys();
+    ConfigValue::Object dict;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      dict.emplace_back(keys[i], i < call.args.size() ? std::move(call.args[i]) : ConfigValue());
+    }
+    call.args = ConfigValue::List{ConfigValue(std::move(dict))};
+  }
   const bool is_list =
       takes_list(layer) || call.args.size() > std::max<std::size_t>(1, layer.input_names().size());
   if (is_list) call.args = ConfigValue::List{ConfigValue(std::move(call.args))};
@@ -157,6 +165,7 @@ class CallReader {
 
   void read_positional(const ConfigValue& value) {
     if (value.is_list() && (!is_operation(layer_) || takes_list(layer_))) return read_list(value);
+    if (const auto* model = model_of_dict(value)) return read_dict(*model, value);
     literals_.push_back(is_tensor(value) ? ConfigValue() : value);
     if (is_tensor(value)) {
       operands_.push_back(operand_from(value, find_));
@@ -173,6 +182,10 @@ class CallReader {
       keywords_.add({key, operand_from(value, find_)});
     } else if (key == "mask" && value.is_list()) {
       read_mask_list(value);
+    } else if (const auto* model = key == "mask" ? model_of_dict(value) : nullptr) {
+      for (const auto& [input, mask] : value.as_object("mask")) {
+        add_mask(model->input_place(input), mask);
+      }
     } else if (key == "inputs" && value.is_list()) {
       read_list(value);
     } else if (value.is_null()) {
@@ -198,15 +211,34 @@ class CallReader {
     }
   }
 
+  /// The layer where it is a model that is given a dict of inputs.
+  const Model* model_of_dict(const ConfigValue& value) const {
+    const bool is_dict = value.is_object() && !value.contains("class_name");
+    return is_dict ? dynamic_cast<const Model*>(&layer_) : nullptr;
+  }
+
+  void read_dict(const Model& model, const ConfigValue& dict) {
+    for (const auto& [key, value] : dict.as_object("args")) {
+      const std::size_t place = model.input_place(key);
+      if (!is_tensor(value)) {
+        throw_config_error(layer_.name(), "call", "tensors in a dict", value.to_string());
+      }
+      operands_.resize(std::max(operands_.size(), place + 1));
+      operands_[place] = operand_from(value, find_);
+    }
+  }
+
   // [query_mask, value_mask], as far as they are given.
   void read_mask_list(const ConfigValue& list) {
-    const auto names = layer_.input_names();
     const ConfigValue::List& masks = list.as_list("mask");
-    for (std::size_t i = 0; i < masks.size(); ++i) {
-      if (masks[i].is_null()) continue;
-      const std::string name = i < names.size() ? std::string(names[i]) : "";
-      keywords_.add({name + std::string(kMaskSuffix), operand_from(masks[i], find_)});
-    }
+    for (std::size_t i = 0; i < masks.size(); ++i) add_mask(i, masks[i]);
+  }
+
+  void add_mask(std::size_t place, const ConfigValue& mask) {
+    if (mask.is_null()) return;
+    const auto names = layer_.input_names();
+    const std::string name = place < names.size() ? std::string(names[place]) : "";
+    keywords_.add({name + std::string(kMaskSuffix), operand_from(mask, find_)});
   }
 
   const Layer& layer_;

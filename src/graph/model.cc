@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "core/comma_list.h"
 #include "graph/graph.h"
 #include "graph/run.h"
 #include "nn/layer_checks.h"
@@ -115,13 +116,8 @@ std::vector<Tensor> Model::operator()(Context& ctx, std::span<const Tensor> in) 
 }
 
 std::vector<Tensor> Model::operator()(Context& ctx, const std::map<std::string, Tensor>& in) const {
-  const auto names = graph().input_names();
-  std::vector<Tensor> tensors(names.size());
-  for (const auto& [key, tensor] : in) {
-    const auto found = std::find(names.begin(), names.end(), key);
-    if (found == names.end()) throw_config_error(name(), "inputs", "names of inputs", key);
-    tensors[static_cast<std::size_t>(found - names.begin())] = tensor;
-  }
+  std::vector<Tensor> tensors(graph().inputs().size());
+  for (const auto& [key, tensor] : in) tensors[input_place(key)] = tensor;
   return (*this)(ctx, tensors);
 }
 
@@ -132,6 +128,24 @@ Tensor Model::operator()(Context& ctx, const Tensor& x) const {
 const std::vector<Symbol>& Model::inputs() const { return graph().inputs(); }
 
 const std::vector<Symbol>& Model::outputs() const { return graph().outputs(); }
+
+std::vector<std::string> Model::output_names() const {
+  if (!output_keys_.empty() || !graph_) return output_keys_;
+  std::vector<std::string> names;
+  for (const Symbol& output : graph_->outputs()) names.push_back(output.name());
+  return names;
+}
+
+std::size_t Model::input_place(std::string_view key) const {
+  const auto names = graph().input_names();
+  const std::vector<std::string> known =
+      input_keys_.empty() ? std::vector<std::string>(names.begin(), names.end()) : input_keys_;
+  const auto found = std::find(known.begin(), known.end(), key);
+  if (found == known.end()) {
+    throw_config_error(name(), "inputs", detail::comma_list(known), key);
+  }
+  return static_cast<std::size_t>(found - known.begin());
+}
 
 std::vector<std::shared_ptr<Layer>> Model::layers() const {
   std::vector<std::shared_ptr<Layer>> layers;

@@ -134,8 +134,9 @@ class FunctionalReader {
   std::vector<Symbol> found_ends(const ConfigValue& value, std::vector<std::string>& keys) {
     if (value.is_object()) {
       std::map<std::string, Symbol> sorted;  // Keras passes tensors in the order of their keys
-      for (const auto& [key, history] : value.as_object("layers"))
-        sorted[key] = found(history, true);
+      for (const auto& [key, history] : value.as_object("layers")) {
+        sorted[key] = found_end(history);
+      }
       std::vector<Symbol> symbols;
       for (auto& [key, symbol] : sorted) {
         keys.push_back(key);
@@ -146,8 +147,19 @@ class FunctionalReader {
     const ConfigValue::List& list = value.as_list("input_layers, output_layers");
     if (!list.empty() && list[0].is_string()) return {found(value, true)};
     std::vector<Symbol> symbols;
-    for (const ConfigValue& history : list) symbols.push_back(found(history, true));
+    for (const ConfigValue& history : list) symbols.push_back(found_end(history));
     return symbols;
+  }
+
+  Symbol found_end(const ConfigValue& history) const {
+    const bool is_history = history.is_list() && !history.as_list("end").empty() &&
+                            history.as_list("end").front().is_string();
+    if (!is_history) {
+      throw_config_error(model_, "inputs and outputs",
+                         "a tensor, a list of tensors or a dict of tensors",
+                         "lists or dicts inside each other");
+    }
+    return found(history, true);
   }
 
   struct Made {

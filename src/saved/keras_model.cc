@@ -44,9 +44,7 @@ auto reading(const fs::path& file, const Body& body) -> decltype(body()) {
 
 std::unique_ptr<CompiledModel> compile_as(const ConfigValue& config, const Model& model) {
   if (!config.is_object() || config.as_object("compile_config").empty()) return nullptr;
-  std::vector<std::string> names;
-  for (const Symbol& output : model.outputs()) names.push_back(output.name());
-  return std::make_unique<CompiledModel>(model, compile_config_from(config, names));
+  return std::make_unique<CompiledModel>(model, compile_config_from(config, model));
 }
 
 /// The archive of a `.keras` file.

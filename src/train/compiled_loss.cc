@@ -24,7 +24,10 @@ CompiledLoss::CompiledLoss(const std::vector<Loss>& losses, const std::vector<do
 
 void CompiledLoss::resolve(std::size_t num_outputs) {
   if (is_resolved_) return;
-  if (losses_.size() == 1) losses_.resize(num_outputs, losses_[0]);
+  if (losses_.size() == 1) {
+    losses_.resize(num_outputs, losses_[0]);
+    if (weights_.size() == 1) weights_.resize(num_outputs, weights_[0]);
+  }
   if (!losses_.empty() && losses_.size() != num_outputs) {
     detail::throw_config_error(
         "compile", "loss", "one, or one for each of " + std::to_string(num_outputs) + " outputs",
@@ -73,7 +76,16 @@ void CompiledLoss::append_logs(const std::vector<std::string>& output_names, Log
   const auto given = [](const Loss& loss) { return static_cast<bool>(loss); };
   if (std::count_if(losses_.begin(), losses_.end(), given) < 2) return;
   for (std::size_t i = 0; i < means_.size(); ++i) {
-    if (losses_[i]) logs.emplace_back(output_names[i] + "_loss", means_[i]->result());
+    if (!losses_[i]) continue;
+    const std::string name = output_names[i] + "_loss";
+    const auto same =
+        std::find_if(logs.begin(), logs.end(), [&](const auto& log) { return log.first == name; });
+    // Of outputs of one name Keras tells the last loss.
+    if (same != logs.end()) {
+      same->second = means_[i]->result();
+    } else {
+      logs.emplace_back(name, means_[i]->result());
+    }
   }
 }
 

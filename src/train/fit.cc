@@ -45,11 +45,8 @@ namespace {
 
 std::vector<std::string> names_of_outputs(const Layer& layer, const CompileConfig& config) {
   if (!config.output_names.empty()) return config.output_names;
-  std::vector<std::string> names;
   const auto* model = dynamic_cast<const Model*>(&layer);
-  if (model == nullptr || !model->has_graph()) return names;
-  for (const Symbol& output : model->outputs()) names.push_back(output.name());
-  return names;
+  return model != nullptr ? model->output_names() : std::vector<std::string>();
 }
 
 std::vector<Value> values_of(const std::vector<Tensor>& tensors) {
@@ -80,7 +77,9 @@ CompiledModel& CompiledModel::operator=(CompiledModel&&) noexcept = default;
 const Layer& CompiledModel::model() const noexcept { return state_->model; }
 
 ConfigValue CompiledModel::compile_config() const {
-  return train::config_of(state_->config, state_->output_names.size());
+  const auto* model = dynamic_cast<const Model*>(&state_->model);
+  return train::config_of(state_->config, state_->output_names.size(),
+                          model != nullptr ? model->output_keys() : std::vector<std::string>());
 }
 
 bool CompiledModel::has_optimizer() const noexcept { return state_->optimizer != nullptr; }

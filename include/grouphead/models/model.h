@@ -62,7 +62,7 @@ class Model : public Layer {
 
   /// Inference: Keras's `model(x)`. Errors: ShapeError; ConfigError before build().
   std::vector<Tensor> operator()(Context& ctx, std::span<const Tensor> in) const;
-  /// Inputs by name.
+  /// Inputs by their keys where there are any, else by their names.
   std::vector<Tensor> operator()(Context& ctx, const std::map<std::string, Tensor>& in) const;
   /// One input, the first output.
   Tensor operator()(Context& ctx, const Tensor& x) const;
@@ -70,6 +70,12 @@ class Model : public Layer {
   /// Errors: ConfigError before build().
   const std::vector<Symbol>& inputs() const;
   const std::vector<Symbol>& outputs() const;
+  /// The keys of inputs and outputs that form a dict in Keras, one each; empty: they form a list.
+  const std::vector<std::string>& input_keys() const noexcept { return input_keys_; }
+  const std::vector<std::string>& output_keys() const noexcept { return output_keys_; }
+  /// What losses, metrics and logs call the outputs: their keys, else the names of their layers.
+  /// Empty before build().
+  std::vector<std::string> output_names() const;
   /// Functional: by the graph's depth from the inputs, input layers among them, operations not.
   /// Sequential: as added, without the input layer.
   virtual std::vector<std::shared_ptr<Layer>> layers() const;
@@ -84,6 +90,8 @@ class Model : public Layer {
   std::vector<Value> run(Context& ctx, std::span<const Value> in, const Mode& mode,
                          std::optional<bool> training, std::unique_ptr<Saved>* saved) const;
   bool has_graph() const noexcept { return graph_ != nullptr; }
+  /// Which input has this key, or this name in a model without keys. Errors: ConfigError.
+  std::size_t input_place(std::string_view key) const;
 
  protected:
   /// A model whose graph comes later.

@@ -16,6 +16,8 @@
 
 namespace grouphead {
 
+class Model;
+
 /// An optimizer by Keras's name, by its configuration, or as an object; or none.
 class OptimizerChoice {
  public:
@@ -45,11 +47,10 @@ struct CompileConfig {
   std::vector<std::string> output_names{};  ///< empty: those of a Model, else output_1, ...
 };
 
-/// From Keras's compile_config, with the names of the model's outputs, by which losses and metrics
-/// may be listed. Errors: ConfigError for optimizers, losses and metrics that this library does not
-/// have. Source: keras.Model.compile_from_config.
-CompileConfig compile_config_from(const ConfigValue& config,
-                                  const std::vector<std::string>& output_names);
+/// From Keras's compile_config. Losses, their weights and metrics may be listed by the model's
+/// output_names(). Errors: ConfigError for other names, and for optimizers, losses and metrics that
+/// this library does not have. Source: keras.Model.compile_from_config.
+CompileConfig compile_config_from(const ConfigValue& config, const Model& model);
 
 /// Samples along the first axis: one tensor for each input and output.
 struct Data {
