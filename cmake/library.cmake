@@ -1,4 +1,5 @@
 # The library: every source file of the rooms it is made of.
+include(GNUInstallDirs)
 find_package(hwy REQUIRED)
 find_package(TBB REQUIRED)
 list(APPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
@@ -21,19 +22,49 @@ else()
   list(FILTER grouphead_sources EXCLUDE REGEX "/(io/(hdf5|zip|npz)|saved/keras)[a-z0-9_]*\\.cc$")
 endif()
 
-add_library(grouphead ${grouphead_sources})
+# Compiled once: for the library, and for what our program and tests link, which also call what a
+# shared library hides.
+add_library(grouphead_objects OBJECT ${grouphead_sources})
+add_library(grouphead $<TARGET_OBJECTS:grouphead_objects>)
 add_library(grouphead::grouphead ALIAS grouphead)
-target_compile_features(grouphead PUBLIC cxx_std_20)
-target_include_directories(
-  grouphead
-  PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>
-  PRIVATE src)
-target_link_libraries(grouphead PRIVATE hwy::hwy TBB::tbb OneDNN::OneDNN
-                                        $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
-if(GROUPHEAD_IO_KERAS)
-  target_link_libraries(grouphead PRIVATE HDF5C::HDF5C LibZip::LibZip ZLIB::ZLIB)
+if(BUILD_SHARED_LIBS)
+  add_library(grouphead_internal STATIC $<TARGET_OBJECTS:grouphead_objects>)
+else()
+  add_library(grouphead_internal ALIAS grouphead)
 endif()
-set_target_properties(grouphead PROPERTIES POSITION_INDEPENDENT_CODE ON)
+set(grouphead_archives grouphead_objects grouphead)
+if(BUILD_SHARED_LIBS)
+  list(APPEND grouphead_archives grouphead_internal)
+endif()
+foreach(target IN LISTS grouphead_archives)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_compile_definitions(
+    ${target} INTERFACE GROUPHEAD_HAS_KERAS_FILES=$<BOOL:${GROUPHEAD_IO_KERAS}>)
+  target_include_directories(
+    ${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  target_link_libraries(${target} PRIVATE hwy::hwy TBB::tbb OneDNN::OneDNN)
+  if(GROUPHEAD_IO_KERAS)
+    target_link_libraries(${target} PRIVATE HDF5C::HDF5C LibZip::LibZip ZLIB::ZLIB)
+  endif()
+endforeach()
+target_include_directories(grouphead_objects PRIVATE src)
+set_target_properties(grouphead_objects PROPERTIES POSITION_INDEPENDENT_CODE ON)
+if(BUILD_SHARED_LIBS)  # it shows the declarations of the public headers, which say so themselves
+  set_target_properties(grouphead_objects PROPERTIES CXX_VISIBILITY_PRESET hidden
+                                                     VISIBILITY_INLINES_HIDDEN ON)
+endif()
+set_target_properties(
+  grouphead PROPERTIES VERSION ${PROJECT_VERSION}
+                       SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+# The kernels are optimised in every build: without it they take thirty times as long.
+if(NOT CMAKE_CXX_FLAGS MATCHES "-O")
+  set(kernel_sources ${grouphead_sources})
+  list(FILTER kernel_sources INCLUDE REGEX "/src/kernels/")
+  set_source_files_properties(
+    ${kernel_sources} TARGET_DIRECTORY grouphead_objects
+    PROPERTIES COMPILE_OPTIONS "$<$<NOT:$<CONFIG:Release,RelWithDebInfo,MinSizeRel>>:-O2>")
+endif()
 
 # Options of everything that is ours. No contraction: a sum is rounded where the source says so.
 add_library(grouphead_options INTERFACE)
@@ -42,4 +73,4 @@ if(GROUPHEAD_DEVELOPER)
   target_compile_options(grouphead_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow
                                                      -Werror)
 endif()
-target_link_libraries(grouphead PRIVATE $<BUILD_INTERFACE:grouphead_options>)
+target_link_libraries(grouphead_objects PRIVATE nlohmann_json::nlohmann_json grouphead_options)

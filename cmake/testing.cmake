@@ -7,5 +7,5 @@ add_library(grouphead_testing STATIC ${grouphead_testing_sources})
 target_include_directories(grouphead_testing PUBLIC src ${PROJECT_SOURCE_DIR})
 target_link_libraries(
   grouphead_testing
-  PUBLIC grouphead::grouphead fmt::fmt
+  PUBLIC grouphead_internal fmt::fmt
   PRIVATE TBB::tbb OneDNN::OneDNN nlohmann_json::nlohmann_json grouphead_options)
