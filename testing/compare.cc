@@ -30,6 +30,14 @@ double difference(double got, double want) noexcept {
   return std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
 }
 
+// The error in terms of its bound; more than 1: not within it. A bound that is not finite holds
+// nothing back, so only equal values are within it.
+double share_of(double error, double bound) noexcept {
+  if (error == 0) return 0;
+  const bool can_fail = std::isfinite(error) && std::isfinite(bound) && bound > 0;
+  return can_fail ? error / bound : std::numeric_limits<double>::infinity();
+}
+
 std::string position(const Shape& shape, Index flat) {
   std::string text;
   for (int axis = shape.rank() - 1; axis >= 0; --axis) {
@@ -54,8 +62,8 @@ Comparison compare_elements(std::string what, const ConstView& got, const ConstV
   for (Index i = 0; i < got.size(); ++i) {
     const double bound = bound_of(i);
     const double error = difference(element(got, i), element(want, i));
-    if (!(error <= bound)) ++result.num_above;
-    const double ratio = error == 0 ? 0 : error / bound;  // a bound of 0 makes it infinite
+    const double ratio = share_of(error, bound);
+    if (ratio > 1) ++result.num_above;
     if (ratio > worst_ratio) {
       worst_ratio = ratio;
       result.worst = i;
@@ -89,7 +97,10 @@ Comparison compare(std::string what, ConstView got, ConstView want, ConstView bo
 double max_abs(ConstView x) {
   require_numbers(x);
   double largest = 0;
-  for (Index i = 0; i < x.size(); ++i) largest = std::max(largest, std::abs(element(x, i)));
+  for (Index i = 0; i < x.size(); ++i) {
+    const double size = std::abs(element(x, i));
+    if (std::isfinite(size)) largest = std::max(largest, size);
+  }
   return largest;
 }
 

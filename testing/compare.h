@@ -22,14 +22,16 @@ struct Comparison {
   std::string to_string() const;
 };
 
-/// Compares element by element. Equal infinities agree, and so do two NaN; any other meeting with
-/// one is an infinite error. Views are contiguous, f32 or f64.
+/// Compares element by element. An infinity matches only the same infinity, NaN only NaN, whatever
+/// the bound; a bound that is not finite lets only equal values pass. Views are contiguous, f32 or
+/// f64.
 /// Errors: ShapeError when shapes differ.
 Comparison compare(std::string what, ConstView got, ConstView want, double bound);
 /// The same with one bound per element (f64).
 Comparison compare(std::string what, ConstView got, ConstView want, ConstView bounds);
 
-/// Largest absolute value; 0 for no elements.
+/// Largest absolute value of those that are finite; 0 if there are none. What tolerances are
+/// relative to: an infinity in the data must not make one infinite.
 double max_abs(ConstView x);
 
 /// 2^-24 or 2^-53: the largest relative error of one rounding.

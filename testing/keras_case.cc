@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <compare>
 #include <cstring>
 
 #include "ops/convert.h"
@@ -77,10 +78,12 @@ void KerasCase::compare(const std::string& name, double got) {
 
 void KerasCase::compare_sorted(const std::string& name, std::vector<double> got) {
   if (!expects(name)) return;
-  std::sort(got.begin(), got.end());
+  // A total order: NaN has a place in it too.
+  const auto is_less = [](double a, double b) { return std::strong_order(a, b) < 0; };
+  std::sort(got.begin(), got.end(), is_less);
   Tensor want = ctx_.tensor(tensor(name).shape(), Dtype::f64);
   ops::convert_rounded(tensor(name), Dtype::f64, want);
-  std::sort(want.data<double>(), want.data<double>() + want.size());
+  std::sort(want.data<double>(), want.data<double>() + want.size(), is_less);
   compare_with(name, ConstView(got.data(), {static_cast<Index>(got.size())}), want);
 }
 

@@ -132,6 +132,22 @@ TEST(Compare, InfinityAndNanAgreeOnlyWithThemselves) {
   EXPECT_FALSE(ok(1, kNan));
 }
 
+TEST(Compare, ABoundThatIsNotFiniteLetsOnlyEqualValuesPass) {
+  for (const double bound : {kInfinity, kNan}) {
+    const double value = 1;
+    const double other = 2;
+    EXPECT_TRUE(compare("x", ConstView(&value, {1}), ConstView(&value, {1}), bound).ok());
+    EXPECT_FALSE(compare("x", ConstView(&value, {1}), ConstView(&other, {1}), bound).ok());
+    EXPECT_FALSE(compare("x", ConstView(&value, {1}), ConstView(&kInfinity, {1}), bound).ok());
+  }
+}
+
+TEST(Compare, TolerancesAreRelativeToTheLargestFiniteValue) {
+  const double values[] = {-3, kInfinity, 2, kNan, -kInfinity};
+  EXPECT_EQ(max_abs(ConstView(values, {5})), 3);
+  EXPECT_EQ(max_abs(ConstView(values + 1, {1})), 0);
+}
+
 TEST(Compare, NoElementsIsNoFailure) {
   const Comparison result = compare("x", Tensor({0, 3}), Tensor({0, 3}), 0);
   EXPECT_TRUE(result.ok());
