@@ -1,8 +1,10 @@
 #include <gmock/gmock.h>
 
 #include <string>
+#include <vector>
 
 #include "attention_support.h"
+#include "kernels/attention/problem.h"
 
 namespace grouphead {
 namespace {
@@ -69,6 +71,41 @@ TEST(AttentionBackward, AnyNumberOfThreadsGivesTheSameBits) {
           expect_same_gradients(
               got, first,
               c.key("attention.fwdbwd", Dtype::f32, isa) + " thr=" + std::to_string(count));
+        }
+      }
+    }
+  }
+}
+
+// The blocks of rows that each tile of keys meets, against what each query sees.
+TEST(AttentionBackward, BlocksAreWalkedByTheTilesThatTheySee) {
+  using kernels::kGradientKeys;
+  using kernels::kGradientRows;
+  for (const Index S : {1, 100, 192, 1000}) {
+    for (const Index window : {0, 1, 64, 500}) {
+      for (const Index offset : {0, -700, 300, 5000}) {
+        kernels::AttentionProblem<double> p;
+        p.B = 1, p.T = 400, p.S = S, p.Hq = 3, p.Hkv = 1;
+        p.causal = true, p.causal_offset = offset, p.window = window;
+        std::vector<Index> walks(static_cast<std::size_t>(kernels::gradient_blocks(p)));
+        for (Index tile = 0; tile < kernels::gradient_tiles(p); ++tile) {
+          const auto [begin, end] = kernels::gradient_blocks_of_tile(p, tile);
+          for (Index block = 0; block < kernels::gradient_blocks(p); ++block) {
+            const bool walked = begin <= block && block < end;
+            walks[static_cast<std::size_t>(block)] += walked ? 1 : 0;
+            bool sees = false;
+            const Index last = std::min((block + 1) * kGradientRows, p.rows());
+            for (Index r = block * kGradientRows; r < last; ++r) {
+              const Index first = std::max(p.begin(r), tile * kGradientKeys);
+              sees = sees || first < std::min(p.limit(r), (tile + 1) * kGradientKeys);
+            }
+            EXPECT_TRUE(walked || !sees) << S << " " << window << " " << offset << " " << tile;
+          }
+        }
+        for (const Index count : walks) {
+          EXPECT_GE(count, 1);
+          const Index most = window == 0 ? S : window + kGradientRows + kGradientKeys;
+          EXPECT_LE(count, kernels::ceil_div(most, kGradientKeys) + 1);
         }
       }
     }

@@ -113,22 +113,68 @@ void gradient_delta(Context& ctx, AttentionProblem<F> p, const AttentionGradient
   });
 }
 
+// The blocks of rows that the backward of each tile of keys walks: those that causality and window
+// let see any of it, so the cost grows with the window; and those with a query that attends to all
+// keys because it sees none.
+template <class F>
+class BackwardBlocks {
+ public:
+  /// `alike`: of all heads the same blocks.
+  BackwardBlocks(Context& ctx, const AttentionProblem<F>& p, bool alike)
+      : p_(p), blocks_(kernels::gradient_blocks(p)), head_stride_(alike ? 0 : blocks_) {
+    if (p.fully_masked.data == nullptr) return;
+    attends_to_all_ = ctx.zeros({alike ? 1 : p.B * p.Hkv, blocks_}, Dtype::u8);
+    for (Index bn = 0; bn < p.B * p.Hkv; ++bn) {
+      std::uint8_t* row = attends_to_all_.data<std::uint8_t>() + bn * head_stride_;
+      for (Index r = 0; r < p.rows(); ++r) {
+        if (*p.grid_row(p.fully_masked, bn / p.Hkv, bn % p.Hkv, r) == 0) continue;
+        row[r / kernels::kGradientRows] = 1;
+      }
+    }
+  }
+  /// body(block, whether no tile before walks it), ascending.
+  template <class Body>
+  void for_each(Index bn, Index tile, const Body& body) const {
+    const auto [begin, end] = kernels::gradient_blocks_of_tile(p_, tile);
+    if (!attends_to_all_.has_value()) {
+      for (Index block = begin; block < end; ++block) {
+        body(block, tile == kernels::gradient_tiles_of_block(p_, block).begin);
+      }
+      return;
+    }
+    const std::uint8_t* all = attends_to_all_.data<std::uint8_t>() + bn * head_stride_;
+    for (Index block = 0; block < blocks_; ++block) {
+      if (all[block] != 0) {
+        body(block, tile == 0);
+      } else if (begin <= block && block < end) {
+        body(block, tile == kernels::gradient_tiles_of_block(p_, block).begin);
+      }
+    }
+  }
+
+ private:
+  const AttentionProblem<F>& p_;
+  Index blocks_, head_stride_;
+  Tensor attends_to_all_;
+};
+
 template <class F>
 void backward(Context& ctx, const AttentionProblem<F>& p, AttentionGradients<F> g) {
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index heads = p.B * p.Hkv;
-  const Index blocks = kernels::gradient_blocks(p);
   Tensor delta = ctx.tensor({p.B, p.Hq, p.T}, kDtypeOf<F>);
   g.delta = delta.data<F>();
   gradient_delta(ctx, p, g);
 
   // d_q is by definition the ascending sum of the tiles' shares, whoever computes them. A tile
   // keeps behind its predecessor block by block: no second buffer, and one order for any number of
-  // threads. Heads are the inner axis, so with many heads nobody waits. A bias that heads or batch
-  // entries share gets its gradient from one head after the other in the same way.
+  // threads. A counter holds the block that its unit adds next. Heads are the inner axis, so with
+  // many heads nobody waits. A bias that heads or batch entries share gets its gradient from one
+  // head after the other in the same way.
   const Index scratch = table.gradient_scratch(p);
   const Index units = heads * kernels::gradient_tiles(p);
   const bool has_bias = g.d_bias.data != nullptr;
+  const BackwardBlocks<F> blocks(ctx, p, has_bias);
   Progress added(ctx, units);
   Progress added_bias(ctx, has_bias ? units : 0);
   reserve_scratch<F>(ctx, scratch);
@@ -137,16 +183,16 @@ void backward(Context& ctx, const AttentionProblem<F>& p, AttentionGradients<F> 
     const Index tile = unit / heads;
     F* own = ctx.impl().scratch<F>(slot, scratch);
     table.gradient_begin(p, bn, tile, own);
-    for (Index block = 0; block < blocks; ++block) {
+    blocks.for_each(bn, tile, [&](Index block, bool is_first) {
       table.gradient_block(p, g, bn, tile, block, own);
-      if (tile > 0) added.wait_for(unit - heads, block + 1);
-      table.gradient_add(p, g, bn, tile, block, own);
-      added.add(unit);
-      if (!has_bias) continue;
+      if (!is_first) added.wait_for(unit - heads, block + 1);
+      table.gradient_add(p, g, bn, block, is_first, own);
+      added.reach(unit, block + 1);
+      if (!has_bias) return;
       if (bn > 0) added_bias.wait_for(unit - 1, block + 1);
       table.gradient_add_bias(p, g, bn, tile, block, own);
-      added_bias.add(unit);
-    }
+      added_bias.reach(unit, block + 1);
+    });
     table.gradient_end(p, g, bn, tile, own);
   });
 }

@@ -90,6 +90,10 @@ class Progress {
   Progress(Context& ctx, Index count)
       : counters_(ctx.zeros({count}, Dtype::i64)), data_(counters_.data<Index>()) {}
 
+  /// Sets a counter that one unit alone raises.
+  void reach(Index counter, Index value) noexcept {
+    std::atomic_ref<Index>(data_[counter]).store(value, std::memory_order_release);
+  }
   /// Counts one more; the new value.
   Index add(Index counter) noexcept {
     return 1 + std::atomic_ref<Index>(data_[counter]).fetch_add(1, std::memory_order_acq_rel);

@@ -329,10 +329,14 @@ static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
   std::uint32_t groups[kStrips];  // which kKeyGroup keys a strip sees any of, a bit for each
   static_assert(kGradientKeys / kKeyGroup <= 32);
   for (Index row = 0; row < padded; row += kStripRows) {
-    look(p, b, places + row, first_key, kGradientKeys, w.strip, visibility);
-    gradient_strip_with_options(w, p, g, b, places, visibility, row, first_key, ahead);
     std::uint32_t& seen = groups[row / kStripRows];
     seen = 0;
+    look(p, b, places + row, first_key, kGradientKeys, w.strip, visibility);
+    if (visibility.num_segments == 0) {
+      fill(w.d_logits + row * kProbRow, kStripRows * kProbRow, 0.0F);  // for d_bias
+      continue;
+    }
+    gradient_strip_with_options(w, p, g, b, places, visibility, row, first_key, ahead);
     for (Index n = 0; n < visibility.num_segments; ++n) {
       const auto [begin, end] = visibility.segments[n];
       for (Index x = begin / kKeyGroup; x * kKeyGroup < end; ++x) seen |= 1U << x;
@@ -353,17 +357,8 @@ static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
   }
 }
 
-// Whether any row of the block may see a key of the tile.
-static bool block_sees_tile(const AttentionProblem<float>& p, Index tile, Index block) {
-  if (p.fully_masked.data != nullptr) return true;
-  const Index last = min((block + 1) * kGradientRows, p.rows()) - 1;
-  return p.limit(last) > tile * kGradientKeys &&
-         p.begin(block * kGradientRows) < (tile + 1) * kGradientKeys;
-}
-
 static void gradient_block(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
                            Index bn, Index tile, Index block, float* scratch) noexcept {
-  if (!block_sees_tile(p, tile, block)) return;
   const GradientScratch w(p, scratch);
   const Index first_key = tile * kGradientKeys;
   const Index first = block * kGradientRows;
@@ -393,18 +388,16 @@ static void gradient_block(const AttentionProblem<float>& p, const AttentionGrad
 }
 
 static void gradient_add(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
-                         Index bn, Index tile, Index block, const float* scratch) noexcept {
+                         Index bn, Index block, bool is_first, const float* scratch) noexcept {
   const Index dp = round_up(p.D, kPanelKeys);
   const Index first = block * kGradientRows;
-  const bool seen = block_sees_tile(p, tile, block);
   RowCursor<float> row(p, g.d_q, bn, first);
   for (Index r = first; r < min(first + kGradientRows, p.rows()); ++r, row.next()) {
     float* d_q = row.get();
     const float* share = scratch + (r - first) * dp;
-    if (tile == 0) {
+    if (is_first) {
       for (Index d = 0; d < p.D; ++d) d_q[d] = 0.0F;
     }
-    if (!seen) continue;
     Index d = 0;
     for (; d + kLanes <= p.D; d += kLanes) {
       const Vector sum = hn::MulAdd(hn::Set(kFloats, p.scale), hn::LoadU(kFloats, share + d),
@@ -417,7 +410,6 @@ static void gradient_add(const AttentionProblem<float>& p, const AttentionGradie
 
 static void gradient_add_bias(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
                               Index bn, Index tile, Index block, const float* scratch) noexcept {
-  if (!block_sees_tile(p, tile, block)) return;
   const GradientScratch w(p, const_cast<float*>(scratch));
   const Index first = block * kGradientRows;
   const Index first_key = tile * kGradientKeys;

@@ -167,6 +167,35 @@ Index gradient_blocks(const AttentionProblem<F>& p) noexcept {
   return ceil_div(p.rows(), kGradientRows);
 }
 
+struct Range {
+  Index begin, end;
+};
+/// The tiles of keys that causality and window let a gradient block see. At least one, which then
+/// writes the block's d_q; both ends ascend with the block. There are tiles.
+template <class F>
+Range gradient_tiles_of_block(const AttentionProblem<F>& p, Index block) noexcept {
+  const Index tiles = gradient_tiles(p);
+  const Index first = block * kGradientRows;
+  const Index last = min(first + kGradientRows, p.rows()) - 1;
+  const Index begin = min(p.begin(first) / kGradientKeys, tiles - 1);
+  return {begin, max(begin + 1, ceil_div(p.limit(last), kGradientKeys))};
+}
+/// The blocks whose gradient_tiles_of_block() have the tile.
+template <class F>
+Range gradient_blocks_of_tile(const AttentionProblem<F>& p, Index tile) noexcept {
+  // The first block from `begin` on for which `holds`, which does so for all behind it.
+  const auto first = [&](Index begin, const auto& holds) {
+    Index end = gradient_blocks(p);
+    while (begin < end) {
+      const Index middle = begin + (end - begin) / 2;
+      holds(gradient_tiles_of_block(p, middle)) ? end = middle : begin = middle + 1;
+    }
+    return begin;
+  };
+  const Index begin = first(0, [&](Range tiles) { return tiles.end > tile; });
+  return {begin, first(begin, [&](Range tiles) { return tiles.begin > tile; })};
+}
+
 /// The operations of one instruction-set level. `scratch` has the elements that the function
 /// named `..._scratch` tells, 64-byte aligned.
 template <class F>
@@ -196,16 +225,16 @@ struct AttentionKernels {
   /// Unit of forward_units(): adds what g.d_scores gives to g.delta. Scratch and p as for scores.
   void (*gradient_scores)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index unit,
                           F* scratch) noexcept;
-  /// One tile of kGradientKeys keys: begin, then for each block of kGradientRows packed rows
-  /// gradient_block (which leaves the block's share of d_q in the scratch) and gradient_add (which
-  /// adds it to d_q), then end (which writes d_k and d_v). For each block the tiles must be added
-  /// in ascending order; the first one overwrites.
+  /// One tile of kGradientKeys keys: begin, then for each block of kGradientRows packed rows that
+  /// sees any of it gradient_block (which leaves the block's share of d_q in the scratch) and
+  /// gradient_add (which adds it to d_q), then end (which writes d_k and d_v). For each block the
+  /// tiles must be added in ascending order; the first one overwrites.
   Index (*gradient_scratch)(const AttentionProblem<F>& p) noexcept;
   void (*gradient_begin)(const AttentionProblem<F>& p, Index bn, Index tile, F* scratch) noexcept;
   void (*gradient_block)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
                          Index tile, Index block, F* scratch) noexcept;
   void (*gradient_add)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
-                       Index tile, Index block, const F* scratch) noexcept;
+                       Index block, bool is_first, const F* scratch) noexcept;
   /// Adds the share of d_bias that gradient_block left in the scratch.
   void (*gradient_add_bias)(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
                             Index tile, Index block, const F* scratch) noexcept;

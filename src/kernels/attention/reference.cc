@@ -63,6 +63,10 @@ class Query {
       : p_(p), b_(bn / p.Hkv), n_(bn % p.Hkv), r_(r), begin_(p.begin(r)), limit_(p.limit(r)) {
     fully_masked_ = p.fully_masked.data != nullptr && *p.grid_row(p.fully_masked, b_, n_, r) != 0;
   }
+  /// The keys of [begin, end) that causality and window let it see.
+  Range within(Index begin, Index end) const noexcept {
+    return fully_masked_ ? Range{begin, end} : Range{max(begin, begin_), min(end, limit_)};
+  }
   /// Sees nothing, and attends to every key alike.
   bool fully_masked() const noexcept { return fully_masked_; }
   bool attends(Index s) const noexcept {
@@ -117,7 +121,8 @@ RowState<F> attend(const AttentionProblem<F>& p, Index bn, Index r, Index begin,
   const F* q = p.row(p.q, bn / p.Hkv, bn % p.Hkv, r);
   RowState<F> state;
   fill(out, p.Dv, F{0});
-  for (Index s = begin; s < end; ++s) {
+  const Range keys = query.within(begin, end);
+  for (Index s = keys.begin; s < keys.end; ++s) {
     if (!query.attends(s)) continue;
     const F* value = p.packed_values(bn) + s * width;
     const F logit = query.logit(packed_product(p, bn, q, s), s);
@@ -282,7 +287,8 @@ void gradient_block(const AttentionProblem<F>& p, const AttentionGradients<F>& g
     const F* q = p.row(p.q, b, n, r);
     const F* d_out = p.row(g.d_out, b, n, r);
     const Index place = p.statistic(b, n, r);
-    for (Index s = begin; s < min(begin + kGradientKeys, p.S); ++s) {
+    const Range keys = query.within(begin, min(begin + kGradientKeys, p.S));
+    for (Index s = keys.begin; s < keys.end; ++s) {
       if (!query.attends(s)) continue;
       const F* k = p.k.data + b * p.k.batch + s * p.k.time + n * p.k.head;
       const F* v = p.v.data + b * p.v.batch + s * p.v.time + n * p.v.head;
@@ -304,11 +310,11 @@ void gradient_block(const AttentionProblem<F>& p, const AttentionGradients<F>& g
 
 template <class F>
 void gradient_add(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index bn,
-                  Index tile, Index block, const F* scratch) noexcept {
+                  Index block, bool is_first, const F* scratch) noexcept {
   const Index first = block * kGradientRows;
   for (Index r = first; r < min(first + kGradientRows, p.rows()); ++r) {
     F* d_q = p.row(g.d_q, bn / p.Hkv, bn % p.Hkv, r);
-    if (tile == 0) fill(d_q, p.D, F{0});
+    if (is_first) fill(d_q, p.D, F{0});
     accumulate(F{1}, scratch + (r - first) * p.D, p.D, d_q);
   }
 }
