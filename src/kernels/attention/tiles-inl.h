@@ -86,27 +86,36 @@ struct Tile {
   template <class VectorOffset>
   HWY_INLINE void run(const float* HWY_RESTRICT a, Index a_row, Index a_step,
                       const float* HWY_RESTRICT b, VectorOffset vector, Index b_step, Index steps) {
-    constexpr int kThrees = (M + 2) / 3;
     const float* rows[kThrees];
     for (int i = 0; i < kThrees; ++i) rows[i] = a + 3 * i * a_row;
-    const auto advance = [&](auto count) HWY_ATTR {
-      HWY_UNROLL(2)
-      for (int u = 0; u < count(); ++u, b += b_step) {
-        Vector x[N];
-        HWY_UNROLL(16)
-        for (int j = 0; j < N; ++j) x[j] = hn::LoadU(kFloats, b + vector(j));
-        HWY_UNROLL(16)
-        for (int i = 0; i < M; ++i) {
-          const Vector y = hn::Set(kFloats, rows[i / 3][i % 3 * a_row + u * a_step]);
-          HWY_UNROLL(16)
-          for (int j = 0; j < N; ++j) sums[i][j] = hn::MulAdd(y, x[j], sums[i][j]);
-        }
-      }
-      for (int i = 0; i < kThrees; ++i) rows[i] += count() * a_step;
-    };
     Index k = 0;
-    for (; k + 2 <= steps; k += 2) advance(std::integral_constant<int, 2>());
-    if (k < steps) advance(std::integral_constant<int, 1>());
+    for (; k + 2 <= steps; k += 2, b += 2 * b_step) {
+      add<2>(rows, a_row, a_step, b, vector, b_step);
+    }
+    if (k < steps) add<1>(rows, a_row, a_step, b, vector, b_step);
+  }
+
+ private:
+  static constexpr int kThrees = (M + 2) / 3;
+
+  // kSteps steps, after which `rows` stand at the next one. Not a lambda: clang makes a function of
+  // one as large as this, whose sums live in memory.
+  template <int kSteps, class VectorOffset>
+  HWY_INLINE void add(const float* (&rows)[kThrees], Index a_row, Index a_step,
+                      const float* HWY_RESTRICT b, VectorOffset vector, Index b_step) {
+    HWY_UNROLL(2)
+    for (int u = 0; u < kSteps; ++u, b += b_step) {
+      Vector x[N];
+      HWY_UNROLL(16)
+      for (int j = 0; j < N; ++j) x[j] = hn::LoadU(kFloats, b + vector(j));
+      HWY_UNROLL(16)
+      for (int i = 0; i < M; ++i) {
+        const Vector y = hn::Set(kFloats, rows[i / 3][i % 3 * a_row + u * a_step]);
+        HWY_UNROLL(16)
+        for (int j = 0; j < N; ++j) sums[i][j] = hn::MulAdd(y, x[j], sums[i][j]);
+      }
+    }
+    for (int i = 0; i < kThrees; ++i) rows[i] += kSteps * a_step;
   }
 };
 
