@@ -73,6 +73,9 @@ bool flag(ConstView x, std::initializer_list<Index> indices) {
   return static_cast<const std::uint8_t*>(x.raw())[place(x, indices)] != 0;
 }
 
+// What `count` roundings of one unit add up to.
+double roundings(double count) { return std::min(count, 4 * std::sqrt(count)); }
+
 OracleResult make_result(const Shape& shape) {
   return {Tensor::zeros(shape, Dtype::f64), Tensor::zeros(shape, Dtype::f64)};
 }
@@ -176,31 +179,37 @@ Softmax softmax(const Problem& p, Index b, Index t, Index h) {
   out.lse = max + std::log(sum);
   // A logit: D additions, scale and log2(e); its distance to a maximum is rounded again, also
   // when partial results with other maxima meet; exp itself has a few units.
-  out.lse_rounding = length + 8 + 4 * std::abs(out.lse) + 8 * max_magnitude;
+  out.lse_rounding = roundings(length) + 8 + 4 * std::abs(out.lse) + 8 * max_magnitude;
   for (Index s = 0; s < p.S; ++s) {
     out.prob[at(s)] /= sum;
     double& rounding = out.prob_rounding[at(s)];
-    rounding = static_cast<double>(p.D + 6) * rounding + 4 * max_magnitude + 8 + length / 32;
+    rounding = (roundings(static_cast<double>(p.D)) + 6) * rounding + 4 * max_magnitude + 8 +
+               roundings(length / 32);
     out.lse_rounding += out.prob[at(s)] * rounding;
   }
   return out;
 }
 
-// out and its rounding for one query.
-void attend(const Problem& p, const Softmax& probs, Index b, Index t, Index h, Numbers& out,
-            Numbers& rounding) {
-  out.assign(at(p.Dv), 0);
-  rounding.assign(at(p.Dv), 0);
+// out, its rounding and the squares of its terms for one query.
+struct Attended {
+  Numbers out{}, rounding{}, squares{};
+};
+
+void attend(const Problem& p, const Softmax& probs, Index b, Index t, Index h, Attended& to) {
+  auto& [out, rounding, squares] = to;
+  for (Numbers* each : {&out, &rounding, &squares}) each->assign(at(p.Dv), 0);
   Numbers weights(at(p.S));
   for (Index s = 0; s < p.S; ++s) {
     weights[at(s)] = probs.prob[at(s)] == 0 ? 0 : p.kept(b, h, t, s);
     if (weights[at(s)] == 0) continue;
     const auto v = p.v(b, s, h / (p.Hq / p.Hkv));
     for (std::size_t d = 0; d < v.size(); ++d) {
-      out[d] += probs.prob[at(s)] * weights[at(s)] * v[d];
+      const double term = probs.prob[at(s)] * weights[at(s)] * v[d];
+      out[d] += term;
+      squares[d] += term * term;
     }
   }
-  const auto additions = static_cast<double>(2 * probs.num_visible + 8);
+  const double additions = roundings(static_cast<double>(2 * probs.num_visible)) + 8;
   for (Index s = 0; s < p.S; ++s) {
     if (probs.prob[at(s)] == 0) continue;
     const auto v = p.v(b, s, h / (p.Hq / p.Hkv));
@@ -213,7 +222,7 @@ void attend(const Problem& p, const Softmax& probs, Index b, Index t, Index h, N
   }
 }
 
-double additions(Index count) { return static_cast<double>(count + 4); }
+double additions(Index count) { return roundings(static_cast<double>(count)) + 4; }
 
 // A number and its rounding.
 struct Rounded {
@@ -224,12 +233,11 @@ struct Rounded {
 // sum_d out d_out + sum_j prob d_score of one query.
 Rounded delta_of(const Problem& p, const Softmax& probs, const Rows& d_outs, ConstView d_scores,
                  Index b, Index t, Index h) {
-  Numbers out;
-  Numbers out_rounding;
-  attend(p, probs, b, t, h, out, out_rounding);
+  Attended here;
+  attend(p, probs, b, t, h, here);
   const auto d_out = d_outs(b, t, h);
-  const Dot sum = dot(out, d_out);
-  Rounded delta{sum.value, dot(out_rounding, d_out).magnitude + additions(p.Dv) * sum.magnitude};
+  const Dot sum = dot(here.out, d_out);
+  Rounded delta{sum.value, dot(here.rounding, d_out).magnitude + additions(p.Dv) * sum.magnitude};
   for (Index s = 0; d_scores.has_value() && s < p.S; ++s) {
     const double term = probs.prob[at(s)] * element(d_scores, place(d_scores, {b, h, t, s}));
     delta.value += term;
@@ -308,12 +316,12 @@ Tensor bounds_of(const OracleResult& result, Dtype dtype) {
   return bounds;
 }
 
-Tensor bf16_bounds(const OracleResult& out, ConstView magnitudes) {
-  Tensor bounds = bounds_of(out, Dtype::f32);
+Tensor bf16_bounds(const AttentionForwardOracle& exact) {
+  Tensor bounds = bounds_of(exact.out, Dtype::f32);
   constexpr double kUnit = 0x1p-8 * (1 + 0x1p-7);  // 8 bits; and what rounding does to the rounded
   for (Index i = 0; i < bounds.size(); ++i) {
     bounds.data<double>()[i] +=
-        kUnit * (std::abs(out.value.data<double>()[i]) + magnitudes.data<double>()[i]);
+        kUnit * (std::abs(exact.out.value.data<double>()[i]) + 2 * exact.spread.data<double>()[i]);
   }
   return bounds;
 }
@@ -321,16 +329,19 @@ Tensor bf16_bounds(const OracleResult& out, ConstView magnitudes) {
 AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstView v,
                                                 const ops::AttentionOptions& options) {
   const Problem p(q, k, v, options);
-  AttentionForwardOracle result{make_result({p.B, p.T, p.Hq, p.Dv}), make_result({p.B, p.Hq, p.T})};
-  Numbers out;
-  Numbers rounding;
+  AttentionForwardOracle result{make_result({p.B, p.T, p.Hq, p.Dv}), make_result({p.B, p.Hq, p.T}),
+                                Tensor({p.B, p.T, p.Hq, p.Dv}, Dtype::f64)};
+  Attended here;
   for (Index b = 0; b < p.B; ++b) {
     for (Index t = 0; t < p.T; ++t) {
       for (Index h = 0; h < p.Hq; ++h) {
         const Softmax probs = softmax(p, b, t, h);
-        attend(p, probs, b, t, h, out, rounding);
+        attend(p, probs, b, t, h, here);
         const Index row = ((b * p.T + t) * p.Hq + h) * p.Dv;
-        for (Index d = 0; d < p.Dv; ++d) add(result.out, row + d, out[at(d)], rounding[at(d)]);
+        for (Index d = 0; d < p.Dv; ++d) {
+          add(result.out, row + d, here.out[at(d)], here.rounding[at(d)]);
+          result.spread.data<double>()[row + d] = std::sqrt(here.squares[at(d)]);
+        }
         add(result.lse, (b * p.Hq + h) * p.T + t, probs.lse, probs.lse_rounding);
       }
     }

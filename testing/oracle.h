@@ -9,7 +9,11 @@ namespace grouphead::testing {
 
 /// A result in double and, for each element, how far rounding may carry a computed one: within
 /// unit roundoff u, to first order, |computed - value| <= u * rounding. It follows from the number
-/// of additions behind each sum and the magnitude of its terms, whatever their order.
+/// of additions behind each sum and the magnitude of its terms, whatever their order: n roundings
+/// give n, or 4 sqrt(n) where that is less. They are independent and of either sign, so a sum is
+/// beyond it once in a thousand at most if each were as large as it can be, which none is; the
+/// worst case of a million additions would let anything pass.
+/// Source: Higham & Mary 2019, SIAM J. Sci. Comput. 41(5), theorem 2.4
 struct OracleResult {
   Tensor value{};     // f64
   Tensor rounding{};  // f64, the same shape
@@ -22,19 +26,19 @@ Tensor bounds_of(const OracleResult& result, Dtype dtype);
 struct AttentionForwardOracle {
   OracleResult out{};  // [B, T, Hq, Dv]
   OracleResult lse{};  // [B, Hq, T]
+  Tensor spread{};     // [B, T, Hq, Dv]: sqrt(sum_j (p_j v_j)^2)
 };
 struct AttentionBackwardOracle {
   OracleResult d_q{}, d_k{}, d_v{};
   OracleResult d_bias{};  // of options.bias, if any
 };
 
+/// Bounds of an attention_forward in bf16, given what is exact. To those of f32 come the rounding
+/// of the result, or of probabilities that are all alike, and that of each probability for itself.
+Tensor bf16_bounds(const AttentionForwardOracle& exact);
+
 /// ops::attention_forward of f32 or f64 operands, any strides.
 /// Memory  O(S) beside the results
-/// Bounds of an attention_forward in bf16, given what is exact. `magnitudes`: sum_j p_j |v_j|, the
-/// value of the oracle of |v|. To those of f32 come the rounding of each probability, which
-/// all may go one way, and of the result.
-Tensor bf16_bounds(const OracleResult& out, ConstView magnitudes);
-
 AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstView v,
                                                 const ops::AttentionOptions& options);
 

@@ -176,7 +176,10 @@ class Reader {
   explicit Reader(Operation operation) : problem_(with_defaults(operation)) {}
 
   void read(std::string_view word) {
-    if (word == "f32" || word == "f64" || (word == "bf16" && is_for_this(kBf16))) {
+    const bool may_be_size = is_for_this(kModel) && !is_first_;
+    is_first_ = false;
+    if ((!may_be_size && (word == "f32" || word == "f64")) ||
+        (word == "bf16" && is_for_this(kBf16))) {
       once("dtype", word);
       problem_.dtype = word == "f32" ? Dtype::f32 : word == "f64" ? Dtype::f64 : Dtype::bf16;
     } else if (!read_size(word) && !read_option(word)) {
@@ -290,6 +293,7 @@ class Reader {
   }
 
   Problem problem_;
+  bool is_first_ = true;
   bool has_cache_ = false;
   std::vector<std::string_view> seen_;
 };

@@ -32,7 +32,8 @@ enum class MaskKind : std::uint8_t { none, blocks, keys };
 
 /// One thing to check or to measure, in words: operation, dtype, then words in any order, as in
 /// `attention.fwd f32 b1 t1024 s1024 hq32 hkv8 d64 dv64 causal offset=0 thr=2 isa=avx3 seed=1`.
-/// Sizes are 0 where the operation has no such word.
+/// Sizes are 0 where the operation has no such word. Of lm.train and lm.generate, which have a size
+/// f, `f32` and `f64` are the dtype right behind the operation and the size elsewhere.
 ///
 /// attention.fwd, attention.fwdbwd   t hq d [b s hkv dv causal offset= window= mask=bool|key bias
 ///                                   dropout= rng=philox|threefry]: bias is [1, Hq, T, S], the

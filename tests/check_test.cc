@@ -29,6 +29,9 @@ constexpr const char* kSmallProblems[] = {
     "attention.fwdbwd f32 b1 t40 hq4 hkv2 d64 causal",
     "decode f32 b2 s1057 hq6 hkv2 d64 dv40 thr=2",
     "decode f64 b1 s3 hq2 hkv1 d5",
+    "decode f32 s64 hq16 hkv1 d8 cache=int8",
+    "decode f32 s64 hq17 hkv1 d8 cache=int8",
+    "decode f32 s64 hq17 hkv1 d8 cache=bf16",
     "gemm f32 m33 n65 k129 thr=2",
     "gemm f32 m256 n256 k700 thr=2",
     "gemm f64 m3 n5 k7",
@@ -98,6 +101,21 @@ TEST(Check, AForgottenKeyAWrongHeadAndAWrongScaleAreAboveTheBound) {
   ops::attention_forward(ctx, q, k, v, {}, out, {});
   ops::attention_forward(ctx, q.view().slice(2, 2, 4), k, v, {}, out.view().slice(2, 2, 4), {});
   EXPECT_GT(count_above(), out.size() / 5);
+}
+
+// A bound that lets a value be anything finds nothing.
+TEST(Check, BoundsOfLongSumsAreBelowTheResults) {
+  for (const char* text :
+       {"decode f32 s200000 hq1 d4", "decode f32 s200000 hq1 d4 cache=bf16",
+        "decode f32 s200000 hq1 d4 cache=int8", "attention.fwd bf16 t1 s200000 hq1 d4",
+        "attention.fwdbwd f32 t1 s200000 hq1 d4"}) {
+    const Problem problem = parse_problem(text);
+    Context ctx(context_options(problem));
+    for (const Comparison& each : make_case(ctx, problem, 1)->check()) {
+      EXPECT_TRUE(each.ok()) << text << ": " << each.to_string();
+      EXPECT_LT(each.bound, std::abs(each.want)) << text << ": " << each.to_string();
+    }
+  }
 }
 
 TEST(Compare, NamesTheWorstElement) {

@@ -56,6 +56,8 @@ TEST(Problem, CanonicalStringReadsBackAsTheSameProblem) {
         "layer.gqa.train f64 b1 t5 s9 hq2 hkv1 d3 m7",
         "layer.mha.fwd f32 b4 t512 s512 hq8 d64 m512", "layer.mha.train f32 b1 t5 s5 hq2 d3 m7",
         "lm.train f32 b16 t256 hq8 hkv2 m256 f1024 l4 v256 thr=2",
+        "lm.train f32 b16 t256 hq8 hkv2 m32 f64 l4 v256",
+        "lm.train f64 b16 t256 hq8 hkv2 m32 f32 l4 v256",
         "lm.generate f32 b1 t256 s16 hq8 hkv2 m256 f1024 l4 v256"}) {
     EXPECT_EQ(to_string(parse_problem(text)), text);
   }
@@ -74,6 +76,14 @@ TEST(Problem, DefaultsAreFilledIn) {
             "lm.train f32 b16 t256 hq8 hkv2 m256 f1024 l4 v256");
   EXPECT_EQ(to_string(parse_problem("lm.generate m64")),
             "lm.generate f32 b1 t256 s16 hq8 hkv2 m64 f256 l4 v256");
+}
+
+TEST(Problem, TheWidthOfAFeedForwardBlockIsNoType) {
+  const Problem p = parse_problem("lm.train m32 f64");
+  EXPECT_EQ(p.dtype, Dtype::f32);
+  EXPECT_EQ(p.F, 64);
+  EXPECT_EQ(parse_problem("lm.generate f64 m32").dtype, Dtype::f64);
+  EXPECT_EQ(parse_problem("lm.generate f64 m32").F, 128);
 }
 
 TEST(Problem, UnknownOperationsAreRefusedWithTheKnownOnes) {

@@ -106,6 +106,10 @@ CacheTileBytes cache_tile_bytes(Dtype dtype, Index D, Index Dv) noexcept;
 /// of 8-bit numbers before the last one: its exact keys are gone, and their numbers stand for them.
 void cache_store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, Index at);
 
+/// The most rows of a key/value head, T * Hq / Hkv, that attention_cached() takes by the decode
+/// kernel, which rounds queries for a cache in 8 bits.
+inline constexpr Index kMostDecodeRows = 16;
+
 /// attention_forward against the first `length` positions of a cache. Few rows take the decode
 /// kernel (keys split in fixed chunks), many the forward kernel, for which a cache in 16 or 8 bits
 /// is widened to f32 first: B Hkv P (D + Dp) elements. No allocation once warm.

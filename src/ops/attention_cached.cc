@@ -12,10 +12,9 @@ using kernels::AttentionKernels;
 using kernels::AttentionProblem;
 using kernels::kPanelKeys;
 
-// Up to here one pass over the keys per row costs less than the forward's packing of rows, and the
-// keys can be split among threads. By shape alone: the choice shows in the last bits.
-constexpr Index kDecodeRows = 16;
-static_assert(kDecodeRows <= kernels::kCacheRows);
+// Up to kMostDecodeRows one pass over the keys per row costs less than the forward's packing of
+// rows, and the keys can be split among threads. By shape alone: the choice shows in the last bits.
+static_assert(kMostDecodeRows <= kernels::kCacheRows);
 
 bool has_tiles(const CacheSlice& cache) {
   return cache.keys.dtype() == Dtype::bf16 || cache.keys.dtype() == Dtype::u8;
@@ -203,7 +202,7 @@ void prefill(Context& ctx, const AttentionProblem<F>& p) {
 template <class F>
 void cached(Context& ctx, AttentionProblem<F> p, const CacheSlice& cache) {
   p.packed = packed_of<F>(cache);
-  if (p.rows() > kDecodeRows) return prefill(ctx, p);
+  if (p.rows() > kMostDecodeRows) return prefill(ctx, p);
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   decode(ctx, p, p.packed.capacity, table.decode_scratch(p),
          [&](Index unit, F* partial, F* scratch) { table.decode(p, unit, partial, scratch); });
@@ -213,7 +212,7 @@ void cached_tiles(Context& ctx, AttentionProblem<float> p, const CacheSlice& cac
   const kernels::CacheKernels& table = cache_kernels_of(ctx, cache);
   const kernels::CacheTiles tiles = tiles_of(cache);
   const Index capacity = capacity_of(cache);
-  if (p.rows() <= kDecodeRows) {
+  if (p.rows() <= kMostDecodeRows) {
     return decode(ctx, p, capacity, table.decode_scratch(p),
                   [&](Index unit, float* partial, float* scratch) {
                     table.decode(p, tiles, unit, partial, scratch);
