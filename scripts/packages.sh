@@ -24,6 +24,7 @@ full_test_packages="
 clang clang++
 libclang-rt-14-dev -
 clang-format clang-format
+clang-tidy clang-tidy
 "
 live_test_packages="
 python3-venv -
