@@ -38,6 +38,19 @@ echo 'gemm f32 m65 n8 k8' >"$list"
 output=$("$source/bench/rivals/table.py" --lines "$lines" --problems "$list" 2>&1 || true)
 expect 'table.py: no lines'
 
+# The gate, on two programs: one that is as fast, one that takes twice as long.
+folder=$(mktemp -d)
+trap 'rm -rf "$lines" "$list" "$folder"' EXIT
+for milliseconds in 1 2; do
+  printf '#!/bin/sh\necho "{\\"median_ms\\": %s, \\"foreign_cpu\\": 0}"\n' "$milliseconds" >"$folder/$milliseconds"
+  chmod +x "$folder/$milliseconds"
+done
+output=$("$source/bench/compare" "$folder/2" "$folder/1" --gate 2>&1)
+expect 'gate: 0 of 10 problems are slower'
+if output=$("$source/bench/compare" "$folder/1" "$folder/2" --gate 2>&1); then exit 1; fi
+expect 'gate: 10 of 10 problems are slower'
+expect 'slower: gemm f32 m1 k1024 n4096 weights=f32 thr=2: 1 ms ±0% -> 2 ms ±0%: 0.500 x as fast'
+
 for script in compare growth rivals/run rivals/table.py; do
   output=$("$source/bench/$script" --help)
   expect 'usage:'
