@@ -41,7 +41,7 @@ double share_of(double error, double bound) noexcept {
 std::string position(const Shape& shape, Index flat) {
   std::string text;
   for (int axis = shape.rank() - 1; axis >= 0; --axis) {
-    text = std::to_string(flat % shape[axis]) + (text.empty() ? "" : ", ") + text;
+    text.insert(0, std::to_string(flat % shape[axis]) + (text.empty() ? "" : ", "));
     flat /= shape[axis];
   }
   return text;

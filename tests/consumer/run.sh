@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds and runs README's programs and those of examples/ as an outside project does.
-#   run.sh find_package|fetch_content|pkg_config|shared SOURCE BUILD
-# BUILD is what gets installed; `shared` builds and installs a shared library of its own.
+#   run.sh find_package|fetch_content|pkg_config SOURCE BUILD
+# BUILD is what gets installed, a static or a shared library.
 set -eu
 how=$1 source=$2 build=$3
 work=$build/consumer/$how
@@ -12,10 +12,25 @@ cp "$source/tests/consumer/CMakeLists.txt" "$source"/examples/*.cc "$work"
 for file in "$work"/readme/*.cc; do cp "$file" "$work/readme_${file##*/}"; done
 cp "$source/tests/golden/keras/models/model_b_gqa_residual.keras" "$work/run/model.keras"
 
-# Moves what is installed: nothing in it may name the place it was made for.
+keras_component=-DGROUPHEAD_COMPONENTS=KerasFiles
+if grep -q '^GROUPHEAD_IO_KERAS:BOOL=OFF' "$build/CMakeCache.txt"; then
+  keras_component=
+  for file in "$work"/*.cc; do ! grep -q '\.keras"' "$file" || rm "$file"; done
+fi
+
+# Installs BUILD and moves it: nothing in it may name the place it was made for. The program needs no
+# path to a shared library, which shows only what is public.
 install_moved() {
-  cmake --install "$1" --prefix "$work/first" >/dev/null
+  cmake --install "$build" --prefix "$work/first" >/dev/null
   mv "$work/first" "$work/prefix"
+  "$work/prefix/bin/grouphead" --version
+  library=$(find "$work/prefix" -name libgrouphead.so)
+  [ -n "$library" ] || return 0
+  if nm -DC --defined-only "$library" | grep -E ' [TWVDB] (grouphead::(kernels|io|saved)::|nlohmann|hwy)'; then
+    exit 1
+  fi
+  LD_LIBRARY_PATH=$(dirname "$library")
+  export LD_LIBRARY_PATH
 }
 
 # Builds the outside project by CMake; further arguments go to its configuration.
@@ -40,31 +55,14 @@ build_by_pkg_config() {
 
 case "$how" in
   find_package)
-    install_moved "$build"
-    build_by_cmake -DCMAKE_PREFIX_PATH="$work/prefix" -DGROUPHEAD_COMPONENTS=KerasFiles
+    install_moved
+    build_by_cmake -DCMAKE_PREFIX_PATH="$work/prefix" $keras_component
     ;;
-  fetch_content) build_by_cmake -DGROUPHEAD_SOURCE="$source" ;;
   pkg_config)
-    install_moved "$build"
+    install_moved
     build_by_pkg_config
     ;;
-  shared)
-    cmake -S "$source" -B "$work/library" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-      -DBUILD_SHARED_LIBS=ON -DGROUPHEAD_TESTS=OFF >/dev/null
-    cmake --build "$work/library"
-    install_moved "$work/library"
-    "$work/prefix/bin/grouphead" --version
-    library=$(find "$work/prefix" -name libgrouphead.so)
-    # Names of what is not public stay inside.
-    if nm -DC --defined-only "$library" |
-      grep -E ' [TWVD] (grouphead::(ops|kernels|io|saved|train|nn)::|nlohmann|hwy)'; then
-      exit 1
-    fi
-    build_by_cmake -DCMAKE_PREFIX_PATH="$work/prefix"
-    LD_LIBRARY_PATH=$(dirname "$library")
-    export LD_LIBRARY_PATH
-    build_by_pkg_config
-    ;;
+  fetch_content) build_by_cmake -DGROUPHEAD_SOURCE="$source" -DCMAKE_BUILD_TYPE=Debug ;;
 esac
 cd "$work/run"
 for file in "$work"/*.cc; do
