@@ -56,7 +56,8 @@ if(BUILD_SHARED_LIBS)  # it shows the declarations of the public headers, which 
 endif()
 set_target_properties(
   grouphead PROPERTIES VERSION ${PROJECT_VERSION}
-                       SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+                       SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
+                       INSTALL_RPATH_USE_LINK_PATH ON)
 # The kernels are optimised in every build: without it they take thirty times as long.
 if(NOT CMAKE_CXX_FLAGS MATCHES "-O")
   set(kernel_sources ${grouphead_sources})

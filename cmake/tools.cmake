@@ -12,7 +12,8 @@ target_link_libraries(
 
 file(GLOB grouphead_verb_sources CONFIGURE_DEPENDS tools/verbs/*.cc)
 add_executable(grouphead_program tools/main.cc ${grouphead_verb_sources})
-set_target_properties(grouphead_program PROPERTIES OUTPUT_NAME grouphead)
+set_target_properties(grouphead_program PROPERTIES OUTPUT_NAME grouphead INSTALL_RPATH_USE_LINK_PATH
+                                                                  ON)
 target_link_libraries(
   grouphead_program PRIVATE grouphead_tools CLI11::CLI11 nlohmann_json::nlohmann_json
                             grouphead_options)
