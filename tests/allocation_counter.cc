@@ -10,8 +10,10 @@ namespace {
 
 std::atomic<long> count{0};
 std::atomic<long> bytes{0};
+std::atomic<long> until_failure{-1};
 
 void* allocate(std::size_t size, std::size_t alignment) {
+  if (until_failure >= 0 && until_failure-- == 0) throw std::bad_alloc();
   count.fetch_add(1, std::memory_order_relaxed);
   bytes.fetch_add(static_cast<long>(size), std::memory_order_relaxed);
   const std::size_t rounded = (size + alignment - 1) / alignment * alignment;
@@ -23,6 +25,8 @@ void* allocate(std::size_t size, std::size_t alignment) {
 }  // namespace
 
 Allocations allocations() { return {count, bytes}; }
+
+void fail_allocation(long more) { until_failure = more; }
 
 }  // namespace grouphead::testing_support
 

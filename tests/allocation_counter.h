@@ -13,6 +13,9 @@ struct Allocations {
 /// All since the program's start.
 Allocations allocations();
 
+/// The allocation after `more` further ones fails, once.
+void fail_allocation(long more);
+
 /// What `run()` asks of operator new.
 template <class Run>
 Allocations allocations_of(Run&& run) {

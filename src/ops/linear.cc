@@ -218,11 +218,9 @@ void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const
               const Weights& w, const Finish& finish, float* y) {
   if (rows == 0 || w.columns == 0) return;
   const bool is_whole = w.packed == nullptr || w.packed->form() == Dtype::f32;
-  if (is_whole && w.depth * w.columns > kSmallWeights && onednn::usable(ctx)) {
-    onednn::multiply(ctx, rows, x, w, finish, y);
-  } else {
-    packed_gemm::multiply(ctx, table, rows, x, w, finish, y);
-  }
+  const bool for_onednn = is_whole && w.depth * w.columns > kSmallWeights && onednn::usable(ctx);
+  if (for_onednn && onednn::multiply(ctx, rows, x, w, finish, y)) return;
+  packed_gemm::multiply(ctx, table, rows, x, w, finish, y);
 }
 
 /// body(F{}) with F the element type.

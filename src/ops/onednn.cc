@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <future>
+#include <memory>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 #include <vector>
@@ -67,6 +70,18 @@ const dnnl::engine& cpu() {
   static const auto* const engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
   return *engine;
 }
+
+/// Whether oneDNN is not to be called any more. Static objects of it may be destroyed: each kind of
+/// primitive, once it has made one, and with it oneDNN's own static objects, makes a static
+/// ExitNote, which is then destroyed before them, and what runs later goes without oneDNN. Or an
+/// allocation failed inside it, which leaves an entry in its cache that never works.
+std::atomic<bool> is_gone{false};
+struct ExitNote {
+  ExitNote() = default;
+  ExitNote(const ExitNote&) = delete;
+  ExitNote& operator=(const ExitNote&) = delete;
+  ~ExitNote() { is_gone = true; }
+};
 
 memory::desc strided(Index rows, Index columns, Index row_stride, Index column_stride) {
   return {{rows, columns}, memory::data_type::f32, memory::dims{row_stride, column_stride}};
@@ -277,6 +292,7 @@ class Library final : public detail::Attachment {
          {desc.src_desc(), w, desc.bias_desc(), desc.dst_desc(), scratch},
          num_threads_},
         bytes_of(scratch)};
+    static const ExitNote note;
     return products_.emplace(key, std::move(made)).first->second;
   }
 
@@ -290,6 +306,7 @@ class Library final : public detail::Attachment {
         form(key.rows, key.whole).whole.submemory_desc({key.rows, key.columns}, {0, key.first});
     const dnnl::reorder::primitive_desc desc(cpu(), from, cpu(), to);
     Reorder made(dnnl::reorder(desc), {DNNL_ARG_FROM, DNNL_ARG_TO}, {from, to}, num_threads_);
+    static const ExitNote note;
     return reorders_.emplace(key, std::move(made)).first->second;
   }
 
@@ -414,30 +431,36 @@ void multiply_strips(Context& ctx, const dnnl::stream& stream, const Plan& plan,
   });
 }
 
-/// Every error of oneDNN leaves as one of ours.
+/// Every error of oneDNN leaves as one of ours. False: it is not usable any more.
 template <class Body>
-void translate(Body&& body) {
+bool translate(Body&& body) {
   try {
     body();
+    return true;
   } catch (const dnnl::error& error) {
     throw Error(std::string("[linear] oneDNN: expected success, got status ") +
                 std::to_string(static_cast<int>(error.status)) + ": " + error.what());
+  } catch (const std::future_error&) {  // of the broken entry, before anything ran
+    is_gone = true;
+    return false;
   }
 }
 
 }  // namespace
 
-bool usable(const Context& ctx) noexcept {
+bool usable(const Context& ctx) {
   static const bool kCpuHasForm = [] {
+    // oneDNN reads its environment into strings, and ends the process if these find no memory.
+    static_cast<void>(std::make_unique<std::array<char, 4096>>());
     const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
     return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & wanted) == wanted;
   }();
-  return kCpuHasForm && ctx.isa() >= Isa::avx3;
+  return kCpuHasForm && ctx.isa() >= Isa::avx3 && !is_gone;
 }
 
-void multiply(Context& ctx, Index rows, const float* x, const Weights& w, const Finish& finish,
+bool multiply(Context& ctx, Index rows, const float* x, const Weights& w, const Finish& finish,
               float* y) {
-  translate([&] {
+  return translate([&] {
     Library& library = Library::of(ctx);
     library.trim();
     // Few rows do not pay for packing weights that are used once.

@@ -13,12 +13,13 @@
 
 namespace grouphead::ops::onednn {
 
-/// Whether this Context's products go through oneDNN: level avx3 or above, and oneDNN not capped
-/// below it.
-bool usable(const Context& ctx) noexcept;
+/// Whether this Context's products go through oneDNN: level avx3 or above, oneDNN not capped below
+/// it, and its static objects not destroyed, as they may be while the process exits.
+bool usable(const Context& ctx);
 
-/// y = finish(x w) or y += x w, with x [rows, depth] and y [rows, columns]; nothing empty.
-void multiply(Context& ctx, Index rows, const float* x, const Weights& w, const Finish& finish,
+/// y = finish(x w) or y += x w, with x [rows, depth] and y [rows, columns]; nothing empty. False,
+/// and y as it was, where oneDNN is not usable any more.
+bool multiply(Context& ctx, Index rows, const float* x, const Weights& w, const Finish& finish,
               float* y);
 
 }  // namespace grouphead::ops::onednn
