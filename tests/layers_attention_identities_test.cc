@@ -87,6 +87,22 @@ TEST(AttentionIdentities, TwoBackwardPassesAddAndNoCotangentIsZero) {
   }
 }
 
+TEST(AttentionIdentities, OfNoPositionsThereIsNothingToRotate) {
+  Context ctx;
+  GroupQueryAttentionConfig config = kGqa;
+  config.rope = RopeConfig{};
+  for (const Index batch : {0, 2}) {
+    const auto layer = made<GroupQueryAttention>(config, operands(cross()));
+    const AttentionInputs nothing = cross(batch, 0, 0);
+    EXPECT_EQ((*layer)(ctx, nothing).shape(), (Shape{batch, 0, 16}));
+    const Tensor d_y = Tensor::zeros({batch, 0, 16});
+    for (const Tensor& each : gradients(ctx, *layer, nothing, d_y, 1)) {
+      EXPECT_EQ(testing::max_abs(each), 0);
+    }
+    EXPECT_EQ((*layer)(ctx, cross()).shape(), (Shape{2, 5, 16}));  // and then of some
+  }
+}
+
 TEST(AttentionIdentities, ThreadsDoNotChangeTheBits) {
   const AttentionInputs in = cross(2, 150, 170);
   MultiHeadAttentionConfig config = kMha;
