@@ -4,9 +4,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 
 namespace {
 
@@ -81,6 +83,33 @@ TEST(PublicHeaders, IncludeOnlyPublicHeadersAndStd) {
       EXPECT_EQ(include.find('/'), std::string::npos) << file.path() << ": " << include;
       EXPECT_EQ(include.find(".h"), std::string::npos) << file.path() << ": " << include;
     }
+  }
+}
+
+// A program pays for what the headers include in each of its sources.
+TEST(PublicHeaders, LeaveOutWhatIsSlowToCompile) {
+  const std::set<std::string> heavy = {"algorithm", "chrono",   "fstream",  "future",
+                                       "iomanip",   "iostream", "iterator", "numeric",
+                                       "ranges",    "regex",    "sstream",  "thread"};
+  for (const auto& file : fs::recursive_directory_iterator(kSource / "include/grouphead")) {
+    if (!file.is_regular_file()) continue;
+    for (const std::string& include : includes(file.path(), '<', '>')) {
+      EXPECT_FALSE(heavy.contains(include)) << file.path() << " includes <" << include << ">";
+    }
+  }
+}
+
+// A shared library hides all else.
+TEST(PublicHeaders, MakeTheirDeclarationsVisible) {
+  for (const auto& file : fs::recursive_directory_iterator(kSource / "include/grouphead")) {
+    if (!file.is_regular_file()) continue;
+    std::ifstream in(file.path());
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    const std::size_t first = text.find("\nnamespace grouphead");
+    if (first == std::string::npos) continue;  // it only includes others
+    constexpr std::string_view kPush = "#pragma GCC visibility push(default)";
+    EXPECT_EQ(text.find(kPush) + kPush.size(), first) << file.path();
+    EXPECT_TRUE(text.ends_with("\n#pragma GCC visibility pop\n")) << file.path();
   }
 }
 

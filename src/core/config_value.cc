@@ -44,7 +44,8 @@ std::string number_text(double value) {
 
 }  // namespace
 
-// Out of line: in every user of a temporary, GCC 12 takes the variant for uninitialised.
+// Out of line: the variant is slow to compile, and in every user of a temporary GCC 12 takes it for
+// uninitialised.
 ConfigValue::ConfigValue() = default;
 ConfigValue::ConfigValue(const ConfigValue& other) = default;
 ConfigValue::ConfigValue(ConfigValue&& other) noexcept = default;
@@ -52,9 +53,23 @@ ConfigValue& ConfigValue::operator=(const ConfigValue& other) = default;
 ConfigValue& ConfigValue::operator=(ConfigValue&& other) noexcept = default;
 ConfigValue::~ConfigValue() = default;
 
+ConfigValue::ConfigValue(bool value) : value_(value) {}
+ConfigValue::ConfigValue(Index value) : value_(value) {}
+ConfigValue::ConfigValue(double value) : value_(value) {}
+ConfigValue::ConfigValue(const char* value) : value_(std::string(value)) {}
+ConfigValue::ConfigValue(std::string_view value) : value_(std::string(value)) {}
+ConfigValue::ConfigValue(std::string value) : value_(std::move(value)) {}
+ConfigValue::ConfigValue(List value) : value_(std::move(value)) {}
+ConfigValue::ConfigValue(Object value) : value_(std::move(value)) {}
+
+bool operator==(const ConfigValue& a, const ConfigValue& b) { return a.value_ == b.value_; }
+
 ConfigValue::ConfigValue(const Shape& shape) {
   List axes;
-  for (const Index dim : shape) axes.push_back(dim < 0 ? ConfigValue() : ConfigValue(dim));
+  for (const Index dim : shape) {
+    ConfigValue& axis = axes.emplace_back();
+    if (dim >= 0) axis.value_ = dim;
+  }
   value_ = std::move(axes);
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <fstream>
+#include <locale>
 
 #include "core/check.h"
 #include "grouphead/models/model.h"
@@ -196,13 +198,15 @@ void ModelCheckpoint::save(const CompiledModel& model, Index batch, const Logs& 
 
 CSVLogger::CSVLogger(std::filesystem::path file, std::string separator, bool append)
     : file_(std::move(file)), separator_(std::move(separator)), append_(append) {}
+CSVLogger::~CSVLogger() = default;
 
 void CSVLogger::on_train_begin(CompiledModel& /*model*/) {
   std::error_code ignored;
   writes_header_ = !append_ || std::filesystem::file_size(file_, ignored) == 0 || ignored;
-  out_ = std::ofstream(file_, append_ ? std::ios::app : std::ios::trunc);
+  out_ = std::make_unique<std::ofstream>(file_, append_ ? std::ios::app : std::ios::trunc);
+  out_->imbue(std::locale::classic());
   columns_.clear();
-  if (!out_) throw IoError("[csv_logger] " + file_.string() + ": cannot be written");
+  if (!*out_) throw IoError("[csv_logger] " + file_.string() + ": cannot be written");
 }
 
 void CSVLogger::on_epoch_end(CompiledModel& /*model*/, Index epoch, const Logs& logs) {
@@ -215,26 +219,26 @@ void CSVLogger::on_epoch_end(CompiledModel& /*model*/, Index epoch, const Logs& 
       for (const std::string& name : trained) columns_.push_back("val_" + name);
     }
     if (writes_header_) {
-      out_ << "epoch";
-      for (const std::string& name : columns_) out_ << separator_ << name;
-      out_ << "\r\n";
+      *out_ << "epoch";
+      for (const std::string& name : columns_) *out_ << separator_ << name;
+      *out_ << "\r\n";
     }
   }
-  out_ << epoch;
+  *out_ << epoch;
   for (const std::string& name : columns_) {
     const std::optional<double> value = find(logs, name);
     char text[64];
-    out_ << separator_;
+    *out_ << separator_;
     if (value) {
-      out_.write(text, std::to_chars(text, text + sizeof text, *value).ptr - text);
+      out_->write(text, std::to_chars(text, text + sizeof text, *value).ptr - text);
     } else {
-      out_ << "NA";
+      *out_ << "NA";
     }
   }
-  out_ << "\r\n" << std::flush;
-  if (!out_) throw IoError("[csv_logger] " + file_.string() + ": cannot be written");
+  *out_ << "\r\n" << std::flush;
+  if (!*out_) throw IoError("[csv_logger] " + file_.string() + ": cannot be written");
 }
 
-void CSVLogger::on_train_end(CompiledModel& /*model*/) { out_.close(); }
+void CSVLogger::on_train_end(CompiledModel& /*model*/) { out_.reset(); }
 
 }  // namespace grouphead

@@ -9,6 +9,7 @@
 #include "grouphead/core/error.h"
 #include "grouphead/core/tensor.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// A value as Keras's configurations hold them: null, bool, integer, float, string, list, or an
@@ -25,19 +26,18 @@ class ConfigValue {
   ConfigValue& operator=(const ConfigValue& other);
   ConfigValue& operator=(ConfigValue&& other) noexcept;
   ~ConfigValue();
-  ConfigValue(std::nullptr_t) : ConfigValue() {}    // NOLINT(google-explicit-constructor)
-  ConfigValue(bool value) : value_(value) {}        // NOLINT(google-explicit-constructor)
-  ConfigValue(int value) : value_(Index{value}) {}  // NOLINT(google-explicit-constructor)
-  ConfigValue(Index value) : value_(value) {}       // NOLINT(google-explicit-constructor)
-  ConfigValue(double value) : value_(value) {}      // NOLINT(google-explicit-constructor)
-  ConfigValue(const char* value)
-      : value_(std::string(value)) {}  // NOLINT(google-explicit-constructor)
-  ConfigValue(std::string_view value)
-      : value_(std::string(value)) {}  // NOLINT(google-explicit-constructor)
-  ConfigValue(std::string value)
-      : value_(std::move(value)) {}                        // NOLINT(google-explicit-constructor)
-  ConfigValue(List value) : value_(std::move(value)) {}    // NOLINT(google-explicit-constructor)
-  ConfigValue(Object value) : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  // NOLINTBEGIN(google-explicit-constructor)
+  ConfigValue(std::nullptr_t) : ConfigValue() {}
+  ConfigValue(bool value);
+  ConfigValue(int value) : ConfigValue(Index{value}) {}
+  ConfigValue(Index value);
+  ConfigValue(double value);
+  ConfigValue(const char* value);
+  ConfigValue(std::string_view value);
+  ConfigValue(std::string value);
+  ConfigValue(List value);
+  ConfigValue(Object value);
+  // NOLINTEND(google-explicit-constructor)
   /// Axes as a list of integers, -1 as null.
   explicit ConfigValue(const Shape& shape);
 
@@ -67,9 +67,7 @@ class ConfigValue {
 
   /// As JSON text, for messages.
   std::string to_string() const;
-  friend bool operator==(const ConfigValue& a, const ConfigValue& b) {
-    return a.value_ == b.value_;
-  }
+  friend bool operator==(const ConfigValue& a, const ConfigValue& b);
 
  private:
   std::variant<std::monostate, bool, Index, double, std::string, List, Object> value_;
@@ -80,3 +78,4 @@ ConfigValue config_envelope(std::string_view module, std::string_view class_name
                             ConfigValue config);
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -8,6 +8,7 @@
 
 #include "grouphead/core/tensor.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// Instruction-set levels, slowest first. `ref` is the plain C++ reference of every kernel;
@@ -75,3 +76,4 @@ class Context {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 
 #include "grouphead/core/tensor.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// Which element types a layer uses, by Keras's names: `float32`, `float64`, `mixed_bfloat16`,
@@ -39,3 +40,4 @@ class DtypePolicy {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

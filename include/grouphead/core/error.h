@@ -3,6 +3,7 @@
 #include <stdexcept>
 #include <string>
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// Base of everything the library throws on purpose. Texts have the form
@@ -31,3 +32,4 @@ class IoError : public Error {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -2,6 +2,7 @@
 
 #include "grouphead/core/context.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 struct KvCacheConfig {
@@ -59,3 +60,4 @@ class KvCache {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -9,6 +9,7 @@
 #include "grouphead/core/config_value.h"
 #include "grouphead/core/tensor.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// Where one random draw happens: a counter-based generator is a pure function of this key and the
@@ -109,3 +110,4 @@ PhiloxBlock philox4x32(RandomKey key, std::uint64_t block) noexcept;
 Tensor random_normal(const Shape& shape, std::uint64_t seed);
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -12,6 +12,7 @@
 
 #include "grouphead/core/error.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 using Index = std::int64_t;
@@ -250,3 +251,4 @@ class Tensor {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -18,6 +18,7 @@
 #define GROUPHEAD_VERSION_NUMBER \
   (GROUPHEAD_VERSION_MAJOR * 10000 + GROUPHEAD_VERSION_MINOR * 100 + GROUPHEAD_VERSION_PATCH)
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// The version of the library that the program runs with; GROUPHEAD_VERSION is that of the headers
@@ -27,3 +28,4 @@ std::string_view version() noexcept;
 int version_number() noexcept;
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -6,6 +6,7 @@
 
 #include "grouphead/models/model.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// A model's architecture as JSON text that Keras loads; no numbers. With indent >= 0 in lines.
@@ -16,3 +17,4 @@ std::string to_json(const Model& model, int indent = -1);
 std::shared_ptr<Model> model_from_json(std::string_view text, std::uint64_t seed = 0);
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -6,6 +6,7 @@
 #include "grouphead/models/model.h"
 #include "grouphead/train/fit.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// A model with what it is trained by.
@@ -37,3 +38,4 @@ void save_model(const Model& model, const std::filesystem::path& file);
 void save_model(const CompiledModel& compiled, const std::filesystem::path& file);
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 class CompiledModel;
@@ -36,3 +37,4 @@ void load_weights(const Layer& model, const std::filesystem::path& file);
 void load_weights(CompiledModel& compiled, const std::filesystem::path& file);
 
 }  // namespace grouphead
+#pragma GCC visibility pop

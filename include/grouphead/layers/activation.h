@@ -4,6 +4,7 @@
 
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// A function that a layer applies to its result, by Keras's names. A value like an enumeration.
@@ -70,3 +71,4 @@ class ActivationLayer final : public Layer {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 namespace ops {
@@ -143,3 +144,4 @@ class AdditiveAttention final : public BaseScoredAttention {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// What a query attends to when its masks leave it no key.
@@ -45,3 +46,4 @@ struct AttentionOutput {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 
 #include "grouphead/core/config_value.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// None, or a rule given by Keras's name ("glorot_uniform"), by its configuration, or as an object:
@@ -37,3 +38,4 @@ class Choice {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

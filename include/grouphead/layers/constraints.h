@@ -5,6 +5,7 @@
 #include "grouphead/core/context.h"
 #include "grouphead/layers/choice.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// What a parameter is brought back to after each optimizer step. Source: keras.constraints.
@@ -40,3 +41,4 @@ Constraint non_neg();
 }  // namespace constraints
 
 }  // namespace grouphead
+#pragma GCC visibility pop

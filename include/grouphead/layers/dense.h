@@ -4,6 +4,7 @@
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 namespace detail {
@@ -67,3 +68,4 @@ class Dense final : public Layer {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// Keras's arguments, but for noise_shape: each element is dropped for itself.
@@ -50,3 +51,4 @@ class Dropout final : public Layer {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

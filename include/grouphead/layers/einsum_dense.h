@@ -4,6 +4,7 @@
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 namespace nn {
@@ -65,3 +66,4 @@ class EinsumDense final : public Layer {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -3,6 +3,7 @@
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// Keras's arguments.
@@ -52,3 +53,4 @@ class Embedding final : public Layer {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -7,6 +7,7 @@
 #include "grouphead/layers/layer.h"
 #include "grouphead/layers/rope.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 namespace detail {
@@ -98,3 +99,4 @@ class GroupQueryAttention final : public Layer {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

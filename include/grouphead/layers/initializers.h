@@ -7,6 +7,7 @@
 #include "grouphead/core/tensor.h"
 #include "grouphead/layers/choice.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// Numbers of elements that a kernel's sums run over, and that it feeds.
@@ -69,3 +70,4 @@ Initializer orthogonal(double gain = 1, const Seed& seed = {});
 }  // namespace initializers
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -14,6 +14,7 @@
 #include "grouphead/layers/constraints.h"
 #include "grouphead/layers/regularizers.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// What flows between layers: numbers, and where they come from padded positions a mask (bool
@@ -242,3 +243,4 @@ void add_weight_penalties(Context& ctx, const ParameterList& parameters, LossSin
                           Grads* grads);
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -2,6 +2,7 @@
 
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 struct MaskingConfig {
@@ -31,3 +32,4 @@ class Masking final : public Layer {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -2,6 +2,7 @@
 
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// What Add and Multiply share: any number of inputs [B, ...], whose axes after the first broadcast
@@ -105,3 +106,4 @@ class Concatenate final : public Layer {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 namespace detail {
@@ -106,3 +107,4 @@ class MultiHeadAttention final : public Layer {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// Keras's arguments, and random_gains.
@@ -102,3 +103,4 @@ class RMSNormalization final : public Layer {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

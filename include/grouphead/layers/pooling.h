@@ -2,6 +2,7 @@
 
 #include "grouphead/layers/reshaping.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 struct GlobalAveragePooling1DConfig {
@@ -77,3 +78,4 @@ class GlobalMaxPooling1D final : public GlobalPooling1D {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -5,6 +5,7 @@
 #include "grouphead/core/context.h"
 #include "grouphead/layers/choice.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// A penalty on a tensor, added to the loss. Source: keras.regularizers.
@@ -41,3 +42,4 @@ Regularizer orthogonal(double factor = 0.01, std::string_view mode = "rows");
 }  // namespace regularizers
 
 }  // namespace grouphead
+#pragma GCC visibility pop

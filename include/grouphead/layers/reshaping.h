@@ -4,6 +4,7 @@
 
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// What Reshape, Permute and Flatten share: the same elements under another shape, of any type.
@@ -102,3 +103,4 @@ class Flatten final : public Rearranging {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

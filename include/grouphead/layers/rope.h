@@ -5,6 +5,7 @@
 
 #include "grouphead/core/tensor.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// Which components of a head rotate together: i with i + D/2, or 2i with 2i + 1.
@@ -52,3 +53,4 @@ std::vector<double> rope_frequencies(Index head_dim, const RopeConfig& config);
 double rope_magnitude(const RopeConfig& config) noexcept;
 
 }  // namespace grouphead
+#pragma GCC visibility pop

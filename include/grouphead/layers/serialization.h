@@ -6,6 +6,7 @@
 
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// A layer from Keras's class name and configuration, as get_config() writes it; keys that older
@@ -33,3 +34,4 @@ bool has_layer(const ConfigValue& envelope);
 ConfigValue layer_to_config(const Layer& layer);
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -2,6 +2,7 @@
 
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// Keras's arguments.
@@ -41,3 +42,4 @@ class Softmax final : public Layer {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

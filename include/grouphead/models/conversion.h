@@ -8,6 +8,7 @@
 #include "grouphead/models/model.h"
 #include "grouphead/models/models.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// What a new key/value head is made of: the r = Hkv / (new Hkv) old heads that serve the same
@@ -83,3 +84,4 @@ ConversionReport compare_heads(Context& ctx, const LanguageModel& before,
 std::vector<Tensor> random_inputs(const Model& model, std::uint64_t seed);
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -9,6 +9,7 @@
 #include "grouphead/core/kv_cache.h"
 #include "grouphead/models/models.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// How the next token is drawn. First the `top_k` most likely tokens stay, then the fewest of
@@ -99,3 +100,4 @@ std::vector<std::int32_t> generate(Context& ctx, const LanguageModel& model,
                                    const std::function<bool(std::int32_t token)>& on_token = {});
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -8,6 +8,7 @@
 
 #include "grouphead/models/symbol.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 class Model;
@@ -172,3 +173,4 @@ ConfigValue model_to_config(const Model& model);
 std::shared_ptr<Model> model_from_config(const ConfigValue& envelope, std::uint64_t seed = 0);
 
 }  // namespace grouphead
+#pragma GCC visibility pop

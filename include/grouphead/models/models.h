@@ -5,6 +5,7 @@
 #include "grouphead/layers/group_query_attention.h"
 #include "grouphead/layers/layers.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// A pre-norm transformer stack of grouped-query attention blocks with causal self-attention:
@@ -160,3 +161,4 @@ class LanguageModel final : public Layer {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

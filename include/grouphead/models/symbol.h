@@ -11,6 +11,7 @@
 #include "grouphead/core/config_value.h"
 #include "grouphead/layers/layer.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 namespace detail {
@@ -168,3 +169,4 @@ SharedLayer<L> layer(typename L::Config&& config) {
 }
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -7,6 +7,7 @@
 
 #include "grouphead/models/symbol.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// An operand of an operation: a symbol, a tensor of fixed numbers, or a number.
@@ -64,3 +65,4 @@ Symbol operator/(T a, const Symbol& b) {
 }
 
 }  // namespace grouphead
+#pragma GCC visibility pop

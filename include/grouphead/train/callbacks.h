@@ -1,8 +1,9 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
 #include <functional>
+#include <iosfwd>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 
 #include "grouphead/core/tensor.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 class CompiledModel;
@@ -141,6 +143,7 @@ class ModelCheckpoint final : public Callback {
 class CSVLogger final : public Callback {
  public:
   explicit CSVLogger(std::filesystem::path file, std::string separator = ",", bool append = false);
+  ~CSVLogger() override;
   /// Errors: IoError.
   void on_train_begin(CompiledModel& model) override;
   void on_epoch_end(CompiledModel& model, Index epoch, const Logs& logs) override;
@@ -151,8 +154,9 @@ class CSVLogger final : public Callback {
   std::string separator_;
   bool append_;
   bool writes_header_ = true;
-  std::ofstream out_;
+  std::unique_ptr<std::ostream> out_;  // open during a training
   std::vector<std::string> columns_;
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -14,6 +14,7 @@
 #include "grouphead/train/metrics.h"
 #include "grouphead/train/optimizers.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 class Model;
@@ -180,3 +181,4 @@ inline CompiledModel compile(const Layer& model, const CompileConfig& config) {
 }
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -7,6 +7,7 @@
 #include "grouphead/core/context.h"
 #include "grouphead/layers/choice.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// How the weighted values of a loss become one number. Keras's names; `none` is Keras's None too.
@@ -140,3 +141,4 @@ struct SparseCategoricalCrossentropyConfig {
 Loss sparse_categorical_crossentropy(const SparseCategoricalCrossentropyConfig& config = {});
 
 }  // namespace grouphead
+#pragma GCC visibility pop

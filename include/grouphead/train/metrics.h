@@ -8,6 +8,7 @@
 
 #include "grouphead/train/losses.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// A number gathered over batches. Source: keras.metrics.Metric.
@@ -107,3 +108,4 @@ class MetricChoice {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -9,6 +9,7 @@
 #include "grouphead/layers/layer.h"
 #include "grouphead/train/schedules.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// What every optimizer knows. Names, order and meaning are Keras's.
@@ -250,3 +251,4 @@ class AdamW final : public Adam {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop

@@ -7,6 +7,7 @@
 
 #include "grouphead/core/config_value.h"
 
+#pragma GCC visibility push(default)
 namespace grouphead {
 
 /// initial_learning_rate decay_rate^(step / decay_steps), with `staircase` the whole part of the
@@ -57,3 +58,4 @@ class LearningRate {
 };
 
 }  // namespace grouphead
+#pragma GCC visibility pop
