@@ -131,7 +131,18 @@ Dtype Symbol::dtype() const { return node_->dtypes[static_cast<std::size_t>(outp
 
 const std::string& Symbol::name() const { return node_->layer->name(); }
 
+Operand::Operand(Symbol symbol) : value_(std::move(symbol)) {}
+Operand::Operand(Tensor constant) : value_(std::move(constant)) {}
 Operand::Operand(const Outputs& one) : value_(static_cast<Symbol>(one)) {}
+
+Keywords::Entry::Entry(std::string key, Symbol symbol)
+    : name(std::move(key)), value(Operand(std::move(symbol))) {}
+Keywords::Entry::Entry(std::string key, Tensor constant)
+    : name(std::move(key)), value(Operand(std::move(constant))) {}
+Keywords::Entry::Entry(std::string key, Operand operand)
+    : name(std::move(key)), value(std::move(operand)) {}
+Keywords::Entry::Entry(std::string key, ConfigValue setting)
+    : name(std::move(key)), value(std::move(setting)) {}
 
 Operands::Operands(const Outputs& one) : list_{one} {}
 

@@ -58,10 +58,10 @@ class Outputs;
 class Operand {
  public:
   Operand() = default;
-  Operand(std::nullptr_t) {}                                 // NOLINT(google-explicit-constructor)
-  Operand(const Outputs& one);                               // NOLINT(google-explicit-constructor)
-  Operand(Symbol symbol) : value_(std::move(symbol)) {}      // NOLINT(google-explicit-constructor)
-  Operand(Tensor constant) : value_(std::move(constant)) {}  // NOLINT(google-explicit-constructor)
+  Operand(std::nullptr_t) {}    // NOLINT(google-explicit-constructor)
+  Operand(const Outputs& one);  // NOLINT(google-explicit-constructor)
+  Operand(Symbol symbol);       // NOLINT(google-explicit-constructor)
+  Operand(Tensor constant);     // NOLINT(google-explicit-constructor)
 
   bool has_value() const noexcept { return symbol() != nullptr || constant() != nullptr; }
   const Symbol* symbol() const noexcept { return std::get_if<Symbol>(&value_); }
@@ -92,14 +92,12 @@ using Keyword = std::variant<ConfigValue, Operand>;
 class Keywords {
  public:
   struct Entry {
-    Entry(std::string key, Symbol symbol)
-        : name(std::move(key)), value(Operand(std::move(symbol))) {}
-    Entry(std::string key, Tensor constant)
-        : name(std::move(key)), value(Operand(std::move(constant))) {}
-    Entry(std::string key, Operand operand) : name(std::move(key)), value(std::move(operand)) {}
-    Entry(std::string key, ConfigValue setting) : name(std::move(key)), value(std::move(setting)) {}
+    Entry(std::string key, Symbol symbol);
+    Entry(std::string key, Tensor constant);
+    Entry(std::string key, Operand operand);
+    Entry(std::string key, ConfigValue setting);
     template <class T, std::enable_if_t<std::is_arithmetic_v<T>, int> = 0>
-    Entry(std::string key, T setting) : name(std::move(key)), value(ConfigValue(setting)) {}
+    Entry(std::string key, T setting) : Entry(std::move(key), ConfigValue(setting)) {}
 
     std::string name;
     Keyword value;
