@@ -6,32 +6,34 @@
 #include "core/check.h"
 #include "ops/attention_problem.h"
 
-namespace grouphead::ops {
+namespace grouphead {
+namespace ops {
 namespace {
 
-using kernels::AttentionGradients;
 using kernels::AttentionKernels;
 using kernels::AttentionProblem;
 
 // q, k and v against each other.
-void check_operands(std::string_view operation, ConstView q, ConstView k, ConstView v,
-                    MayBeBf16 may_be_bf16 = MayBeBf16::no) {
+void check_operands(std::string_view operation, ConstView q, ConstView k, ConstView v) {
   detail::require_shape(operation, "k", k, {-1, -1, -1, -1});
-  check_queries(operation, "q", q, k.dim(2), may_be_bf16);
+  check_queries(operation, "q", q, k.dim(2), MayBeBf16::yes);
   check_heads(operation, "k", k, q.dim(0), -1, -1, q.dim(3), q.dtype());
   check_heads(operation, "v", v, q.dim(0), k.dim(1), k.dim(2), -1, q.dtype());
   if (v.dim(3) < 1) detail::throw_shape_error(operation, "v", "a head dim of 1 or more", "0");
 }
 
-void check_softmax(std::string_view operation, ConstView q, ConstView softmax) {
-  detail::require_dense(operation, "softmax", softmax, {2, q.dim(0), q.dim(2), q.dim(1)},
-                        q.dtype() == Dtype::bf16 ? Dtype::f32 : q.dtype());
+// Of statistics, lse and scores.
+Dtype wide_dtype(ConstView q) { return q.dtype() == Dtype::bf16 ? Dtype::f32 : q.dtype(); }
+
+void check_statistics(std::string_view operation, ConstView q, ConstView statistics) {
+  detail::require_dense(operation, "statistics", statistics, {2, q.dim(0), q.dim(2), q.dim(1)},
+                        wide_dtype(q));
 }
 
-// The kernels read it or write it.
+// The kernels read them or write them.
 template <class F>
-void set_softmax(ConstView softmax, AttentionProblem<F>& p) {
-  p.tops = const_cast<F*>(softmax.data<F>());
+void set_statistics(ConstView statistics, AttentionProblem<F>& p) {
+  p.tops = const_cast<F*>(statistics.data<F>());
   p.sums = p.tops + p.B * p.Hq * p.T;
 }
 
@@ -73,9 +75,9 @@ void with_packed(Context& ctx, AttentionProblem<F>& p, const Body& body) {
 
 template <class F>
 void forward(Context& ctx, AttentionProblem<F> p, const AttentionOptions& options, View out,
-             View softmax) {
+             View statistics) {
   p.out = mutable_heads_of<F>(out);
-  if (softmax.has_value()) set_softmax(softmax, p);
+  if (statistics.has_value()) set_statistics(statistics, p);
   const Tensor fully_masked = note_fully_masked_queries(ctx, options, p);
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index scratch = table.forward_scratch(p);
@@ -99,7 +101,7 @@ void scores(Context& ctx, AttentionProblem<F> p, const AttentionOptions& options
 
 // delta = sum_d out d_out + sum_j prob d_score
 template <class F>
-void gradient_delta(Context& ctx, AttentionProblem<F> p, const AttentionGradients<F>& g) {
+void gradient_delta(Context& ctx, AttentionProblem<F> p, const kernels::AttentionGradients<F>& g) {
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index heads = p.B * p.Hkv;
   for_units(ctx, heads * kernels::gradient_blocks(p), forward_flops(p),
@@ -159,7 +161,7 @@ class BackwardBlocks {
 };
 
 template <class F>
-void backward(Context& ctx, const AttentionProblem<F>& p, AttentionGradients<F> g) {
+void backward(Context& ctx, const AttentionProblem<F>& p, kernels::AttentionGradients<F> g) {
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index heads = p.B * p.Hkv;
   Tensor delta = ctx.tensor({p.B, p.Hq, p.T}, kDtypeOf<F>);
@@ -198,13 +200,13 @@ void backward(Context& ctx, const AttentionProblem<F>& p, AttentionGradients<F> 
 }
 
 template <class F>
-void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView softmax,
-              const AttentionOptions& options, const BackwardOperands& operands) {
+void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView statistics,
+              const AttentionOptions& options, const AttentionGradients& operands) {
   // The backward reads what the forward wrote.
   p.out = {const_cast<F*>(out.data<F>()), out.stride(0), out.stride(1), out.stride(2)};
-  set_softmax(softmax, p);
+  set_statistics(statistics, p);
   const Tensor fully_masked = note_fully_masked_queries(ctx, options, p);
-  AttentionGradients<F> g;
+  kernels::AttentionGradients<F> g;
   g.d_out = heads_of<F>(operands.d_out);
   g.d_q = mutable_heads_of<F>(operands.d_q);
   g.d_k = mutable_heads_of<F>(operands.d_k);
@@ -221,94 +223,185 @@ void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView soft
   backward(ctx, p, g);
 }
 
+// lse from what the forward noted.
+template <class F>
+void log_sums(ConstView statistics, View lse) {
+  const F* top = statistics.data<F>();
+  for (Index i = 0; i < lse.size(); ++i) {
+    const double sum = top[lse.size() + i];
+    const double value = static_cast<double>(top[i]) * std::log(2.0) + std::log(sum);
+    lse.data<F>()[i] = static_cast<F>(value);
+  }
+}
+
+void forward_checked(Context& ctx, ConstView q, ConstView k, ConstView v,
+                     const AttentionOptions& options, View out, View statistics) {
+  if (q.dtype() == Dtype::bf16) {
+    forward_bf16(ctx, q, k, v, options, out, statistics);
+  } else if (q.dtype() == Dtype::f32) {
+    forward_f32(ctx, q, k, v, options, out, statistics);
+  } else {
+    forward(ctx, problem_of<double>(q, k, v, options), options, out, statistics);
+  }
+}
+
+template <class F>
+void scores_checked(Context& ctx, ConstView q, ConstView k, const AttentionOptions& options,
+                    ConstView statistics, View result) {
+  AttentionProblem<F> p = problem_of<F>(q, k, k, options);
+  p.v.data = nullptr;
+  set_statistics(statistics, p);
+  p.scores = result.data<F>();
+  scores(ctx, p, options);
+}
+
+void check_gradients(std::string_view operation, ConstView q, ConstView k, ConstView v,
+                     const AttentionOptions& options, const AttentionGradients& g) {
+  const Dtype dtype = q.dtype();
+  const auto check_like = [&](std::string_view name, View gradient, ConstView x) {
+    if (!gradient.has_value()) return;
+    check_heads(operation, name, gradient, x.dim(0), x.dim(1), x.dim(2), x.dim(3), dtype);
+  };
+  check_heads(operation, "d_out", g.d_out, q.dim(0), q.dim(1), q.dim(2), v.dim(3), dtype);
+  check_like("d_q", g.d_q, q);
+  check_like("d_k", g.d_k, k);
+  check_like("d_v", g.d_v, v);
+  if (g.d_scores.has_value()) {
+    detail::require_dense(operation, "d_scores", g.d_scores,
+                          {q.dim(0), q.dim(2), q.dim(1), k.dim(1)}, wide_dtype(q));
+  }
+  if (!g.d_bias.has_value()) return;
+  const ConstView& bias = options.bias;
+  if (!bias.has_value()) {
+    detail::throw_shape_error(operation, "d_bias", "nothing, as there is no bias",
+                              g.d_bias.shape().to_string());
+  }
+  detail::require_dense(operation, "d_bias", g.d_bias,
+                        {bias.dim(0), bias.dim(1), bias.dim(2), bias.dim(3)}, bias.dtype());
+}
+
+// Memory for gradients that are not wanted: the kernels write all of them.
+struct UnwantedGradients {
+  Tensor d_q{}, d_k{}, d_v{};
+
+  UnwantedGradients(Context& ctx, ConstView q, ConstView k, ConstView v, AttentionGradients& g) {
+    const auto fill_in = [&](View& wanted, Tensor& memory, ConstView x) {
+      if (!wanted.has_value()) wanted = memory = ctx.tensor(x.shape(), x.dtype());
+    };
+    fill_in(g.d_q, d_q, q);
+    fill_in(g.d_k, d_k, k);
+    fill_in(g.d_v, d_v, v);
+  }
+};
+
+// In f32, from copies.
+void backward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
+                   const AttentionOptions& options, ConstView out, ConstView statistics,
+                   const AttentionGradients& g) {
+  const auto wide = [&](ConstView x) { return converted(ctx, x, Dtype::f32); };
+  const Tensor wide_q = wide(q), wide_k = wide(k), wide_v = wide(v), wide_out = wide(out);
+  const Tensor d_out = wide(g.d_out);
+  Tensor d_q = ctx.tensor(q.shape()), d_k = ctx.tensor(k.shape()), d_v = ctx.tensor(v.shape());
+  Tensor bias, d_bias;
+  AttentionOptions wide_options = options;
+  AttentionGradients wide_g{.d_out = d_out,
+                            .d_scores = g.d_scores,
+                            .d_q = d_q,
+                            .d_k = d_k,
+                            .d_v = d_v,
+                            .d_bias = g.d_bias};
+  const bool is_narrow = options.bias.has_value() && options.bias.dtype() == Dtype::bf16;
+  if (is_narrow) {
+    wide_options.bias = bias = wide(options.bias);
+    if (g.d_bias.has_value()) wide_g.d_bias = d_bias = ctx.tensor(g.d_bias.shape());
+  }
+  backward(ctx, problem_of<float>(wide_q, wide_k, wide_v, wide_options), wide_out, statistics,
+           wide_options, wide_g);
+  if (g.d_q.has_value()) convert_heads(ctx, d_q, g.d_q);
+  if (g.d_k.has_value()) convert_heads(ctx, d_k, g.d_k);
+  if (g.d_v.has_value()) convert_heads(ctx, d_v, g.d_v);
+  if (d_bias.has_value()) convert_heads(ctx, d_bias, g.d_bias);
+}
+
+void backward_checked(Context& ctx, ConstView q, ConstView k, ConstView v,
+                      const AttentionOptions& options, ConstView out, ConstView statistics,
+                      AttentionGradients gradients) {
+  if (q.dtype() == Dtype::bf16) {
+    return backward_bf16(ctx, q, k, v, options, out, statistics, gradients);
+  }
+  const UnwantedGradients unwanted(ctx, q, k, v, gradients);
+  if (q.dtype() == Dtype::f32) {
+    backward(ctx, problem_of<float>(q, k, v, options), out, statistics, options, gradients);
+  } else {
+    backward(ctx, problem_of<double>(q, k, v, options), out, statistics, options, gradients);
+  }
+}
+
 }  // namespace
 
-void attention_forward(Context& ctx, ConstView q, ConstView k, ConstView v,
-                       const AttentionOptions& options, View out, View softmax) {
-  constexpr std::string_view kName = "attention_forward";
-  check_operands(kName, q, k, v, MayBeBf16::yes);
-  check_options(kName, options, q, k.dim(1));
-  check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), v.dim(3), q.dtype());
-  if (softmax.has_value()) check_softmax(kName, q, softmax);
-  if (q.dtype() == Dtype::bf16) {
-    forward_bf16(ctx, q, k, v, options, out, softmax);
-  } else if (q.dtype() == Dtype::f32 && options.on_bf16_grid && bf16_is_native(ctx, options)) {
-    forward_on_bf16_grid(ctx, q, k, v, options, out, softmax);
-  } else if (q.dtype() == Dtype::f32) {
-    forward(ctx, problem_of<float>(q, k, v, options), options, out, softmax);
-  } else {
-    forward(ctx, problem_of<double>(q, k, v, options), options, out, softmax);
+void forward_f32(Context& ctx, ConstView q, ConstView k, ConstView v,
+                 const AttentionOptions& options, View out, View statistics) {
+  forward(ctx, problem_of<float>(q, k, v, options), options, out, statistics);
+}
+
+}  // namespace ops
+
+void attention(Context& ctx, ConstView q, ConstView k, ConstView v, const AttentionOptions& options,
+               View out, const SoftmaxOutputs& softmax) {
+  constexpr std::string_view kName = "attention";
+  ops::check_operands(kName, q, k, v);
+  ops::check_options(kName, options, q, k.dim(1));
+  ops::check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), v.dim(3), q.dtype());
+  View statistics = softmax.statistics;
+  if (statistics.has_value()) ops::check_statistics(kName, q, statistics);
+  if (!softmax.lse.has_value()) {
+    return ops::forward_checked(ctx, q, k, v, options, out, statistics);
   }
+  const Dtype dtype = ops::wide_dtype(q);
+  detail::require_dense(kName, "lse", softmax.lse, {q.dim(0), q.dim(2), q.dim(1)}, dtype);
+  Tensor own;
+  if (!statistics.has_value()) {
+    statistics = own = ctx.tensor({2, q.dim(0), q.dim(2), q.dim(1)}, dtype);
+  }
+  ops::forward_checked(ctx, q, k, v, options, out, statistics);
+  dtype == Dtype::f32 ? ops::log_sums<float>(statistics, softmax.lse)
+                      : ops::log_sums<double>(statistics, softmax.lse);
 }
 
-void attention_lse(ConstView softmax, View lse) {
-  constexpr std::string_view kName = "attention_lse";
-  detail::require_shape(kName, "softmax", softmax, {2, -1, -1, -1});
-  detail::require_dense(kName, "lse", lse, {softmax.dim(1), softmax.dim(2), softmax.dim(3)},
-                        softmax.dtype());
-  const auto run = [&](auto zero) {
-    using F = decltype(zero);
-    const F* top = softmax.data<F>();
-    for (Index i = 0; i < lse.size(); ++i) {
-      const double sum = top[lse.size() + i];
-      const double value = static_cast<double>(top[i]) * std::log(2.0) + std::log(sum);
-      lse.data<F>()[i] = sum == 0 ? std::numeric_limits<F>::infinity() : static_cast<F>(value);
-    }
-  };
-  lse.dtype() == Dtype::f32 ? run(0.0F) : run(0.0);
-}
-
-void attention_scores(Context& ctx, ConstView q, ConstView k, ConstView softmax,
-                      const AttentionOptions& options, View result) {
+void attention_scores(Context& ctx, ConstView q, ConstView k, const AttentionOptions& options,
+                      ConstView statistics, View scores) {
   constexpr std::string_view kName = "attention_scores";
-  check_operands(kName, q, k, k);
-  check_options(kName, options, q, k.dim(1));
-  check_softmax(kName, q, softmax);
-  detail::require_dense(kName, "scores", result, {q.dim(0), q.dim(2), q.dim(1), k.dim(1)},
-                        q.dtype());
-  const auto run = [&](auto zero) {
-    using F = decltype(zero);
-    AttentionProblem<F> p = problem_of<F>(q, k, k, options);
-    p.v.data = nullptr;
-    set_softmax(softmax, p);
-    p.scores = result.data<F>();
-    scores(ctx, p, options);
-  };
-  q.dtype() == Dtype::f32 ? run(0.0F) : run(0.0);
+  ops::check_operands(kName, q, k, k);
+  ops::check_options(kName, options, q, k.dim(1));
+  ops::check_statistics(kName, q, statistics);
+  detail::require_dense(kName, "scores", scores, {q.dim(0), q.dim(2), q.dim(1), k.dim(1)},
+                        ops::wide_dtype(q));
+  if (q.dtype() == Dtype::f64) {
+    return ops::scores_checked<double>(ctx, q, k, options, statistics, scores);
+  }
+  if (q.dtype() == Dtype::f32) {
+    return ops::scores_checked<float>(ctx, q, k, options, statistics, scores);
+  }
+  const Tensor wide_q = ops::converted(ctx, q, Dtype::f32);
+  const Tensor wide_k = ops::converted(ctx, k, Dtype::f32);
+  AttentionOptions wide_options = options;
+  Tensor bias;
+  if (options.bias.has_value() && options.bias.dtype() == Dtype::bf16) {
+    wide_options.bias = bias = ops::converted(ctx, options.bias, Dtype::f32);
+  }
+  ops::scores_checked<float>(ctx, wide_q, wide_k, wide_options, statistics, scores);
 }
 
-void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v, ConstView out,
-                        ConstView softmax, const AttentionOptions& options,
-                        const BackwardOperands& operands) {
+void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v,
+                        const AttentionOptions& options, ConstView out, ConstView statistics,
+                        const AttentionGradients& gradients) {
   constexpr std::string_view kName = "attention_backward";
-  check_operands(kName, q, k, v);
-  check_options(kName, options, q, k.dim(1));
-  const Dtype dtype = q.dtype();
-  const Index dv = v.dim(3);
-  check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), dv, dtype);
-  check_softmax(kName, q, softmax);
-  check_heads(kName, "d_out", operands.d_out, q.dim(0), q.dim(1), q.dim(2), dv, dtype);
-  check_heads(kName, "d_q", operands.d_q, q.dim(0), q.dim(1), q.dim(2), q.dim(3), dtype);
-  check_heads(kName, "d_k", operands.d_k, k.dim(0), k.dim(1), k.dim(2), k.dim(3), dtype);
-  check_heads(kName, "d_v", operands.d_v, k.dim(0), k.dim(1), k.dim(2), dv, dtype);
-  if (operands.d_scores.has_value()) {
-    detail::require_dense(kName, "d_scores", operands.d_scores,
-                          {q.dim(0), q.dim(2), q.dim(1), k.dim(1)}, dtype);
-  }
-  if (operands.d_bias.has_value()) {
-    if (!options.bias.has_value()) {
-      detail::throw_shape_error(kName, "d_bias", "nothing, as there is no bias",
-                                operands.d_bias.shape().to_string());
-    }
-    const ConstView& bias = options.bias;
-    detail::require_dense(kName, "d_bias", operands.d_bias,
-                          {bias.dim(0), bias.dim(1), bias.dim(2), bias.dim(3)}, dtype);
-  }
-  if (dtype == Dtype::f32) {
-    backward(ctx, problem_of<float>(q, k, v, options), out, softmax, options, operands);
-  } else {
-    backward(ctx, problem_of<double>(q, k, v, options), out, softmax, options, operands);
-  }
+  ops::check_operands(kName, q, k, v);
+  ops::check_options(kName, options, q, k.dim(1));
+  ops::check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), v.dim(3), q.dtype());
+  ops::check_statistics(kName, q, statistics);
+  ops::check_gradients(kName, q, k, v, options, gradients);
+  ops::backward_checked(ctx, q, k, v, options, out, statistics, gradients);
 }
 
-}  // namespace grouphead::ops
+}  // namespace grouphead

@@ -1,18 +1,16 @@
 #include "kernels/attention/bf16.h"
 #include "kernels/rowwise/convert.h"
-#include "ops/attention.h"
 #include "ops/attention_problem.h"
-#include "ops/convert.h"
 
 namespace grouphead::ops {
 namespace {
 
 using kernels::AttentionProblem;
 
-constexpr Index kUnit = 4096;      // numbers that one unit converts, or one row
+constexpr Index kUnit = 4096;      // elements that one unit converts, or one row
 constexpr double kCostOfMove = 2;  // converting one takes as long as so many flops
 
-// to = from in the other type, a run of `count` numbers.
+// to = from in the other type, a run of `count` elements.
 void convert_run(const kernels::ConvertKernels& table, ConstView from, Index source, Index count,
                  View to, Index target) {
   if (to.dtype() == Dtype::f32) {
@@ -24,45 +22,9 @@ void convert_run(const kernels::ConvertKernels& table, ConstView from, Index sou
   }
 }
 
-// The same for [B, T, H, D] of any strides but the last.
-void convert(Context& ctx, ConstView from, View to) {
-  const auto& table = kernels::convert_kernels(static_cast<kernels::Level>(ctx.isa()));
-  const double cost = kCostOfMove * static_cast<double>(to.size());
-  if (from.is_contiguous() && to.is_contiguous()) {
-    for_units(ctx, kernels::ceil_div(to.size(), kUnit), cost, [&](Index unit, int) {
-      const Index begin = unit * kUnit;
-      convert_run(table, from, begin, std::min(kUnit, to.size() - begin), to, begin);
-    });
-    return;
-  }
-  const Index T = to.dim(1);
-  for_units(ctx, to.dim(0) * T, cost, [&](Index bt, int) {
-    const auto place = [&](ConstView x, Index h) {
-      return bt / T * x.stride(0) + bt % T * x.stride(1) + h * x.stride(2);
-    };
-    for (Index h = 0; h < to.dim(2); ++h) {
-      convert_run(table, from, place(from, h), to.dim(3), to, place(to, h));
-    }
-  });
-}
-
-Tensor converted(Context& ctx, ConstView x, Dtype dtype) {
-  Tensor result = ctx.tensor(x.shape(), dtype);
-  convert(ctx, x, result);
-  return result;
-}
-
 // A tensor's bits as the kernels take them.
 kernels::Heads<const std::uint16_t> bits_of(ConstView x) {
   return {static_cast<const std::uint16_t*>(x.raw()), x.stride(0), x.stride(1), x.stride(2)};
-}
-
-// An f32 copy of a bias, whose strides are any.
-Tensor widened(Context& ctx, ConstView bias) {
-  if (bias.is_contiguous()) return converted(ctx, bias, Dtype::f32);
-  Tensor dense = ctx.tensor(bias.shape(), bias.dtype());
-  copy(bias, dense);
-  return converted(ctx, dense, Dtype::f32);
 }
 
 const kernels::Bf16Kernels* native_kernels(Context& ctx) noexcept {
@@ -93,11 +55,44 @@ void forward_natively(Context& ctx, const AttentionProblem<float>& p, ConstView 
 
 }  // namespace
 
+void convert_heads(Context& ctx, ConstView from, View to) {
+  const auto& table = kernels::convert_kernels(static_cast<kernels::Level>(ctx.isa()));
+  const double cost = kCostOfMove * static_cast<double>(to.size());
+  if (from.is_contiguous() && to.is_contiguous()) {
+    for_units(ctx, kernels::ceil_div(to.size(), kUnit), cost, [&](Index unit, int) {
+      const Index begin = unit * kUnit;
+      convert_run(table, from, begin, std::min(kUnit, to.size() - begin), to, begin);
+    });
+    return;
+  }
+  const Index T = to.dim(1);
+  for_units(ctx, to.dim(0) * T, cost, [&](Index bt, int) {
+    const auto place = [&](ConstView x, Index h) {
+      return bt / T * x.stride(0) + bt % T * x.stride(1) + h * x.stride(2);
+    };
+    for (Index h = 0; h < to.dim(2); ++h) {
+      convert_run(table, from, place(from, h), to.dim(3), to, place(to, h));
+    }
+  });
+}
+
+Tensor converted(Context& ctx, ConstView x, Dtype dtype) {
+  Tensor result = ctx.tensor(x.shape(), dtype);
+  if (x.rank() == 4 && (x.dim(3) == 1 || x.stride(3) == 1)) {
+    convert_heads(ctx, x, result);
+    return result;
+  }
+  Tensor dense = ctx.tensor(x.shape(), x.dtype());
+  copy(x, dense);
+  convert_heads(ctx, dense, result);
+  return result;
+}
+
 bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept {
   const kernels::Bf16Kernels* const table = native_kernels(ctx);
-  if (table == nullptr || options.scale < 0) return false;
+  if (table == nullptr || options.scale.value_or(1) <= 0) return false;
   if (table->take_options) return true;
-  const bool hides = options.window != 0 || options.mask.has_value() ||
+  const bool hides = options.window_left || options.window_right || options.mask.has_value() ||
                      options.key_mask.has_value() || options.query_mask.has_value();
   const bool adds = options.bias.has_value() || options.dropout_rate != 0;
   // A causal row sees nothing only by an offset.
@@ -107,11 +102,11 @@ bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept {
 }
 
 void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
-                  const AttentionOptions& options, View out, View softmax) {
+                  const AttentionOptions& options, View out, View statistics) {
   AttentionOptions wide_options = options;
   Tensor bias;
   if (options.bias.has_value() && options.bias.dtype() != Dtype::f32) {
-    bias = widened(ctx, options.bias);
+    bias = converted(ctx, options.bias, Dtype::f32);
     wide_options.bias = bias;
   }
   if (bf16_is_native(ctx, options)) {
@@ -119,25 +114,30 @@ void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
     p.B = q.dim(0), p.T = q.dim(1), p.Hq = q.dim(2), p.D = q.dim(3);
     p.S = k.dim(1), p.Hkv = k.dim(2), p.Dv = v.dim(3);
     set_options(wide_options, p);
-    if (softmax.has_value()) {
-      p.tops = softmax.data<float>();
+    if (statistics.has_value()) {
+      p.tops = statistics.data<float>();
       p.sums = p.tops + p.B * p.Hq * p.T;
     }
     const Tensor fully_masked = note_fully_masked_queries(ctx, wide_options, p);
     return forward_natively(ctx, p, q, k, v, out);
   }
-  const auto wide = [&](ConstView x) { return converted(ctx, x, Dtype::f32); };
+  const Tensor wide_q = converted(ctx, q, Dtype::f32);
+  const Tensor wide_k = converted(ctx, k, Dtype::f32);
+  const Tensor wide_v = converted(ctx, v, Dtype::f32);
   Tensor result = ctx.tensor(out.shape());
-  attention_forward(ctx, wide(q), wide(k), wide(v), wide_options, result, softmax);
-  convert(ctx, result, out);
+  forward_f32(ctx, wide_q, wide_k, wide_v, wide_options, result, statistics);
+  convert_heads(ctx, result, out);
 }
 
-void forward_on_bf16_grid(Context& ctx, ConstView q, ConstView k, ConstView v,
-                          const AttentionOptions& options, View out, View softmax) {
-  const auto narrow = [&](ConstView x) { return converted(ctx, x, Dtype::bf16); };
+void attention_on_bf16_grid(Context& ctx, ConstView q, ConstView k, ConstView v,
+                            const AttentionOptions& options, View out) {
+  if (!bf16_is_native(ctx, options)) return attention(ctx, q, k, v, options, out);
+  const Tensor narrow_q = converted(ctx, q, Dtype::bf16);
+  const Tensor narrow_k = converted(ctx, k, Dtype::bf16);
+  const Tensor narrow_v = converted(ctx, v, Dtype::bf16);
   Tensor result = ctx.tensor(out.shape(), Dtype::bf16);
-  forward_bf16(ctx, narrow(q), narrow(k), narrow(v), options, result, softmax);
-  convert(ctx, result, out);
+  attention(ctx, narrow_q, narrow_k, narrow_v, options, result);
+  convert_heads(ctx, result, out);
 }
 
 }  // namespace grouphead::ops

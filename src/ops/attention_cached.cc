@@ -5,7 +5,8 @@
 #include "ops/attention.h"
 #include "ops/attention_problem.h"
 
-namespace grouphead::ops {
+namespace grouphead {
+namespace ops {
 namespace {
 
 using kernels::AttentionKernels;
@@ -87,18 +88,11 @@ void check_fits(std::string_view operation, const CacheSlice& cache, Index begin
   }
 }
 
-// What the decode kernel does not know must not pass unseen.
-void check_cached_options(std::string_view operation, const AttentionOptions& options) {
-  const auto refuse = [&](bool is_set, std::string_view name) {
-    if (is_set) detail::throw_config_error(operation, name, "nothing, with a cache", "a value");
-  };
-  refuse(options.window != 0, "window");
-  refuse(options.mask.has_value(), "mask");
-  refuse(options.key_mask.has_value(), "key_mask");
-  refuse(options.query_mask.has_value(), "query_mask");
-  refuse(options.bias.has_value(), "bias");
-  refuse(options.masked_rows != MaskedRows::zeros, "masked_rows");
-  refuse(options.dropout_rate != 0, "dropout_rate");
+// Whether the decode kernels know all that the options ask for.
+bool suits_decode(const AttentionOptions& options) noexcept {
+  return !options.mask.has_value() && !options.key_mask.has_value() &&
+         !options.query_mask.has_value() && !options.bias.has_value() &&
+         options.masked_rows == MaskedRows::zeros && options.dropout_rate == 0;
 }
 
 kernels::CacheFormat format_of(Dtype dtype) noexcept {
@@ -200,19 +194,19 @@ void prefill(Context& ctx, const AttentionProblem<F>& p) {
 }
 
 template <class F>
-void cached(Context& ctx, AttentionProblem<F> p, const CacheSlice& cache) {
+void cached(Context& ctx, AttentionProblem<F> p, const CacheSlice& cache, bool decodes) {
   p.packed = packed_of<F>(cache);
-  if (p.rows() > kMostDecodeRows) return prefill(ctx, p);
+  if (!decodes) return prefill(ctx, p);
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   decode(ctx, p, p.packed.capacity, table.decode_scratch(p),
          [&](Index unit, F* partial, F* scratch) { table.decode(p, unit, partial, scratch); });
 }
 
-void cached_tiles(Context& ctx, AttentionProblem<float> p, const CacheSlice& cache) {
+void cached_tiles(Context& ctx, AttentionProblem<float> p, const CacheSlice& cache, bool decodes) {
   const kernels::CacheKernels& table = cache_kernels_of(ctx, cache);
   const kernels::CacheTiles tiles = tiles_of(cache);
   const Index capacity = capacity_of(cache);
-  if (p.rows() <= kMostDecodeRows) {
+  if (decodes) {
     return decode(ctx, p, capacity, table.decode_scratch(p),
                   [&](Index unit, float* partial, float* scratch) {
                     table.decode(p, tiles, unit, partial, scratch);
@@ -227,6 +221,19 @@ void cached_tiles(Context& ctx, AttentionProblem<float> p, const CacheSlice& cac
   prefill(ctx, p);
 }
 
+template <class F>
+void cached(Context& ctx, ConstView q, const CacheSlice& cache, Index length,
+            const AttentionOptions& options, View out) {
+  AttentionProblem<F> p = problem_of_cached<F>(q, cache, length, options, out);
+  if (p.rows() == 0) return;
+  const bool decodes = p.rows() <= kMostDecodeRows && suits_decode(options);
+  const Tensor fully_masked = note_fully_masked_queries(ctx, options, p);
+  if constexpr (std::is_same_v<F, float>) {
+    if (has_tiles(cache)) return cached_tiles(ctx, p, cache, decodes);
+  }
+  cached(ctx, p, cache, decodes);
+}
+
 }  // namespace
 
 CacheTileBytes cache_tile_bytes(Dtype dtype, Index D, Index Dv) noexcept {
@@ -234,15 +241,15 @@ CacheTileBytes cache_tile_bytes(Dtype dtype, Index D, Index Dv) noexcept {
           kernels::cache_value_bytes(format_of(dtype), Dv)};
 }
 
-void cache_store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, Index at) {
-  constexpr std::string_view kName = "cache_store";
-  check_queries(kName, "k", k, 1);
-  check_rank(kName, cache);
-  check_heads(kName, "v", v, -1, -1, -1, -1, k.dtype());
-  check_heads(kName, "k", k, -1, -1, cache.keys.dim(1), -1, k.dtype());
-  check_cache(kName, cache, k, "v", v);
-  check_heads(kName, "v", v, k.dim(0), k.dim(1), k.dim(2), -1, k.dtype());
-  check_fits(kName, cache, at, at + k.dim(1));
+void cache_store(Context& ctx, std::string_view operation, ConstView k, ConstView v,
+                 const CacheSlice& cache, Index at) {
+  check_queries(operation, "k", k, 1, MayBeBf16::no);
+  check_rank(operation, cache);
+  check_heads(operation, "v", v, -1, -1, -1, -1, k.dtype());
+  check_heads(operation, "k", k, -1, -1, cache.keys.dim(1), -1, k.dtype());
+  check_cache(operation, cache, k, "v", v);
+  check_heads(operation, "v", v, k.dim(0), k.dim(1), k.dim(2), -1, k.dtype());
+  check_fits(operation, cache, at, at + k.dim(1));
   if (has_tiles(cache)) return store_tiles(ctx, k, v, cache, at);
   const auto run = [&](auto zero) {
     using F = decltype(zero);
@@ -253,25 +260,43 @@ void cache_store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache
   k.dtype() == Dtype::f32 ? run(0.0F) : run(0.0);
 }
 
-void attention_cached(Context& ctx, ConstView q, const CacheSlice& cache, Index length,
-                      const AttentionOptions& options, View out) {
-  constexpr std::string_view kName = "attention_cached";
-  check_rank(kName, cache);
-  check_cached_options(kName, options);
-  check_queries(kName, "q", q, cache.keys.dim(1));
-  check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), -1, q.dtype());
-  check_cache(kName, cache, q, "out", out);
-  check_fits(kName, cache, 0, length);
-  const auto run = [&](auto zero) {
-    using F = decltype(zero);
-    const auto p = problem_of_cached<F>(q, cache, length, options, out);
-    if (p.rows() == 0) return;
-    if constexpr (std::is_same_v<F, float>) {
-      if (has_tiles(cache)) return cached_tiles(ctx, p, cache);
-    }
-    cached(ctx, p, cache);
-  };
-  q.dtype() == Dtype::f32 ? run(0.0F) : run(0.0);
+void attention_cached(Context& ctx, std::string_view operation, ConstView q,
+                      const CacheSlice& cache, Index length, const AttentionOptions& options,
+                      View out) {
+  check_rank(operation, cache);
+  check_queries(operation, "q", q, cache.keys.dim(1), MayBeBf16::no);
+  check_options(operation, options, q, length);
+  check_heads(operation, "out", out, q.dim(0), q.dim(1), q.dim(2), -1, q.dtype());
+  check_cache(operation, cache, q, "out", out);
+  check_fits(operation, cache, 0, length);
+  q.dtype() == Dtype::f32 ? cached<float>(ctx, q, cache, length, options, out)
+                          : cached<double>(ctx, q, cache, length, options, out);
 }
 
-}  // namespace grouphead::ops
+}  // namespace ops
+
+void decode(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache, Index layer,
+            const AttentionOptions& options, View out) {
+  constexpr std::string_view kName = "decode";
+  if (options.causal_offset != 0) {
+    detail::throw_config_error(kName, "causal_offset", "0, as the cache knows its positions",
+                               std::to_string(options.causal_offset));
+  }
+  const ops::CacheSlice slice = ops::slice_of(cache, layer);
+  const Index at = cache.length();
+  detail::require_shape(kName, "q", q, {-1, -1, -1, -1});
+  detail::require_shape(kName, "k", k, {-1, q.dim(1), -1, -1});
+  ops::cache_store(ctx, kName, k, v, slice, at);
+  AttentionOptions here = options;
+  here.causal_offset = at;
+  ops::attention_cached(ctx, kName, q, slice, at + q.dim(1), here, out);
+}
+
+void attention_cached(Context& ctx, ConstView q, const KvCache& cache, Index layer,
+                      const AttentionOptions& options, View out) {
+  // The kernels' views are mutable; this call only reads.
+  const ops::CacheSlice slice = ops::slice_of(const_cast<KvCache&>(cache), layer);
+  ops::attention_cached(ctx, "attention_cached", q, slice, cache.length(), options, out);
+}
+
+}  // namespace grouphead

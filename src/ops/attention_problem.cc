@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/check.h"
+#include "core/number_text.h"
 #include "ops/keep_rule.h"
 
 namespace grouphead::ops {
@@ -81,12 +82,18 @@ void check_options(std::string_view operation, const AttentionOptions& options, 
       throw_shape_error(operation, operand, "bool or u8", name_of(x.dtype()));
     }
   };
-  if (options.window < 0) {
-    detail::throw_config_error(operation, "window", "0 or more", std::to_string(options.window));
+  const auto require_width = [&](std::string_view name, std::optional<Index> width) {
+    if (!width || *width >= 0) return;
+    detail::throw_config_error(operation, name, "0 or more", std::to_string(*width));
+  };
+  require_width("window_left", options.window_left);
+  require_width("window_right", options.window_right);
+  if (options.masked_rows != MaskedRows::zeros && options.masked_rows != MaskedRows::uniform) {
+    detail::throw_config_error(operation, "masked_rows", "zeros or uniform", "keras");
   }
   if (!(options.dropout_rate >= 0 && options.dropout_rate <= 1)) {
     detail::throw_config_error(operation, "dropout_rate", "0 <= rate <= 1",
-                               std::to_string(options.dropout_rate));
+                               detail::number_text(options.dropout_rate));
   }
   if (options.mask.has_value()) {
     check_grid(operation, "mask", options.mask, q, num_keys);
@@ -102,18 +109,19 @@ void check_options(std::string_view operation, const AttentionOptions& options, 
   }
   if (options.bias.has_value()) {
     check_grid(operation, "bias", options.bias, q, num_keys);
-    detail::require_dtype(operation, "bias", options.bias, q.dtype());
+    const bool is_wide = q.dtype() == Dtype::bf16 && options.bias.dtype() == Dtype::f32;
+    if (!is_wide) detail::require_dtype(operation, "bias", options.bias, q.dtype());
   }
 }
 
 template <class F>
 void set_options(const AttentionOptions& options, AttentionProblem<F>& p) {
   constexpr Index kFar = Index{1} << 60;  // sums of two of these do not overflow
-  p.scale =
-      static_cast<F>(options.scale != 0 ? options.scale : 1 / std::sqrt(static_cast<double>(p.D)));
+  p.scale = static_cast<F>(options.scale.value_or(1 / std::sqrt(static_cast<double>(p.D))));
   p.causal = options.causal;
   p.causal_offset = std::clamp(options.causal_offset, -kFar, kFar);
-  p.window = std::min(options.window, kFar);
+  if (options.window_left) p.window_left = std::min(*options.window_left, kFar);
+  if (options.window_right) p.window_right = std::min(*options.window_right, kFar);
   if (options.mask.has_value()) p.masks[p.num_masks++] = grid_of<std::uint8_t>(options.mask);
   if (options.key_mask.has_value()) {
     const ConstView& x = options.key_mask;
@@ -136,7 +144,7 @@ void set_options(const AttentionOptions& options, AttentionProblem<F>& p) {
 template <class F>
 Tensor note_fully_masked_queries(Context& ctx, const AttentionOptions& options,
                                  AttentionProblem<F>& p) {
-  const bool hides = p.causal || p.window > 0 || p.num_masks > 0;
+  const bool hides = p.causal || p.has_window() || p.num_masks > 0;
   if (options.masked_rows != MaskedRows::uniform || !hides || p.S == 0) return {};
   const auto varies = [&](Index Grid<const std::uint8_t>::*axis) {
     return std::any_of(p.masks, p.masks + p.num_masks,

@@ -18,7 +18,7 @@ namespace grouphead::ops {
 /// type are those of k.
 enum class MayBeBf16 : std::uint8_t { no, yes };
 void check_queries(std::string_view operation, std::string_view operand, ConstView q,
-                   Index num_key_value_heads, MayBeBf16 may_be_bf16 = MayBeBf16::no);
+                   Index num_key_value_heads, MayBeBf16 may_be_bf16);
 void check_heads(std::string_view operation, std::string_view operand, ConstView x, Index b,
                  Index t, Index h, Index d, Dtype dtype);
 
@@ -128,11 +128,19 @@ void for_packed_units(Context& ctx, const kernels::AttentionProblem<F>& p, const
   });
 }
 
-/// attention_forward of bf16, checked.
+/// attention() of operands that were checked; `statistics` may be absent.
+void forward_f32(Context& ctx, ConstView q, ConstView k, ConstView v,
+                 const AttentionOptions& options, View out, View statistics);
 void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
-                  const AttentionOptions& options, View out, View softmax);
-/// The same of f32 operands that hold bf16's numbers.
-void forward_on_bf16_grid(Context& ctx, ConstView q, ConstView k, ConstView v,
-                          const AttentionOptions& options, View out, View softmax);
+                  const AttentionOptions& options, View out, View statistics);
+
+/// Whether there are kernels for bf16 with these options: level avx3_amx, or avx3_bf16 with nothing
+/// but causality; and a positive scale.
+bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept;
+
+/// A copy in the other of bf16 and f32; the last axis is contiguous, or all are copied first.
+Tensor converted(Context& ctx, ConstView x, Dtype dtype);
+/// The same into memory that is there.
+void convert_heads(Context& ctx, ConstView from, View to);
 
 }  // namespace grouphead::ops

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "kernels/attention/layout.h"
 #include "ops/attention.h"
 
 namespace grouphead {
@@ -15,12 +16,8 @@ using detail::throw_config_error;
 
 constexpr std::string_view kName = "kv_cache";
 constexpr Index kLargest = Index{1} << 48;
-constexpr Index kGroup = 16;  // positions side by side in a block of keys
-constexpr Index kTile = 64;   // positions of a tile of fewer bits
-
-Index rounded_up(Index value, Index multiple = kGroup) {
-  return (value + multiple - 1) / multiple * multiple;
-}
+constexpr Index kGroup = kernels::kPanelKeys;  // positions side by side in a block of keys
+constexpr Index kTile = kernels::kPackKeys;    // positions of a tile of fewer bits
 
 bool has_tiles(Dtype dtype) { return dtype == Dtype::bf16 || dtype == Dtype::u8; }
 
@@ -36,7 +33,7 @@ KvCacheConfig checked(KvCacheConfig config) {
   if (!has_tiles(config.dtype) && config.dtype != Dtype::f32 && config.dtype != Dtype::f64) {
     throw_config_error(kName, "dtype", "f32, f64, bf16 or u8", name_of(config.dtype));
   }
-  config.capacity = rounded_up(config.capacity, has_tiles(config.dtype) ? kTile : kGroup);
+  config.capacity = kernels::round_up(config.capacity, has_tiles(config.dtype) ? kTile : kGroup);
   return config;
 }
 
@@ -57,7 +54,7 @@ Shape key_shape(const KvCacheConfig& config) {
 
 Shape value_shape(const KvCacheConfig& config) {
   if (!has_tiles(config.dtype)) {
-    return layers_of(config, {config.capacity, rounded_up(config.head_dim)});
+    return layers_of(config, {config.capacity, kernels::round_up(config.head_dim, kGroup)});
   }
   const auto bytes = ops::cache_tile_bytes(config.dtype, config.head_dim, config.head_dim);
   return layers_of(config, {config.capacity / kTile, bytes.values / size_of(config.dtype)});
@@ -109,7 +106,7 @@ void KvCache::reserve(Context& ctx, Index wanted) {
     // [L, B, Hkv, blocks or positions, ...] as rows of one head's bytes.
     const Index heads = config_.num_layers * config_.batch * config_.num_key_value_heads;
     const Index positions = from->dim(3) == capacity() ? 1 : group;
-    const Index used = rounded_up(length_, group) / positions;
+    const Index used = kernels::round_up(length_, group) / positions;
     const Index row = from->size() / (heads * from->dim(3)) * size_of(config_.dtype);
     const auto* source = static_cast<const std::byte*>(from->view().raw());
     auto* target = static_cast<std::byte*>(to->view().raw());
@@ -140,13 +137,26 @@ void KvCache::advance(Index count) {
   length_ += count;
 }
 
-View KvCache::keys(Index layer) { return layer_of(keys_, layer); }
-View KvCache::values(Index layer) { return layer_of(values_, layer); }
-View KvCache::exact_keys(Index layer) {
-  return exact_keys_.has_value() ? layer_of(exact_keys_, layer) : View();
+namespace detail {
+
+/// What the kernels see of a KvCache.
+struct KvCacheAccess {
+  static ops::CacheSlice slice(KvCache& cache, Index layer) {
+    const bool is_exact = cache.exact_keys_.has_value();
+    return {layer_of(cache.keys_, layer), layer_of(cache.values_, layer),
+            is_exact ? layer_of(cache.exact_keys_, layer) : View(),
+            is_exact ? layer_of(cache.exact_tile_, layer) : View()};
+  }
+};
+
+}  // namespace detail
+
+ops::CacheSlice ops::slice_of(KvCache& cache, Index layer) {
+  return detail::KvCacheAccess::slice(cache, layer);
 }
-View KvCache::exact_tile(Index layer) {
-  return exact_tile_.has_value() ? layer_of(exact_tile_, layer) : View();
+
+Index KvCache::bytes() const noexcept {
+  return keys_.bytes() + values_.bytes() + exact_keys_.bytes() + exact_tile_.bytes();
 }
 
 }  // namespace grouphead

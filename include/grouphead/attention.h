@@ -1,0 +1,120 @@
+#pragma once
+
+// Attention on your own buffers: strided views of const memory in, memory that you own out.
+
+#include <optional>
+
+#include "grouphead/core/context.h"
+#include "grouphead/core/kv_cache.h"
+#include "grouphead/core/random.h"
+
+#pragma GCC visibility push(default)
+namespace grouphead {
+
+/// What a query attends to when masks, causality or a window leave it no key.
+enum class MaskedRows : int {
+  keras,   ///< of layers alone. As Keras: `zeros` where scores are returned, where the layer has a
+           ///< dropout rate and for inputs of rank above 3; else `uniform`
+  zeros,   ///< nothing: its result is zero, and so are its gradients
+  uniform  ///< all keys alike, the hidden ones too: the mean of the values
+};
+
+/// How queries meet keys. All fields work together, forwards and backwards.
+struct AttentionOptions {
+  std::optional<double> scale{};  ///< of the products q k; absent: 1 / sqrt(D)
+  bool causal = false;            ///< key j is visible to query t iff j <= t + causal_offset
+  /// The position of query 0 among the keys, for `causal` and windows. With S - T the last query
+  /// meets the last key.
+  Index causal_offset = 0;
+  std::optional<Index> window_left{};   ///< ... iff j >= t + causal_offset - window_left
+  std::optional<Index> window_right{};  ///< ... iff j <= t + causal_offset + window_right
+  /// bool or u8 (not 0 = visible), [B or 1, Hq or 1, T or 1, S or 1], any strides.
+  ConstView mask{};
+  ConstView key_mask{};    ///< bool or u8 [B, S]: which keys are real
+  ConstView query_mask{};  ///< bool or u8 [B, T]: other queries see no key
+  /// Added to the scaled products; [B or 1, Hq or 1, T or 1, S or 1], any strides, of q's type; of
+  /// bf16 queries also f32. -inf hides the key; a query with nothing else gives zeros.
+  ConstView bias{};
+  MaskedRows masked_rows = MaskedRows::zeros;
+  /// Each probability is dropped with this rate, in [0, 1], the others are divided by 1 - rate.
+  /// Element ((b Hq + h) T + t) S + j of `draw` decides, so a backward with the same draw drops the
+  /// same ones.
+  double dropout_rate = 0;
+  RandomDraw draw{};
+};
+
+/// What attention() writes beside its result; absent: not wanted. Both contiguous; f32, of f64
+/// operands f64.
+struct SoftmaxOutputs {
+  /// [B, Hq, T]: log sum_j exp(logit_j); -inf for a query that attends to nothing.
+  View lse{};
+  /// [2, B, Hq, T], for attention_backward() and attention_scores(): of each query the greatest
+  /// logit, in base 2, and the sum of the weights relative to it. Apart, since one lse would round
+  /// away what large logits leave of it.
+  View statistics{};
+};
+
+/// out = dropout(softmax(mask(scale q k^T + bias))) v. Query head h reads key/value head
+/// h / (Hq / Hkv), so Hkv = Hq is multi-head and Hkv = 1 multi-query attention.
+///
+/// Shapes   q [B, T, Hq, D], k [B, S, Hkv, D], v [B, S, Hkv, Dv], out [B, T, Hq, Dv]: the last axis
+///          contiguous, other strides free. All f32, all f64 or all bf16
+/// Overlap  `out` must not share memory with what is read
+/// bf16     products and sums in f32, rounded once at the end; where the processor multiplies bf16,
+///          the probabilities are rounded for their product with v too
+/// Memory   copies of k and v in the kernels' layout and a few hundred KiB per thread, from the
+///          Context: nothing grows as T x S
+/// Threads  the Context's; bitwise identical results for any number of them. One call at a time
+///          for each Context
+/// NaN      in a key changes nothing for queries that do not see it, in a query or d_out nothing
+///          for keys that it does not see, gradients included; nor does one in a value hidden by
+///          causality or a window, but one hidden by a mask reaches the result, as in Keras
+/// Errors   ShapeError, ConfigError: `[attention] operand: expected ..., got ...`
+/// Source   Dao et al. 2022, arXiv:2205.14135; Ainslie et al. 2023, arXiv:2305.13245
+void attention(Context& ctx, ConstView q, ConstView k, ConstView v, const AttentionOptions& options,
+               View out, const SoftmaxOutputs& softmax = {});
+
+/// scores = the probabilities before dropout, [B, Hq, T, S] contiguous, in the type of
+/// `statistics`, which attention() wrote from the same operands. Errors as attention().
+void attention_scores(Context& ctx, ConstView q, ConstView k, const AttentionOptions& options,
+                      ConstView statistics, View scores);
+
+/// What attention_backward() reads and overwrites, in the operands' type. Gradients that are absent
+/// are not wanted.
+struct AttentionGradients {
+  ConstView d_out{};     ///< [B, T, Hq, Dv]
+  ConstView d_scores{};  ///< [B, Hq, T, S] contiguous, as attention_scores() wrote; absent: zero
+  View d_q{}, d_k{}, d_v{};
+  /// Contiguous, of options.bias's shape: summed over the axes that the bias has once. A bias of
+  /// one element for all keys has gradient zero: the softmax does not change with it.
+  View d_bias{};
+};
+
+/// The gradients of attention() and attention_scores(), from the operands and options of the
+/// forward and from `out` and `statistics` as it wrote them. bf16 operands are computed in f32.
+/// Memory, threads and errors as attention().
+void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v,
+                        const AttentionOptions& options, ConstView out, ConstView statistics,
+                        const AttentionGradients& gradients);
+
+/// Attention of T new positions over a cache: stores k [B, T, Hkv, D] and v [B, T, Hkv, D] at
+/// positions cache.length() .. + T - 1 of one layer, then attends with q [B, T, Hq, D] to all
+/// stored positions; out [B, T, Hq, D]. A prompt takes one call, then each token one. Call
+/// cache.advance(T) once every layer has run.
+///
+/// Options  all. Positions count from the start of the cache, so causal_offset must be 0: query t
+///          is at cache.length() + t. With S = cache.length() + T, masks and bias have the shapes
+///          that attention() wants
+/// Types    f32 with a cache in f32, bf16 or u8; f64 with one in f64
+/// Memory   allocates nothing once the Context is warm
+/// Errors   ShapeError, ConfigError; a cache without room for T positions, or another layer
+void decode(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache, Index layer,
+            const AttentionOptions& options, View out);
+
+/// Attends to what is stored, and stores nothing: q [B, T, Hq, D] against the cache.length()
+/// positions of one layer, as a decoder to its encoder's keys. Options and errors as attention().
+void attention_cached(Context& ctx, ConstView q, const KvCache& cache, Index layer,
+                      const AttentionOptions& options, View out);
+
+}  // namespace grouphead
+#pragma GCC visibility pop
