@@ -19,8 +19,9 @@ long decode(Context& ctx, const AttentionInputs& in, const ops::CacheSlice& cach
   const auto run = [&] {
     for (Index s = begin; s < end; ++s) {
       const ConstView k = in.k.view().slice(1, s, s + 1);
-      ops::cache_store(ctx, k, in.v.view().slice(1, s, s + 1), cache, s);
-      ops::attention_cached(ctx, in.q, cache, s + 1, {.causal = true, .causal_offset = s}, out);
+      ops::cache_store(ctx, "cache_store", k, in.v.view().slice(1, s, s + 1), cache, s);
+      ops::attention_cached(ctx, "attention_cached", in.q, cache, s + 1,
+                            {.causal = true, .causal_offset = s}, out);
     }
   };
   return allocations_of(run).count;
@@ -37,7 +38,7 @@ TEST(AttentionAllocation, WarmDecodeStepsAllocateNothing) {
       Tensor out({c.B, c.T, c.Hq, c.Dv});
       EXPECT_GT(decode(ctx, in, {keys, values}, out, 0, 1), 0);
       // Past the end of a chunk of 1024 keys, twice.
-      ops::cache_store(ctx, in.k, in.v, {keys, values}, 0);
+      ops::cache_store(ctx, "cache_store", in.k, in.v, {keys, values}, 0);
       EXPECT_EQ(decode(ctx, in, {keys, values}, out, 1, 5), 0);
       EXPECT_EQ(decode(ctx, in, {keys, values}, out, 1020, 1030), 0);
       EXPECT_EQ(decode(ctx, in, {keys, values}, out, 2040, 2060), 0) << threads;
@@ -53,15 +54,15 @@ TEST(AttentionAllocation, WarmPrefillAllocatesNothing) {
   Tensor values = Tensor::zeros({c.B, c.Hkv, 128, c.Dv});
   Tensor out({c.B, c.T, c.Hq, c.Dv});
   const auto prefill = [&] {
-    ops::cache_store(ctx, in.k, in.v, {keys, values}, 0);
-    ops::attention_cached(ctx, in.q, {keys, values}, c.S, c.options(), out);
+    ops::cache_store(ctx, "cache_store", in.k, in.v, {keys, values}, 0);
+    ops::attention_cached(ctx, "attention_cached", in.q, {keys, values}, c.S, c.options(), out);
   };
   prefill();
   EXPECT_EQ(allocations_of(prefill).count, 0);
 }
 
 // Bytes beside operands and results, forward and (of f32) backward, at their peak.
-Index peak_bytes(Context& ctx, Index length, Dtype dtype, const ops::AttentionOptions& options) {
+Index peak_bytes(Context& ctx, Index length, Dtype dtype, const AttentionOptions& options) {
   const AttentionCase c{1, length, length, 2, 1, 16, 16, true, 0};
   AttentionInputs in = make_inputs(c, Dtype::f32);
   if (dtype == Dtype::bf16) {
@@ -71,21 +72,21 @@ Index peak_bytes(Context& ctx, Index length, Dtype dtype, const ops::AttentionOp
   Tensor d_q(in.q.shape()), d_k(in.k.shape()), d_v(in.v.shape());
   const Index before = ctx.memory().in_use_bytes;
   ctx.reset_memory_peak();
-  ops::attention_forward(ctx, in.q, in.k, in.v, options, out, softmax);
+  attention(ctx, in.q, in.k, in.v, options, out, {.statistics = softmax});
   if (dtype == Dtype::f32) {
-    ops::attention_backward(ctx, in.q, in.k, in.v, out, softmax, options,
-                            {.d_out = in.d_out, .d_q = d_q, .d_k = d_k, .d_v = d_v});
+    attention_backward(ctx, in.q, in.k, in.v, options, out, softmax,
+                       {.d_out = in.d_out, .d_q = d_q, .d_k = d_k, .d_v = d_v});
   }
   return ctx.memory().peak_bytes - before;
 }
 
 TEST(AttentionAllocation, MemoryGrowsWithTheLengthAlone) {
-  const ops::AttentionOptions causal{.causal = true};
-  ops::AttentionOptions dropped{.causal = true, .window = 700};
+  const AttentionOptions causal{.causal = true};
+  AttentionOptions dropped{.causal = true, .window_left = 699, .window_right = 699};
   dropped.dropout_rate = 0.1;
   for (const Isa isa : isas_under_test()) {
     for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
-      for (const ops::AttentionOptions& options : {causal, dropped}) {
+      for (const AttentionOptions& options : {causal, dropped}) {
         Context ctx({.num_threads = 1, .isa = isa});
         const Index half = peak_bytes(ctx, 1024, dtype, options);
         EXPECT_LE(peak_bytes(ctx, 2048, dtype, options), 2 * half)

@@ -86,7 +86,7 @@ TEST(AttentionBackward, BlocksAreWalkedByTheTilesThatTheySee) {
       for (const Index offset : {0, -700, 300, 5000}) {
         kernels::AttentionProblem<double> p;
         p.B = 1, p.T = 400, p.S = S, p.Hq = 3, p.Hkv = 1;
-        p.causal = true, p.causal_offset = offset, p.window = window;
+        p.causal = true, p.causal_offset = offset, p.window_left = window - 1;
         std::vector<Index> walks(static_cast<std::size_t>(kernels::gradient_blocks(p)));
         for (Index tile = 0; tile < kernels::gradient_tiles(p); ++tile) {
           const auto [begin, end] = kernels::gradient_blocks_of_tile(p, tile);
@@ -124,8 +124,8 @@ TEST(AttentionBackward, StridedAndMisalignedOperandsGiveTheSameBitsAndKeepTheirS
       Strided q(in.q), k(in.k), v(in.v), out(dense.out), d_out(in.d_out);
       Strided d_q(in.q.shape(), Dtype::f32), d_k(in.k.shape(), Dtype::f32),
           d_v(in.v.shape(), Dtype::f32);
-      ops::attention_backward(
-          ctx, q.view(), k.view(), v.view(), out.view(), dense.softmax, c.options(),
+      attention_backward(
+          ctx, q.view(), k.view(), v.view(), c.options(), out.view(), dense.softmax,
           {.d_out = d_out.view(), .d_q = d_q.view(), .d_k = d_k.view(), .d_v = d_v.view()});
       AttentionResults got;
       got.d_q = d_q.dense();
@@ -243,15 +243,16 @@ TEST(AttentionBackward, BadOperandsAreNamed) {
   const auto call = [&](ConstView some_softmax, View d_q, View d_v) -> std::string {
     Tensor d_k({2, 5, 2, 8});
     try {
-      ops::attention_backward(ctx, q, k, v, out, some_softmax, {},
-                              {.d_out = out, .d_q = d_q, .d_k = d_k, .d_v = d_v});
+      attention_backward(ctx, q, k, v, {}, out, some_softmax,
+                         {.d_out = out, .d_q = d_q, .d_k = d_k, .d_v = d_v});
     } catch (const ShapeError& error) {
       return error.what();
     }
     return "no error";
   };
   Tensor d_q({2, 3, 4, 8}), d_v({2, 5, 2, 6});
-  EXPECT_EQ(call({}, d_q, d_v), "[attention_backward] softmax: expected [2, 2, 4, 3], got nothing");
+  EXPECT_EQ(call({}, d_q, d_v),
+            "[attention_backward] statistics: expected [2, 2, 4, 3], got nothing");
   EXPECT_EQ(call(softmax, d_v, d_v),
             "[attention_backward] d_q: expected [2, 3, 4, 8], got [2, 5, 2, 6]");
   EXPECT_EQ(call(softmax, d_q, d_q),

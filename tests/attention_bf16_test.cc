@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "attention_options_support.h"
+#include "ops/attention_problem.h"
 #include "testing/inputs.h"
 
 namespace grouphead {
@@ -31,40 +32,39 @@ AttentionInputs make_bf16(const AttentionCase& c, std::uint64_t seed = 1) {
 Tensor wide(Context& ctx, const Tensor& x) { return testing::convert(ctx, x, Dtype::f32); }
 
 struct Result {
-  Tensor out, softmax;
+  Tensor out, softmax, lse;
 };
 
 Result run(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
-           const ops::AttentionOptions& options) {
-  Result r{Tensor({c.B, c.T, c.Hq, c.Dv}, Dtype::bf16), Tensor({2, c.B, c.Hq, c.T})};
-  ops::attention_forward(ctx, in.q, in.k, in.v, options, r.out, r.softmax);
+           const AttentionOptions& options) {
+  Result r{Tensor({c.B, c.T, c.Hq, c.Dv}, Dtype::bf16), Tensor({2, c.B, c.Hq, c.T}),
+           Tensor({c.B, c.Hq, c.T})};
+  attention(ctx, in.q, in.k, in.v, options, r.out, {.lse = r.lse, .statistics = r.softmax});
   return r;
 }
 
 // Options for f32 operands.
 struct Widened {
-  Widened(Context& ctx, const ops::AttentionOptions& narrow) : options(narrow) {
+  Widened(Context& ctx, const AttentionOptions& narrow) : options(narrow) {
     if (narrow.bias.has_value())
       options.bias = bias = testing::convert(ctx, narrow.bias, Dtype::f32);
   }
   Tensor bias;
-  ops::AttentionOptions options;
+  AttentionOptions options;
 };
 
 void expect_oracle(const AttentionCase& c, const AttentionInputs& in,
-                   const ops::AttentionOptions& options) {
+                   const AttentionOptions& options) {
   for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 2, .isa = isa});
     const Result got = run(ctx, c, in, options);
+    const Tensor q = wide(ctx, in.q), k = wide(ctx, in.k);
     const Tensor v = wide(ctx, in.v);
     const Widened w(ctx, options);
-    const auto want =
-        testing::attention_forward_oracle(wide(ctx, in.q), wide(ctx, in.k), v, w.options);
+    const auto want = testing::attention_forward_oracle(q, k, v, w.options);
     const std::string key = c.key("attention.fwd", Dtype::bf16, isa);
     CHECK_CLOSE(wide(ctx, got.out), want.out.value, bf16_bounds(want), key);
-    Tensor lse({c.B, c.Hq, c.T});
-    ops::attention_lse(got.softmax, lse);
-    CHECK_CLOSE(lse, want.lse.value, bounds_of(want.lse, Dtype::f32), key);
+    CHECK_CLOSE(got.lse, want.lse.value, bounds_of(want.lse, Dtype::f32), key);
   }
 }
 
@@ -90,8 +90,9 @@ TEST(AttentionBf16, OptionsWorkAsInF32) {
       Context ctx({.num_threads = 2, .isa = isa});
       if (ops::bf16_is_native(ctx, o.options)) continue;
       Tensor want({c.base.B, c.base.T, c.base.Hq, c.base.Dv});  // the numbers of f32, rounded
-      ops::attention_forward(ctx, wide(ctx, in.q), wide(ctx, in.k), wide(ctx, in.v),
-                             Widened(ctx, o.options).options, want, {});
+      const Tensor q = wide(ctx, in.q), k = wide(ctx, in.k), v = wide(ctx, in.v);
+      const Widened w(ctx, o.options);
+      attention(ctx, q, k, v, w.options, want);
       EXPECT_TRUE(
           same_bits(run(ctx, c.base, in, o.options).out, testing::convert(ctx, want, Dtype::bf16)))
           << name_of(isa) << " " << c.to_string();
@@ -103,8 +104,8 @@ TEST(AttentionBf16, RowsThatSeeNothingAreZerosOrTheMeanOfAllValues) {
   const AttentionCase c{1, 9, 40, 2, 1, 16, 16, true, -4};
   const AttentionInputs in = make_bf16(c);
   expect_oracle(c, in, c.options());
-  ops::AttentionOptions options = c.options();
-  options.masked_rows = ops::MaskedRows::uniform;
+  AttentionOptions options = c.options();
+  options.masked_rows = MaskedRows::uniform;
   expect_oracle(c, in, options);
 }
 
@@ -120,7 +121,7 @@ TEST(AttentionBf16, AnyNumberOfThreadsAndAnyStridesGiveTheSameBits) {
       if (!first.has_value()) first = got.out;
       EXPECT_TRUE(same_bits(got.out, first)) << name_of(isa) << " thr=" << count;
       Strided q(in.q), k(in.k), v(in.v), out(got.out.shape(), Dtype::bf16);
-      ops::attention_forward(ctx, q.view(), k.view(), v.view(), c.options(), out.view(), {});
+      attention(ctx, q.view(), k.view(), v.view(), c.options(), out.view());
       EXPECT_TRUE(same_bits(out.dense(), first)) << name_of(isa);
       EXPECT_TRUE(out.guards_are_intact());
     }
@@ -136,13 +137,13 @@ TEST(AttentionBf16, ARowsBitsDoNotDependOnTheOthers) {
       // There rows that see nothing, and attend to all keys alike, take the whole call to f32.
       if (offset < 0 && isa == Isa::avx3_bf16) continue;
       Context ctx({.num_threads = 1, .isa = isa});
-      ops::AttentionOptions options = c.options();
-      options.masked_rows = ops::MaskedRows::uniform;
+      AttentionOptions options = c.options();
+      options.masked_rows = MaskedRows::uniform;
       const Result all = run(ctx, c, in, options);
       for (const Index t : {0, 1, 6, 38}) {
         Tensor one({1, 1, c.Hq, c.Dv}, Dtype::bf16);
         options.causal_offset = offset + t;
-        ops::attention_forward(ctx, in.q.view().slice(1, t, t + 1), in.k, in.v, options, one, {});
+        attention(ctx, in.q.view().slice(1, t, t + 1), in.k, in.v, options, one);
         Tensor want(one.shape(), Dtype::bf16);
         copy(all.out.view().slice(1, t, t + 1), want);
         EXPECT_TRUE(same_bits(one, want)) << name_of(isa) << " t=" << t;
@@ -174,7 +175,7 @@ TEST(AttentionBf16, ABiasMayHaveAnyStrides) {
   const ConstView strided = memory.view().slice(3, 7, 47);
   Tensor dense({1, 2, 5, 40}, Dtype::bf16);
   copy(strided, dense);
-  ops::AttentionOptions options = c.options();
+  AttentionOptions options = c.options();
   for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 2, .isa = isa});
     options.bias = dense;
@@ -196,7 +197,7 @@ TEST(AttentionBf16, ARowWithAMaskDoesNotDependOnItsNeighbours) {
     for (const bool others : {false, true}) {
       Tensor mask = o.mask.clone();
       std::fill_n(mask.data<std::uint8_t>() + 600, 39 * 600, static_cast<std::uint8_t>(others));
-      ops::AttentionOptions changed = o.options;
+      AttentionOptions changed = o.options;
       changed.mask = mask;
       const Result got = run(ctx, all.base, in, changed);
       const auto* const row = want.out.data<Bf16>();
@@ -214,8 +215,8 @@ TEST(AttentionBf16, NanReachesWhoSeesItAlone) {
     for (const bool in_keys : {false, true}) {
       AttentionInputs in = make_bf16(c);
       const AttentionInputs clean = make_bf16(c);
-      ops::AttentionOptions options = c.options();
-      options.window = window;
+      AttentionOptions options = c.options();
+      if (window > 0) options.window_left = options.window_right = window - 1;
       (in_keys ? in.k : in.v).data<Bf16>()[kBad * 16 + 3] =
           to_bf16(std::numeric_limits<float>::quiet_NaN());
       for (const Isa isa : isas_under_test()) {
@@ -236,20 +237,13 @@ TEST(AttentionBf16, NanReachesWhoSeesItAlone) {
   }
 }
 
-TEST(AttentionBf16, OtherOperationsRefuseIt) {
+TEST(AttentionBf16, HalfPrecisionIsRefused) {
   Context ctx({.num_threads = 1});
   const AttentionCase c{1, 2, 4, 2, 1, 8, 8, false, 0};
   const AttentionInputs in = make_bf16(c);
-  Tensor softmax({2, 1, 2, 2});
-  EXPECT_EQ(
-      error_of<ShapeError>([&] {
-        ops::attention_scores(ctx, in.q, in.k, softmax, {}, Tensor({1, 2, 2, 4}, Dtype::bf16));
-      }),
-      "[attention_scores] q: expected f32 or f64, got bf16");
   Tensor half({1, 2, 2, 8}, Dtype::f16);
-  EXPECT_EQ(
-      error_of<ShapeError>([&] { ops::attention_forward(ctx, half, in.k, in.v, {}, half, {}); }),
-      "[attention_forward] q: expected f32, f64 or bf16, got f16");
+  EXPECT_EQ(error_of<ShapeError>([&] { attention(ctx, half, in.k, in.v, {}, half); }),
+            "[attention] q: expected f32, f64 or bf16, got f16");
 }
 
 }  // namespace

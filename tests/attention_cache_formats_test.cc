@@ -44,8 +44,8 @@ struct Cache {
   ops::CacheSlice slice() { return {keys, values, exact, exact_tile}; }
   // Positions [begin, end) of the inputs.
   void store(Context& ctx, const AttentionInputs& in, Index begin, Index end) {
-    ops::cache_store(ctx, in.k.view().slice(1, begin, end), in.v.view().slice(1, begin, end),
-                     slice(), begin);
+    ops::cache_store(ctx, "cache_store", in.k.view().slice(1, begin, end),
+                     in.v.view().slice(1, begin, end), slice(), begin);
   }
   Tensor keys, values, exact, exact_tile;
 };
@@ -53,7 +53,7 @@ struct Cache {
 // What the operation should give from what the cache holds.
 testing::OracleResult want_of(const AttentionCase& c, const AttentionInputs& in, Cache& cache) {
   const testing::CacheContents held = testing::cache_contents(cache.slice(), c.S, c.D, c.Dv);
-  ops::AttentionOptions options = c.options();
+  AttentionOptions options = c.options();
   Tensor rounding;
   if (cache.keys.dtype() == Dtype::u8 && c.T * (c.Hq / c.Hkv) <= 16 && c.S > 0) {
     rounding = testing::query_rounding(in.q, held, 1 / std::sqrt(static_cast<double>(c.D)));
@@ -86,7 +86,7 @@ TEST(AttentionCacheFormats, EveryLevelAgreesWithTheOracleOfWhatTheCacheHolds) {
         cache.store(ctx, in, c.S / 2, c.S);
         const testing::OracleResult want = want_of(c, in, cache);
         Tensor got({c.B, c.T, c.Hq, c.Dv});
-        ops::attention_cached(ctx, in.q, cache.slice(), c.S, c.options(), got);
+        ops::attention_cached(ctx, "attention_cached", in.q, cache.slice(), c.S, c.options(), got);
         CHECK_CLOSE(got, want.value, bounds_of(want, Dtype::f32),
                     c.key("decode", Dtype::f32, isa) + " cache " + std::string(name_of(format)));
       }
@@ -201,7 +201,7 @@ TEST(AttentionCacheFormats, APromptHasTheBitsOfTheForwardOfRoundedNumbers) {
       testing_support::AttentionResults want;
       testing_support::run_forward(ctx, c, rounded, want);
       Tensor got(want.out.shape());
-      ops::attention_cached(ctx, in.q, cache.slice(), c.S, c.options(), got);
+      ops::attention_cached(ctx, "attention_cached", in.q, cache.slice(), c.S, c.options(), got);
       EXPECT_TRUE(same_bits(got, want.out)) << name_of(format) << " " << name_of(isa);
     }
   }
@@ -221,7 +221,8 @@ TEST(AttentionCacheFormats, AnyNumberOfThreadsGivesTheSameBits) {
           Cache cache(c, c.S, format);
           cache.store(ctx, in, 0, c.S);
           Tensor got({c.B, c.T, c.Hq, c.Dv});
-          ops::attention_cached(ctx, in.q, cache.slice(), c.S, c.options(), got);
+          ops::attention_cached(ctx, "attention_cached", in.q, cache.slice(), c.S, c.options(),
+                                got);
           if (!first.has_value()) first = got;
           EXPECT_TRUE(same_bits(got, first)) << name_of(isa) << " thr=" << count;
         }
@@ -290,7 +291,8 @@ TEST(AttentionCacheFormats, NanReachesWhoSeesIt) {
           Cache cache(c, c.S, format);
           cache.store(ctx, of, 0, c.S);
           Tensor out({c.B, c.T, c.Hq, c.Dv});
-          ops::attention_cached(ctx, in.q, cache.slice(), c.S, c.options(), out);
+          ops::attention_cached(ctx, "attention_cached", in.q, cache.slice(), c.S, c.options(),
+                                out);
           return out;
         };
         const Tensor want = run(clean);
@@ -319,7 +321,7 @@ TEST(AttentionCacheFormats, NumbersTooSmallForAScaleAreZero) {
     Cache cache(c, c.S, Dtype::u8);
     cache.store(ctx, in, 0, c.S);
     Tensor out({c.B, c.T, c.Hq, c.Dv});
-    ops::attention_cached(ctx, in.q, cache.slice(), c.S, c.options(), out);
+    ops::attention_cached(ctx, "attention_cached", in.q, cache.slice(), c.S, c.options(), out);
     EXPECT_EQ(testing::max_abs(out), 0);
   }
 }
@@ -334,8 +336,8 @@ TEST(AttentionCacheFormats, WarmStepsAllocateNothing) {
       Tensor out({c.B, c.T, c.Hq, c.Dv});
       const auto step = [&](Index s) {
         cache.store(ctx, in, s, s + 1);
-        ops::attention_cached(ctx, in.q, cache.slice(), s + 1, {.causal = true, .causal_offset = s},
-                              out);
+        ops::attention_cached(ctx, "attention_cached", in.q, cache.slice(), s + 1,
+                              {.causal = true, .causal_offset = s}, out);
       };
       step(0);
       cache.store(ctx, in, 0, c.S);
@@ -353,7 +355,7 @@ TEST(AttentionCacheFormats, BadOperandsAreNamed) {
   const AttentionInputs in = make_inputs(c, Dtype::f32);
   Cache cache(c, c.S, Dtype::u8);
   const auto store = [&](ConstView k, ConstView v, Index at, const ops::CacheSlice& slice) {
-    return error_of<ShapeError>([&] { ops::cache_store(ctx, k, v, slice, at); });
+    return error_of<ShapeError>([&] { ops::cache_store(ctx, "cache_store", k, v, slice, at); });
   };
   EXPECT_EQ(store(in.k, in.v, 0, cache.slice()), "no error");
   EXPECT_EQ(store(in.k, in.v, 45, cache.slice()),

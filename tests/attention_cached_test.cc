@@ -42,11 +42,11 @@ void expect_oracle(const AttentionCase& c, Dtype dtype, const std::vector<Isa>& 
     const Index first = c.S / 3;
     const Index second = c.S / 2;
     for (const auto& [begin, end] : {std::pair{Index{0}, first}, {first, second}, {second, c.S}}) {
-      ops::cache_store(ctx, in.k.view().slice(1, begin, end), in.v.view().slice(1, begin, end),
-                       cache.slice(), begin);
+      ops::cache_store(ctx, "cache_store", in.k.view().slice(1, begin, end),
+                       in.v.view().slice(1, begin, end), cache.slice(), begin);
     }
     Tensor got({c.B, c.T, c.Hq, c.Dv}, dtype);
-    ops::attention_cached(ctx, in.q, cache.slice(), c.S, c.options(), got);
+    ops::attention_cached(ctx, "attention_cached", in.q, cache.slice(), c.S, c.options(), got);
     CHECK_CLOSE(got, want.out.value, bounds_of(want.out, dtype), c.key("decode", dtype, isa));
   }
 }
@@ -84,10 +84,10 @@ TEST(AttentionCached, PrefillAndSingleStepsEqualOneFullPass) {
     Tensor got(want.out.shape());
     for (Index begin = 0; begin < full.T;) {
       const Index end = begin == 0 ? kPrompt : begin + 1;
-      ops::cache_store(ctx, in.k.view().slice(1, begin, end), in.v.view().slice(1, begin, end),
-                       cache.slice(), begin);
-      ops::attention_cached(ctx, in.q.view().slice(1, begin, end), cache.slice(), end,
-                            {.causal = true, .causal_offset = begin},
+      ops::cache_store(ctx, "cache_store", in.k.view().slice(1, begin, end),
+                       in.v.view().slice(1, begin, end), cache.slice(), begin);
+      ops::attention_cached(ctx, "attention_cached", in.q.view().slice(1, begin, end),
+                            cache.slice(), end, {.causal = true, .causal_offset = begin},
                             got.view().slice(1, begin, end));
       begin = end;
     }
@@ -111,10 +111,10 @@ TEST(AttentionCached, APromptInPiecesHasTheBitsOfOneForward) {
     Cache cache(full, 128, Dtype::f32);
     Tensor got(want.out.shape());
     for (const auto& [begin, end] : {std::pair<Index, Index>{0, 33}, {33, 80}, {80, 120}}) {
-      ops::cache_store(ctx, in.k.view().slice(1, begin, end), in.v.view().slice(1, begin, end),
-                       cache.slice(), begin);
-      ops::attention_cached(ctx, in.q.view().slice(1, begin, end), cache.slice(), end,
-                            {.causal = true, .causal_offset = begin},
+      ops::cache_store(ctx, "cache_store", in.k.view().slice(1, begin, end),
+                       in.v.view().slice(1, begin, end), cache.slice(), begin);
+      ops::attention_cached(ctx, "attention_cached", in.q.view().slice(1, begin, end),
+                            cache.slice(), end, {.causal = true, .causal_offset = begin},
                             got.view().slice(1, begin, end));
     }
     EXPECT_TRUE(same_bits(got, want.out)) << name_of(isa);
@@ -131,10 +131,11 @@ TEST(AttentionCached, AnyNumberOfThreadsGivesTheSameBits) {
       for (const int count : ManyThreads::kCounts) {
         Context ctx({.num_threads = count, .isa = isa});
         Cache cache(c, c.S, Dtype::f32);
-        ops::cache_store(ctx, in.k, in.v, cache.slice(), 0);
+        ops::cache_store(ctx, "cache_store", in.k, in.v, cache.slice(), 0);
         for (int call = 0; call < 2; ++call) {
           Tensor got({c.B, c.T, c.Hq, c.Dv});
-          ops::attention_cached(ctx, in.q, cache.slice(), c.S, c.options(), got);
+          ops::attention_cached(ctx, "attention_cached", in.q, cache.slice(), c.S, c.options(),
+                                got);
           if (!first.has_value()) first = got;
           EXPECT_TRUE(same_bits(got, first)) << name_of(isa) << " thr=" << count;
         }
@@ -155,9 +156,9 @@ TEST(AttentionCached, NanInALaterTokenDoesNotReachEarlierOnes) {
       Context ctx({.num_threads = 1, .isa = isa});
       const auto run = [&] {
         Cache cache(c, c.S, Dtype::f32);
-        ops::cache_store(ctx, in.k, in.v, cache.slice(), 0);
+        ops::cache_store(ctx, "cache_store", in.k, in.v, cache.slice(), 0);
         Tensor out({c.B, c.T, c.Hq, c.Dv});
-        ops::attention_cached(ctx, in.q, cache.slice(), c.S, c.options(), out);
+        ops::attention_cached(ctx, "attention_cached", in.q, cache.slice(), c.S, c.options(), out);
         return out;
       };
       const Tensor clean = run();
@@ -181,11 +182,11 @@ TEST(AttentionCached, StoreKeepsTheOtherPositions) {
   for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 1, .isa = isa});
     Cache once(c, c.S, Dtype::f32);
-    ops::cache_store(ctx, in.k, in.v, once.slice(), 0);
+    ops::cache_store(ctx, "cache_store", in.k, in.v, once.slice(), 0);
     Cache backwards(c, c.S, Dtype::f32);
     for (Index s = c.S - 1; s >= 0; --s) {
-      ops::cache_store(ctx, in.k.view().slice(1, s, s + 1), in.v.view().slice(1, s, s + 1),
-                       backwards.slice(), s);
+      ops::cache_store(ctx, "cache_store", in.k.view().slice(1, s, s + 1),
+                       in.v.view().slice(1, s, s + 1), backwards.slice(), s);
     }
     const auto bytes = [](const Tensor& x) { return static_cast<std::size_t>(x.bytes()); };
     EXPECT_EQ(std::memcmp(once.keys.view().raw(), backwards.keys.view().raw(), bytes(once.keys)),
@@ -204,11 +205,11 @@ TEST(AttentionCached, BadOperandsAreNamed) {
   Tensor out({2, 3, 4, 6});
   const auto store = [&](ConstView k, ConstView v, Index at) {
     return testing_support::error_of<ShapeError>(
-        [&] { ops::cache_store(ctx, k, v, cache.slice(), at); });
+        [&] { ops::cache_store(ctx, "cache_store", k, v, cache.slice(), at); });
   };
   const auto attend = [&](ConstView q, Index length, View to) {
     return testing_support::error_of<ShapeError>(
-        [&] { ops::attention_cached(ctx, q, cache.slice(), length, {}, to); });
+        [&] { ops::attention_cached(ctx, "attention_cached", q, cache.slice(), length, {}, to); });
   };
   EXPECT_EQ(store(in.k, in.v, 0), "no error");
   EXPECT_EQ(store(in.k, in.v, 13),
@@ -226,7 +227,8 @@ TEST(AttentionCached, BadOperandsAreNamed) {
             "[attention_cached] q: expected heads in a multiple of 2, got 3");
   EXPECT_EQ(attend(Tensor({2, 3, 4, 9}), 20, out),
             "[attention_cached] keys: expected [2, *, *, 9, 16], got [2, 2, 2, 8, 16]");
-  EXPECT_EQ(attend(in.q, 20, Tensor({2, 3, 4, 40})),
+  Tensor wide({2, 3, 4, 40});
+  EXPECT_EQ(attend(in.q, 20, wide),
             "[attention_cached] out: expected a head dim that rounds up to 16, got 40");
 }
 

@@ -61,7 +61,8 @@ TEST(AttentionForward, StridedAndMisalignedOperandsGiveTheSameBitsAndKeepTheirSu
       Strided v(in.v);
       Strided out({c.B, c.T, c.Hq, c.Dv}, Dtype::f32);
       Tensor softmax(dense.softmax.shape());
-      ops::attention_forward(ctx, q.view(), k.view(), v.view(), c.options(), out.view(), softmax);
+      attention(ctx, q.view(), k.view(), v.view(), c.options(), out.view(),
+                {.statistics = softmax});
       EXPECT_TRUE(same_bits(out.dense(), dense.out)) << c.key("attention.fwd", Dtype::f32, isa);
       EXPECT_TRUE(same_bits(softmax, dense.softmax));
       EXPECT_TRUE(out.guards_are_intact());
@@ -186,7 +187,7 @@ TEST(AttentionForward, NothingVisibleGivesZerosAndInfiniteLse) {
         run_forward(ctx, c, in, got);
         EXPECT_EQ(testing::max_abs(got.out), 0);
         Tensor none(got.lse.shape(), Dtype::f64);
-        std::fill_n(none.data<double>(), none.size(), std::numeric_limits<double>::infinity());
+        std::fill_n(none.data<double>(), none.size(), -std::numeric_limits<double>::infinity());
         CHECK_CLOSE(got.lse, none, 0.0, c.key("attention.fwd", dtype, isa));
       }
     }
@@ -305,29 +306,30 @@ TEST(AttentionForward, BadOperandsAreNamed) {
   Tensor softmax({2, 2, 4, 3});
   const auto call = [&](ConstView a, ConstView b, ConstView c, View d, View e) {
     return testing_support::error_of<ShapeError>(
-        [&] { ops::attention_forward(ctx, a, b, c, {}, d, e); });
+        [&] { attention(ctx, a, b, c, {}, d, {.statistics = e}); });
   };
   EXPECT_EQ(call(q, k, v, out, softmax), "no error");
   EXPECT_EQ(call(q, Tensor({2, 5, 2, 9}), v, out, softmax),
-            "[attention_forward] k: expected [2, *, *, 8], got [2, 5, 2, 9]");
+            "[attention] k: expected [2, *, *, 8], got [2, 5, 2, 9]");
   EXPECT_EQ(call(q, k, Tensor({2, 4, 2, 6}), out, softmax),
-            "[attention_forward] v: expected [2, 5, 2, *], got [2, 4, 2, 6]");
+            "[attention] v: expected [2, 5, 2, *], got [2, 4, 2, 6]");
   EXPECT_EQ(call(q, Tensor({2, 5, 3, 8}), v, out, softmax),
-            "[attention_forward] q: expected heads in a multiple of 3, got 4");
-  EXPECT_EQ(call(q, k, v, Tensor({2, 3, 4, 8}), softmax),
-            "[attention_forward] out: expected [2, 3, 4, 6], got [2, 3, 4, 8]");
-  EXPECT_EQ(call(q, k, v, out, Tensor({2, 3, 4})),
-            "[attention_forward] softmax: expected [2, 2, 4, 3], got [2, 3, 4]");
+            "[attention] q: expected heads in a multiple of 3, got 4");
+  Tensor wide_out({2, 3, 4, 8}), short_statistics({2, 3, 4});
+  EXPECT_EQ(call(q, k, v, wide_out, softmax),
+            "[attention] out: expected [2, 3, 4, 6], got [2, 3, 4, 8]");
+  EXPECT_EQ(call(q, k, v, out, short_statistics),
+            "[attention] statistics: expected [2, 2, 4, 3], got [2, 3, 4]");
   EXPECT_EQ(call(q, Tensor({2, 5, 2, 8}, Dtype::f64), v, out, softmax),
-            "[attention_forward] k: expected f32, got f64");
+            "[attention] k: expected f32, got f64");
   EXPECT_EQ(call(Tensor({2, 3, 4, 8}, Dtype::f16), k, v, out, softmax),
-            "[attention_forward] q: expected f32, f64 or bf16, got f16");
+            "[attention] q: expected f32, f64 or bf16, got f16");
   EXPECT_EQ(call(q, Tensor({2, 8}), v, out, softmax),
-            "[attention_forward] k: expected [*, *, *, *], got [2, 8]");
+            "[attention] k: expected [*, *, *, *], got [2, 8]");
   const Tensor wide({2, 5, 8, 2});
   const ConstView turned(wide.data<float>(), Dtype::f32, {2, 5, 2, 8}, {80, 16, 1, 2});
   EXPECT_EQ(call(q, turned, v, out, softmax),
-            "[attention_forward] k: expected a contiguous last axis, got stride 2");
+            "[attention] k: expected a contiguous last axis, got stride 2");
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ inline Tensor random_mask(const Shape& shape, std::uint64_t seed) {
 
 /// A call of an attention layer, and the scalar sum(w y) + sum(w' scores) + penalties.
 struct AttentionProblem {
-  const Layer& layer;
+  Layer& layer;
   std::vector<Value> in;
   AttentionArguments arguments{};
   bool training = false;
@@ -87,7 +87,7 @@ struct AttentionProblem {
     for (std::size_t i = 0; i < out.size(); ++i) {
       cotangents.push_back(random_tensor(out[i].tensor.shape(), 99 + i, layer.dtype()));
     }
-    const ParameterList parameters = layer.parameters();
+    const auto parameters = layer.parameters();
     Grads grads(ctx, parameters);
     std::vector<Tensor> d_in(in.size());
     for (std::size_t i = 0; i < in.size(); ++i) {
@@ -99,8 +99,7 @@ struct AttentionProblem {
     const std::vector<ConstView> d_out(cotangents.begin(), cotangents.end());
     layer.call_backward(ctx, *saved, d_out, views, grads);
     std::vector<Tensor> found;
-    for (const NamedParameter& entry : parameters)
-      found.push_back(dense(grads.of(*entry.parameter)));
+    for (const auto& entry : parameters) found.push_back(dense(grads.of(*entry.parameter)));
     for (const Tensor& d_x : d_in) {
       if (d_x.has_value()) found.push_back(d_x);
     }
@@ -113,7 +112,7 @@ inline void check_attention_gradients(Context& ctx, const AttentionProblem& prob
   const std::vector<Tensor> found = problem.gradients(ctx);
   std::vector<std::function<View()>> editors;
   std::vector<std::string> names;
-  for (const NamedParameter& entry : problem.layer.parameters()) {
+  for (const auto& entry : problem.layer.parameters()) {
     editors.push_back([parameter = entry.parameter] { return parameter->edit(); });
     names.push_back(entry.path);
   }

@@ -11,23 +11,24 @@ namespace grouphead::testing_support {
 
 struct OptionCase {
   AttentionCase base{};
-  Index window = 0;
+  std::optional<Index> window_left{}, window_right{};
   Shape mask{};  ///< rank 0: none
   Shape bias{};
   bool key_mask = false;
   bool query_mask = false;
-  ops::MaskedRows masked_rows = ops::MaskedRows::zeros;
+  MaskedRows masked_rows = MaskedRows::zeros;
   double dropout_rate = 0;
   RandomAlgorithm algorithm = RandomAlgorithm::philox;
   bool d_scores = false;
 
   std::string to_string() const {
     std::string text = base.key("attention.fwdbwd", Dtype::f32, Isa::ref);
-    text += " window=" + std::to_string(window) + " mask=" + mask.to_string() +
-            " bias=" + bias.to_string();
+    if (window_left) text += " left=" + std::to_string(*window_left);
+    if (window_right) text += " right=" + std::to_string(*window_right);
+    text += " mask=" + mask.to_string() + " bias=" + bias.to_string();
     if (key_mask) text += " key_mask";
     if (query_mask) text += " query_mask";
-    if (masked_rows == ops::MaskedRows::uniform) text += " uniform";
+    if (masked_rows == MaskedRows::uniform) text += " uniform";
     if (dropout_rate != 0) text += " dropout=" + std::to_string(dropout_rate);
     if (algorithm == RandomAlgorithm::threefry) text += " threefry";
     if (d_scores) text += " d_scores";
@@ -75,14 +76,15 @@ inline Tensor length_mask(Index B, Index length, std::uint64_t seed) {
 struct OptionOperands {
   AttentionInputs in{};
   Tensor mask{}, key_mask{}, query_mask{}, bias{}, d_scores{};
-  ops::AttentionOptions options{};
+  AttentionOptions options{};
 };
 
 inline OptionOperands make_operands(const OptionCase& c, Dtype dtype, std::uint64_t seed = 1) {
   const AttentionCase& base = c.base;
   OptionOperands o{make_inputs(base, dtype, seed)};
   o.options = base.options();
-  o.options.window = c.window;
+  o.options.window_left = c.window_left;
+  o.options.window_right = c.window_right;
   o.options.masked_rows = c.masked_rows;
   o.options.dropout_rate = c.dropout_rate;
   o.options.draw = {c.algorithm, {0x1234567890 + seed, 0x300000005}};
@@ -109,22 +111,20 @@ inline OptionResults run_options(Context& ctx, const OptionOperands& o) {
                   .d_q = Tensor(in.q.shape(), dtype),
                   .d_k = Tensor(in.k.shape(), dtype),
                   .d_v = Tensor(in.v.shape(), dtype)};
-  ops::attention_forward(ctx, in.q, in.k, in.v, o.options, r.out, r.softmax);
-  ops::attention_lse(r.softmax, r.lse);
-  ops::attention_scores(ctx, in.q, in.k, r.softmax, o.options, r.scores);
-  ops::BackwardOperands gradients{.d_out = in.d_out, .d_q = r.d_q, .d_k = r.d_k, .d_v = r.d_v};
+  attention(ctx, in.q, in.k, in.v, o.options, r.out, {.lse = r.lse, .statistics = r.softmax});
+  attention_scores(ctx, in.q, in.k, o.options, r.softmax, r.scores);
+  AttentionGradients gradients{.d_out = in.d_out, .d_q = r.d_q, .d_k = r.d_k, .d_v = r.d_v};
   if (o.d_scores.has_value()) gradients.d_scores = o.d_scores;
   if (o.bias.has_value()) {
     r.d_bias = Tensor(o.bias.shape(), dtype);
     gradients.d_bias = r.d_bias;
   }
-  ops::attention_backward(ctx, in.q, in.k, in.v, r.out, r.softmax, o.options, gradients);
+  attention_backward(ctx, in.q, in.k, in.v, o.options, r.out, r.softmax, gradients);
   return r;
 }
 
 /// Each option alone and in company, with shapes around lanes, strips and tiles.
 inline std::vector<OptionCase> option_cases() {
-  using ops::MaskedRows;
   constexpr auto kUniform = MaskedRows::uniform;
   constexpr auto kZeros = MaskedRows::zeros;
   constexpr auto kThreefry = RandomAlgorithm::threefry;
@@ -143,19 +143,34 @@ inline std::vector<OptionCase> option_cases() {
       {.base = square, .mask = {1, 1, 210, 210}},
       {.base = small, .key_mask = true, .query_mask = true},
       {.base = odd, .key_mask = true, .query_mask = true, .masked_rows = kUniform},
-      {.base = square, .window = 1},
-      {.base = square, .window = 70},
-      {.base = {1, 900, 900, 2, 1, 8, 8, true}, .window = 50},
+      {.base = square, .window_left = 0, .window_right = 0},
+      {.base = square, .window_left = 69, .window_right = 69},
+      {.base = {2, 130, 170, 2, 2, 24, 16, false, 13}, .window_left = 8, .window_right = 8},
+      {.base = {1, 90, 700, 4, 1, 64, 64, false, 400},
+       .window_left = 149,
+       .window_right = 149,
+       .masked_rows = kUniform},
+      {.base = {1, 90, 70, 2, 1, 12, 12, false, -60},
+       .window_left = 4,
+       .window_right = 4,
+       .masked_rows = kUniform},
+      {.base = {1, 40, 30, 2, 1, 12, 12, true, -20}, .masked_rows = kUniform},
+      {.base = square, .window_left = 40},
+      {.base = {2, 130, 170, 2, 2, 24, 16, false, 13}, .window_left = 3, .window_right = 40},
+      {.base = {2, 130, 170, 2, 2, 24, 16, false, 13}, .window_left = 70},
+      {.base = {1, 90, 700, 4, 1, 64, 64, false, 400}, .window_right = 0},
+      {.base = {1, 90, 700, 4, 1, 64, 64, false, -30}, .window_right = 65, .masked_rows = kUniform},
+      {.base = odd,
+       .window_left = 32,
+       .window_right = 32,
+       .mask = {2, 1, 19, 201},
+       .key_mask = true},
+      {.base = {1, 900, 900, 2, 1, 8, 8, true}, .window_left = 49},
       {.base = {1, 700, 900, 2, 1, 8, 8, true, 120},
-       .window = 40,
+       .window_left = 39,
        .bias = {1, 1, 700, 900},
        .query_mask = true,
        .masked_rows = kUniform},
-      {.base = {2, 130, 170, 2, 2, 24, 16, false, 13}, .window = 9},
-      {.base = {1, 90, 700, 4, 1, 64, 64, false, 400}, .window = 150, .masked_rows = kUniform},
-      {.base = {1, 90, 70, 2, 1, 12, 12, false, -60}, .window = 5, .masked_rows = kUniform},
-      {.base = {1, 40, 30, 2, 1, 12, 12, true, -20}, .masked_rows = kUniform},
-      {.base = odd, .window = 33, .mask = {2, 1, 19, 201}, .key_mask = true},
       {.base = small, .bias = {2, 4, 37, 83}},
       {.base = small, .bias = {1, 1, 37, 83}},
       {.base = small, .bias = {2, 1, 1, 83}},
@@ -171,10 +186,11 @@ inline std::vector<OptionCase> option_cases() {
       {.base = wide, .dropout_rate = 0.1, .algorithm = kThreefry},
       {.base = odd, .query_mask = true, .masked_rows = kUniform, .dropout_rate = 0.5},
       {.base = small, .d_scores = true},
-      {.base = square, .window = 90, .d_scores = true},
+      {.base = square, .window_left = 89, .window_right = 89, .d_scores = true},
       {.base = wide, .mask = {1, 2, 61, 530}, .masked_rows = kUniform, .d_scores = true},
       {.base = odd,
-       .window = 60,
+       .window_left = 59,
+       .window_right = 59,
        .mask = {2, 1, 19, 201},
        .bias = {2, 6, 19, 201},
        .key_mask = true,

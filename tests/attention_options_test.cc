@@ -93,7 +93,7 @@ TEST(AttentionOptions, StridesOfMasksAndBiasesDoNotChangeABit) {
   const OptionCase c{.base = {2, 37, 83, 4, 2, 8, 5},
                      .mask = {2, 4, 37, 83},
                      .bias = {1, 4, 37, 83},
-                     .masked_rows = ops::MaskedRows::uniform};
+                     .masked_rows = MaskedRows::uniform};
   const OptionOperands dense = make_operands(c, Dtype::f32);
   OptionOperands strided = dense;
   const Tensor mask = spread(dense.mask, strided.options.mask);
@@ -106,10 +106,11 @@ TEST(AttentionOptions, StridesOfMasksAndBiasesDoNotChangeABit) {
 
 // A mask that repeats what causality or a window says.
 TEST(AttentionOptions, AMaskThatSaysWhatAWindowSaysGivesTheSameBits) {
-  const OptionCase by_window{.base = {1, 150, 260, 2, 1, 16, 16, true, 100}, .window = 90};
+  const OptionCase by_window{
+      .base = {1, 150, 260, 2, 1, 16, 16, true, 100}, .window_left = 89, .window_right = 89};
   OptionCase by_mask = by_window;
   by_mask.base.causal = false;
-  by_mask.window = 0;
+  by_mask.window_left = by_mask.window_right = std::nullopt;
   const OptionOperands window = make_operands(by_window, Dtype::f32);
   OptionOperands mask = make_operands(by_mask, Dtype::f32);
   mask.mask = Tensor::zeros({1, 1, 150, 260}, Dtype::boolean);
@@ -190,7 +191,7 @@ TEST(AttentionOptions, WhatIsHiddenReachesNothing) {
 
 TEST(AttentionOptions, UniformRowsAreTheMeanOfAllValues) {
   const OptionCase c{
-      .base = {1, 5, 70, 2, 1, 8, 3}, .query_mask = true, .masked_rows = ops::MaskedRows::uniform};
+      .base = {1, 5, 70, 2, 1, 8, 3}, .query_mask = true, .masked_rows = MaskedRows::uniform};
   OptionOperands o = make_operands(c, Dtype::f32);
   std::fill_n(o.query_mask.data<bool>(), 5, false);
   fill_row(o.in.q, 2, std::numeric_limits<float>::quiet_NaN());
@@ -215,9 +216,10 @@ TEST(AttentionOptions, NothingToDoIsNoWork) {
   for (const AttentionCase& base :
        {AttentionCase{2, 5, 0, 4, 2, 8, 24}, AttentionCase{1, 0, 7, 2, 1, 8, 8},
         AttentionCase{0, 3, 7, 2, 1, 8, 8}}) {
-    for (const auto rows : {ops::MaskedRows::zeros, ops::MaskedRows::uniform}) {
+    for (const auto rows : {MaskedRows::zeros, MaskedRows::uniform}) {
       const OptionCase c{.base = base,
-                         .window = 2,
+                         .window_left = 1,
+                         .window_right = 1,
                          .mask = {base.B, base.Hq, base.T, base.S},
                          .bias = {base.B, base.Hq, base.T, base.S},
                          .masked_rows = rows,
@@ -265,7 +267,7 @@ void expect_differences(Context& ctx, const OptionOperands& o, const Tensor& gra
 TEST(AttentionOptions, DoublesAgreeWithCentralDifferences) {
   const AttentionCase base{2, 3, 6, 4, 2, 3, 2};
   const AttentionCase causal{1, 6, 5, 2, 1, 2, 3, true, -1};
-  constexpr auto kUniform = ops::MaskedRows::uniform;
+  constexpr auto kUniform = MaskedRows::uniform;
   for (const OptionCase& c :
        {OptionCase{.base = base, .mask = {2, 1, 3, 6}, .bias = {2, 4, 3, 6}, .d_scores = true},
         OptionCase{.base = base,
@@ -276,7 +278,8 @@ TEST(AttentionOptions, DoublesAgreeWithCentralDifferences) {
         .d_scores = true},
         OptionCase{.base = base, .bias = {1, 4, 1, 1}, .key_mask = true, .d_scores = true},
         OptionCase{.base = causal,
-        .window = 3,
+        .window_left = 2,
+        .window_right = 2,
         .bias = {1, 2, 1, 5},
         .query_mask = true,
         .masked_rows = kUniform,
@@ -294,37 +297,13 @@ TEST(AttentionOptions, DoublesAgreeWithCentralDifferences) {
   }
 }
 
-TEST(AttentionOptions, ACacheKnowsCausalityAlone) {
-  Context ctx({.num_threads = 1});
-  const Tensor q({1, 1, 2, 8});
-  Tensor keys({1, 1, 1, 8, 16}), values({1, 1, 16, 16}), out({1, 1, 2, 8});
-  const auto call = [&](const ops::AttentionOptions& options) {
-    return testing_support::error_of<ConfigError>([&] {
-      ops::attention_cached(ctx, q, {keys, values}, 3, options, out);
-    });
-  };
-  const auto refusal = [](const std::string& name) {
-    return "[attention_cached] " + name + ": expected nothing, with a cache, got a value";
-  };
-  const Tensor mask = Tensor::zeros({1, 1, 1, 3}, Dtype::u8), bias({1, 1, 1, 3});
-  const Tensor keys_seen = Tensor::zeros({1, 3}, Dtype::u8);
-  EXPECT_EQ(call({.causal = true, .causal_offset = 2}), "no error");
-  EXPECT_EQ(call({.window = 3}), refusal("window"));
-  EXPECT_EQ(call({.mask = mask}), refusal("mask"));
-  EXPECT_EQ(call({.key_mask = keys_seen}), refusal("key_mask"));
-  EXPECT_EQ(call({.query_mask = keys_seen}), refusal("query_mask"));
-  EXPECT_EQ(call({.bias = bias}), refusal("bias"));
-  EXPECT_EQ(call({.masked_rows = ops::MaskedRows::uniform}), refusal("masked_rows"));
-  EXPECT_EQ(call({.dropout_rate = 0.1}), refusal("dropout_rate"));
-}
-
 TEST(AttentionOptions, BadOptionsAreNamed) {
   Context ctx({.num_threads = 1});
   const Tensor q({2, 3, 4, 8}), k({2, 5, 2, 8}), v({2, 5, 2, 6});
   Tensor out({2, 3, 4, 6});
-  const auto call = [&](const ops::AttentionOptions& options) -> std::string {
+  const auto call = [&](const AttentionOptions& options) -> std::string {
     try {
-      ops::attention_forward(ctx, q, k, v, options, out, {});
+      attention(ctx, q, k, v, options, out);
     } catch (const Error& error) {
       return error.what();
     }
@@ -333,20 +312,22 @@ TEST(AttentionOptions, BadOptionsAreNamed) {
   const auto byte = [](const Shape& shape) { return Tensor::zeros(shape, Dtype::u8); };
   const Tensor rank = byte({3, 5}), size = byte({2, 4, 1, 6}), keys = byte({2, 3});
   const Tensor number({1, 1, 1, 5}), wide({1, 1, 1, 5}, Dtype::f64);
-  EXPECT_EQ(call({.window = -1}), "[attention_forward] window: expected 0 or more, got -1");
+  EXPECT_EQ(call({.window_left = -1}), "[attention] window_left: expected 0 or more, got -1");
+  EXPECT_EQ(call({.window_right = -2}), "[attention] window_right: expected 0 or more, got -2");
+  EXPECT_EQ(call({.masked_rows = MaskedRows::keras}),
+            "[attention] masked_rows: expected zeros or uniform, got keras");
   EXPECT_EQ(call({.dropout_rate = 1.5}),
-            "[attention_forward] dropout_rate: expected 0 <= rate <= 1, got 1.500000");
+            "[attention] dropout_rate: expected 0 <= rate <= 1, got 1.5");
   EXPECT_EQ(call({.mask = rank}),
-            "[attention_forward] mask: expected [2, 4, 3, 5] or 1 in place of any of these, got "
+            "[attention] mask: expected [2, 4, 3, 5] or 1 in place of any of these, got "
             "[3, 5]");
   EXPECT_EQ(call({.mask = size}),
-            "[attention_forward] mask: expected [2, 4, 3, 5] or 1 in place of any of these, got "
+            "[attention] mask: expected [2, 4, 3, 5] or 1 in place of any of these, got "
             "[2, 4, 1, 6]");
-  EXPECT_EQ(call({.mask = number}), "[attention_forward] mask: expected bool or u8, got f32");
-  EXPECT_EQ(call({.key_mask = keys}), "[attention_forward] key_mask: expected [2, 5], got [2, 3]");
-  EXPECT_EQ(call({.query_mask = rank}),
-            "[attention_forward] query_mask: expected [2, 3], got [3, 5]");
-  EXPECT_EQ(call({.bias = wide}), "[attention_forward] bias: expected f32, got f64");
+  EXPECT_EQ(call({.mask = number}), "[attention] mask: expected bool or u8, got f32");
+  EXPECT_EQ(call({.key_mask = keys}), "[attention] key_mask: expected [2, 5], got [2, 3]");
+  EXPECT_EQ(call({.query_mask = rank}), "[attention] query_mask: expected [2, 3], got [3, 5]");
+  EXPECT_EQ(call({.bias = wide}), "[attention] bias: expected f32, got f64");
 }
 
 }  // namespace

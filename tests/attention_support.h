@@ -19,9 +19,7 @@ struct AttentionCase {
   bool causal = false;
   Index causal_offset = 0;
 
-  ops::AttentionOptions options() const {
-    return {.causal = causal, .causal_offset = causal_offset};
-  }
+  AttentionOptions options() const { return {.causal = causal, .causal_offset = causal_offset}; }
   std::string key(const std::string& operation, Dtype dtype, Isa isa) const {
     std::string text = operation + " " + std::string(name_of(dtype));
     const auto word = [&](const char* name, Index value) {
@@ -80,8 +78,7 @@ inline void run_forward(Context& ctx, const AttentionCase& c, const AttentionInp
   r.out = Tensor({c.B, c.T, c.Hq, c.Dv}, dtype);
   r.softmax = Tensor({2, c.B, c.Hq, c.T}, dtype);
   r.lse = Tensor({c.B, c.Hq, c.T}, dtype);
-  ops::attention_forward(ctx, in.q, in.k, in.v, c.options(), r.out, r.softmax);
-  ops::attention_lse(r.softmax, r.lse);
+  attention(ctx, in.q, in.k, in.v, c.options(), r.out, {.lse = r.lse, .statistics = r.softmax});
 }
 
 inline void run_backward(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
@@ -90,8 +87,8 @@ inline void run_backward(Context& ctx, const AttentionCase& c, const AttentionIn
   r.d_q = Tensor(in.q.shape(), dtype);
   r.d_k = Tensor(in.k.shape(), dtype);
   r.d_v = Tensor(in.v.shape(), dtype);
-  ops::attention_backward(ctx, in.q, in.k, in.v, r.out, r.softmax, c.options(),
-                          {.d_out = in.d_out, .d_q = r.d_q, .d_k = r.d_k, .d_v = r.d_v});
+  attention_backward(ctx, in.q, in.k, in.v, c.options(), r.out, r.softmax,
+                     {.d_out = in.d_out, .d_q = r.d_q, .d_k = r.d_k, .d_v = r.d_v});
 }
 
 /// A view in the order [B, H, T, D] with gaps behind rows and a start off every alignment. What is

@@ -1,4 +1,4 @@
-// The forward on bf16 numbers by AMX: products of 16 x 32 with 32 x 16 numbers, 16 times the
+// The forward on bf16 values by AMX: products of 16 x 32 with 32 x 16 values, 16 times the
 // multiply-adds of f32's vectors in a cycle, so that the softmax takes as long as they do.
 
 #include "kernels/attention/bf16.h"
@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #if HWY_TARGET == HWY_AVX3
+#include "kernels/attention/bf16-inl.h"
 #include "kernels/attention/visibility-inl.h"
 #include "kernels/cpu/amx.h"
 
@@ -17,13 +18,12 @@ HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16,amx-tile,amx-bf16")
 namespace grouphead::kernels::HWY_NAMESPACE {
 namespace {
 
-using U16 = std::uint16_t;
 constexpr Index kTile = 16;                 // rows or columns of a tile of sums
-constexpr Index kDepth = 32;                // numbers that one product sums up
+constexpr Index kDepth = kBf16Lanes;        // values that one product sums up
 constexpr Index kRows = 32;                 // packed rows of a strip: two tiles
 constexpr Index kKeys = 256;                // of one softmax step
 constexpr Index kRow = kKeys + 16;          // of logits: no power of two
-constexpr Index kFactors = kTile * kDepth;  // numbers of a tile of factors
+constexpr Index kFactors = kTile * kDepth;  // values of a tile of factors
 constexpr Index kTileBytes = 4 * kTile;     // of a tile's row
 static_assert(kForwardRows % kRows == 0 && kPackKeys % kDepth == 0 && kKeys % kVisibilityKeys == 0);
 
@@ -84,20 +84,8 @@ void pack(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit) n
 // Memory of a forward unit.
 struct Scratch {
   Scratch(const AttentionProblem<float>& p, float* memory) noexcept
-      : width(value_row(p)),
-        q_row(key_row(p)),
-        out(memory),
-        spare(out + kForwardRows * width),
-        weights(spare + kRows * width),
-        tops(weights + kForwardRows * kTile),
-        logits(tops + kForwardRows),
-        q(reinterpret_cast<U16*>(logits + kRows * kRow)),
-        block(q + kForwardRows * q_row),
-        strip(logits + kRows * kRow + (kForwardRows * q_row + kDepth * width) / 2) {}
-  static Index size(const AttentionProblem<float>& p) noexcept {
-    return (kForwardRows + kRows) * value_row(p) + kForwardRows * (kTile + 1) + kRows * kRow +
-           (kForwardRows * key_row(p) + kDepth * value_row(p)) / 2 + StripMemory<kRows>::kSize;
-  }
+      : Scratch(p, ScratchCarver<float>(memory)) {}
+  static Index size(const AttentionProblem<float>& p) noexcept { return Scratch(p, nullptr).used; }
   // Probabilities of row i of a strip; they take the place of its logits.
   U16* probs(Index i) const noexcept { return reinterpret_cast<U16*>(logits + i * kRow); }
 
@@ -110,6 +98,21 @@ struct Scratch {
   U16* q;          // [kForwardRows][q_row]
   U16* block;      // [width / 16][16][16][2]
   StripMemory<kRows> strip;
+  Index used;
+
+ private:
+  Scratch(const AttentionProblem<float>& p, ScratchCarver<float> memory) noexcept
+      : width(value_row(p)),
+        q_row(key_row(p)),
+        out(memory.take(kForwardRows * width)),
+        spare(memory.take(kRows * width)),
+        weights(memory.take(kForwardRows * kTile)),
+        tops(memory.take(kForwardRows)),
+        logits(memory.take(kRows * kRow)),
+        q(memory.take<U16>(kForwardRows * q_row)),
+        block(memory.take<U16>(kDepth * width)),
+        strip(memory),
+        used(memory.used()) {}
 };
 
 // Products of a strip's queries with the keys [begin, end), whole blocks.
@@ -179,11 +182,11 @@ HWY_NOINLINE void multiply_values(const Scratch& w, const U16* values, Index beg
   }
 }
 
-bool are_finite(const U16* numbers, Index count) noexcept {
+bool are_finite(const U16* values, Index count) noexcept {
   const __m512i infinity = _mm512_set1_epi16(0x7F80);
   __mmask32 found = 0;
   for (Index i = 0; i < count; i += 32) {
-    const __m512i exponent = _mm512_and_si512(_mm512_loadu_si512(numbers + i), infinity);
+    const __m512i exponent = _mm512_and_si512(_mm512_loadu_si512(values + i), infinity);
     found |= _mm512_cmpeq_epi16_mask(exponent, infinity);
   }
   return found == 0;
@@ -250,7 +253,7 @@ float mask_behind(float* x, Index limit, Index end) noexcept {
 // what was summed up along with them.
 void move_tops(const Scratch& w, Index row, float* here, float scale) noexcept {
   for (Index i = 0; i < kRows; ++i) {
-    if (here[i] > kMasked) here[i] *= scale;  // it saw a key
+    here[i] *= scale;
   }
   HWY_ALIGN float keep[kRows];
   raise_tops<kRows>(here, w.tops + row, keep);
@@ -261,31 +264,6 @@ void move_tops(const Scratch& w, Index row, float* here, float scale) noexcept {
     float* out = w.out + (row + i) * w.width;
     copy_row(out, w.width, w.width, keep[i], out);
   }
-}
-
-// The weights 2^(factor x - top) of keys, and their sum, which is taken before they are rounded.
-// Even and odd vectors have sums of their own, wherever a row begins.
-struct Softmax {
-  Softmax(float factor_of_x, float row_top, const float* weights) noexcept
-      : factor(hn::Set(kFloats, factor_of_x)),
-        // A row that has seen nothing yet keeps weights of zero.
-        top(hn::Set(kFloats, row_top == kMasked ? 0.0F : row_top)),
-        even(hn::LoadU(kFloats, weights)),
-        odd(hn::Zero(kFloats)) {}
-  HWY_INLINE void operator()(const float* x, Vector& first, Vector& second) noexcept {
-    first = exp2_neg(hn::MulSub(hn::LoadU(kFloats, x), factor, top));
-    second = exp2_neg(hn::MulSub(hn::LoadU(kFloats, x + kLanes), factor, top));
-    even = hn::Add(even, first);
-    odd = hn::Add(odd, second);
-  }
-  void store(float* weights) const noexcept { hn::StoreU(hn::Add(even, odd), kFloats, weights); }
-
-  Vector factor, top, even, odd;
-};
-
-HWY_INLINE void store_narrow(Vector first, Vector second, U16* to) noexcept {
-  const __m512bh both = _mm512_cvtne2ps_pbh(second.raw, first.raw);
-  _mm512_storeu_si512(to, reinterpret_cast<__m512i>(both));
 }
 
 // One strip against the keys of one step, of which row i sees the first limits[i]; no options.
@@ -301,7 +279,7 @@ void attend_strip(const Scratch& w, const AttentionProblem<float>& p, Index stri
   move_tops(w, row, here, scale);
   for (Index i = 0; i < kRows; ++i) {
     const float* x = w.logits + i * kRow;
-    Softmax softmax(scale, w.tops[row + i], w.weights + (row + i) * kTile);
+    Bf16Softmax softmax(scale, w.tops[row + i], w.weights + (row + i) * kTile);
     for (Index c = 0; c < end; c += 2 * kLanes) {
       Vector first, second;
       softmax(x + c, first, second);
@@ -367,7 +345,7 @@ void attend_strip_with_options(const Scratch& w, const AttentionProblem<float>& 
   };
   for (Index i = 0; i < kRows; ++i) {
     float* x = w.logits + i * kRow;
-    Softmax softmax(left, w.tops[row + i], w.weights + (row + i) * kTile);
+    Bf16Softmax softmax(left, w.tops[row + i], w.weights + (row + i) * kTile);
     for_pairs([&](Index c) {
       Vector first, second;
       softmax(x + c, first, second);
@@ -412,31 +390,6 @@ void attend(const Scratch& w, const AttentionProblem<float>& p, const Bf16Operan
   }
 }
 
-float finish_row(const Scratch& w, Index Dv, Index r, U16* out) noexcept {
-  const float sum = hn::GetLane(hn::SumOfLanes(kFloats, hn::LoadU(kFloats, w.weights + r * kTile)));
-  const Vector share = hn::Set(kFloats, sum == 0.0F ? 0.0F : 1.0F / sum);
-  for (Index d = 0; d < Dv; d += kLanes) {
-    const auto exists = static_cast<__mmask16>((1U << min(kLanes, Dv - d)) - 1);
-    const Vector x = hn::Mul(share, hn::LoadU(kFloats, w.out + r * w.width + d));
-    _mm256_mask_storeu_epi16(out + d, exists, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.raw)));
-  }
-  return sum;
-}
-
-// Queries of `padded` rows, of which the first `rows` exist.
-void load_queries(const Scratch& w, const AttentionProblem<float>& p, const Bf16Operands& o,
-                  Index bn, Index first, Index rows, Index padded) noexcept {
-  RowCursor<const U16> q(p, o.q, bn, first);
-  for (Index r = 0; r < padded; ++r) {
-    U16* to = w.q + r * w.q_row;
-    for (Index d = 0; d < w.q_row; d += kDepth) {
-      const auto exists = static_cast<__mmask32>((1ULL << min(kDepth, p.D - d)) - 1);
-      _mm512_storeu_si512(to + d, _mm512_maskz_loadu_epi16(exists, q.get() + d));
-    }
-    if (r + 1 < rows) q.next();
-  }
-}
-
 // The order of units, blocks and rows is that of the f32 forward.
 void forward(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit,
              float* memory) noexcept {
@@ -447,14 +400,14 @@ void forward(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit
   const Index first = (blocks - 1 - unit % blocks) * kForwardRows;
   const Index rows = min(kForwardRows, p.rows() - first);
   const Index padded = round_up(rows, kRows);
-  load_queries(w, p, o, bn, first, rows, padded);
+  load_bf16_queries(p, o, bn, first, padded, w.q, w.q_row);
   for (Index r = 0; r < padded; ++r) w.tops[r] = kMasked;
   fill(w.out, padded * w.width, 0.0F);
   fill(w.weights, padded * kTile, 0.0F);
   attend(w, p, o, bn, first, padded);
   RowCursor<U16> out(p, o.out, bn, first);
   for (Index r = 0; r < rows; ++r, out.next()) {
-    const float sum = finish_row(w, p.Dv, r, out.get());
+    const float sum = finish_bf16_row(w.weights + r * kTile, w.out + r * w.width, p.Dv, out.get());
     p.note_softmax(bn, first + r, w.tops[r], sum);
   }
 }

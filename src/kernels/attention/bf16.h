@@ -1,6 +1,6 @@
 #pragma once
 
-// The forward on bf16 numbers by instructions for them: products and sums in f32, probabilities
+// The forward on bf16 values by instructions for them: products and sums in f32, probabilities
 // rounded to bf16 for their product with the values.
 
 #include "kernels/attention/problem.h"

@@ -66,7 +66,7 @@ void cache_reopen(const AttentionProblem<float>& p, const CacheTiles& cache, Ind
 
 /// The operations of one level. For the int8 decode each query is rounded to 8 bits for each tile,
 /// its scales multiplied in: q_d scale_d / (max |q scale| / 127), so that its products with keys
-/// are whole numbers, the same at all levels.
+/// are integers, the same at all levels.
 struct CacheKernels {
   /// Unit of B * Hkv * pack_tiles(p, 0): one tile of one head in f32, into p.packed.
   void (*widen)(const AttentionProblem<float>& p, const CacheTiles& cache, Index unit) noexcept;

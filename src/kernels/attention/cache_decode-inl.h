@@ -29,27 +29,30 @@ constexpr Index kCacheLogitRow = kDecodeKeys + 16;
 
 // Memory of a decode unit, for its rows, filled up to fours by the last one.
 struct CacheScratch {
-  CacheScratch(const AttentionProblem<float>& p, float* scratch)
-      : scale(p.scale * kLog2E),
-        q_row(round_up(p.D, kPanelKeys)),
-        width(round_up(p.Dv, kPanelKeys)),
-        q(scratch),
-        out(q + kCacheRows * q_row),
-        logits(out + kCacheRows * width),
-        products(reinterpret_cast<std::int32_t*>(logits + kCacheRows * kCacheLogitRow)),
-        numbers(reinterpret_cast<std::int8_t*>(products + kShared * kPackKeys)) {}
-  static Index size(const AttentionProblem<float>& p) {
-    const Index q_row = round_up(p.D, kPanelKeys);
-    return kCacheRows * (q_row + round_up(p.Dv, kPanelKeys) + kCacheLogitRow) +
-           kShared * (kPackKeys + q_row / 4);
-  }
+  CacheScratch(const AttentionProblem<float>& p, float* memory)
+      : CacheScratch(p, ScratchCarver<float>(memory)) {}
+  static Index size(const AttentionProblem<float>& p) { return CacheScratch(p, nullptr).used; }
+
   float scale;
   Index q_row, width;
   float* q;                // [kCacheRows][q_row]
   float* out;              // [kCacheRows][width]
   float* logits;           // [kCacheRows][kCacheLogitRow], then weights
   std::int32_t* products;  // [kShared][kPackKeys]
-  std::int8_t* numbers;    // [kShared][q_row]
+  std::int8_t* codes;      // [kShared][q_row]
+  Index used;
+
+ private:
+  CacheScratch(const AttentionProblem<float>& p, ScratchCarver<float> memory)
+      : scale(p.scale * kLog2E),
+        q_row(round_up(p.D, kPanelKeys)),
+        width(round_up(p.Dv, kPanelKeys)),
+        q(memory.take(kCacheRows * q_row)),
+        out(memory.take(kCacheRows * width)),
+        logits(memory.take(kCacheRows * kCacheLogitRow)),
+        products(memory.take<std::int32_t>(kShared * kPackKeys)),
+        codes(memory.take<std::int8_t>(kShared * q_row)),
+        used(memory.used()) {}
 };
 
 // Two bf16 of each word, as f32.
@@ -60,14 +63,14 @@ static HWY_INLINE Vector second_half(hn::Vec<Words> words) {
   return hn::BitCast(kFloats, hn::And(words, hn::Set(kWord, 0xFFFF0000U)));
 }
 
-template <bool kAsks>
+template <bool kPrefetches>
 struct Bf16Tiles {
   static constexpr CacheFormat kFormat = CacheFormat::bf16;
   static constexpr Index kStep = 2;  // positions that lie interleaved
   static constexpr bool kScalesQueries = true;
 
-  static HWY_INLINE void ask(const std::uint32_t* at) {
-    if constexpr (kAsks) __builtin_prefetch(reinterpret_cast<const char*>(at) + 2048, 0, 3);
+  static HWY_INLINE void prefetch_ahead(const std::uint32_t* at) {
+    if constexpr (kPrefetches) __builtin_prefetch(reinterpret_cast<const char*>(at) + 2048, 0, 3);
   }
   static HWY_INLINE const std::uint32_t* words(const std::uint8_t* bytes) {
     return reinterpret_cast<const std::uint32_t*>(bytes);
@@ -83,7 +86,7 @@ struct Bf16Tiles {
       HWY_UNROLL(4)
       for (int i = 0; i < kShared; ++i) even[i] = odd[i] = hn::Zero(kFloats);
       for (Index d = 0; d < pairs; ++d, k += kPanelKeys) {
-        ask(k);
+        prefetch_ahead(k);
         const auto both = hn::LoadU(kWord, k);
         const Vector x = first_half(both);
         const Vector y = second_half(both);
@@ -108,7 +111,7 @@ struct Bf16Tiles {
     for (Index s = begin; s < end; s += kStep, v += width) {
       HWY_UNROLL(8)
       for (int n = 0; n < N; ++n) {
-        ask(v + n * kLanes);
+        prefetch_ahead(v + n * kLanes);
         const auto both = hn::LoadU(kWord, v + n * kLanes);
         const Vector a = first_half(both);
         const Vector b = second_half(both);
@@ -140,17 +143,17 @@ struct Bf16Tiles {
   static HWY_INLINE float value_scale(const std::uint8_t*, Index, Index) { return 1.0F; }
 };
 
-template <Int8Products kProducts, bool kAsks>
+template <Int8Products kProducts, bool kPrefetches>
 struct Int8Tiles {
   static constexpr CacheFormat kFormat = CacheFormat::int8;
   static constexpr Index kStep = 1;
   static constexpr bool kScalesQueries = false;  // they are rounded as they came
-  static constexpr Index kAhead = kAsks ? 16384 : 0;
+  static constexpr Index kAhead = kPrefetches ? 16384 : 0;
 
   // One query in 8 bits for one tile; what its products are to be multiplied with. `sum` of the
-  // numbers.
+  // codes.
   static HWY_INLINE float round_query(const float* q, const float* scales, Index count,
-                                      std::int8_t* numbers, std::int32_t& sum) {
+                                      std::int8_t* codes, std::int32_t& sum) {
     const Vector largest = hn::Set(kFloats, std::numeric_limits<float>::max());
     Vector most = hn::Zero(kFloats);
     auto finite = hn::Eq(most, most);
@@ -170,7 +173,7 @@ struct Int8Tiles {
       auto number = hn::NearestInt(hn::Mul(x, hn::Set(kFloats, factor)));
       if (!usable) number = hn::Zero(kWhole);
       total = hn::Add(total, number);
-      hn::StoreU(hn::DemoteTo(bytes, number), bytes, numbers + d);
+      hn::StoreU(hn::DemoteTo(bytes, number), bytes, codes + d);
     }
     sum = hn::GetLane(hn::SumOfLanes(kWhole, total));
     return usable ? scale : std::numeric_limits<float>::quiet_NaN();
@@ -183,9 +186,9 @@ struct Int8Tiles {
     std::int32_t zeros[kShared];
     for (int i = 0; i < kShared; ++i) {
       factors[i] =
-          round_query(q + i * w.q_row, scales, 4 * words, w.numbers + i * 4 * words, zeros[i]);
+          round_query(q + i * w.q_row, scales, 4 * words, w.codes + i * 4 * words, zeros[i]);
     }
-    kProducts(tile, w.numbers, words, kAhead, w.products);
+    kProducts(tile, w.codes, words, kAhead, w.products);
     for (int i = 0; i < kShared; ++i) {
       const auto zero = hn::Set(kWhole, kCacheZero * zeros[i]);
       for (Index j = 0; j < kPackKeys; j += kLanes) {
@@ -209,7 +212,7 @@ struct Int8Tiles {
     for (Index s = begin; s < end; ++s) {
       HWY_UNROLL(8)
       for (int n = 0; n < N; ++n) {
-        if (kAsks && n * kLanes % 64 == 0) {
+        if (kPrefetches && n * kLanes % 64 == 0) {
           __builtin_prefetch(tile + s * width + x + n * kLanes + kAhead, 0, 2);
         }
         const Vector v = value(tile, width, s, x + n * kLanes);
@@ -248,8 +251,8 @@ struct Int8Tiles {
   }
 };
 
-// kProducts where the processor has no instruction for it: whole numbers, so the same bits.
-static void int8_products(const std::uint8_t* tile, const std::int8_t* numbers, Index words, Index,
+// kProducts where the processor has no instruction for it: integers, so the same bits.
+static void int8_products(const std::uint8_t* tile, const std::int8_t* codes, Index words, Index,
                           std::int32_t* to) noexcept {
   // Bytes as 16-bit pairs: those at even places and those at odd ones.
   const auto multiply = [](hn::Vec<Whole> a, hn::Vec<Whole> b) {
@@ -276,7 +279,7 @@ static void int8_products(const std::uint8_t* tile, const std::int8_t* numbers, 
       HWY_UNROLL(4)
       for (int i = 0; i < kShared; ++i) {
         std::int32_t four = 0;
-        __builtin_memcpy(&four, numbers + (i * words + d) * 4, 4);
+        __builtin_memcpy(&four, codes + (i * words + d) * 4, 4);
         const auto q = hn::BitCast(signed_pairs, hn::Set(kWhole, four));
         const auto q_even = hn::BitCast(kWhole, hn::ShiftRight<8>(hn::ShiftLeft<8>(q)));
         const auto q_odd = hn::BitCast(kWhole, hn::ShiftRight<8>(q));
@@ -306,18 +309,38 @@ static HWY_NOINLINE void cache_values(const float* weights, const std::uint8_t* 
   }
 }
 
+// The keys of a chunk that each row sees: [begins[r], limits[r]).
+struct CacheRanges {
+  Index begins[kCacheRows];
+  Index limits[kCacheRows];
+};
+
 // One tile's values for all rows: positions that all see together, the others row by row, since 0
 // times a NaN that a row must not see would be NaN.
 template <class Tiles>
 static HWY_INLINE void add_tile_values(const CacheScratch& w, const std::uint8_t* tile, Index first,
-                                       const Index* limits, Index rows) {
+                                       const CacheRanges& ranges, Index rows) {
   constexpr Index kWide = kValueVectors * kLanes;
-  const auto seen = [&](Index r) { return max(0, min(kPackKeys, limits[r] - first)); };
-  const Index all = seen(0) / Tiles::kStep * Tiles::kStep;
+  const auto in_tile = [&](Index key) { return max(0, min(kPackKeys, key - first)); };
+  const auto one_row = [&](Index r, Index begin, Index end) {
+    float* out = w.out + r * w.width;
+    for (Index s = begin; s < end; ++s) {
+      const Vector weight = hn::Set(kFloats, w.logits[r * kCacheLogitRow + first + s]);
+      for (Index x = 0; x < w.width; x += kLanes) {
+        const Vector sum = hn::LoadU(kFloats, out + x);
+        hn::StoreU(hn::MulAdd(weight, Tiles::value(tile, w.width, s, x), sum), kFloats, out + x);
+      }
+    }
+  };
+  const Index from = round_up(in_tile(ranges.begins[rows - 1]), Tiles::kStep);
+  const Index all = max(from, in_tile(ranges.limits[0]) / Tiles::kStep * Tiles::kStep);
   for (Index r = 0; r < rows; ++r) {
     Tiles::scale_weights(tile, w.width, w.logits + r * kCacheLogitRow + first);
   }
-  for (Index begin = 0; begin < all; begin += kValueStep) {
+  for (Index r = 0; r < rows; ++r) {
+    one_row(r, in_tile(ranges.begins[r]), min(from, in_tile(ranges.limits[r])));
+  }
+  for (Index begin = from; begin < all; begin += kValueStep) {
     const Index end = min(all, begin + kValueStep);
     for (Index x = 0; x < w.width; x += w.width - x >= kWide ? kWide : kLanes) {
       for (Index r = 0; r < rows; r += kValueRows) {
@@ -332,14 +355,7 @@ static HWY_INLINE void add_tile_values(const CacheScratch& w, const std::uint8_t
     }
   }
   for (Index r = 0; r < rows; ++r) {
-    for (Index s = all; s < seen(r); ++s) {
-      const Vector weight = hn::Set(kFloats, w.logits[r * kCacheLogitRow + first + s]);
-      float* out = w.out + r * w.width;
-      for (Index x = 0; x < w.width; x += kLanes) {
-        const Vector sum = hn::LoadU(kFloats, out + x);
-        hn::StoreU(hn::MulAdd(weight, Tiles::value(tile, w.width, s, x), sum), kFloats, out + x);
-      }
-    }
+    one_row(r, max(all, in_tile(ranges.begins[r])), in_tile(ranges.limits[r]));
   }
 }
 
@@ -355,15 +371,17 @@ static void cache_decode(const AttentionProblem<float>& p, const CacheTiles& cac
   const Index first = unit % decode_chunks(p) * kDecodeKeys;
   const Index rows = p.rows();
   const Index padded = round_up(rows, kShared);
-  Index limits[kCacheRows];
+  CacheRanges ranges;
   for (Index r = 0; r < padded; ++r) {
     const Index row = min(r, rows - 1);
     copy_row(p.row(p.q, bn / p.Hkv, bn % p.Hkv, row), p.D, w.q_row,
              Tiles::kScalesQueries ? w.scale : 1.0F, w.q + r * w.q_row);
-    limits[r] = max(0, min(kDecodeKeys, p.limit(row) - first));
+    ranges.limits[r] = max(0, min(kDecodeKeys, p.limit(row) - first));
+    ranges.begins[r] = max(0, min(ranges.limits[r], p.begin(row) - first));
   }
-  const Index any = limits[rows - 1];
-  for (Index s = 0; s < any; s += kPackKeys) {
+  const Index any = ranges.limits[rows - 1];
+  const Index start = ranges.begins[0] / kPackKeys * kPackKeys;
+  for (Index s = start; s < any; s += kPackKeys) {
     const std::uint8_t* tile = cache.key_tile(bn, (first + s) / kPackKeys, p.D);
     for (Index r = 0; r < padded; r += kShared) {
       Tiles::logits(w.q + r * w.q_row, w, p.D, tile, w.logits + r * kCacheLogitRow + s);
@@ -371,12 +389,14 @@ static void cache_decode(const AttentionProblem<float>& p, const CacheTiles& cac
   }
   const Index partial_row = w.width + kPanelKeys;
   for (Index r = 0; r < rows; ++r) {
-    decode_softmax(w.logits + r * kCacheLogitRow, limits[r], partial + r * partial_row, w.width);
+    float* logits = w.logits + r * kCacheLogitRow + start;
+    hide(logits, ranges.begins[r] - start);
+    decode_softmax(logits, ranges.limits[r] - start, partial + r * partial_row, w.width);
   }
   fill(w.out, padded * w.width, 0.0F);
-  for (Index s = 0; s < any; s += kPackKeys) {
+  for (Index s = start; s < any; s += kPackKeys) {
     const std::uint8_t* tile = cache.value_tile(bn, (first + s) / kPackKeys, p.Dv);
-    add_tile_values<Tiles>(w, tile, s, limits, rows);
+    add_tile_values<Tiles>(w, tile, s, ranges, rows);
   }
   for (Index r = 0; r < rows; ++r) {
     copy_row(w.out + r * w.width, w.width, w.width, 1.0F, partial + r * partial_row);
@@ -400,20 +420,20 @@ static void cache_widen(const AttentionProblem<float>& p, const CacheTiles& cach
   }
 }
 
-// Memory is asked for early where that helps, see prefetch_helps().
+// Memory is prefetched where that helps, see prefetch_helps().
 template <template <bool> class Tiles>
 static const CacheKernels& cache_table() noexcept {
   static constexpr CacheKernels kPlain = {cache_widen<Tiles<false>>, cache_decode_scratch,
                                           cache_decode<Tiles<false>>};
-  static constexpr CacheKernels kAsking = {cache_widen<Tiles<true>>, cache_decode_scratch,
-                                           cache_decode<Tiles<true>>};
-  return prefetch_helps() ? kAsking : kPlain;
+  static constexpr CacheKernels kPrefetching = {cache_widen<Tiles<true>>, cache_decode_scratch,
+                                                cache_decode<Tiles<true>>};
+  return prefetch_helps() ? kPrefetching : kPlain;
 }
-template <bool kAsks>
-using PlainInt8Tiles = Int8Tiles<int8_products, kAsks>;
+template <bool kPrefetches>
+using PlainInt8Tiles = Int8Tiles<int8_products, kPrefetches>;
 #if HWY_TARGET == HWY_AVX3
-template <bool kAsks>
-using VnniTiles = Int8Tiles<int8_products_vnni, kAsks>;
+template <bool kPrefetches>
+using VnniTiles = Int8Tiles<int8_products_vnni, kPrefetches>;
 #endif
 
 }  // namespace grouphead::kernels::HWY_NAMESPACE

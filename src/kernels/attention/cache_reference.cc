@@ -67,31 +67,31 @@ void widen(const AttentionProblem<float>& p, const CacheTiles& cache, Index unit
   }
 }
 
-// What a query is multiplied with for one tile: its numbers, and what their products still need.
+// What a query is multiplied with for one tile: its codes, and what their products still need.
 struct TileQuery {
-  float* numbers;
+  float* codes;
   float factor;
 };
 TileQuery query_of(const AttentionProblem<float>& p, const CacheTiles& cache,
-                   const std::uint8_t* tile, const float* q, float* numbers) noexcept {
+                   const std::uint8_t* tile, const float* q, float* codes) noexcept {
   if (cache.format == CacheFormat::bf16) {
-    for (Index d = 0; d < p.D; ++d) numbers[d] = q[d];
-    return {numbers, p.scale};
+    for (Index d = 0; d < p.D; ++d) codes[d] = q[d];
+    return {codes, p.scale};
   }
   float most = 0;
   bool finite = true;
   for (Index d = 0; d < p.D; ++d) {
-    numbers[d] = q[d] * key_scale(tile, cache.format, p.D, d);
-    finite = finite && std::abs(numbers[d]) <= std::numeric_limits<float>::max();
-    most = std::abs(numbers[d]) > most ? std::abs(numbers[d]) : most;
+    codes[d] = q[d] * key_scale(tile, cache.format, p.D, d);
+    finite = finite && std::abs(codes[d]) <= std::numeric_limits<float>::max();
+    most = std::abs(codes[d]) > most ? std::abs(codes[d]) : most;
   }
   const float scale = int8_scale(most);
   const float factor = int8_factor(scale);
   for (Index d = 0; d < p.D; ++d) {
-    numbers[d] = finite ? static_cast<float>(whole(numbers[d] * factor)) : 0.0F;
+    codes[d] = finite ? static_cast<float>(whole(codes[d] * factor)) : 0.0F;
   }
-  if (!finite) return {numbers, std::numeric_limits<float>::quiet_NaN()};
-  return {numbers, scale * p.scale};
+  if (!finite) return {codes, std::numeric_limits<float>::quiet_NaN()};
+  return {codes, scale * p.scale};
 }
 
 Index decode_scratch(const AttentionProblem<float>& p) noexcept { return kDecodeKeys + p.D; }
@@ -109,7 +109,7 @@ void decode_row(const AttentionProblem<float>& p, const CacheTiles& cache, Index
         query_of(p, cache, tile, p.row(p.q, bn / p.Hkv, bn % p.Hkv, r), scratch + kDecodeKeys);
     float product = 0;
     for (Index d = 0; d < p.D; ++d) {
-      product += query.numbers[d] * key_number(tile, cache.format, p.D, s % kPackKeys, d);
+      product += query.codes[d] * key_number(tile, cache.format, p.D, s % kPackKeys, d);
     }
     logits[s - begin] = product * query.factor * kLog2E;
     top = logits[s - begin] < top ? top : logits[s - begin];  // lets NaN through
@@ -132,10 +132,11 @@ void decode_row(const AttentionProblem<float>& p, const CacheTiles& cache, Index
 void decode(const AttentionProblem<float>& p, const CacheTiles& cache, Index unit, float* partial,
             float* scratch) noexcept {
   const Index bn = unit / decode_chunks(p);
-  const Index begin = unit % decode_chunks(p) * kDecodeKeys;
+  const Index first = unit % decode_chunks(p) * kDecodeKeys;
   const Index stride = decode_partial_size(p) / p.rows();
   for (Index r = 0; r < p.rows(); ++r) {
-    const Index end = max(begin, min(begin + kDecodeKeys, p.limit(r)));
+    const Index begin = min(first + kDecodeKeys, max(first, p.begin(r)));
+    const Index end = max(begin, min(first + kDecodeKeys, p.limit(r)));
     decode_row(p, cache, bn, r, begin, end, partial + r * stride, scratch);
   }
 }

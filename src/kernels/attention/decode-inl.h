@@ -59,6 +59,11 @@ static HWY_NOINLINE void decode_logits(const float* q, Index q_row, const float*
   }
 }
 
+// Takes `count` keys off a row of logits.
+static HWY_INLINE void hide(float* logits, Index count) {
+  for (Index i = 0; i < count; ++i) logits[i] = kMasked;
+}
+
 // Weights of one row in place, keys from `limit` on are none; maximum and sum to `partial`.
 static HWY_INLINE void decode_softmax(float* HWY_RESTRICT x, Index limit, float* partial,
                                       Index width) {
@@ -105,14 +110,36 @@ static HWY_INLINE void decode_values(const float* weights, const float* values, 
   }
 }
 
+// Memory of a decode unit.
+struct DecodeScratch {
+  DecodeScratch(const AttentionProblem<float>& p, float* memory)
+      : DecodeScratch(p, ScratchCarver<float>(memory)) {}
+
+  Index q_row, padded;
+  // [padded][q_row], times scale and log2 e: whole groups of rows, the last repeated, and one group
+  // more with a window, where rows that start anywhere are read in eights.
+  float* q;
+  float* logits;  // [kDecodeRows][kDecodeKeys]
+  Index used;
+
+ private:
+  DecodeScratch(const AttentionProblem<float>& p, ScratchCarver<float> memory)
+      : q_row(round_up(p.D, kPanelKeys)),
+        padded(round_up(p.rows(), kDecodeRows) + (p.window_left >= 0 ? kDecodeRows : 0)),
+        q(memory.take(padded * q_row)),
+        logits(memory.take(kDecodeRows * kDecodeKeys)),
+        used(memory.used()) {}
+};
+
 static Index decode_scratch(const AttentionProblem<float>& p) noexcept {
-  return round_up(p.rows(), kDecodeRows) * round_up(p.D, kPanelKeys) + kDecodeRows * kDecodeKeys;
+  return DecodeScratch(p, nullptr).used;
 }
 
-// Up to kDecodeRows rows against the first limits[rows - 1] keys of a chunk.
+// Up to kDecodeRows rows against the first limits[rows - 1] keys of a chunk, of which none sees the
+// first `hidden`.
 static void decode_rows(const float* q, Index q_row, const float* panels, const float* values,
-                        Index D, Index width, const Index* limits, Index rows, float* logits,
-                        float* partial, Index partial_row) {
+                        Index D, Index width, Index hidden, const Index* limits, Index rows,
+                        float* logits, float* partial, Index partial_row) {
   const Index any = limits[rows - 1];
   if (rows > 4) {
     decode_logits<8>(q, q_row, panels, D, any, logits);
@@ -125,38 +152,42 @@ static void decode_rows(const float* q, Index q_row, const float* panels, const 
   }
   for (Index i = 0; i < rows; ++i) {
     prefetch(values + i * read_ahead(), read_ahead());
+    hide(logits + i * kDecodeKeys, hidden);
     decode_softmax(logits + i * kDecodeKeys, limits[i], partial + i * partial_row, width);
     fill(partial + i * partial_row, width, 0.0F);
   }
-  decode_values(logits, values, width, limits[0], rows, partial, partial_row);
+  decode_values(logits + hidden, values + hidden * width, width, max(0, limits[0] - hidden), rows,
+                partial, partial_row);
   ragged_product(width, logits, kDecodeKeys, values, width, limits[0], limits, rows, partial,
                  partial_row);
 }
 
 static void decode_unit(const AttentionProblem<float>& p, Index unit, float* partial,
                         float* scratch) noexcept {
+  const DecodeScratch w(p, scratch);
   const Index chunks = decode_chunks(p);
   const Index bn = unit / chunks;
   const Index first = unit % chunks * kDecodeKeys;
   const Index width = round_up(p.Dv, kPanelKeys);
   const Index partial_row = width + kPanelKeys;
-  const Index q_row = round_up(p.D, kPanelKeys);
-  const Index padded = round_up(p.rows(), kDecodeRows);
-  float* logits = scratch + padded * q_row;
-  for (Index r = 0; r < padded; ++r) {
+  for (Index r = 0; r < w.padded; ++r) {
     const Index row = min(r, p.rows() - 1);
     copy_row(p.row(p.q, bn / p.Hkv, bn % p.Hkv, row), p.D, p.D, p.scale * kLog2E,
-             scratch + r * q_row);
+             w.q + r * w.q_row);
   }
-  for (Index r = 0; r < p.rows(); r += kDecodeRows) {
-    const Index rows = min(kDecodeRows, p.rows() - r);
+  for (Index r = 0, rows = 0; r < p.rows(); r += rows) {
+    rows = min(kDecodeRows, p.rows() - r);
+    // With a window, the rows of one position alone: they begin at the same key.
+    if (p.window_left >= 0) rows = min(rows, p.group() - r % p.group());
+    const Index from = first + max(0, min(kDecodeKeys, p.begin(r) - first));
+    const Index begin = from / kPanelKeys * kPanelKeys;
     Index limits[kDecodeRows];
     for (Index i = 0; i < rows; ++i) {
-      limits[i] = max(0, min(kDecodeKeys, p.limit(r + i) - first));
+      limits[i] = max(0, min(first + kDecodeKeys, p.limit(r + i)) - begin);
     }
-    decode_rows(scratch + r * q_row, q_row, p.packed_keys(bn) + first * p.D,
-                p.packed_values(bn) + first * width, p.D, width, limits, rows, logits,
-                partial + r * partial_row, partial_row);
+    decode_rows(w.q + r * w.q_row, w.q_row, p.packed_keys(bn) + begin * p.D,
+                p.packed_values(bn) + begin * width, p.D, width, min(from - begin, limits[0]),
+                limits, rows, w.logits, partial + r * partial_row, partial_row);
   }
 }
 
@@ -172,6 +203,7 @@ static void decode_merge(const AttentionProblem<float>& p, Index bn,
     float top = kMasked;
     for (Index c = 0; c < chunks; ++c)
       top = part[c * next + width] > top ? part[c * next + width] : top;
+    if (top == kMasked) top = 0.0F;  // nothing is seen
     float sum = 0.0F;
     float* out = p.row(p.out, bn / p.Hkv, bn % p.Hkv, r);
     for (Index d = 0; d < p.Dv; ++d) out[d] = 0.0F;

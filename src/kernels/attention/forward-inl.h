@@ -178,20 +178,10 @@ struct RowSoftmax {
 // Memory of a forward unit, for the rows of its strips.
 struct ForwardScratch {
   static constexpr Index kRows = kForwardRows;
-  ForwardScratch(const AttentionProblem<float>& p, float* scratch)
-      : width(round_up(p.Dv, kPanelKeys)),
-        q_row(round_up(p.D, kPanelKeys)),
-        q(scratch),
-        out(q + kRows * q_row),
-        weights(out + kRows * width),
-        tops(weights + kRows * kPanelKeys),
-        maxima(tops + kRows),
-        logits(maxima + kStripRows * kPanelKeys),
-        strip(logits + kStripRows * kLogitRow) {}
-  static Index size(const AttentionProblem<float>& p) {
-    return kRows * (round_up(p.D, kPanelKeys) + round_up(p.Dv, kPanelKeys) + kPanelKeys + 1) +
-           kStripRows * (kPanelKeys + kLogitRow) + StripMemory<>::kSize;
-  }
+  ForwardScratch(const AttentionProblem<float>& p, float* memory)
+      : ForwardScratch(p, ScratchCarver<float>(memory)) {}
+  static Index size(const AttentionProblem<float>& p) { return ForwardScratch(p, nullptr).used; }
+
   Index width, q_row;
   float* q;        // [kRows][q_row], times scale and log2 e
   float* out;      // [kRows][width]: sums of weight * v
@@ -200,17 +190,31 @@ struct ForwardScratch {
   float* maxima;   // [kStripRows][lanes]
   float* logits;   // [kStripRows][kLogitRow]
   StripMemory<> strip;
+  Index used;
+
+ private:
+  ForwardScratch(const AttentionProblem<float>& p, ScratchCarver<float> memory)
+      : width(round_up(p.Dv, kPanelKeys)),
+        q_row(round_up(p.D, kPanelKeys)),
+        q(memory.take(kRows * q_row)),
+        out(memory.take(kRows * width)),
+        weights(memory.take(kRows * kPanelKeys)),
+        tops(memory.take(kRows)),
+        maxima(memory.take(kStripRows * kPanelKeys)),
+        logits(memory.take(kStripRows * kLogitRow)),
+        strip(memory),
+        used(memory.used()) {}
 };
 
-// Asks early for packed rows from `first` on, one at a time: pieces of memory too short and too far
+// Prefetches packed rows from `first` on, one at a time: pieces of memory too short and too far
 // apart for the hardware prefetcher, and too many to ask at once.
 template <class E>
-class RowsAhead {
+class RowPrefetcher {
  public:
-  HWY_INLINE RowsAhead(const AttentionProblem<float>& p, const Heads<E>& x, Index bn, Index first,
-                       Index width)
+  HWY_INLINE RowPrefetcher(const AttentionProblem<float>& p, const Heads<E>& x, Index bn,
+                           Index first, Index width)
       : rows_(p, x, bn, min(first, p.rows() - 1)), width_(width), left_(p.rows() - first) {}
-  HWY_INLINE void ask_for_one() {
+  HWY_INLINE void prefetch_one() {
     if (left_-- <= 0) return;
     for (Index d = 0; d < width_; d += 16) hwy::Prefetch(rows_.get() + d);
     if (left_ > 0) rows_.next();
@@ -222,22 +226,22 @@ class RowsAhead {
 };
 
 // What comes after the strip of rows from `first` on: the next one's queries, and its outputs.
-struct StripAhead {
-  HWY_INLINE StripAhead(const AttentionProblem<float>& p, Index bn, Index first)
+struct StripPrefetcher {
+  HWY_INLINE StripPrefetcher(const AttentionProblem<float>& p, Index bn, Index first)
       : queries(p, p.q, bn, first + kStripRows, p.D), outputs(p, p.out, bn, first, p.Dv) {}
-  HWY_INLINE void ask_for_one() {
-    queries.ask_for_one();
-    outputs.ask_for_one();
+  HWY_INLINE void prefetch_one() {
+    queries.prefetch_one();
+    outputs.prefetch_one();
   }
 
-  RowsAhead<const float> queries;
-  RowsAhead<float> outputs;
+  RowPrefetcher<const float> queries;
+  RowPrefetcher<float> outputs;
 };
 
 // One strip of rows against one tile of keys.
 static HWY_INLINE void attend_strip(const ForwardScratch& w, const AttentionProblem<float>& p,
                                     const Visible& seen, Index strip, const float* panels,
-                                    const float* values, StripAhead* ahead) {
+                                    const float* values, StripPrefetcher* ahead) {
   const Index row = strip * kStripRows;
   fill(w.maxima, kStripRows * kLanes, kMasked);
   logit_strip(w.q + row * w.q_row, w.q_row, panels, p.D, seen, w.logits, kLogitRow, w.maxima,
@@ -249,7 +253,7 @@ static HWY_INLINE void attend_strip(const ForwardScratch& w, const AttentionProb
   }
   raise_tops<kStripRows>(here, w.tops + row, keep);
   for (Index i = 0; i < seen.rows; ++i) {
-    if (ahead != nullptr) ahead->ask_for_one();
+    if (ahead != nullptr) ahead->prefetch_one();
     const float top = w.tops[row + i];
     // A row that has seen nothing yet keeps weights of zero.
     softmax_row(w.logits + i * kLogitRow, ceil_div(seen.limits[i], kLanes),
@@ -362,8 +366,8 @@ static HWY_INLINE void for_seen_strips(const ForwardScratch& w, const AttentionP
       if (visibility.num_segments == 0) continue;
       if (!loaded[strip]) {
         load_queries(w, p, bn, first, strip);
-        StripAhead ahead(p, bn, first + strip * kStripRows);
-        for (int i = 0; i < kStripRows; ++i) ahead.ask_for_one();
+        StripPrefetcher ahead(p, bn, first + strip * kStripRows);
+        for (int i = 0; i < kStripRows; ++i) ahead.prefetch_one();
       }
       loaded[strip] = true;
       body(strip, visibility, s);
@@ -395,7 +399,7 @@ static HWY_INLINE void attend_plainly(const ForwardScratch& w, const AttentionPr
       const Visible seen = visible_keys(limits + row, p.rows() - first - row, s, keys);
       if (!seen.any()) continue;
       if (s == 0) load_queries(w, p, bn, first, strip);
-      StripAhead ahead(p, bn, first + row);
+      StripPrefetcher ahead(p, bn, first + row);
       attend_strip(w, p, seen, strip, p.packed_keys(bn) + s * p.D,
                    p.packed_values(bn) + s * w.width, s == 0 ? &ahead : nullptr);
     }

@@ -12,7 +12,7 @@ inline constexpr Index kInt8Rows = 4;
 using Int8Products = void (*)(const std::uint8_t* tile, const std::int8_t* queries, Index words,
                               Index ahead, std::int32_t* to) noexcept;
 
-/// What stands in for vpdpbusd at this level: whole numbers, so the same ones. Null at `ref`, which
+/// What stands in for vpdpbusd at this level: integers, so the same ones. Null at `ref`, which
 /// has none.
 Int8Products int8_substitute(Level level) noexcept;
 

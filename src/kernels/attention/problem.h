@@ -7,25 +7,15 @@
 // Packed rows: the G query heads that share key/value head n are G rows per position. Packed row r
 // of head n is query position r / G of head n * G + r % G, so R = T * G rows meet the same keys.
 
-#include "kernels/cpu/level.h"
+#include "kernels/attention/layout.h"
 #include "kernels/random/keep_rule.h"
 
 namespace grouphead::kernels {
 
-inline constexpr Index kPanelKeys = 16;      // keys side by side in a packed panel [D][16]
-inline constexpr Index kPackKeys = 64;       // positions that one pack unit stores
 inline constexpr Index kForwardRows = 96;    // packed rows of one forward unit
 inline constexpr Index kDecodeKeys = 1024;   // keys of one partial result of the decode
 inline constexpr Index kGradientKeys = 192;  // keys of one partial sum of d_q
 inline constexpr Index kGradientRows = 192;  // packed rows of one step of a backward unit
-
-/// A bias down to here masks its key, like -inf: no product of f32 numbers would show beside it.
-inline constexpr float kMaskingBias = -0x1p125F;
-
-constexpr Index min(Index a, Index b) noexcept { return a < b ? a : b; }
-constexpr Index max(Index a, Index b) noexcept { return a > b ? a : b; }
-constexpr Index ceil_div(Index a, Index b) noexcept { return (a + b - 1) / b; }
-constexpr Index round_up(Index a, Index b) noexcept { return ceil_div(a, b) * b; }
 
 /// Activations: element (b, t, h, d) is data[b * batch + t * time + h * head + d].
 template <class F>
@@ -72,7 +62,8 @@ struct AttentionProblem {
   F scale = 0;
   bool causal = false;
   Index causal_offset = 0;  // key j is visible to query t iff j <= t + causal_offset
-  Index window = 0;         // and, if positive, |t + causal_offset - j| < window
+  Index window_left = -1;   // and, unless negative, j >= t + causal_offset - window_left
+  Index window_right = -1;  // and, unless negative, j <= t + causal_offset + window_right
   Index num_masks = 0;
   Grid<const std::uint8_t> masks[3];  // and where all of them are not 0
   /// Absent, or not 0 for queries that see nothing and attend to every key alike.
@@ -89,16 +80,17 @@ struct AttentionProblem {
   F* sums = nullptr;
   F* scores = nullptr;  // [B, Hq, T, S]
 
+  bool has_window() const noexcept { return window_left >= 0 || window_right >= 0; }
   Index group() const noexcept { return Hq / Hkv; }
   Index rows() const noexcept { return T * group(); }
   /// By causality and window alone query t sees the keys [begin_at(t), limit_at(t)), perhaps none;
   /// both ascend in t.
   Index begin_at(Index t) const noexcept {
-    return window > 0 ? max(0, min(S, t + causal_offset - window + 1)) : 0;
+    return window_left >= 0 ? max(0, min(S, t + causal_offset - window_left)) : 0;
   }
   Index limit_at(Index t) const noexcept {
-    if (!causal && window == 0) return S;
-    return max(0, min(S, t + causal_offset + (causal ? 1 : window)));
+    const Index last = causal ? 0 : window_right;
+    return last >= 0 ? max(0, min(S, t + causal_offset + last + 1)) : S;
   }
   /// The same of packed row r.
   Index begin(Index r) const noexcept { return begin_at(r / group()); }

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/cpu/scratch.h"
+
 namespace grouphead::kernels {
 namespace {
 
@@ -75,12 +77,16 @@ class Query {
     for (Index i = 0; i < p_.num_masks; ++i) {
       if (p_.grid_row(p_.masks[i], b_, n_, r_)[s * p_.masks[i].key] == 0) return false;
     }
-    return p_.bias.data == nullptr || !(bias(s) <= F{kMaskingBias});
+    return p_.bias.data == nullptr || bias(s) != -std::numeric_limits<F>::infinity();
   }
-  /// In base 2, from scaled_product().
+  /// In base 2, from scaled_product(). A finite bias hides nothing, though in base 2 it may be
+  /// beyond the range.
   F logit(F product, Index s) const noexcept {
     if (fully_masked_) return 0;
-    return p_.bias.data == nullptr ? product : product + kLog2E<F> * bias(s);
+    if (p_.bias.data == nullptr) return product;
+    constexpr F kLowest = std::numeric_limits<F>::lowest();
+    const F sum = product + kLog2E<F> * bias(s);
+    return sum < kLowest ? kLowest : sum;  // NaN stays
   }
   /// What dropout multiplies a probability with.
   F kept(Index s) const noexcept {
@@ -251,20 +257,27 @@ void gradient_delta(const AttentionProblem<F>& p, const AttentionGradients<F>& g
 // Scratch of a gradient unit.
 template <class F>
 struct GradientScratch {
-  GradientScratch(const AttentionProblem<F>& p, F* scratch) noexcept
-      : d_q(scratch),
-        d_k(d_q + kGradientRows * p.D),
-        d_v(d_k + kGradientKeys * p.D),
-        d_logits(d_v + kGradientKeys * p.Dv) {}
+  GradientScratch(const AttentionProblem<F>& p, F* memory) noexcept
+      : GradientScratch(p, ScratchCarver<F>(memory)) {}
+
   F* d_q;       // [kGradientRows, D]
   F* d_k;       // [kGradientKeys, D]
   F* d_v;       // [kGradientKeys, Dv]
   F* d_logits;  // [kGradientRows, kGradientKeys]
+  Index used;
+
+ private:
+  GradientScratch(const AttentionProblem<F>& p, ScratchCarver<F> memory) noexcept
+      : d_q(memory.take(kGradientRows * p.D)),
+        d_k(memory.take(kGradientKeys * p.D)),
+        d_v(memory.take(kGradientKeys * p.Dv)),
+        d_logits(memory.take(kGradientRows * kGradientKeys)),
+        used(memory.used()) {}
 };
 
 template <class F>
 Index gradient_scratch(const AttentionProblem<F>& p) noexcept {
-  return kGradientRows * (p.D + kGradientKeys) + kGradientKeys * (p.D + p.Dv);
+  return GradientScratch<F>(p, nullptr).used;
 }
 
 template <class F>

@@ -1,5 +1,5 @@
-// Vectors, the product loop and the small steps that all attention kernels are made of. Included
-// once per target.
+// The tiles of logits and sums, and the small steps that all attention kernels are made of.
+// Included once per target.
 
 #if defined(GROUPHEAD_KERNELS_ATTENTION_TILES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GROUPHEAD_KERNELS_ATTENTION_TILES_INL_H_
@@ -8,20 +8,14 @@
 #define GROUPHEAD_KERNELS_ATTENTION_TILES_INL_H_
 #endif
 
-#include <hwy/highway.h>
-
-#include <type_traits>
+#include <limits>
 
 #include "kernels/attention/problem.h"
+#include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-using Floats = hn::CappedTag<float, 16>;
-using Vector = hn::Vec<Floats>;
-constexpr Floats kFloats;
-constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(kFloats));
 
 // Register tiles, rows x vectors of sums. AVX3 has 32 registers: 24 sums, what a step multiplies, 1
 // broadcast; per step 24 multiply-adds (12 cycles with two units). Logits read 3 panels of keys
@@ -39,90 +33,13 @@ constexpr int kStripRows = kHas32 ? 24 : 6;
 // Keys of one softmax step at most.
 constexpr Index kMostTileKeys = 512;
 
-// A masked logit: below any real one, and finite, so that differences are no NaN.
-constexpr float kMasked = -0x1p126F;
+// The logit of a hidden key, and the greatest of a row that has seen none: below any other. Where
+// both meet, their difference would be NaN.
+constexpr float kMasked = -std::numeric_limits<float>::infinity();
 constexpr float kLog2E = 1.44269504088896340736F;
 constexpr float kLn2 = 0.693147180559945309F;
 
-// 2^x for x <= 0 by 2^floor(x) times a minimax polynomial for the rest: 2.4 units of rounding at
-// most, 2^0 = 1 exactly, below -126 (AVX3: -149) zero, NaN stays.
-static HWY_INLINE Vector exp2_neg(Vector x) {
-#if HWY_TARGET == HWY_AVX3
-  const Vector f{_mm512_reduce_ps(x.raw, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
-#else
-  x = hn::Max(hn::Set(kFloats, -127.0F), x);  // x second: x86 then keeps its NaN
-  const Vector floor = hn::Floor(x);
-  const Vector f = hn::Sub(x, floor);
-#endif
-  Vector p = hn::MulAdd(hn::Set(kFloats, 0.00186713005F), f, hn::Set(kFloats, 0.00901703071F));
-  p = hn::MulAdd(p, f, hn::Set(kFloats, 0.0557999127F));
-  p = hn::MulAdd(p, f, hn::Set(kFloats, 0.240164444F));
-  p = hn::MulAdd(p, f, hn::Set(kFloats, 0.693151295F));
-  p = hn::MulAdd(p, f, hn::Set(kFloats, 1.0F));
-#if HWY_TARGET == HWY_AVX3
-  return Vector{_mm512_scalef_ps(p.raw, x.raw)};  // p 2^floor(x)
-#else
-  const hn::RebindToSigned<Floats> integers;
-  const auto exponent = hn::Add(hn::ConvertTo(integers, floor), hn::Set(integers, 127));
-  return hn::Mul(p, hn::BitCast(kFloats, hn::ShiftLeft<23>(exponent)));
-#endif
-}
-
-// The one product loop: sums[i][j] += sum_k a[i * a_row + k * a_step] * b[vector(j) + k * b_step],
-// k ascending, one chain of multiply-adds per element whatever M and N. Rows of a are reached by
-// threes from one pointer: the processor's addressing then needs one register for their distance.
-template <int M, int N>
-struct Tile {
-  Vector sums[M][N];
-
-  HWY_INLINE void clear() {
-    HWY_UNROLL(16)
-    for (int i = 0; i < M; ++i) {
-      HWY_UNROLL(16)
-      for (int j = 0; j < N; ++j) sums[i][j] = hn::Zero(kFloats);
-    }
-  }
-
-  template <class VectorOffset>
-  HWY_INLINE void run(const float* HWY_RESTRICT a, Index a_row, Index a_step,
-                      const float* HWY_RESTRICT b, VectorOffset vector, Index b_step, Index steps) {
-    const float* rows[kThrees];
-    for (int i = 0; i < kThrees; ++i) rows[i] = a + 3 * i * a_row;
-    Index k = 0;
-    for (; k + 2 <= steps; k += 2, b += 2 * b_step) {
-      add<2>(rows, a_row, a_step, b, vector, b_step);
-    }
-    if (k < steps) add<1>(rows, a_row, a_step, b, vector, b_step);
-  }
-
- private:
-  static constexpr int kThrees = (M + 2) / 3;
-
-  // kSteps steps, after which `rows` stand at the next one. Not a lambda: clang makes a function of
-  // one as large as this, whose sums live in memory.
-  template <int kSteps, class VectorOffset>
-  HWY_INLINE void add(const float* (&rows)[kThrees], Index a_row, Index a_step,
-                      const float* HWY_RESTRICT b, VectorOffset vector, Index b_step) {
-    HWY_UNROLL(2)
-    for (int u = 0; u < kSteps; ++u, b += b_step) {
-      Vector x[N];
-      HWY_UNROLL(16)
-      for (int j = 0; j < N; ++j) x[j] = hn::LoadU(kFloats, b + vector(j));
-      HWY_UNROLL(16)
-      for (int i = 0; i < M; ++i) {
-        const Vector y = hn::Set(kFloats, rows[i / 3][i % 3 * a_row + u * a_step]);
-        HWY_UNROLL(16)
-        for (int j = 0; j < N; ++j) sums[i][j] = hn::MulAdd(y, x[j], sums[i][j]);
-      }
-    }
-    for (int i = 0; i < kThrees; ++i) rows[i] += kSteps * a_step;
-  }
-};
-
-// Offset of vector j: in a row, and of 16-key panels [S/16][D][16].
-struct InRow {
-  HWY_INLINE Index operator()(int j) const { return j * kLanes; }
-};
+// Offset of vector j of keys in panels [S/16][D][16].
 struct InPanels {
   Index panel;
   HWY_INLINE Index operator()(int j) const {
@@ -276,7 +193,7 @@ template <int kRows>
 static HWY_INLINE void raise_tops(const float* here, float* tops, float* keep) {
   for (int i = 0; i < kRows; ++i) {
     const float now = here[i] > tops[i] ? here[i] : tops[i];
-    keep[i] = tops[i] - now;
+    keep[i] = now == kMasked ? 0.0F : tops[i] - now;
     tops[i] = now;
   }
   for (Index i = kRows; i < round_up(kRows, kLanes); ++i) keep[i] = 0.0F;
@@ -308,10 +225,10 @@ class RowCursor {
   E* row_;
 };
 
-// [B, Hq, T] numbers as rows of one element.
+// [B, Hq, T] values as rows of one element.
 template <class E>
-static HWY_INLINE Heads<E> statistics(const AttentionProblem<float>& p, E* numbers) {
-  return {numbers, p.Hq * p.T, 1, p.T};
+static HWY_INLINE Heads<E> statistics(const AttentionProblem<float>& p, E* values) {
+  return {values, p.Hq * p.T, 1, p.T};
 }
 
 // 128-bit pieces of the rows 0, 4, 8, ... side by side.

@@ -9,6 +9,7 @@
 #endif
 
 #include "kernels/attention/tiles-inl.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/random/random-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -20,7 +21,7 @@ constexpr Index kVisibilityKeys = 64;
 
 // Whether the kernels must look at rows one by one; causality alone they trim.
 static HWY_INLINE bool has_options(const AttentionProblem<float>& p) {
-  return p.num_masks > 0 || p.window > 0 || p.bias.data != nullptr ||
+  return p.num_masks > 0 || p.has_window() || p.bias.data != nullptr ||
          p.fully_masked.data != nullptr || p.dropout.active;
 }
 
@@ -65,12 +66,11 @@ static inline KeyRange range_of(const RowPlace* rows, Index count, Index S) {
 // Memory of one strip.
 template <int kRows = kStripRows>
 struct StripMemory {
-  static constexpr Index kSize = kRows * kMostTileKeys / 4 + 4 * kMostTileKeys + 128;
-  explicit StripMemory(float* at)
-      : seen(reinterpret_cast<std::uint8_t*>(at)),
-        kept(at + kRows * kMostTileKeys / 4),
-        bias(kept + kMostTileKeys + 64),
-        d_scores(bias + kMostTileKeys) {}
+  explicit StripMemory(ScratchCarver<float>& memory)
+      : seen(memory.take<std::uint8_t>(kRows * kMostTileKeys)),
+        kept(memory.take(kMostTileKeys + 64)),
+        bias(memory.take(kMostTileKeys)),
+        d_scores(memory.take(kMostTileKeys)) {}
   std::uint8_t* seen;  // [kRows][kMostTileKeys]
   float* kept;         // [kMostTileKeys + 64]
   float* bias;         // [kMostTileKeys]
@@ -239,7 +239,7 @@ static HWY_INLINE const float* row_part(const float* row, Index stride, Index be
   return buffer;
 }
 
-// Asks early for the bias of a strip: it comes from memory, once.
+// Prefetches the bias of a strip: it comes from memory, once.
 template <int kRows>
 static HWY_INLINE void prefetch_bias(const AttentionProblem<float>& p, Index b,
                                      const RowPlace* rows, Index first_key,
@@ -280,8 +280,10 @@ struct RowLogits {
     auto hidden = hn::RebindMask(kFloats, hn::Eq(wide, hn::Zero(integers)));
     if (bias_ != nullptr) {
       const Vector bias = hn::LoadU(kFloats, bias_ + c);
-      hidden = hn::Or(hidden, hn::Le(bias, hn::Set(kFloats, kMaskingBias)));
-      x = hn::MulAdd(hn::Set(kFloats, kLog2E), bias, x);
+      hidden = hn::Or(hidden, hn::Eq(bias, hn::Set(kFloats, kMasked)));
+      // A finite bias hides nothing, though in base 2 it may be beyond the range; NaN stays.
+      x = hn::Max(hn::Set(kFloats, std::numeric_limits<float>::lowest()),
+                  hn::MulAdd(hn::Set(kFloats, kLog2E), bias, x));
     }
     if (fully_masked_) x = hn::Zero(kFloats);
     x = hn::IfThenElse(hidden, hn::Set(kFloats, kMasked), x);

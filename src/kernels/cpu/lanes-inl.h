@@ -11,49 +11,50 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/level.h"
+
 #if GROUPHEAD_TARGET_IS_LEVEL
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-using Index = std::int64_t;
-using DF = hn::CappedTag<float, 16>;
-using VF = hn::Vec<DF>;
-constexpr DF df;
-constexpr Index kLanes = hn::MaxLanes(df);
+using Floats = hn::CappedTag<float, 16>;
+using Vector = hn::Vec<Floats>;
+constexpr Floats kFloats;
+constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(kFloats));
 
-HWY_INLINE VF set(float x) { return hn::Set(df, x); }
+HWY_INLINE Vector set(float x) { return hn::Set(kFloats, x); }
 
 /// The first n < kLanes elements at p, then zeros. Touches nothing behind them.
-HWY_INLINE VF load_part(const float* p, Index n) {
+HWY_INLINE Vector load_part(const float* p, Index n) {
 #if HWY_TARGET <= HWY_AVX2
-  return hn::MaskedLoad(hn::FirstN(df, static_cast<size_t>(n)), df, p);
+  return hn::MaskedLoad(hn::FirstN(kFloats, static_cast<size_t>(n)), kFloats, p);
 #else  // SSE4 has no masked load
   HWY_ALIGN float lanes[kLanes] = {};
   for (Index i = 0; i < n; ++i) lanes[i] = p[i];
-  return hn::Load(df, lanes);
+  return hn::Load(kFloats, lanes);
 #endif
 }
 
-HWY_INLINE void store_part(VF v, Index n, float* p) {
+HWY_INLINE void store_part(Vector v, Index n, float* p) {
 #if HWY_TARGET <= HWY_AVX2
-  hn::BlendedStore(v, hn::FirstN(df, static_cast<size_t>(n)), df, p);
+  hn::BlendedStore(v, hn::FirstN(kFloats, static_cast<size_t>(n)), kFloats, p);
 #else
   HWY_ALIGN float lanes[kLanes];
-  hn::Store(v, df, lanes);
+  hn::Store(v, kFloats, lanes);
   for (Index i = 0; i < n; ++i) p[i] = lanes[i];
 #endif
 }
 
 /// n elements, kLanes or fewer. The test goes away where n is a constant.
-HWY_INLINE VF load(const float* p, Index n) {
-  return n == kLanes ? hn::LoadU(df, p) : load_part(p, n);
+HWY_INLINE Vector load(const float* p, Index n) {
+  return n == kLanes ? hn::LoadU(kFloats, p) : load_part(p, n);
 }
 
-HWY_INLINE void store(VF v, Index n, float* p) {
+HWY_INLINE void store(Vector v, Index n, float* p) {
   if (n == kLanes) {
-    hn::StoreU(v, df, p);
+    hn::StoreU(v, kFloats, p);
   } else {
     store_part(v, n, p);
   }
@@ -97,17 +98,17 @@ HWY_INLINE void map_pairs(const float* a, const float* b, Index count, float* y,
 }
 
 struct Add {
-  HWY_INLINE VF operator()(VF a, VF b) const { return hn::Add(a, b); }
+  HWY_INLINE Vector operator()(Vector a, Vector b) const { return hn::Add(a, b); }
 };
 struct Max {
-  HWY_INLINE VF operator()(VF a, VF b) const { return hn::Max(a, b); }
+  HWY_INLINE Vector operator()(Vector a, Vector b) const { return hn::Max(a, b); }
 };
 
 /// Folds term(i, n) over [0, count) lane by lane, in four chains so that latencies overlap.
 /// `neutral` stands in for the lanes behind the end.
 template <class Fold, class Term>
-HWY_INLINE VF fold(Index count, VF neutral, const Fold& combine, const Term& term) {
-  VF acc[4] = {neutral, neutral, neutral, neutral};
+HWY_INLINE Vector fold(Index count, Vector neutral, const Fold& combine, const Term& term) {
+  Vector acc[4] = {neutral, neutral, neutral, neutral};
   Index i = 0;
   for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
     acc[0] = combine(acc[0], term(i, kLanes));
@@ -117,7 +118,7 @@ HWY_INLINE VF fold(Index count, VF neutral, const Fold& combine, const Term& ter
   }
   for (; i + kLanes <= count; i += kLanes) acc[0] = combine(acc[0], term(i, kLanes));
   if (i < count) {
-    const auto used = hn::FirstN(df, static_cast<size_t>(count - i));
+    const auto used = hn::FirstN(kFloats, static_cast<size_t>(count - i));
     acc[1] = combine(acc[1], hn::IfThenElse(used, term(i, count - i), neutral));
   }
   return combine(combine(acc[0], acc[1]), combine(acc[2], acc[3]));
@@ -125,13 +126,13 @@ HWY_INLINE VF fold(Index count, VF neutral, const Fold& combine, const Term& ter
 
 template <class Term>
 HWY_INLINE float sum(Index count, const Term& term) {
-  return hn::GetLane(hn::SumOfLanes(df, fold(count, hn::Zero(df), Add{}, term)));
+  return hn::GetLane(hn::SumOfLanes(kFloats, fold(count, hn::Zero(kFloats), Add{}, term)));
 }
 
 /// The elements themselves, as a term of a fold.
 struct Elements {
   const float* x;
-  HWY_INLINE VF operator()(Index i, Index n) const { return load(x + i, n); }
+  HWY_INLINE Vector operator()(Index i, Index n) const { return load(x + i, n); }
 };
 
 }  // namespace grouphead::kernels::HWY_NAMESPACE

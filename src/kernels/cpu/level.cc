@@ -38,11 +38,26 @@ bool is_intel() noexcept {
 #endif
 }
 
-// Whether the system gives this process the tile registers.
+#if HWY_ARCH_X86_64 && defined(__linux__)
+// Of arch_prctl, which Debian's headers lack: ARCH_GET_XCOMP_SUPP and ARCH_REQ_XCOMP_PERM.
+constexpr long kGetSupported = 0x1021;
+constexpr long kRequestPermission = 0x1023;
+constexpr long kTileData = 18;
+#endif
+
+// Whether the system knows the tile registers; asks for nothing.
+bool system_has_tiles() noexcept {
+#if HWY_ARCH_X86_64 && defined(__linux__)
+  std::uint64_t supported = 0;
+  return syscall(SYS_arch_prctl, kGetSupported, &supported) == 0 && (supported >> kTileData & 1);
+#else
+  return false;
+#endif
+}
+
+// Asks for them.
 bool may_use_tiles() noexcept {
 #if HWY_ARCH_X86_64 && defined(__linux__)
-  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, which Debian's headers lack
-  constexpr long kTileData = 18;
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
   return false;
@@ -65,7 +80,7 @@ bool find_available(Level level) noexcept {
     case Level::avx3_amx: {
       constexpr unsigned kBf16AndTiles = 1U << 22 | 1U << 24;
       return find_available(Level::avx3_bf16) &&
-             (features(0).edx & kBf16AndTiles) == kBf16AndTiles && may_use_tiles();
+             (features(0).edx & kBf16AndTiles) == kBf16AndTiles && system_has_tiles();
     }
   }
   return false;
@@ -88,6 +103,21 @@ Level fastest_level() noexcept {
   Level fastest = Level::ref;
   for (const Level level : kLevels) {
     if (level_available(level) && !(level == Level::avx3_bf16 && is_intel())) fastest = level;
+  }
+  return fastest;
+}
+
+bool enter_level(Level level) noexcept {
+  if (!level_available(level)) return false;
+  if (level != Level::avx3_amx) return true;
+  static const bool lent = may_use_tiles();
+  return lent;
+}
+
+Level enter_fastest_level() noexcept {
+  Level fastest = fastest_level();
+  while (!enter_level(fastest) || (fastest == Level::avx3_bf16 && is_intel())) {
+    fastest = static_cast<Level>(static_cast<int>(fastest) - 1);
   }
   return fastest;
 }

@@ -14,13 +14,17 @@ enum class Level : std::uint8_t { ref, sse4, avx2, avx3, avx3_bf16, avx3_amx };
 inline constexpr Level kLevels[] = {Level::ref,  Level::sse4,      Level::avx2,
                                     Level::avx3, Level::avx3_bf16, Level::avx3_amx};
 
-/// Whether this build has kernels for `level` and this processor and system can run them. Linux
-/// gives a process the registers of AMX when it asks, which the first call does.
+/// Whether this build has kernels for `level` and this processor and system can run them.
 bool level_available(Level level) noexcept;
+/// Makes ready for an available level: Linux lends a process the registers of AMX when it asks,
+/// and signal stacks must hold them from there on, so only avx3_amx asks. False where it refuses.
+bool enter_level(Level level) noexcept;
 /// The best one, but never avx3_bf16 on Intel's cores: these start one vdpbf16ps in two cycles
 /// (Sapphire Rapids, measured), half the multiply-adds that they do in f32; AMD's Zen 4 does twice
 /// as many.
 Level fastest_level() noexcept;
+/// The best one that can be entered, entered.
+Level enter_fastest_level() noexcept;
 /// Whether this processor has vpdpbusd on whole registers; needs level avx3.
 bool has_vpdpbusd() noexcept;
 /// Whether kernels that stream memory shall ask for it early. Measured for the decode: on a

@@ -75,7 +75,7 @@ constexpr MultiplyAddLimit kTiles = {kFlopsPerTile * kTileChains * kTileRepeats,
 
 const MultiplyAddLimit* bf16_limit([[maybe_unused]] Level level) noexcept {
 #if defined(__x86_64__)
-  if (!level_available(level)) return nullptr;
+  if (!enter_level(level)) return nullptr;
   if (level == Level::avx3_bf16) return &kPairs;
   if (level == Level::avx3_amx) return &kTiles;
 #endif

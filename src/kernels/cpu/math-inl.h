@@ -14,24 +14,24 @@ HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
 
 /// p 2^n for whole n in [-256, 256]; numbers below the normal range are rounded once.
-HWY_INLINE VF scale_by_power(VF p, VF n) {
+HWY_INLINE Vector scale_by_power(Vector p, Vector n) {
 #if HWY_TARGET == HWY_AVX3
-  return VF{_mm512_scalef_ps(p.raw, n.raw)};
+  return Vector{_mm512_scalef_ps(p.raw, n.raw)};
 #else  // in two halves, each a normal number
-  const hn::RebindToSigned<DF> di;
+  const hn::RebindToSigned<Floats> di;
   const auto all = hn::ConvertTo(di, n);
   const auto half = hn::ShiftRight<1>(all);
   const auto bias = hn::Set(di, 127);
   const auto first = hn::ShiftLeft<23>(hn::Add(half, bias));
   const auto second = hn::ShiftLeft<23>(hn::Add(hn::Sub(all, half), bias));
-  return hn::Mul(hn::Mul(p, hn::BitCast(df, first)), hn::BitCast(df, second));
+  return hn::Mul(hn::Mul(p, hn::BitCast(kFloats, first)), hn::BitCast(kFloats, second));
 #endif
 }
 
 /// e^r 2^n for |r| <= ln 2 / 2. e^r = 1 + r + r^2 q(r); q of degree 4 is a minimax fit (weighted
 /// least squares until the errors level out), relative error 3.1e-9: rounding is what remains.
-HWY_INLINE VF exp_reduced(VF r, VF n) {
-  VF p = hn::MulAdd(set(0.001381454058F), r, set(0.008368745446F));
+HWY_INLINE Vector exp_reduced(Vector r, Vector n) {
+  Vector p = hn::MulAdd(set(0.001381454058F), r, set(0.008368745446F));
   p = hn::MulAdd(p, r, set(0.04166838899F));
   p = hn::MulAdd(p, r, set(0.1666652113F));
   p = hn::MulAdd(p, r, set(0.4999999404F));
@@ -42,27 +42,44 @@ HWY_INLINE VF exp_reduced(VF r, VF n) {
 
 /// e^x with a relative error of 1.3 * 2^-24 where the result is a normal number. -inf gives 0, NaN
 /// stays: the limits are the first operands because x86 then returns x where it is a NaN.
-HWY_INLINE VF exp(VF x) {
+HWY_INLINE Vector exp(Vector x) {
   x = hn::Min(set(89.0F), hn::Max(set(-104.0F), x));  // beyond: infinity and 0
-  const VF n = hn::Round(hn::Mul(x, set(1.44269504F)));
+  const Vector n = hn::Round(hn::Mul(x, set(1.44269504F)));
   // ln 2 in two parts; n times the first one is exact.
-  const VF r = hn::NegMulAdd(n, set(0.693359375F), x);
+  const Vector r = hn::NegMulAdd(n, set(0.693359375F), x);
   return exp_reduced(hn::NegMulAdd(n, set(-2.12194440e-4F), r), n);
 }
 
-/// 2^x, like exp.
-HWY_INLINE VF exp2(VF x) {
-  x = hn::Min(set(129.0F), hn::Max(set(-151.0F), x));
-  const VF n = hn::Round(x);
-  return exp_reduced(hn::Mul(hn::Sub(x, n), set(0.693147181F)), n);
+/// 2^x for x <= 0 by 2^floor(x) times a minimax polynomial for the rest: 2.4 units of rounding at
+/// most, 2^0 = 1 exactly, below -126 (AVX3: -149) zero, of -inf too; NaN stays.
+HWY_INLINE Vector exp2_neg(Vector x) {
+#if HWY_TARGET == HWY_AVX3
+  const Vector f{_mm512_reduce_ps(x.raw, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
+#else
+  x = hn::Max(hn::Set(kFloats, -127.0F), x);  // x second: x86 then keeps its NaN
+  const Vector floor = hn::Floor(x);
+  const Vector f = hn::Sub(x, floor);
+#endif
+  Vector p = hn::MulAdd(hn::Set(kFloats, 0.00186713005F), f, hn::Set(kFloats, 0.00901703071F));
+  p = hn::MulAdd(p, f, hn::Set(kFloats, 0.0557999127F));
+  p = hn::MulAdd(p, f, hn::Set(kFloats, 0.240164444F));
+  p = hn::MulAdd(p, f, hn::Set(kFloats, 0.693151295F));
+  p = hn::MulAdd(p, f, hn::Set(kFloats, 1.0F));
+#if HWY_TARGET == HWY_AVX3
+  return Vector{_mm512_scalef_ps(p.raw, x.raw)};  // p 2^floor(x)
+#else
+  const hn::RebindToSigned<Floats> integers;
+  const auto exponent = hn::Add(hn::ConvertTo(integers, floor), hn::Set(integers, 127));
+  return hn::Mul(p, hn::BitCast(kFloats, hn::ShiftLeft<23>(exponent)));
+#endif
 }
 
 /// Phi(x), the normal distribution. The tail is 2^P(|x|) with P(t) = log2 Phi(-t), a polynomial of
 /// degree 10 fitted over [0, 6] with P(0) = -1: its own error is below 7e-9 sqrt(tail), and P falls
 /// to -inf behind 6. No division, and the left tail keeps its relative accuracy.
-HWY_INLINE VF normal_cdf(VF x) {
-  const VF t = hn::Abs(x);
-  VF p = hn::MulAdd(set(-3.423303241e-08F), t, set(9.696298093e-07F));
+HWY_INLINE Vector normal_cdf(Vector x) {
+  const Vector t = hn::Abs(x);
+  Vector p = hn::MulAdd(set(-3.423303241e-08F), t, set(9.696298093e-07F));
   p = hn::MulAdd(p, t, set(-1.186908048e-05F));
   p = hn::MulAdd(p, t, set(8.01310307e-05F));
   p = hn::MulAdd(p, t, set(-0.0002872979967F));
@@ -71,12 +88,12 @@ HWY_INLINE VF normal_cdf(VF x) {
   p = hn::MulAdd(p, t, set(-0.05244729668F));
   p = hn::MulAdd(p, t, set(-0.4592176974F));
   p = hn::MulAdd(p, t, set(-1.151104569F));
-  const VF tail = exp2(hn::MulAdd(p, t, set(-1.0F)));
-  return hn::IfThenElse(hn::Lt(x, hn::Zero(df)), tail, hn::Sub(set(1.0F), tail));
+  const Vector tail = exp2_neg(hn::MulAdd(p, t, set(-1.0F)));
+  return hn::IfThenElse(hn::Lt(x, hn::Zero(kFloats)), tail, hn::Sub(set(1.0F), tail));
 }
 
 /// phi(x) = exp(-x^2 / 2) / sqrt(2 pi)
-HWY_INLINE VF normal_pdf(VF x) {
+HWY_INLINE Vector normal_pdf(Vector x) {
   return hn::Mul(set(0.398942280F), exp(hn::Mul(hn::Mul(set(-0.5F), x), x)));
 }
 

@@ -9,7 +9,7 @@ namespace grouphead::kernels {
 
 /// Columns of b in panels of GemmKernels::panel: row d of panel p begins at data + p * panel_stride
 /// + d * row_stride. Elements are float, or fewer bits that are widened in registers: std::uint16_t
-/// for bf16, std::int8_t for whole numbers.
+/// for bf16, std::int8_t for integers.
 template <class Element>
 struct Panels {
   const Element* data;

@@ -1,5 +1,3 @@
-#include <type_traits>
-
 #include "kernels/cpu/targets.h"
 #include "kernels/gemm/gemm.h"
 
@@ -9,16 +7,13 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "kernels/cpu/tile-inl.h"
+
 #if GROUPHEAD_TARGET_IS_LEVEL
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
-using Float = hn::ScalableTag<float>;
-using Vector = hn::Vec<Float>;
-
-constexpr Index kLanes = HWY_TARGET == HWY_AVX3 ? 16 : HWY_TARGET == HWY_AVX2 ? 8 : 4;
 /// A tile's sums, kTileRows x kVectors vectors, leave room for a row of b and an element of a. With
 /// 32 registers 8 x 3 were faster than 12 x 2 and 6 x 4 (Sapphire Rapids: 8 %).
 constexpr int kVectors = HWY_TARGET == HWY_AVX3 ? 3 : 2;
@@ -44,9 +39,8 @@ struct Target {
 
 template <int kN>
 HWY_NOINLINE void store_part(const Target& t, int row, const Vector* row_sums) {
-  const Float f;
   HWY_ALIGN float sums[kN * kLanes];
-  for (int n = 0; n < kN; ++n) hn::Store(row_sums[n], f, sums + n * kLanes);
+  for (int n = 0; n < kN; ++n) hn::Store(row_sums[n], kFloats, sums + n * kLanes);
   float* const c = t.c + row * t.c_stride;
   for (Index j = 0; j < t.columns; ++j) {
     const float scaled = t.scales == nullptr ? sums[j] : sums[j] * t.scales[j];
@@ -57,86 +51,48 @@ HWY_NOINLINE void store_part(const Target& t, int row, const Vector* row_sums) {
 
 template <int kN>
 HWY_INLINE void store_row(const Target& t, int row, Vector* sums) {
-  const Float f;
   if (t.columns < kN * kLanes) return store_part<kN>(t, row, sums);
   float* const c = t.c + row * t.c_stride;
   for (int n = 0; t.scales != nullptr && n < kN; ++n) {
-    sums[n] = hn::Mul(sums[n], hn::LoadU(f, t.scales + n * kLanes));
+    sums[n] = hn::Mul(sums[n], hn::LoadU(kFloats, t.scales + n * kLanes));
   }
   for (int n = 0; t.bias != nullptr && n < kN; ++n) {
-    sums[n] = hn::Add(sums[n], hn::LoadU(f, t.bias + n * kLanes));
+    sums[n] = hn::Add(sums[n], hn::LoadU(kFloats, t.bias + n * kLanes));
   }
   for (int n = 0; t.add && n < kN; ++n) {
-    sums[n] = hn::Add(hn::LoadU(f, c + n * kLanes), sums[n]);
+    sums[n] = hn::Add(hn::LoadU(kFloats, c + n * kLanes), sums[n]);
   }
-  for (int n = 0; n < kN; ++n) hn::StoreU(sums[n], f, c + n * kLanes);
+  for (int n = 0; n < kN; ++n) hn::StoreU(sums[n], kFloats, c + n * kLanes);
 }
 
-HWY_INLINE Vector load(const float* from) { return hn::LoadU(Float(), from); }
-HWY_INLINE Vector load(const std::uint16_t* from) {
-  const hn::Rebind<std::uint16_t, Float> half;
-  const hn::Rebind<std::uint32_t, Float> bits;
-  return hn::BitCast(Float(), hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(half, from))));
-}
-HWY_INLINE Vector load(const std::int8_t* from) {
-  const hn::Rebind<std::int8_t, Float> byte;
-  const hn::Rebind<std::int32_t, Float> whole;
-  return hn::ConvertTo(Float(), hn::PromoteTo(whole, hn::LoadU(byte, from)));
-}
-
-/// Sums of kRows rows times the first kN vectors of a panel over `depth`. Rows of a are reached by
-/// threes from one pointer, which the processor's addressing does without further registers.
+/// Sums of kRows rows times the first kN vectors of a panel over `depth`.
 template <class Element, int kRows, int kN>
 void tile(Index depth, Matrix<const float> a, const Element* b, Index b_stride,
           const Target& target) {
-  const Float f;
-  constexpr int kThrees = (kRows + 2) / 3;
-  const float* rows[kThrees];
-  for (int i = 0; i < kThrees; ++i) rows[i] = a.data + 3 * i * a.row_stride;
-  Vector sums[kRows][kN];
+  Tile<kRows, kN> products;
+  products.clear();
   for (int r = 0; r < kRows; ++r) {
-    for (int n = 0; n < kN; ++n) {
-      sums[r][n] = hn::Zero(f);
-      hwy::Prefetch(target.c + r * target.c_stride + n * kLanes);
-    }
+    for (int n = 0; n < kN; ++n) hwy::Prefetch(target.c + r * target.c_stride + n * kLanes);
   }
-  const auto advance = [&](auto count) HWY_ATTR {
-    HWY_UNROLL(2)
-    for (int u = 0; u < count(); ++u, b += b_stride) {
-      Vector x[kN];
-      HWY_UNROLL(3)
-      for (int n = 0; n < kN; ++n) x[n] = load(b + n * kLanes);
-      HWY_UNROLL(8)
-      for (int r = 0; r < kRows; ++r) {
-        const Vector y = hn::Set(f, rows[r / 3][r % 3 * a.row_stride + u * a.column_stride]);
-        HWY_UNROLL(3)
-        for (int n = 0; n < kN; ++n) sums[r][n] = hn::MulAdd(y, x[n], sums[r][n]);
-      }
-    }
-    for (int i = 0; i < kThrees; ++i) rows[i] += count() * a.column_stride;
-  };
-  Index d = 0;
-  for (; d + 2 <= depth; d += 2) advance(std::integral_constant<int, 2>());
-  if (d < depth) advance(std::integral_constant<int, 1>());
-  for (int r = 0; r < kRows; ++r) store_row<kN>(target, r, sums[r]);
+  products.run(a.data, a.row_stride, a.column_stride, b, InRow(), b_stride, depth);
+  for (int r = 0; r < kRows; ++r) store_row<kN>(target, r, products.sums[r]);
 }
 
 /// The same sums of one row and kSide whole panels.
 template <class Element>
 void row_of_tiles(Index depth, Matrix<const float> a, Panels<Element> b, Target target) {
-  const Float f;
   Vector sums[kSide][kVectors];
   for (auto& panel : sums) {
-    for (Vector& sum : panel) sum = hn::Zero(f);
+    for (Vector& sum : panel) sum = hn::Zero(kFloats);
   }
   for (Index d = 0; d < depth; ++d) {
-    const Vector left = hn::Set(f, a.data[d * a.column_stride]);
+    const Vector left = hn::Set(kFloats, a.data[d * a.column_stride]);
     HWY_UNROLL(4)
     for (int i = 0; i < kSide; ++i) {
       const Element* const from = b.data + i * b.panel_stride + d * b.row_stride;
       HWY_UNROLL(3)
       for (int n = 0; n < kVectors; ++n) {
-        sums[i][n] = hn::MulAdd(left, load(from + n * kLanes), sums[i][n]);
+        sums[i][n] = hn::MulAdd(left, widened(from + n * kLanes), sums[i][n]);
       }
     }
   }
@@ -149,11 +105,11 @@ void row_of_tiles(Index depth, Matrix<const float> a, Panels<Element> b, Target 
 }
 
 template <class Element>
-using Tile = void (*)(Index, Matrix<const float>, const Element*, Index, const Target&);
+using TileFunction = void (*)(Index, Matrix<const float>, const Element*, Index, const Target&);
 
 /// Of `rows` rows and `vectors` vectors, at least one.
 template <class Element, int kRows, int kN>
-constexpr Tile<Element> tile_of(Index rows, Index vectors) {
+constexpr TileFunction<Element> tile_of(Index rows, Index vectors) {
   if constexpr (kN > 1) {
     if (vectors < kN) return tile_of<Element, kRows, kN - 1>(rows, vectors);
   }
@@ -186,7 +142,7 @@ void multiply_block(Index rows, Index columns, Index depth, Matrix<const float> 
       continue;
     }
     const Index vectors = (target.columns + kLanes - 1) / kLanes;
-    const Tile<Element> full = kTileOf(kTileRows, vectors);
+    const TileFunction<Element> full = kTileOf(kTileRows, vectors);
     for (Index row = 0; row < whole; row += kTileRows) {
       full(depth, a.block(row, 0), panel, b.row_stride, target);
       target.c += kTileRows * target.c_stride;
@@ -213,14 +169,13 @@ void multiply(Index rows, Index columns, Index depth, Matrix<const float> a, Pan
 
 /// Row by row, so that memory is read in long runs.
 void pack(Index depth, Index columns, Matrix<const float> b, float* panels) noexcept {
-  const Float f;
   const Index whole = b.column_stride == 1 ? columns / kPanel * kPanel : 0;
   for (Index d = 0; d < depth; ++d, panels += kPanel) {
     const Matrix<const float> from = b.block(d, 0);
     float* to = panels;
     for (Index column = 0; column < whole; column += kPanel, to += depth * kPanel) {
       for (Index n = 0; n < kPanel; n += kLanes) {
-        hn::StoreU(hn::LoadU(f, from.data + column + n), f, to + n);
+        hn::StoreU(hn::LoadU(kFloats, from.data + column + n), kFloats, to + n);
       }
     }
     for (Index column = whole; column < columns; column += kPanel, to += depth * kPanel) {
@@ -234,8 +189,8 @@ void pack(Index depth, Index columns, Matrix<const float> b, float* panels) noex
 /// A tile's row of one depth.
 HWY_INLINE void copy_tile_row(const float* from, float* to) {
   constexpr int kWidth = kTileRows == 8 ? 8 : 2;
-  const hn::FixedTag<float, kWidth> f;
-  for (int r = 0; r < kTileRows; r += kWidth) hn::StoreU(hn::LoadU(f, from + r), f, to + r);
+  const hn::FixedTag<float, kWidth> few;
+  for (int r = 0; r < kTileRows; r += kWidth) hn::StoreU(hn::LoadU(few, from + r), few, to + r);
 }
 
 /// Some depths of one tile after the other: runs of memory are long on both sides.
@@ -264,16 +219,16 @@ void pack_transposed(Index depth, Index rows, const float* a, Index a_stride, fl
 /// Column sums of kVectors vectors side by side: wide, so that memory is read by whole runs.
 template <int kVectors>
 void add_vector_sums(Index rows, const float* a, Index a_stride, float* sums) {
-  const Float f;
   Vector strip[kVectors];
-  for (int i = 0; i < kVectors; ++i) strip[i] = hn::Zero(f);
+  for (int i = 0; i < kVectors; ++i) strip[i] = hn::Zero(kFloats);
   for (Index r = 0; r < rows; ++r, a += a_stride) {
     HWY_UNROLL(8)
-    for (int i = 0; i < kVectors; ++i) strip[i] = hn::Add(strip[i], hn::LoadU(f, a + i * kLanes));
+    for (int i = 0; i < kVectors; ++i)
+      strip[i] = hn::Add(strip[i], hn::LoadU(kFloats, a + i * kLanes));
   }
   for (int i = 0; i < kVectors; ++i) {
     float* const to = sums + i * kLanes;
-    hn::StoreU(hn::Add(hn::LoadU(f, to), strip[i]), f, to);
+    hn::StoreU(hn::Add(hn::LoadU(kFloats, to), strip[i]), kFloats, to);
   }
 }
 

@@ -19,15 +19,15 @@ inline void add(const float* a, const float* b, Index count, float* y) noexcept 
 }
 
 struct Scale {
-  VF a;
-  HWY_INLINE VF operator()(VF x) const { return hn::Mul(a, x); }
+  Vector a;
+  HWY_INLINE Vector operator()(Vector x) const { return hn::Mul(a, x); }
 };
 inline void scale(const float* x, float a, Index count, float* y) noexcept {
   map(x, count, y, Scale{set(a)});
 }
 
 struct Gelu {
-  HWY_INLINE VF operator()(VF x) const { return hn::Mul(x, normal_cdf(x)); }
+  HWY_INLINE Vector operator()(Vector x) const { return hn::Mul(x, normal_cdf(x)); }
 };
 inline void gelu_forward(const float* x, Index count, float* y) noexcept {
   map(x, count, y, Gelu{});
@@ -35,7 +35,7 @@ inline void gelu_forward(const float* x, Index count, float* y) noexcept {
 
 // (x Phi(x))' = Phi(x) + x phi(x)
 struct GeluGradient {
-  HWY_INLINE VF operator()(VF x, VF d_y) const {
+  HWY_INLINE Vector operator()(Vector x, Vector d_y) const {
     return hn::Mul(d_y, hn::MulAdd(x, normal_pdf(x), normal_cdf(x)));
   }
 };
@@ -43,13 +43,13 @@ inline void gelu_backward(const float* x, const float* d_y, Index count, float* 
   map_pairs(x, d_y, count, d_x, GeluGradient{});
 }
 
-using DD = hn::Repartition<double, DF>;
+using DD = hn::Repartition<double, Floats>;
 using VD = hn::Vec<DD>;
 
 // Adds the squares of x, formed in double, where they are exact.
-HWY_INLINE void add_squares(VF x, VD& low, VD& high) {
+HWY_INLINE void add_squares(Vector x, VD& low, VD& high) {
   const DD dd;
-  const hn::Half<DF> dh;
+  const hn::Half<Floats> dh;
   const VD a = hn::PromoteTo(dd, hn::LowerHalf(dh, x));
   const VD b = hn::PromoteTo(dd, hn::UpperHalf(dh, x));
   low = hn::MulAdd(a, a, low);
@@ -61,10 +61,10 @@ inline double sum_of_squares(const float* x, Index count) noexcept {
   VD acc[4] = {hn::Zero(dd), hn::Zero(dd), hn::Zero(dd), hn::Zero(dd)};
   Index i = 0;
   for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
-    add_squares(hn::LoadU(df, x + i), acc[0], acc[1]);
-    add_squares(hn::LoadU(df, x + i + kLanes), acc[2], acc[3]);
+    add_squares(hn::LoadU(kFloats, x + i), acc[0], acc[1]);
+    add_squares(hn::LoadU(kFloats, x + i + kLanes), acc[2], acc[3]);
   }
-  for (; i + kLanes <= count; i += kLanes) add_squares(hn::LoadU(df, x + i), acc[0], acc[1]);
+  for (; i + kLanes <= count; i += kLanes) add_squares(hn::LoadU(kFloats, x + i), acc[0], acc[1]);
   if (i < count) add_squares(load_part(x + i, count - i), acc[2], acc[3]);
   const VD all = hn::Add(hn::Add(acc[0], acc[1]), hn::Add(acc[2], acc[3]));
   return hn::GetLane(hn::SumOfLanes(dd, all));
@@ -72,20 +72,20 @@ inline double sum_of_squares(const float* x, Index count) noexcept {
 
 // Keras's order: the decay first, then the moments, then the step.
 struct AdamWUpdate {
-  VF decay, alpha, one_minus_beta_1, one_minus_beta_2, epsilon, gradient_scale;
+  Vector decay, alpha, one_minus_beta_1, one_minus_beta_2, epsilon, gradient_scale;
   const float* gradient;
   float* w;
   float* m;
   float* v;
   HWY_INLINE void operator()(Index i, Index n) const {
-    const VF g = hn::Mul(load(gradient + i, n), gradient_scale);
-    const VF w_old = load(w + i, n);
-    const VF m_old = load(m + i, n);
-    const VF v_old = load(v + i, n);
-    const VF decayed = hn::NegMulAdd(w_old, decay, w_old);
-    const VF m_new = hn::MulAdd(hn::Sub(g, m_old), one_minus_beta_1, m_old);
-    const VF v_new = hn::MulAdd(hn::Sub(hn::Mul(g, g), v_old), one_minus_beta_2, v_old);
-    const VF step = hn::Div(hn::Mul(m_new, alpha), hn::Add(hn::Sqrt(v_new), epsilon));
+    const Vector g = hn::Mul(load(gradient + i, n), gradient_scale);
+    const Vector w_old = load(w + i, n);
+    const Vector m_old = load(m + i, n);
+    const Vector v_old = load(v + i, n);
+    const Vector decayed = hn::NegMulAdd(w_old, decay, w_old);
+    const Vector m_new = hn::MulAdd(hn::Sub(g, m_old), one_minus_beta_1, m_old);
+    const Vector v_new = hn::MulAdd(hn::Sub(hn::Mul(g, g), v_old), one_minus_beta_2, v_old);
+    const Vector step = hn::Div(hn::Mul(m_new, alpha), hn::Add(hn::Sqrt(v_new), epsilon));
     store(m_new, n, m + i);
     store(v_new, n, v + i);
     store(hn::Sub(decayed, step), n, w + i);

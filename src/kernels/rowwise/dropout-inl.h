@@ -15,8 +15,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
 
-HWY_INLINE void drop(VU32 words, VU32 threshold, VF scale, const float* x, Index n, float* y) {
-  const auto dropped = hn::RebindMask(df, hn::Lt(words, threshold));
+HWY_INLINE void drop(VU32 words, VU32 threshold, Vector scale, const float* x, Index n, float* y) {
+  const auto dropped = hn::RebindMask(kFloats, hn::Lt(words, threshold));
   store(hn::IfThenZeroElse(dropped, hn::Mul(load(x, n), scale)), n, y);
 }
 

@@ -19,17 +19,19 @@ namespace grouphead::kernels::HWY_NAMESPACE {
 // exp(x - shift)
 struct ShiftedExp {
   const float* x;
-  VF shift;
-  HWY_INLINE VF operator()(Index i, Index n) const { return exp(hn::Sub(load(x + i, n), shift)); }
+  Vector shift;
+  HWY_INLINE Vector operator()(Index i, Index n) const {
+    return exp(hn::Sub(load(x + i, n), shift));
+  }
 };
 
 // A NaN logit may be lost in the maximum: it enters by the sum.
 inline double cross_entropy_forward(const float* logits, const std::int32_t* labels, Index rows,
                                     Index width, float* lse) noexcept {
-  const VF lowest = set(-std::numeric_limits<float>::infinity());
+  const Vector lowest = set(-std::numeric_limits<float>::infinity());
   double loss = 0;
   for (Index r = 0; r < rows; ++r, logits += width) {
-    const VF max = hn::MaxOfLanes(df, fold(width, lowest, Max{}, Elements{logits}));
+    const Vector max = hn::MaxOfLanes(kFloats, fold(width, lowest, Max{}, Elements{logits}));
     const double total = sum(width, ShiftedExp{logits, max});
     const double log_sum_exp = hn::GetLane(max) + std::log(total);
     if (lse != nullptr) lse[r] = static_cast<float>(log_sum_exp);
@@ -39,8 +41,8 @@ inline double cross_entropy_forward(const float* logits, const std::int32_t* lab
 }
 
 struct Softmax {
-  VF lse, scale;
-  HWY_INLINE VF operator()(VF x) const { return hn::Mul(exp(hn::Sub(x, lse)), scale); }
+  Vector lse, scale;
+  HWY_INLINE Vector operator()(Vector x) const { return hn::Mul(exp(hn::Sub(x, lse)), scale); }
 };
 
 inline void cross_entropy_backward(const float* logits, const std::int32_t* labels,

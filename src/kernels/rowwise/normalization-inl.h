@@ -18,9 +18,9 @@ namespace grouphead::kernels::HWY_NAMESPACE {
 // (x - mean)^2
 struct SquaredDistance {
   const float* x;
-  VF mean;
-  HWY_INLINE VF operator()(Index i, Index n) const {
-    const VF d = hn::Sub(load(x + i, n), mean);
+  Vector mean;
+  HWY_INLINE Vector operator()(Index i, Index n) const {
+    const Vector d = hn::Sub(load(x + i, n), mean);
     return hn::Mul(d, d);
   }
 };
@@ -29,10 +29,10 @@ struct Normalize {
   const float* x;
   const float* gamma;
   const float* beta;
-  VF mean, rstd;
+  Vector mean, rstd;
   float* y;
   HWY_INLINE void operator()(Index i, Index n) const {
-    const VF normed = hn::Mul(hn::Sub(load(x + i, n), mean), rstd);
+    const Vector normed = hn::Mul(hn::Sub(load(x + i, n), mean), rstd);
     store(hn::MulAdd(normed, load(gamma + i, n), load(beta + i, n)), n, y + i);
   }
 };
@@ -57,11 +57,13 @@ struct NormRow {
   const float* x;
   const float* d_y;
   const float* gamma;
-  VF mean, rstd;
-  HWY_INLINE VF normed(Index i, Index n) const {
+  Vector mean, rstd;
+  HWY_INLINE Vector normed(Index i, Index n) const {
     return hn::Mul(hn::Sub(load(x + i, n), mean), rstd);
   }
-  HWY_INLINE VF g(Index i, Index n) const { return hn::Mul(load(d_y + i, n), load(gamma + i, n)); }
+  HWY_INLINE Vector g(Index i, Index n) const {
+    return hn::Mul(load(d_y + i, n), load(gamma + i, n));
+  }
 };
 
 // Adds g and g x^ to the row's sums, and, where wanted, d_y x^ and d_y to the columns' sums.
@@ -71,13 +73,13 @@ struct NormSums {
   NormRow row;
   float* d_gamma;
   float* d_beta;
-  HWY_INLINE void operator()(Index i, Index n, VF& sum_g, VF& sum_gx) const {
-    const VF normed = row.normed(i, n);
-    const VF g = row.g(i, n);
+  HWY_INLINE void operator()(Index i, Index n, Vector& sum_g, Vector& sum_gx) const {
+    const Vector normed = row.normed(i, n);
+    const Vector g = row.g(i, n);
     sum_g = hn::Add(sum_g, g);
     sum_gx = hn::Add(sum_gx, hn::Mul(g, normed));
     if constexpr (kColumns) {
-      const VF d_y = load(row.d_y + i, n);
+      const Vector d_y = load(row.d_y + i, n);
       store(hn::MulAdd(d_y, normed, load(d_gamma + i, n)), n, d_gamma + i);
       store(hn::Add(d_y, load(d_beta + i, n)), n, d_beta + i);
     }
@@ -87,11 +89,11 @@ struct NormSums {
 template <bool kAdd>
 struct NormGradient {
   NormRow row;
-  VF mean_g, mean_gx;
+  Vector mean_g, mean_gx;
   float* d_x;
   HWY_INLINE void operator()(Index i, Index n) const {
-    const VF inner = hn::NegMulAdd(row.normed(i, n), mean_gx, hn::Sub(row.g(i, n), mean_g));
-    const VF d = hn::Mul(row.rstd, inner);
+    const Vector inner = hn::NegMulAdd(row.normed(i, n), mean_gx, hn::Sub(row.g(i, n), mean_g));
+    const Vector d = hn::Mul(row.rstd, inner);
     store(kAdd ? hn::Add(load(d_x + i, n), d) : d, n, d_x + i);
   }
 };
@@ -104,8 +106,8 @@ struct NormMeans {
 // Two chains for each sum, so that additions overlap.
 template <bool kColumns>
 HWY_INLINE NormMeans norm_means(const NormSums<kColumns>& step, Index width) {
-  VF g[2] = {hn::Zero(df), hn::Zero(df)};
-  VF gx[2] = {hn::Zero(df), hn::Zero(df)};
+  Vector g[2] = {hn::Zero(kFloats), hn::Zero(kFloats)};
+  Vector gx[2] = {hn::Zero(kFloats), hn::Zero(kFloats)};
   Index i = 0;
   for (; i + 2 * kLanes <= width; i += 2 * kLanes) {
     step(i, kLanes, g[0], gx[0]);
@@ -114,8 +116,8 @@ HWY_INLINE NormMeans norm_means(const NormSums<kColumns>& step, Index width) {
   for (; i + kLanes <= width; i += kLanes) step(i, kLanes, g[0], gx[0]);
   if (i < width) step(i, width - i, g[1], gx[1]);
   const float inverse_width = 1.0F / static_cast<float>(width);
-  return {hn::GetLane(hn::SumOfLanes(df, hn::Add(g[0], g[1]))) * inverse_width,
-          hn::GetLane(hn::SumOfLanes(df, hn::Add(gx[0], gx[1]))) * inverse_width};
+  return {hn::GetLane(hn::SumOfLanes(kFloats, hn::Add(g[0], g[1]))) * inverse_width,
+          hn::GetLane(hn::SumOfLanes(kFloats, hn::Add(gx[0], gx[1]))) * inverse_width};
 }
 
 template <bool kColumns, bool kAdd>

@@ -15,15 +15,17 @@ namespace grouphead::kernels::HWY_NAMESPACE {
 
 // (a, b) becomes (a cos - b sin, a sin + b cos), for n pairs at once.
 struct Turn {
-  VF cos, sin;
-  HWY_INLINE VF first(VF a, VF b) const { return hn::NegMulAdd(b, sin, hn::Mul(a, cos)); }
-  HWY_INLINE VF second(VF a, VF b) const { return hn::MulAdd(b, cos, hn::Mul(a, sin)); }
+  Vector cos, sin;
+  HWY_INLINE Vector first(Vector a, Vector b) const {
+    return hn::NegMulAdd(b, sin, hn::Mul(a, cos));
+  }
+  HWY_INLINE Vector second(Vector a, Vector b) const { return hn::MulAdd(b, cos, hn::Mul(a, sin)); }
 };
 
 struct TurnHalves {
   const float* cos;
   const float* sin;
-  VF sign;
+  Vector sign;
   Index pairs;
   Index heads;
   Index head_stride;
@@ -32,8 +34,8 @@ struct TurnHalves {
     const Turn turn = {load(cos + i, n), hn::Mul(sign, load(sin + i, n))};
     float* head = x + i;
     for (Index h = 0; h < heads; ++h, head += head_stride) {
-      const VF a = load(head, n);
-      const VF b = load(head + pairs, n);
+      const Vector a = load(head, n);
+      const Vector b = load(head + pairs, n);
       store(turn.first(a, b), n, head);
       store(turn.second(a, b), n, head + pairs);
     }
@@ -50,11 +52,12 @@ inline void rope_interleaved(const float* cos, const float* sin, float sign, Ind
   for (Index h = 0; h < heads; ++h, x += head_stride) {
     Index i = 0;
     for (; i + kLanes <= pairs; i += kLanes) {
-      const Turn turn = {hn::LoadU(df, cos + i), hn::Mul(set(sign), hn::LoadU(df, sin + i))};
-      VF a;
-      VF b;
-      hn::LoadInterleaved2(df, x + 2 * i, a, b);
-      hn::StoreInterleaved2(turn.first(a, b), turn.second(a, b), df, x + 2 * i);
+      const Turn turn = {hn::LoadU(kFloats, cos + i),
+                         hn::Mul(set(sign), hn::LoadU(kFloats, sin + i))};
+      Vector a;
+      Vector b;
+      hn::LoadInterleaved2(kFloats, x + 2 * i, a, b);
+      hn::StoreInterleaved2(turn.first(a, b), turn.second(a, b), kFloats, x + 2 * i);
     }
     for (; i < pairs; ++i) {
       const float a = x[2 * i];
