@@ -3,15 +3,19 @@
 #include <gtest/gtest.h>
 #include <tbb/global_control.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <mutex>
+#include <new>
 #include <set>
 #include <stdexcept>
 #include <thread>
 #include <vector>
 
 #include "core/context_impl.h"
+#include "grouphead/attention.h"
 
 namespace grouphead {
 namespace {
@@ -85,6 +89,107 @@ TEST(Scratch, IsKeptPerSlotAndGrows) {
   auto* large = impl.scratch<float>(0, 100000);
   large[99999] = 1.0F;
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(large) % 64, 0U);
+}
+
+// Tasks one after the other, the last one first, on the calling thread.
+class OneByOne final : public Executor {
+ public:
+  explicit OneByOne(int threads) : threads_(threads) {}
+  int num_threads() const noexcept override { return threads_; }
+  void run(int count, void (*task)(void* data, int i), void* data) override {
+    EXPECT_LE(count, threads_);
+    for (int i = count - 1; i >= 0; --i) task(data, i);
+    ++calls;
+  }
+  int calls = 0;
+
+ private:
+  int threads_;
+};
+
+class Threads final : public Executor {
+ public:
+  int num_threads() const noexcept override { return 3; }
+  void run(int count, void (*task)(void* data, int i), void* data) override {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < count; ++i) threads.emplace_back(task, data, i);
+    for (std::thread& thread : threads) thread.join();
+  }
+};
+
+TEST(Context, RunsOnAnExecutorOfTheCaller) {
+  const Shape x{2, 70, 4, 16};
+  Tensor q(x), out[3] = {Tensor(x), Tensor(x), Tensor(x)};
+  for (Index i = 0; i < q.size(); ++i) q.data<float>()[i] = static_cast<float>(i % 11) / 7 - 0.5F;
+  const auto one_by_one = std::make_shared<OneByOne>(4);
+  const std::shared_ptr<Executor> executors[] = {nullptr, one_by_one, std::make_shared<Threads>()};
+  for (int i = 0; i < 3; ++i) {
+    Context ctx({.executor = executors[i]});
+    attention(ctx, q, q, q, {.causal = true}, out[i]);
+  }
+  EXPECT_EQ(Context({.executor = one_by_one}).num_threads(), 4);
+  EXPECT_EQ(Context({.num_threads = 2, .executor = one_by_one}).num_threads(), 2);
+  EXPECT_EQ(Context({.num_threads = 9, .executor = one_by_one}).num_threads(), 4);
+  EXPECT_GT(one_by_one->calls, 0);
+  for (int i = 1; i < 3; ++i) {
+    EXPECT_TRUE(
+        std::equal(out[0].data<float>(), out[0].data<float>() + q.size(), out[i].data<float>()));
+  }
+}
+
+TEST(Context, AnExecutorPassesErrorsOnAndHasThreads) {
+  Context ctx({.executor = std::make_shared<Threads>()});
+  EXPECT_THROW(ctx.impl().parallel_for(5,
+                                       [](Index unit, int) {
+                                         if (unit == 3) throw std::runtime_error("unit");
+                                       }),
+               std::runtime_error);
+  try {
+    Context none({.executor = std::make_shared<OneByOne>(0)});
+    FAIL() << "no error";
+  } catch (const ConfigError& error) {
+    EXPECT_STREQ(error.what(), "[context] executor: expected 1 thread or more, got 0");
+  }
+}
+
+class CountingAllocator final : public Allocator {
+ public:
+  void* allocate(std::size_t bytes, std::size_t alignment) override {
+    held += static_cast<Index>(bytes);
+    ++calls;
+    return ::operator new (bytes, std::align_val_t{alignment});
+  }
+  void deallocate(void* memory, std::size_t bytes, std::size_t alignment) noexcept override {
+    held -= static_cast<Index>(bytes);
+    ::operator delete (memory, std::align_val_t{alignment});
+  }
+  std::atomic<Index> held{0};
+  std::atomic<int> calls{0};
+};
+
+TEST(Context, TakesMemoryFromAnAllocatorOfTheCaller) {
+  const auto allocator = std::make_shared<CountingAllocator>();
+  Tensor outlives;
+  {
+    Context ctx({.num_threads = 2, .allocator = allocator});
+    outlives = ctx.tensor({1 << 20});
+    Tensor q = ctx.zeros({1, 40, 2, 16}), out = ctx.tensor(q.shape());
+    attention(ctx, q, q, q, {}, out);
+    EXPECT_EQ(allocator->held, ctx.memory().reserved_bytes);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(outlives.data<float>()) % 64, 0U);
+    const int calls = allocator->calls;
+    attention(ctx, q, q, q, {}, out);
+    EXPECT_EQ(allocator->calls, calls) << "warm";
+  }
+  EXPECT_GE(allocator->held, 4 << 20);
+  outlives = Tensor();
+  EXPECT_EQ(allocator->held, 0);
+}
+
+TEST(Context, NamesOfUnknownValuesAreSafe) {
+  EXPECT_EQ(name_of(static_cast<Isa>(77)), "unknown");
+  EXPECT_EQ(name_of(static_cast<Isa>(-1)), "unknown");
+  EXPECT_EQ(name_of(static_cast<Dtype>(1 << 20)), "unknown");
 }
 
 }  // namespace

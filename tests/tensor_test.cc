@@ -5,9 +5,12 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "grouphead/core/context.h"
+#include "grouphead/core/tensor_functions.h"
 
 namespace grouphead {
 namespace {
@@ -146,6 +149,89 @@ TEST(Tensor, RefusesElementsThatItCannotShare) {
   void* odd = reinterpret_cast<char*>(numbers) + 4;
   EXPECT_THROW(Tensor(View(odd, Dtype::f64, Shape{2}), nullptr), ShapeError);
   EXPECT_NO_THROW(Tensor(View(odd, Dtype::f32, Shape{2}), nullptr));
+}
+
+TEST(Tensor, ADefaultOneHasNoElements) {
+  EXPECT_EQ(Tensor().size(), 0);
+  EXPECT_EQ(Tensor().bytes(), 0);
+  EXPECT_EQ(ConstView().size(), 0);
+  EXPECT_FALSE(View().has_value());
+  EXPECT_EQ(Tensor(Shape{}).size(), 1);
+}
+
+TEST(Shape, PartialRefusesMoreElementsThanATensorHas) {
+  constexpr Index kMany = (Index{1} << 62) + 1;
+  try {
+    Shape::partial({kMany, 4});
+    FAIL() << "no error";
+  } catch (const ShapeError& error) {
+    EXPECT_STREQ(error.what(), "[shape] size: expected fewer than 2^59 elements, got more");
+  }
+  EXPECT_THROW(Shape::partial({-1, Index{1} << 40, Index{1} << 40}), ShapeError);
+  EXPECT_EQ(Shape::partial({-1, 3}).to_string(), "[-1, 3]");
+  EXPECT_THROW(ConstView(static_cast<const float*>(nullptr), Shape::partial({-1, 3})), ShapeError);
+  EXPECT_THROW(Tensor(Shape::partial({-1, 3})), ShapeError);
+}
+
+TEST(Tensor, WrapsConstMemoryForReading) {
+  const std::vector<float> mine = {1, 2, 3, 4, 5, 6};
+  const auto owner = std::make_shared<int>(0);
+  Tensor x = Tensor::wrap({mine.data(), {2, 3}}, owner);
+  EXPECT_EQ(owner.use_count(), 2);
+  EXPECT_TRUE(x.is_read_only());
+  const ConstView seen = x;
+  EXPECT_EQ(seen.raw(), mine.data());
+  EXPECT_EQ(std::as_const(x).data<float>()[4], 5.0F);
+  const auto refused = [](auto&& call) {
+    try {
+      call();
+    } catch (const ShapeError& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  const std::string refusal =
+      "[tensor] write access: expected memory that may be written, got const memory";
+  Tensor shared = x, reshaped = x.reshaped({6});
+  EXPECT_EQ(refused([&] { x.data<float>(); }), refusal);
+  EXPECT_EQ(refused([&] { x.view(); }), refusal);
+  EXPECT_EQ(refused([&] { fill_zero(shared); }), refusal);
+  EXPECT_EQ(refused([&] { fill_zero(reshaped); }), refusal);
+  Tensor copied = x.clone();
+  fill_zero(copied);
+  EXPECT_EQ(mine[0], 1.0F);
+  shared = copied;
+  EXPECT_FALSE(shared.is_read_only());
+  x = reshaped = Tensor();
+  EXPECT_EQ(owner.use_count(), 1);
+  EXPECT_EQ(refused([&] {
+              Tensor::wrap({mine.data(), Dtype::f32, {2, 2}, {3, 1}});
+            }),
+            "[tensor] elements: expected contiguous elements, got a strided view");
+}
+
+TEST(TensorFunctions, CastsRoundCutAndClamp) {
+  const Tensor x = Tensor::from({5}, {-1.5F, 2.75F, 300.0F, 1e20F, NAN});
+  EXPECT_EQ(to_string(cast(x, Dtype::i32)), "i32 [5] [-1, 2, 300, 2147483647, 0]");
+  EXPECT_EQ(to_string(cast(x, Dtype::u8)), "u8 [5] [0, 2, 255, 255, 0]");
+  EXPECT_EQ(to_string(cast(x, Dtype::boolean)), "bool [5] [true, true, true, true, true]");
+  EXPECT_EQ(to_string(cast(x, Dtype::bf16)), "bf16 [5] [-1.5, 2.75, 300, 9.97277e+19, nan]");
+  const std::int64_t large[] = {-5, 255, 256};
+  EXPECT_EQ(to_string(cast({large, {3}}, Dtype::u8)), "u8 [3] [0, 255, 255]");
+  EXPECT_EQ(to_string(cast({large, {3}}, Dtype::f64)), "f64 [3] [-5, 255, 256]");
+  const ConstView column(x.view().raw(), Dtype::f32, {2}, {2});
+  EXPECT_EQ(to_string(cast(column, Dtype::f64)), "f64 [2] [-1.5, 300]");
+}
+
+TEST(TensorFunctions, SlicesAndTexts) {
+  Tensor x({3, 4});
+  for (Index i = 0; i < 12; ++i) x.data<float>()[i] = static_cast<float>(i);
+  EXPECT_EQ(to_string(slice(x, 1, 1, 3)), "f32 [3, 2] [[1, 2], [5, 6], [9, 10]]");
+  EXPECT_EQ(to_string(x, 2), "f32 [3, 4] [[0, ..., 3], ..., [8, ..., 11]]");
+  EXPECT_EQ(to_string(Tensor::zeros({})), "f32 [] 0");
+  EXPECT_EQ(to_string(Tensor::zeros({2, 0})), "f32 [2, 0] [[], []]");
+  EXPECT_EQ(to_string(ConstView()), "absent");
+  EXPECT_THROW(contiguous({}), ShapeError);
 }
 
 }  // namespace

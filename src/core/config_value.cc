@@ -1,10 +1,7 @@
 #include "grouphead/core/config_value.h"
 
-#include <array>
-#include <cmath>
-#include <cstdio>
-
 #include "core/check.h"
+#include "core/number_text.h"
 
 namespace grouphead {
 namespace {
@@ -22,24 +19,13 @@ void append_quoted(const std::string& text, std::string& out) {
   for (const char c : text) {
     if (c == '"' || c == '\\') out += '\\';
     if (static_cast<unsigned char>(c) < 0x20) {
-      std::array<char, 8> escaped{};
-      std::snprintf(escaped.data(), escaped.size(), "\\u%04x", static_cast<unsigned>(c));
-      out += escaped.data();
+      constexpr std::string_view kDigits = "0123456789abcdef";
+      out.append("\\u00").append({kDigits[static_cast<unsigned char>(c) >> 4], kDigits[c & 15]});
     } else {
       out += c;
     }
   }
   out += '"';
-}
-
-std::string number_text(double value) {
-  if (std::isnan(value)) return "NaN";
-  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
-  std::array<char, 40> text{};
-  std::snprintf(text.data(), text.size(), "%.17g", value);
-  std::string out = text.data();
-  if (out.find_first_of(".e") == std::string::npos) out += ".0";
-  return out;
 }
 
 }  // namespace
@@ -137,7 +123,7 @@ std::string ConfigValue::to_string() const {
   if (is_null()) return "null";
   if (const auto* value = std::get_if<bool>(&value_)) return *value ? "true" : "false";
   if (const auto* value = std::get_if<Index>(&value_)) return std::to_string(*value);
-  if (const auto* value = std::get_if<double>(&value_)) return number_text(*value);
+  if (const auto* value = std::get_if<double>(&value_)) return detail::number_text(*value);
   std::string out;
   if (const auto* value = std::get_if<std::string>(&value_)) {
     append_quoted(*value, out);

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <exception>
+#include <mutex>
 
 #include "core/check.h"
 #include "core/context_impl.h"
@@ -51,19 +53,26 @@ std::string available_names() {
   return names;
 }
 
-int checked_num_threads(int wanted) {
+int checked_num_threads(const ContextOptions& options) {
+  const int wanted = options.num_threads;
   if (wanted < 0) {
     detail::throw_config_error("context", "num_threads", "0 or more", std::to_string(wanted));
   }
-  const auto limit = static_cast<int>(
-      tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism));
+  const auto limit = options.executor != nullptr
+                         ? options.executor->num_threads()
+                         : static_cast<int>(tbb::global_control::active_value(
+                               tbb::global_control::max_allowed_parallelism));
+  if (limit < 1) {
+    detail::throw_config_error("context", "executor", "1 thread or more", std::to_string(limit));
+  }
   return wanted == 0 ? limit : std::min(wanted, limit);
 }
 
 Isa checked_isa(std::optional<Isa> wanted) {
+  if (!wanted) return static_cast<Isa>(kernels::enter_fastest_level());
   const std::span<const Isa> known = available_isas();
-  if (!wanted) return static_cast<Isa>(kernels::fastest_level());
-  if (std::find(known.begin(), known.end(), *wanted) == known.end()) {
+  if (std::find(known.begin(), known.end(), *wanted) == known.end() ||
+      !kernels::enter_level(static_cast<kernels::Level>(*wanted))) {
     detail::throw_config_error("context", "isa", "one of " + available_names(), name_of(*wanted));
   }
   return *wanted;
@@ -71,7 +80,10 @@ Isa checked_isa(std::optional<Isa> wanted) {
 
 }  // namespace
 
-std::string_view name_of(Isa isa) noexcept { return kIsaNames[static_cast<std::size_t>(isa)]; }
+std::string_view name_of(Isa isa) noexcept {
+  const auto place = static_cast<std::size_t>(isa);
+  return place < kIsaNames.size() ? kIsaNames[place] : "unknown";
+}
 
 Isa isa_from_name(std::string_view name) {
   const auto found = std::find(kIsaNames.begin(), kIsaNames.end(), name);
@@ -97,8 +109,8 @@ std::span<const Isa> available_isas() noexcept {
 }
 
 Context::Context(const ContextOptions& options)
-    : impl_(std::make_unique<detail::ContextImpl>(checked_num_threads(options.num_threads),
-                                                  checked_isa(options.isa))),
+    : impl_(std::make_unique<detail::ContextImpl>(checked_num_threads(options),
+                                                  checked_isa(options.isa), options)),
       flash_attention_(options.flash_attention) {}
 
 Context::~Context() = default;
@@ -120,12 +132,14 @@ void Context::release_unused_memory() noexcept { impl_->pool().release_unused();
 
 namespace detail {
 
-ContextImpl::ContextImpl(int num_threads, Isa isa)
+ContextImpl::ContextImpl(int num_threads, Isa isa, const ContextOptions& options)
     : num_threads_(num_threads),
       isa_(isa),
-      pool_(Pool::create()),
+      pool_(Pool::create(options.allocator)),
       scratch_(static_cast<std::size_t>(num_threads)),
-      arena_(num_threads) {}
+      executor_(options.executor) {
+  if (executor_ == nullptr) arena_.emplace(num_threads);
+}
 
 ContextImpl::~ContextImpl() {
   scratch_.clear();
@@ -141,6 +155,31 @@ void* ContextImpl::scratch(int slot, Index bytes) {
   return own.view().raw();
 }
 
+namespace {
+
+// work(slot) for each slot below `workers`; what one of them throws is thrown here.
+template <class Work>
+void run_on(Executor& executor, int workers, const Work& work) {
+  struct Call {
+    const Work& work;
+    std::mutex mutex{};
+    std::exception_ptr error{};
+  } call{work};
+  const auto task = [](void* data, int slot) {
+    auto& own = *static_cast<Call*>(data);
+    try {
+      own.work(slot);
+    } catch (...) {
+      const std::lock_guard lock(own.mutex);
+      if (!own.error) own.error = std::current_exception();
+    }
+  };
+  executor.run(workers, task, &call);
+  if (call.error) std::rethrow_exception(call.error);
+}
+
+}  // namespace
+
 void ContextImpl::run(Index units, void (*call)(void*, Index, int), void* body) {
   if (units <= 1 || num_threads_ == 1) {
     for (Index unit = 0; unit < units; ++unit) call(body, unit, 0);
@@ -150,19 +189,22 @@ void ContextImpl::run(Index units, void (*call)(void*, Index, int), void* body) 
   // units wrote by the caller.
   std::atomic<Index> next{0};
   const auto workers = static_cast<int>(std::min<Index>(num_threads_, units));
+  const auto work = [&](int slot) {
+    take_over(&next);
+    for (Index unit = next.fetch_add(1); unit < units; unit = next.fetch_add(1)) {
+      call(body, unit, slot);
+    }
+  };
   hand_over(&next);
-  arena_.execute([&] {
-    tbb::parallel_for(
-        0, workers,
-        [&](int) {
-          take_over(&next);
-          const int slot = tbb::this_task_arena::current_thread_index();
-          for (Index unit = next.fetch_add(1); unit < units; unit = next.fetch_add(1)) {
-            call(body, unit, slot);
-          }
-        },
-        tbb::simple_partitioner());
-  });
+  if (executor_ != nullptr) {
+    run_on(*executor_, workers, work);
+  } else {
+    arena_->execute([&] {
+      tbb::parallel_for(
+          0, workers, [&](int) { work(tbb::this_task_arena::current_thread_index()); },
+          tbb::simple_partitioner());
+    });
+  }
   next.load();
 }
 

@@ -3,6 +3,7 @@
 #include <tbb/task_arena.h>
 
 #include <memory>
+#include <optional>
 #include <type_traits>
 #include <vector>
 
@@ -20,7 +21,7 @@ struct Attachment {
 /// from one counter, so a slow core delays nobody and results do not depend on who ran what.
 class ContextImpl {
  public:
-  ContextImpl(int num_threads, Isa isa);
+  ContextImpl(int num_threads, Isa isa, const ContextOptions& options);
   ~ContextImpl();
   ContextImpl(const ContextImpl&) = delete;
   ContextImpl& operator=(const ContextImpl&) = delete;
@@ -57,7 +58,8 @@ class ContextImpl {
   Pool* pool_;
   std::vector<Tensor> scratch_;  // one per slot
   std::unique_ptr<Attachment> attachment_;
-  tbb::task_arena arena_;
+  std::shared_ptr<Executor> executor_;
+  std::optional<tbb::task_arena> arena_;  // absent with an executor
 };
 
 }  // namespace grouphead::detail

@@ -26,27 +26,38 @@ SizeClass size_class(std::size_t bytes) noexcept {
   return {8 * e + steps - 1, (std::size_t{1} << e) + steps * step};
 }
 
-std::align_val_t alignment_of(std::size_t bytes) noexcept {
-  return std::align_val_t{bytes >= kHugePage ? kHugePage : alignof(Storage)};
+std::size_t alignment_of(std::size_t bytes) noexcept {
+  return bytes >= kHugePage ? kHugePage : alignof(Storage);
 }
 
-Storage* new_block(std::size_t bytes) {
-  void* memory = ::operator new(bytes, alignment_of(bytes));
-  if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);
+Storage* new_block(std::size_t bytes, Allocator* allocator) {
+  const std::size_t alignment = alignment_of(bytes);
+  void* memory = nullptr;
+  if (allocator != nullptr) {
+    memory = allocator->allocate(bytes, alignment);
+  } else {
+    memory = ::operator new (bytes, std::align_val_t{alignment});
+    if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);
+  }
   auto* storage = new (memory) Storage;
   storage->bytes = bytes;
   return storage;
 }
 
-void delete_block(Storage* storage) noexcept {
-  const std::align_val_t alignment = alignment_of(storage->bytes);
+void delete_block(Storage* storage, Allocator* allocator) noexcept {
+  const std::size_t bytes = storage->bytes;
+  const std::size_t alignment = alignment_of(bytes);
   storage->~Storage();
-  ::operator delete(storage, alignment);
+  if (allocator != nullptr) {
+    allocator->deallocate(storage, bytes, alignment);
+  } else {
+    ::operator delete (storage, std::align_val_t{alignment});
+  }
 }
 
 }  // namespace
 
-Storage* allocate_storage(std::size_t bytes) { return new_block(sizeof(Storage) + bytes); }
+Storage* allocate_storage(std::size_t bytes) { return new_block(sizeof(Storage) + bytes, nullptr); }
 
 void release_storage(Storage* storage) noexcept {
   if (storage == nullptr || storage->references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
@@ -55,7 +66,7 @@ void release_storage(Storage* storage) noexcept {
   if (storage->pool != nullptr) {
     storage->pool->give_back(storage);
   } else {
-    delete_block(storage);
+    delete_block(storage, nullptr);
   }
 }
 
@@ -72,7 +83,7 @@ Storage* Pool::take(std::size_t bytes) {
     head = storage->next;
     storage->references.store(1, std::memory_order_relaxed);
   } else {
-    storage = new_block(wanted.bytes);
+    storage = new_block(wanted.bytes, allocator_.get());
     storage->pool = this;
     stats_.reserved_bytes += static_cast<Index>(wanted.bytes);
   }
@@ -110,7 +121,7 @@ void Pool::release_unused() noexcept {
       Storage* storage = head;
       head = storage->next;
       stats_.reserved_bytes -= static_cast<Index>(storage->bytes);
-      delete_block(storage);
+      delete_block(storage, allocator_.get());
     }
   }
 }

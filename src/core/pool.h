@@ -27,10 +27,13 @@ Storage* allocate_storage(std::size_t bytes);
 void release_storage(Storage* storage) noexcept;
 
 /// Blocks for reuse, by size class (eight classes per power of two, so at most 1/8 is wasted).
-/// Large blocks start at huge-page boundaries. Thread-safe; lives as long as its blocks.
+/// Large blocks start at huge-page boundaries. Thread-safe; lives as long as its blocks, and so
+/// does the allocator that they come from.
 class Pool {
  public:
-  static Pool* create() { return new Pool; }
+  static Pool* create(std::shared_ptr<Allocator> allocator) {
+    return new Pool(std::move(allocator));
+  }
   void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
   void release() noexcept;
 
@@ -42,11 +45,12 @@ class Pool {
   void release_unused() noexcept;
 
  private:
-  Pool() = default;
+  explicit Pool(std::shared_ptr<Allocator> allocator) : allocator_(std::move(allocator)) {}
   ~Pool() { release_unused(); }
 
   static constexpr std::size_t kClasses = 8 * 48;
 
+  std::shared_ptr<Allocator> allocator_;  // null: operator new
   mutable std::mutex mutex_;
   std::array<Storage*, kClasses> free_{};
   MemoryStats stats_;

@@ -12,8 +12,9 @@ Tensor random_normal(const Shape& shape, std::uint64_t seed) {
     const PhiloxBlock block =
         philox4x32({.seed = seed, .draw = 0}, static_cast<std::uint64_t>(i / 4));
     for (Index j = 0; j < 4 && i + j < out.size(); ++j) {
-      const double u = (block.words[j / 2 * 2] + 0.5) * 0x1p-32;
-      const double angle = 2 * std::numbers::pi * block.words[j / 2 * 2 + 1] * 0x1p-32;
+      const Index pair = j / 2 * 2;
+      const double u = (block.words[pair] + 0.5) * 0x1p-32;
+      const double angle = 2 * std::numbers::pi * block.words[pair + 1] * 0x1p-32;
       const double wave = j % 2 == 0 ? std::cos(angle) : std::sin(angle);
       values[i + j] = static_cast<float>(std::sqrt(-2 * std::log(u)) * wave);
     }

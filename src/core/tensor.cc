@@ -79,7 +79,8 @@ Index size_of(Dtype dtype) noexcept {
 std::string_view name_of(Dtype dtype) noexcept {
   static constexpr std::string_view kNames[] = {"f32",  "f64", "bf16", "f16",
                                                 "bool", "u8",  "i32",  "i64"};
-  return kNames[static_cast<int>(dtype)];
+  const auto place = static_cast<std::size_t>(dtype);
+  return place < std::size(kNames) ? kNames[place] : "unknown";
 }
 
 Bf16 to_bf16(float value) noexcept {
@@ -134,12 +135,15 @@ Shape::Shape(std::span<const Index> dims) {
 Shape Shape::partial(std::span<const Index> dims) {
   if (dims.size() > kMaxRank) return Shape(dims);  // says what is wrong
   Shape shape;
+  std::array<Index, kMaxRank> known{};
   for (const Index dim : dims) {
     if (dim < -1) {
       throw_shape_error("shape", "axis", "a size of 0 or more, or -1", std::to_string(dim));
     }
+    known[static_cast<std::size_t>(shape.rank_)] = std::max<Index>(dim, 1);
     shape.dims_[static_cast<std::size_t>(shape.rank_++)] = dim;
   }
+  Shape(std::span<const Index>(known.data(), dims.size()));  // refuses too many elements
   return shape;
 }
 
@@ -162,17 +166,17 @@ std::string Shape::to_string() const {
   return text + "]";
 }
 
-ConstView::ConstView(const void* data, Dtype dtype, const Shape& shape)
-    : ConstView(data, dtype, shape, row_major(shape)) {}
+namespace detail {
 
-ConstView::ConstView(const void* data, Dtype dtype, const Shape& shape, const Strides& strides)
-    : data_(const_cast<void*>(data)),  // only View, made from a mutable pointer, gives it back
-      shape_(shape),
-      strides_(strides),
-      dtype_(dtype),
-      present_(true) {}
+ViewLayout::ViewLayout(Dtype dtype, const Shape& shape)
+    : ViewLayout(dtype, shape, row_major(shape)) {}
 
-bool ConstView::is_contiguous() const noexcept {
+ViewLayout::ViewLayout(Dtype dtype, const Shape& shape, const Strides& strides)
+    : shape_(shape), strides_(strides), dtype_(dtype), present_(true) {
+  if (!shape.is_complete()) throw_shape_error("view", "shape", "known sizes", shape.to_string());
+}
+
+bool ViewLayout::is_contiguous() const noexcept {
   Index stride = 1;
   for (int axis = rank() - 1; axis >= 0; --axis) {
     if (dim(axis) != 1 && this->stride(axis) != stride) return size() == 0;
@@ -181,43 +185,59 @@ bool ConstView::is_contiguous() const noexcept {
   return true;
 }
 
-void ConstView::require_dtype(Dtype wanted) const {
+void ViewLayout::require_dtype(Dtype wanted) const {
   if (dtype_ != wanted) {
     throw_shape_error("view", "element type", name_of(wanted), name_of(dtype_));
   }
 }
 
-ConstView ConstView::reshaped(const Shape& shape) const {
-  detail::require_contiguous("reshape", "view", *this);
+void ViewLayout::require_reshape(const Shape& shape) const {
+  if (!is_contiguous()) {
+    throw_shape_error("reshape", "view", "contiguous elements", "a strided view");
+  }
   if (shape.size() != size()) {
     throw_shape_error("reshape", "size", std::to_string(size()) + " elements", shape.to_string());
   }
-  return {data_, dtype_, shape};
 }
 
-ConstView ConstView::slice(int axis, Index begin, Index end) const {
+Index ViewLayout::slice_offset(int axis, Index begin, Index end) const {
   if (axis < 0 || axis >= rank() || begin < 0 || end < begin || end > dim(axis)) {
     throw_shape_error("slice", "range",
                       "part of axis " + std::to_string(axis) + " of " + shape_.to_string(),
                       std::to_string(begin) + " .. " + std::to_string(end));
   }
+  return begin * stride(axis) * size_of(dtype_);
+}
+
+Shape ViewLayout::slice_shape(int axis, Index begin, Index end) const {
   std::array<Index, kMaxRank> dims{};
   std::copy(shape_.begin(), shape_.end(), dims.begin());
   dims[static_cast<std::size_t>(axis)] = end - begin;
-  const Shape shape(std::span<const Index>(dims.data(), static_cast<std::size_t>(rank())));
-  const auto* start = static_cast<const std::byte*>(data_) + begin * stride(axis) * size_of(dtype_);
-  return {start, dtype_, shape, strides_};
+  return Shape(std::span<const Index>(dims.data(), static_cast<std::size_t>(rank())));
+}
+
+}  // namespace detail
+
+ConstView ConstView::reshaped(const Shape& shape) const {
+  require_reshape(shape);
+  return {data_, dtype(), shape};
+}
+
+ConstView ConstView::slice(int axis, Index begin, Index end) const {
+  const Index offset = slice_offset(axis, begin, end);
+  return {static_cast<const std::byte*>(data_) + offset, dtype(), slice_shape(axis, begin, end),
+          strides()};
 }
 
 View View::reshaped(const Shape& shape) const {
-  ConstView::reshaped(shape);  // checks
-  return {data_, dtype_, shape};
+  require_reshape(shape);
+  return {data_, dtype(), shape};
 }
 
 View View::slice(int axis, Index begin, Index end) const {
-  const ConstView part = ConstView::slice(axis, begin, end);
-  const Index skipped = static_cast<const std::byte*>(part.raw()) - static_cast<std::byte*>(data_);
-  return {static_cast<std::byte*>(data_) + skipped, dtype_, part.shape(), strides_};
+  const Index offset = slice_offset(axis, begin, end);
+  return {static_cast<std::byte*>(data_) + offset, dtype(), slice_shape(axis, begin, end),
+          strides()};
 }
 
 void copy(ConstView from, View to) {
@@ -261,32 +281,49 @@ void fill_zero(View view) {
 
 Tensor::Tensor(const Shape& shape, Dtype dtype)
     : storage_(detail::allocate_storage(bytes_of(shape, dtype))),
-      view_(storage_->elements(), dtype, shape) {}
+      elements_(storage_->elements(), dtype, shape) {}
 
 Tensor::Tensor(const Shape& shape, Dtype dtype, detail::Pool& pool)
-    : storage_(pool.take(bytes_of(shape, dtype))), view_(storage_->elements(), dtype, shape) {}
+    : storage_(pool.take(bytes_of(shape, dtype))), elements_(storage_->elements(), dtype, shape) {}
 
-Tensor::Tensor(View elements, std::shared_ptr<const void> owner) : view_(elements) {
+Tensor::Tensor(View elements, std::shared_ptr<const void> owner)
+    : Tensor(wrap(elements, std::move(owner))) {
+  read_only_ = false;
+}
+
+Tensor Tensor::wrap(ConstView elements, std::shared_ptr<const void> owner) {
   if (!elements.has_value()) throw_shape_error("tensor", "elements", "a view", "none");
   detail::require_contiguous("tensor", "elements", elements);
   const auto width = static_cast<std::size_t>(size_of(elements.dtype()));
   if (std::bit_cast<std::uintptr_t>(elements.raw()) % width != 0) {
     throw_shape_error("tensor", "elements", "an address of whole elements", "another");
   }
-  storage_ = detail::allocate_storage(0);
-  storage_->owner = std::move(owner);
+  Tensor out;
+  out.elements_ = elements;
+  out.read_only_ = true;
+  out.storage_ = detail::allocate_storage(0);
+  out.storage_->owner = std::move(owner);
+  return out;
 }
 
-Tensor::Tensor(const Tensor& other) noexcept : storage_(other.storage_), view_(other.view_) {
+void Tensor::refuse_writing() const {
+  throw_shape_error("tensor", "write access", "memory that may be written", "const memory");
+}
+
+Tensor::Tensor(const Tensor& other) noexcept
+    : storage_(other.storage_), elements_(other.elements_), read_only_(other.read_only_) {
   if (storage_ != nullptr) storage_->references.fetch_add(1, std::memory_order_relaxed);
 }
 
 Tensor::Tensor(Tensor&& other) noexcept
-    : storage_(std::exchange(other.storage_, nullptr)), view_(std::exchange(other.view_, View())) {}
+    : storage_(std::exchange(other.storage_, nullptr)),
+      elements_(std::exchange(other.elements_, ConstView())),
+      read_only_(std::exchange(other.read_only_, false)) {}
 
 Tensor& Tensor::operator=(Tensor other) noexcept {
   std::swap(storage_, other.storage_);
-  std::swap(view_, other.view_);
+  std::swap(elements_, other.elements_);
+  std::swap(read_only_, other.read_only_);
   return *this;
 }
 
@@ -303,7 +340,7 @@ void Tensor::assign(const void* values, Index count) {
     throw_shape_error("tensor", "values", std::to_string(size()) + " for " + shape().to_string(),
                       std::to_string(count));
   }
-  if (bytes() > 0) std::memcpy(view_.raw(), values, static_cast<std::size_t>(bytes()));
+  if (bytes() > 0) std::memcpy(writable().raw(), values, static_cast<std::size_t>(bytes()));
 }
 
 Tensor Tensor::clone() const {
@@ -315,7 +352,7 @@ Tensor Tensor::clone() const {
 
 Tensor Tensor::reshaped(const Shape& shape) const {
   Tensor out(*this);
-  out.view_ = out.view_.reshaped(shape);
+  out.elements_ = elements_.reshaped(shape);
   return out;
 }
 

@@ -34,7 +34,7 @@ class RandomStream {
 };
 
 /// Which counter-based generator the bits of a draw come from.
-enum class RandomAlgorithm : std::uint8_t {
+enum class RandomAlgorithm : int {
   philox,   ///< Philox4x32-10: the fast choice
   threefry  ///< Threefry-2x32 as JAX uses it: the bits of Keras on JAX
 };

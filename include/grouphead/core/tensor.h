@@ -17,8 +17,8 @@ namespace grouphead {
 
 using Index = std::int64_t;
 
-/// Element types. `bf16` and `f16` are storage types: numbers are computed in f32.
-enum class Dtype : std::uint8_t { f32, f64, bf16, f16, boolean, u8, i32, i64 };
+/// Element types. `bf16` and `f16` are storage types: values are computed in f32.
+enum class Dtype : int { f32, f64, bf16, f16, boolean, u8, i32, i64 };
 
 /// Bytes of one element.
 Index size_of(Dtype dtype) noexcept;
@@ -82,7 +82,7 @@ class Shape {
       : Shape(std::span<const Index>(dims.begin(), dims.size())) {}
   explicit Shape(std::span<const Index> dims);
   /// A shape with axes of unknown size, -1, as symbolic tensors and build() have them; no tensor
-  /// has such a shape. Errors: ShapeError.
+  /// has such a shape. Errors: ShapeError, as above where the known axes overflow.
   static Shape partial(std::span<const Index> dims);
   static Shape partial(std::initializer_list<Index> dims) {
     return partial(std::span<const Index>(dims.begin(), dims.size()));
@@ -110,17 +110,10 @@ class Shape {
 
 using Strides = std::array<Index, kMaxRank>;
 
-/// Read access to elements owned by somebody else. A default view is absent (`has_value()` false),
-/// which is how optional operands are left out. Strides count elements.
-class ConstView {
+namespace detail {
+/// What views of const and of mutable memory share: everything but the memory.
+class ViewLayout {
  public:
-  ConstView() = default;
-  /// Row-major over `data`, which holds at least shape.size() elements.
-  template <class T>
-  ConstView(const T* data, const Shape& shape) : ConstView(data, kDtypeOf<T>, shape) {}
-  ConstView(const void* data, Dtype dtype, const Shape& shape);
-  ConstView(const void* data, Dtype dtype, const Shape& shape, const Strides& strides);
-
   bool has_value() const noexcept { return present_; }
   Dtype dtype() const noexcept { return dtype_; }
   const Shape& shape() const noexcept { return shape_; }
@@ -128,9 +121,46 @@ class ConstView {
   Index dim(int axis) const noexcept { return shape_[axis]; }
   Index stride(int axis) const noexcept { return strides_[static_cast<std::size_t>(axis)]; }
   const Strides& strides() const noexcept { return strides_; }
-  Index size() const noexcept { return shape_.size(); }
+  /// Number of elements; 0 for an absent view.
+  Index size() const noexcept { return present_ ? shape_.size() : 0; }
   Index bytes() const noexcept { return size() * size_of(dtype_); }
   bool is_contiguous() const noexcept;
+
+ protected:
+  ViewLayout() = default;
+  ViewLayout(Dtype dtype, const Shape& shape);
+  ViewLayout(Dtype dtype, const Shape& shape, const Strides& strides);
+  ViewLayout(const ViewLayout&) = default;
+  ViewLayout& operator=(const ViewLayout&) = default;
+  ~ViewLayout() = default;
+
+  void require_dtype(Dtype wanted) const;
+  void require_reshape(const Shape& shape) const;
+  /// Bytes in front of element `begin` of an axis.
+  Index slice_offset(int axis, Index begin, Index end) const;
+  Shape slice_shape(int axis, Index begin, Index end) const;
+
+ private:
+  Shape shape_;
+  Strides strides_{};
+  Dtype dtype_ = Dtype::f32;
+  bool present_ = false;
+};
+}  // namespace detail
+
+/// Read access to elements owned by somebody else. A default view is absent (`has_value()` false),
+/// which is how optional operands are left out. Strides count elements.
+class ConstView : public detail::ViewLayout {
+ public:
+  ConstView() = default;
+  /// Row-major over `data`, which holds at least shape.size() elements. Errors, here and below:
+  /// ShapeError for a shape with unknown axes.
+  template <class T>
+  ConstView(const T* data, const Shape& shape) : ConstView(data, kDtypeOf<T>, shape) {}
+  ConstView(const void* data, Dtype dtype, const Shape& shape)
+      : ViewLayout(dtype, shape), data_(data) {}
+  ConstView(const void* data, Dtype dtype, const Shape& shape, const Strides& strides)
+      : ViewLayout(dtype, shape, strides), data_(data) {}
 
   const void* raw() const noexcept { return data_; }
   /// Errors: ShapeError when T is not the element type.
@@ -145,26 +175,27 @@ class ConstView {
   /// Elements [begin, end) of one axis. Errors: ShapeError.
   ConstView slice(int axis, Index begin, Index end) const;
 
- protected:
-  void require_dtype(Dtype wanted) const;
+ private:
+  friend class View;
+  ConstView(const ViewLayout& layout, const void* data) : ViewLayout(layout), data_(data) {}
 
-  void* data_ = nullptr;
-  Shape shape_;
-  Strides strides_{};
-  Dtype dtype_ = Dtype::f32;
-  bool present_ = false;
+  const void* data_ = nullptr;
 };
 
-/// Read and write access. Converts to ConstView.
-class View : public ConstView {
+/// Read and write access, made from mutable memory alone. Converts to ConstView.
+class View : public detail::ViewLayout {
  public:
   View() = default;
   template <class T>
-  View(T* data, const Shape& shape) : ConstView(data, shape) {}
-  View(void* data, Dtype dtype, const Shape& shape) : ConstView(data, dtype, shape) {}
+  requires(!std::is_const_v<T>) View(T* data, const Shape& shape)
+      : View(data, kDtypeOf<T>, shape) {}
+  View(void* data, Dtype dtype, const Shape& shape) : ViewLayout(dtype, shape), data_(data) {}
   View(void* data, Dtype dtype, const Shape& shape, const Strides& strides)
-      : ConstView(data, dtype, shape, strides) {}
+      : ViewLayout(dtype, shape, strides), data_(data) {}
 
+  operator ConstView() const {  // NOLINT(google-explicit-constructor)
+    return {*this, data_};
+  }
   void* raw() const noexcept { return data_; }
   template <class T>
   T* data() const {
@@ -173,6 +204,12 @@ class View : public ConstView {
   }
   View reshaped(const Shape& shape) const;
   View slice(int axis, Index begin, Index end) const;
+
+ private:
+  friend class Tensor;
+  View(const ViewLayout& layout, void* data) : ViewLayout(layout), data_(data) {}
+
+  void* data_ = nullptr;
 };
 
 /// Copies elements between views of equal shape and dtype, any strides. Errors: ShapeError.
@@ -186,7 +223,11 @@ class Pool;
 }  // namespace detail
 
 /// Contiguous elements with shared ownership: copying a Tensor is cheap and shares the elements,
-/// `clone()` copies them. Elements are 64-byte aligned, unless they are somebody else's.
+/// `clone()` copies them. Elements are 64-byte aligned, unless they are somebody else's. A default
+/// Tensor is absent: `has_value()` is false and it has no elements.
+///
+/// Views and data() are good for as long as a tensor shares the elements: view(), data() and a View
+/// cannot be taken of a temporary.
 ///
 /// Threads: the handle counts references atomically; elements are guarded by the caller.
 class Tensor {
@@ -216,28 +257,39 @@ class Tensor {
   static Tensor from(const Shape& shape, std::initializer_list<float> values) {
     return from(shape, std::span<const float>(values.begin(), values.size()));
   }
+  /// Somebody else's elements for reading, without a copy: an input of a layer over your own const
+  /// memory. Without `owner` the memory must outlive every tensor that shares it. Asking it for
+  /// write access (a View, or data() of a non-const Tensor) throws ShapeError; reading through a
+  /// ConstView or a const Tensor, sharing and clone() work. Errors: as above.
+  static Tensor wrap(ConstView elements, std::shared_ptr<const void> owner = {});
 
-  bool has_value() const noexcept { return view_.has_value(); }
-  const Shape& shape() const noexcept { return view_.shape(); }
-  Dtype dtype() const noexcept { return view_.dtype(); }
-  int rank() const noexcept { return view_.rank(); }
-  Index dim(int axis) const noexcept { return view_.dim(axis); }
-  Index size() const noexcept { return view_.size(); }
-  Index bytes() const noexcept { return view_.bytes(); }
+  bool has_value() const noexcept { return elements_.has_value(); }
+  bool is_read_only() const noexcept { return read_only_; }
+  const Shape& shape() const noexcept { return elements_.shape(); }
+  Dtype dtype() const noexcept { return elements_.dtype(); }
+  int rank() const noexcept { return elements_.rank(); }
+  Index dim(int axis) const noexcept { return elements_.dim(axis); }
+  Index size() const noexcept { return elements_.size(); }
+  Index bytes() const noexcept { return elements_.bytes(); }
 
-  View view() noexcept { return view_; }
-  ConstView view() const noexcept { return view_; }
-  operator View() noexcept { return view_; }             // NOLINT(google-explicit-constructor)
-  operator ConstView() noexcept { return view_; }        // NOLINT(google-explicit-constructor)
-  operator ConstView() const noexcept { return view_; }  // NOLINT(google-explicit-constructor)
+  View view() & { return writable(); }
+  ConstView view() const& noexcept { return elements_; }
+  ConstView view() const&& = delete;
+  operator View() & { return writable(); }  // NOLINT(google-explicit-constructor)
+  /// Of a temporary too, as an argument: it lives until the call returns.
+  operator ConstView() & noexcept { return elements_; }       // NOLINT(google-explicit-constructor)
+  operator ConstView() const& noexcept { return elements_; }  // NOLINT(google-explicit-constructor)
   template <class T>
-  T* data() {
-    return view_.data<T>();
+  T* data() & {
+    require_writable();
+    return const_cast<T*>(elements_.data<T>());
   }
   template <class T>
-  const T* data() const {
-    return view_.data<T>();
+  const T* data() const& {
+    return elements_.data<T>();
   }
+  template <class T>
+  const T* data() const&& = delete;
 
   Tensor clone() const;
   /// Shares the elements under another shape. Errors: ShapeError.
@@ -245,9 +297,19 @@ class Tensor {
 
  private:
   void assign(const void* values, Index count);
+  void require_writable() const {
+    if (read_only_) refuse_writing();
+  }
+  [[noreturn]] void refuse_writing() const;
+  // Elements that are not read-only came from mutable memory.
+  View writable() const {
+    require_writable();
+    return {elements_, const_cast<void*>(elements_.raw())};
+  }
 
   detail::Storage* storage_ = nullptr;
-  View view_;
+  ConstView elements_;
+  bool read_only_ = false;
 };
 
 }  // namespace grouphead
