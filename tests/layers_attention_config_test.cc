@@ -97,7 +97,7 @@ TEST(AttentionConfig, ComesBackAsItWasGiven) {
   EXPECT_EQ(before["attention_axes"], ConfigValue(ConfigValue::List{-2}));
   build(*mha, {{2, 3, 4, 5}});
   EXPECT_EQ(mha->get_config()["attention_axes"], ConfigValue(ConfigValue::List{2}));
-  for (const NamedParameter& entry : mha->parameters()) {
+  for (const auto& entry : mha->parameters()) {
     EXPECT_FALSE(entry.parameter->trainable()) << entry.path;
   }
 }
@@ -242,7 +242,7 @@ TEST(MultiHeadAttention, TellsWhatItIs) {
 TEST(AttentionParameters, StandInKerasOrder) {
   const auto paths = [](const Layer& layer) {
     std::vector<std::string> found;
-    for (const NamedParameter& entry : layer.parameters()) found.push_back(entry.path);
+    for (const auto& entry : layer.parameters()) found.push_back(entry.path);
     return found;
   };
   for (const auto& layer : {make_layer("GroupQueryAttention", gqa_config({{"use_gate", true}})),

@@ -60,7 +60,7 @@ std::vector<Tensor> gradients(Context& ctx, const Layer& layer, const AttentionI
     layer.backward(ctx, *saved, std::span(&d_out, 1), d_in, grads);
   }
   std::vector<Tensor> found;
-  for (const NamedParameter& entry : layer.parameters()) {
+  for (const auto& entry : layer.parameters()) {
     found.push_back(dense(grads.of(*entry.parameter)));
   }
   found.push_back(d_query);
@@ -163,7 +163,7 @@ TEST(AttentionDropout, DrawsKerasBitsWithoutAStream) {
   config.seed = 11;
   const Tensor x = Tensor::from({1, 2, 1}, {1, 1});
   const auto layer = made<GroupQueryAttention>(config, {{x, {}}});
-  for (const NamedParameter& entry : layer->parameters()) {
+  for (const auto& entry : layer->parameters()) {
     View w = entry.parameter->edit();
     std::fill_n(w.data<float>(), w.size(), entry.path == "query/kernel" ? 0.0F : 1.0F);
   }

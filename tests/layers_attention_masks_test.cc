@@ -210,7 +210,7 @@ TEST(MaskedRows, FollowKerasPathOrTheOption) {
       const auto layer = made<GroupQueryAttention>(config, operands(in));
       // With keys of zero all logits are equal: the mean of the values.
       const auto even = made<GroupQueryAttention>(config, operands(in));
-      for (const NamedParameter& entry : even->parameters()) {
+      for (const auto& entry : even->parameters()) {
         if (entry.path.starts_with("key/")) fill_zero(entry.parameter->edit());
       }
       in.attention_mask = {};
@@ -267,7 +267,7 @@ TEST(Masks, LeaveTheRightLogitsWhereTheseAreHuge) {
   Context ctx;
   const AttentionInputs inputs = cross();
   const auto layer = made<GroupQueryAttention>(kGqa, operands(inputs));
-  for (const NamedParameter& entry : layer->parameters()) {
+  for (const auto& entry : layer->parameters()) {
     View w = entry.parameter->edit();
     if (entry.path == "query/bias") std::fill_n(w.data<float>(), w.size(), -1e6F);
     if (entry.path == "key/bias") std::fill_n(w.data<float>(), w.size(), 1e6F);
@@ -312,8 +312,8 @@ TEST(Masks, AreRefusedByName) {
   EXPECT_EQ(refusal([&](AttentionInputs& x) {
               x.attention_mask = random_tensor({kT, kS}, 1);
             }),
-            "[group_query_attention] attention_mask: expected bool or integers (what is added is "
-            "attention_bias), got f32");
+            "[group_query_attention] attention_mask: expected bool, integers, or 0 and 1 alone "
+            "(what is added is attention_bias), got other values of f32");
   // errors.json: gqa_mask_rank4_with_query_mask
   EXPECT_EQ(refusal([&](AttentionInputs& x) {
               x.attention_mask = mask({kB, kH, kT, kS});
@@ -322,9 +322,9 @@ TEST(Masks, AreRefusedByName) {
             "[group_query_attention] attention_mask: expected rank 2 or 3 next to masks of query, "
             "value or key, got [2, 4, 3, 5]");
   EXPECT_EQ(refusal([&](AttentionInputs& x) {
-              x.attention_bias = random_tensor({kT, kS}, 1, Dtype::f64);
+              x.attention_bias = mask({kT, kS});
             }),
-            "[group_query_attention] attention_bias: expected f32, got f64");
+            "[group_query_attention] attention_bias: expected f32, got bool");
 }
 
 TEST(Masks, OfRankFourWorkNextToOthersForABatchOfOne) {

@@ -2,10 +2,13 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "gradient_support.h"
+#include "grouphead/core/tensor_functions.h"
 #include "grouphead/layers/group_query_attention.h"
+#include "ops/attention.h"
 
 namespace grouphead {
 namespace {
@@ -64,7 +67,7 @@ void rotate(Tensor& x, Index length, Index head_dim, const RopeConfig& config) {
 // The layer by its formula, in double, with loops of its own.
 Tensor formula(const GroupQueryAttention& layer, const AttentionInputs& in) {
   const GroupQueryAttentionConfig& config = layer.config();
-  const ParameterList p = layer.parameters();
+  const auto p = layer.parameters();
   const bool bias = config.use_bias;
   const std::size_t each = bias ? 2 : 1;
   const auto kernel = [&](std::size_t i) { return p[i * each].parameter->value(); };
@@ -218,9 +221,9 @@ TEST(GroupQueryAttention, OneInputGetsTheSumOfThreeGradients) {
 }
 
 // Each key/value head h of `few` becomes the heads h * R .. h * R + R - 1 of `many`.
-void repeat_heads(const Layer& few, const Layer& many, Index d) {
-  const ParameterList from = few.parameters();
-  const ParameterList to = many.parameters();
+void repeat_heads(const Layer& few, Layer& many, Index d) {
+  const auto from = few.parameters();
+  const auto to = many.parameters();
   for (std::size_t i = 0; i < from.size(); ++i) {
     const ConstView source = from[i].parameter->value();
     const View target = to[i].parameter->edit();
@@ -268,7 +271,7 @@ TEST(GroupQueryAttention, WeightsHaveKerasNamesShapesAndRanges) {
       {"attention_output/kernel", {8, 16, 32}, 0.193649},
       {"attention_output/bias", {32}, 0},
   };
-  const ParameterList parameters = layer.parameters();
+  const auto parameters = layer.parameters();
   ASSERT_EQ(parameters.size(), std::size(expected));
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     EXPECT_EQ(parameters[i].path, expected[i].path);
@@ -325,17 +328,90 @@ TEST(GroupQueryAttention, RefusesCallsByName) {
       "[group_query_attention] mode.arguments: expected AttentionArguments, got another type");
 }
 
+// Token by token and in pieces, against one plain call.
+TEST(GroupQueryAttention, ASlidingWindowReachesOverTheCache) {
+  const Shape shape{2, 80, 48};
+  // Keras's initial weights: logits of ordinary size, which few bits round to about a hundredth.
+  GroupQueryAttention layer({.head_dim = 16,
+                             .num_query_heads = 4,
+                             .num_key_value_heads = 2,
+                             .sliding_window = 4,
+                             .rope = RopeConfig{},
+                             .causal = true});
+  layer.build({shape}, /*seed=*/2);
+  const Tensor x = random_tensor(shape, 3);
+  Context ctx({.num_threads = 2});
+  const Tensor want = layer(ctx, {.query = x});
+  for (const auto& [dtype, bound] :
+       {std::pair{Dtype::f32, 1e-5}, {Dtype::bf16, 3e-2}, {Dtype::u8, 3e-2}}) {
+    for (const auto& pieces :
+         {std::vector<Index>(80, 1), std::vector<Index>{5, 1, 60, 14}, std::vector<Index>{80}}) {
+      KvCache cache(
+          ctx,
+          {.batch = 2, .num_key_value_heads = 2, .head_dim = 16, .capacity = 80, .dtype = dtype});
+      double worst = 0;
+      for (const Index count : pieces) {
+        const Index at = cache.length();
+        const Tensor y = layer.apply_cached(ctx, slice(x, 1, at, at + count), cache, 0);
+        const Tensor part = slice(want, 1, at, at + count);
+        for (Index i = 0; i < y.size(); ++i) {
+          worst = std::max(
+              worst, std::abs(static_cast<double>(y.data<float>()[i]) - part.data<float>()[i]));
+        }
+        cache.advance(count);
+      }
+      EXPECT_LE(worst, bound * testing::max_abs(want)) << name_of(dtype) << " " << pieces.size();
+    }
+  }
+}
+
+// A bias of any floating type, as call() takes it.
+TEST(GroupQueryAttention, TheTypedCallTakesABiasOfAnyFloatingType) {
+  const auto layer =
+      made({.head_dim = 8, .num_query_heads = 2, .num_key_value_heads = 1}, {{1, 3, 8}});
+  const Tensor x = random_tensor({1, 3, 8}, 1);
+  Tensor bias({3, 3});
+  for (Index i = 0; i < 9; ++i) bias.data<float>()[i] = static_cast<float>(i % 4) - 1.5F;
+  Context ctx({.num_threads = 1});
+  const Tensor want = (*layer)(ctx, {.query = x, .attention_bias = bias});
+  for (const Dtype dtype : {Dtype::f64, Dtype::bf16, Dtype::f16}) {
+    const Tensor other = cast(bias, dtype);
+    EXPECT_TRUE(same_bits((*layer)(ctx, {.query = x, .attention_bias = other}), want))
+        << name_of(dtype);
+    const Value in[] = {{x, {}}, {}, {}, {}, {}, {}, {}, {other, {}}};
+    EXPECT_TRUE(same_bits(layer->call(ctx, in, {}, nullptr)[0].tensor, want)) << name_of(dtype);
+  }
+}
+
+// Inputs over const memory of the caller.
+TEST(GroupQueryAttention, ReadsConstMemoryWithoutACopy) {
+  const auto layer =
+      made({.head_dim = 8, .num_query_heads = 2, .num_key_value_heads = 1}, {{1, 3, 8}});
+  const Tensor x = random_tensor({1, 3, 8}, 1);
+  const Tensor wrapped = Tensor::wrap(x.view());
+  Context ctx({.num_threads = 1});
+  std::unique_ptr<Saved> saved;
+  const Tensor y = (*layer)(ctx, {.query = wrapped}, &saved);
+  EXPECT_TRUE(same_bits(y, (*layer)(ctx, {.query = x})));
+  Grads grads(ctx, layer->parameters());
+  Tensor d_x = Tensor::zeros(x.shape());
+  View d_in[] = {d_x};
+  const ConstView d_out[] = {y};
+  layer->backward(ctx, *saved, d_out, d_in, grads);
+  EXPECT_GT(testing::max_abs(d_x), 0);
+}
+
 TEST(KvCache, RoundsItsCapacityAndKnowsItsSizes) {
   Context ctx;
   KvCache cache(
       ctx, {.num_layers = 3, .batch = 2, .num_key_value_heads = 4, .head_dim = 20, .capacity = 33});
   EXPECT_EQ(cache.capacity(), 48);
-  EXPECT_EQ(cache.keys(2).shape(), Shape({2, 4, 3, 20, 16}));
-  EXPECT_EQ(cache.values(0).shape(), Shape({2, 4, 48, 32}));
-  const Index distance = cache.keys(1).data<float>() - cache.keys(0).data<float>();
-  EXPECT_EQ(distance, 2 * 4 * 48 * 20);
-  EXPECT_EQ(error_of<ShapeError>([&] { cache.keys(3); }),
-            "[kv_cache] layer: expected 0 .. 2, got 3");
+  const auto keys = [&](Index layer) { return ops::slice_of(cache, layer).keys; };
+  EXPECT_EQ(keys(2).shape(), Shape({2, 4, 3, 20, 16}));
+  EXPECT_EQ(ops::slice_of(cache, 0).values.shape(), Shape({2, 4, 48, 32}));
+  EXPECT_EQ(keys(1).data<float>() - keys(0).data<float>(), 2 * 4 * 48 * 20);
+  EXPECT_EQ(cache.bytes(), 3 * 2 * 4 * 48 * (20 + 32) * 4);
+  EXPECT_EQ(error_of<ShapeError>([&] { keys(3); }), "[kv_cache] layer: expected 0 .. 2, got 3");
   cache.advance(40);
   EXPECT_EQ(error_of<ShapeError>([&] { cache.advance(9); }),
             "[kv_cache] new positions: expected at most 8, got 9");

@@ -65,7 +65,7 @@ TEST(Dense, IsAProductABiasAndAnActivation) {
 TEST(Dense, StartsGlorotUniformWithZeroBias) {
   Dense layer({.units = 300});
   build(layer, {{1, 200}});
-  const ParameterList parameters = layer.parameters();
+  const auto parameters = layer.parameters();
   ASSERT_EQ(parameters.size(), 2U);
   EXPECT_EQ(parameters[0].path, "kernel");
   EXPECT_EQ(parameters[1].path, "bias");
@@ -130,7 +130,7 @@ TEST(Embedding, StartsUniform) {
 TEST(LayerGradient, EachLayerFollowsCentralDifferences) {
   Context ctx({.num_threads = 1});
   const Tensor x = random_tensor({2, 3, 5}, 3, Dtype::f64);
-  const auto check_one = [&](const Layer& layer, const Tensor& in, bool training = false) {
+  const auto check_one = [&](Layer& layer, const Tensor& in, bool training = false) {
     SCOPED_TRACE(layer.name());
     check_gradients(ctx, {.layer = layer, .in = {in}, .training = training});
   };
@@ -206,8 +206,7 @@ TEST(Layer, HandsTheMaskOn) {
 // y = inner(inner(x)): a user's layer that calls a shared one twice.
 class Twice final : public Layer {
  public:
-  explicit Twice(const Dense& inner) : Layer("twice", inner.dtype()), inner_(inner) {}
-  void build(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) override {}
+  explicit Twice(Dense& inner) : Layer("twice", inner.dtype()), inner_(inner) {}
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override {
     auto keep = std::make_unique<Kept>();
@@ -225,22 +224,23 @@ class Twice final : public Layer {
     const ConstView d_h_in = d_h;
     inner_.backward(ctx, *kept.first, std::span(&d_h_in, 1), d_in, grads);
   }
-  void append_parameters(const std::string& prefix, ParameterList& out) const override {
+  void append_parameters(const std::string& prefix, ParameterList& out) override {
     inner_.append_parameters(prefix, out);
   }
 
  private:
+  void create_parameters(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) override {}
   struct Kept final : Saved {
     std::unique_ptr<Saved> first, second;
   };
-  const Dense& inner_;
+  Dense& inner_;
 };
 
 TEST(Layer, MayBeSharedByTwoCalls) {
   Context ctx({.num_threads = 1});
   const auto inner = made<Dense>(
       DenseConfig{.units = 4, .activation = Activation::gelu, .dtype = Dtype::f64}, {1, 4});
-  const Twice twice(*inner);
+  Twice twice(*inner);
   check_gradients(ctx, {.layer = twice, .in = {random_tensor({3, 4}, 1, Dtype::f64)}});
 }
 
@@ -273,7 +273,7 @@ TEST(Grads, TwoBackwardCallsAdd) {
       model->backward(ctx, *saved, std::span(&d_out, 1), std::span(&d_in, 1), grads);
     }
     std::vector<Tensor> all = {d_x};
-    for (const NamedParameter& entry : model->parameters()) {
+    for (const auto& entry : model->parameters()) {
       all.push_back(dense(grads.of(*entry.parameter)));
     }
     grads.zero();

@@ -204,12 +204,12 @@ TEST(LinearWeights, AreForInferenceInF32) {
 }
 
 TEST(LinearWeights, ALanguageModelMovesLittleAndTakesNothingFromTheHeap) {
-  const LanguageModel model({.vocab_size = 64,
-                             .transformer = {.hidden_size = 64,
-                                             .num_heads = 4,
-                                             .num_key_value_heads = 2,
-                                             .num_layers = 3,
-                                             .rope = RopeConfig{}}});
+  LanguageModel model({.vocab_size = 64,
+                       .transformer = {.hidden_size = 64,
+                                       .num_heads = 4,
+                                       .num_key_value_heads = 2,
+                                       .num_layers = 3,
+                                       .rope = RopeConfig{}}});
   Tensor tokens({1, 40}, Dtype::i32);
   for (Index i = 0; i < 40; ++i) tokens.data<std::int32_t>()[i] = static_cast<int>(i * 7 % 64);
   Tensor token({1, 1}, Dtype::i32);

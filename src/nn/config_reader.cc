@@ -1,6 +1,7 @@
 #include "nn/config_reader.h"
 
 #include "core/check.h"
+#include "core/comma_list.h"
 #include "grouphead/core/random.h"
 
 namespace grouphead::nn {
@@ -36,7 +37,28 @@ DtypePolicy ConfigReader::dtype() {
   const ConfigValue& held = value("dtype");
   if (held.is_null()) return {};
   if (held.is_string()) return held.as_string("dtype");
-  return held["config"]["name"].as_string("dtype");
+  const ConfigValue& name = held["config"]["name"];
+  const bool is_plain = !held.contains("class_name") ||
+                        held["class_name"] == ConfigValue("DTypePolicy") ||
+                        held["class_name"] == ConfigValue("FloatDTypePolicy");
+  if (is_plain && name.is_string()) return name.as_string("dtype");
+  std::string got = "a policy without a name";
+  if (held["class_name"].is_string()) got = held["class_name"].as_string("dtype");
+  if (name.is_string()) got += " " + name.as_string("dtype");
+  detail::throw_config_error(class_name_, "dtype",
+                             "one floating-point policy such as float32 or mixed_bfloat16, or int8",
+                             got);
+}
+
+Activation ConfigReader::activation() {
+  const ConfigValue& held = value("activation");
+  if (held.is_null()) return Activation("linear");
+  if (held.is_string()) return Activation(held.as_string("activation"));
+  const ConfigValue& name =
+      held["class_name"] == ConfigValue("function") ? held["config"] : held["class_name"];
+  detail::throw_config_error(
+      class_name_, "activation", "a name",
+      name.is_string() ? "an object of class " + name.as_string("activation") : "an object");
 }
 
 std::optional<std::uint32_t> ConfigReader::seed() {
@@ -49,7 +71,8 @@ void ConfigReader::finish() const {
   if (config_.is_null()) return;
   for (const auto& [key, held] : config_.as_object(class_name_)) {
     if (!asked_.contains(key)) {
-      detail::throw_config_error(class_name_, "config", "no key that Keras does not know", key);
+      detail::throw_config_error(class_name_, "config", "keys among " + detail::comma_list(asked_),
+                                 key);
     }
   }
 }

@@ -34,7 +34,7 @@ class ConfigReader {
   /// `seed`: an integer that a SeedGenerator takes, or null.
   std::optional<std::uint32_t> seed();
   /// `activation`, a name; linear when absent or null.
-  Activation activation() { return Activation(string("activation", "linear")); }
+  Activation activation();
 
   bool has(std::string_view key) const noexcept { return config_.contains(key); }
   /// Errors: ConfigError for the first key that was not asked for.

@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "core/check.h"
+#include "core/comma_list.h"
 #include "nn/loading_scope.h"
 #include "ops/convert.h"
 #include "ops/linear.h"
@@ -59,9 +60,9 @@ View Parameter::edit() {
   return value_.view();
 }
 
-Index count_elements(const ParameterList& parameters) noexcept {
+Index count_elements(const ConstParameterList& parameters) noexcept {
   Index count = 0;
-  for (const NamedParameter& entry : parameters) count += entry.parameter->shape().size();
+  for (const NamedConstParameter& entry : parameters) count += entry.parameter->shape().size();
   return count;
 }
 
@@ -78,7 +79,7 @@ void pack_weights(const ParameterList& parameters, Dtype form) {
   for (const auto& [path, parameter] : parameters) parameter->packed().keep_as(form);
 }
 
-Grads::Grads(Context& ctx, const ParameterList& parameters) {
+Grads::Grads(Context& ctx, const ConstParameterList& parameters) {
   for (const auto& [path, parameter] : parameters) {
     if (parameter->trainable()) {
       sums_.try_emplace(parameter, ctx.zeros(parameter->shape(), parameter->gradient_dtype()));
@@ -117,8 +118,9 @@ std::span<const std::string_view> Layer::input_names() const {
 
 std::unique_ptr<CallArguments> Layer::arguments_from_config(const ConfigValue& keywords) const {
   if (!keywords.is_null() && !keywords.as_object("keywords").empty()) {
-    detail::throw_config_error(name_, "call", "no keyword that this layer does not know",
-                               keywords.to_string());
+    detail::throw_config_error(
+        name_, "call", "keywords among " + detail::comma_list(input_names()) + ", mask, training",
+        keywords.as_object("keywords").front().first);
   }
   return nullptr;
 }
@@ -137,10 +139,25 @@ Dtype Layer::output_dtype(std::span<const Dtype> /*inputs*/,
   return policy_.compute();
 }
 
-ParameterList Layer::parameters() const {
+void Layer::build(std::span<const Shape> inputs, RandomStream& random) {
+  create_parameters(inputs, random);
+  is_built_ = true;
+}
+
+void Layer::build(std::initializer_list<Shape> inputs, std::uint64_t seed) {
+  RandomStream random(seed);
+  build(std::span(inputs.begin(), inputs.size()), random);
+}
+
+ParameterList Layer::parameters() {
   ParameterList list;
   append_parameters("", list);
   return list;
+}
+
+ConstParameterList Layer::parameters() const {
+  // Appending changes no layer: it is non-const because it hands out what can be changed.
+  return const_cast<Layer*>(this)->parameters();
 }
 
 }  // namespace grouphead

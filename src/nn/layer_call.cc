@@ -81,7 +81,7 @@ void Layer::call_backward(Context& ctx, Saved& saved, std::span<const ConstView>
   backward(ctx, *kept.inner, with_penalties, d_in, grads);
 }
 
-void add_weight_penalties(Context& ctx, const ParameterList& parameters, LossSink* losses,
+void add_weight_penalties(Context& ctx, const ConstParameterList& parameters, LossSink* losses,
                           Grads* grads) {
   for (const auto& [path, parameter] : parameters) {
     const Regularizer& regularizer = parameter->regularizer();

@@ -2,6 +2,10 @@
 
 #include "nn/registry.h"
 
+#include <map>
+#include <mutex>
+#include <typeindex>
+
 #include "core/check.h"
 #include "grouphead/layers/serialization.h"
 
@@ -37,13 +41,77 @@ constexpr Entry kEntries[] = {
     {"Softmax", nn::make_softmax},
 };
 
+// Models of this library that Keras does not have: known with and without their package.
+constexpr std::string_view kPackage = "grouphead";
+constexpr Entry kModels[] = {
+    {"EdificeGqa", nn::make_edifice_gqa},
+    {"LanguageModel", nn::make_language_model},
+};
+
 constexpr std::string_view kOperationModules = "keras.src.ops.";
 
-const Entry* find_layer(std::string_view class_name) noexcept {
+nn::LayerFactory find_layer(std::string_view class_name) noexcept {
   for (const Entry& entry : kEntries) {
-    if (entry.class_name == class_name) return &entry;
+    if (entry.class_name == class_name) return entry.make;
+  }
+  if (class_name.starts_with(kPackage) && class_name.substr(kPackage.size()).starts_with('>')) {
+    class_name.remove_prefix(kPackage.size() + 1);
+  }
+  for (const Entry& entry : kModels) {
+    if (entry.class_name == class_name) return entry.make;
   }
   return nullptr;
+}
+
+/// What register_layer() was told.
+class OwnLayers {
+ public:
+  void add(const std::string& name, std::type_index type, detail::LayerMaker make) {
+    const std::size_t cut = name.find('>');
+    if (cut == 0 || cut == std::string::npos || cut + 1 == name.size() ||
+        name.substr(0, cut) == kPackage) {
+      detail::throw_config_error("register_layer", "name", "`package>Class`, of your own package",
+                                 name);
+    }
+    const std::lock_guard lock(mutex_);
+    const auto [found, is_new] = makers_.try_emplace(name, type, std::move(make));
+    if (!is_new && found->second.first != type) {
+      detail::throw_config_error("register_layer", "name", "one class for each name", name);
+    }
+    names_[type] = name;
+  }
+
+  /// Empty when there is none.
+  detail::LayerMaker find(const std::string& name) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = makers_.find(name);
+    return found == makers_.end() ? nullptr : found->second.second;
+  }
+
+  std::string name_of(const Layer& layer) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = names_.find(typeid(layer));
+    return found == names_.end() ? "" : found->second;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, std::pair<std::type_index, detail::LayerMaker>> makers_;
+  std::map<std::type_index, std::string> names_;
+};
+
+OwnLayers& own_layers() {
+  static OwnLayers layers;
+  return layers;
+}
+
+/// What an envelope calls its class: the registered name where that is known.
+std::string class_in(const ConfigValue& envelope) {
+  const ConfigValue& registered = envelope["registered_name"];
+  if (registered.is_string() && own_layers().find(registered.as_string("registered_name"))) {
+    return registered.as_string("registered_name");
+  }
+  return envelope["class_name"].as_string("class_name");
 }
 
 bool is_operation(const ConfigValue& envelope) {
@@ -53,9 +121,15 @@ bool is_operation(const ConfigValue& envelope) {
 
 }  // namespace
 
+void detail::register_layer(const std::string& name, std::type_index type, LayerMaker make) {
+  own_layers().add(name, type, std::move(make));
+}
+
 std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue& config) {
-  if (const Entry* entry = find_layer(class_name)) return entry->make(config);
-  detail::throw_config_error("make_layer", "class_name", "a layer that this library has",
+  if (const auto make = own_layers().find(std::string(class_name))) return make(config);
+  if (const nn::LayerFactory make = find_layer(class_name)) return make(config);
+  detail::throw_config_error("make_layer", "class_name",
+                             "a layer that this library has, or one of register_layer()",
                              class_name);
 }
 
@@ -66,16 +140,17 @@ std::vector<std::string_view> layer_class_names() {
 }
 
 std::shared_ptr<Layer> layer_from_config(const ConfigValue& envelope) {
-  const std::string& class_name = envelope["class_name"].as_string("class_name");
   if (is_operation(envelope)) {
-    return make_operation(envelope["module"].as_string("module"), class_name, envelope["config"]);
+    return make_operation(envelope["module"].as_string("module"),
+                          envelope["class_name"].as_string("class_name"), envelope["config"]);
   }
-  return make_layer(class_name, envelope["config"]);
+  return make_layer(class_in(envelope), envelope["config"]);
 }
 
 bool has_layer(const ConfigValue& envelope) {
   if (!is_operation(envelope)) {
-    return find_layer(envelope["class_name"].as_string("class_name")) != nullptr;
+    const std::string class_name = class_in(envelope);
+    return own_layers().find(class_name) != nullptr || find_layer(class_name) != nullptr;
   }
   try {
     layer_from_config(envelope);
@@ -86,10 +161,19 @@ bool has_layer(const ConfigValue& envelope) {
 }
 
 ConfigValue layer_to_config(const Layer& layer) {
+  if (const std::string name = own_layers().name_of(layer); !name.empty()) {
+    const std::size_t cut = name.find('>');
+    ConfigValue envelope =
+        config_envelope(name.substr(0, cut), name.substr(cut + 1), layer.get_config());
+    envelope.set("registered_name", name);
+    return envelope;
+  }
   ConfigValue envelope = config_envelope(layer.module(), layer.class_name(), layer.get_config());
   // Keras registers by class name what its API does not export.
   if (layer.module().starts_with(kOperationModules)) {
     envelope.set("registered_name", layer.class_name());
+  } else if (layer.module().starts_with(kPackage)) {
+    envelope.set("registered_name", std::string(kPackage).append(">").append(layer.class_name()));
   }
   return envelope;
 }

@@ -33,4 +33,8 @@ std::shared_ptr<Layer> make_reshape(const ConfigValue& config);
 std::shared_ptr<Layer> make_rms_normalization(const ConfigValue& config);
 std::shared_ptr<Layer> make_softmax(const ConfigValue& config);
 
+// Beside their models, in models/.
+std::shared_ptr<Layer> make_edifice_gqa(const ConfigValue& config);
+std::shared_ptr<Layer> make_language_model(const ConfigValue& config);
+
 }  // namespace grouphead::nn

@@ -15,4 +15,9 @@ constexpr bool is_floating(Dtype dtype) noexcept {
 /// `to` may be `from`. Errors: ShapeError.
 void convert_rounded(ConstView from, Dtype grid, View to);
 
+/// to = from for any types, none of the values changed: integers, bools and floating values that
+/// the other type has too. Returns where the first value stands that it does not have, and -1 where
+/// it has all. Both contiguous, of equal size. Errors: ShapeError.
+Index convert_exactly(ConstView from, View to);
+
 }  // namespace grouphead::ops

@@ -4,13 +4,14 @@
 #include <string>
 
 #include "core/check.h"
+#include "core/number_text.h"
 #include "grouphead/layers/rope.h"
 
 namespace grouphead {
 namespace {
 
 void require(bool valid, std::string_view option, std::string_view expected, double got) {
-  if (!valid) detail::throw_config_error("rope", option, expected, std::to_string(got));
+  if (!valid) detail::throw_config_error("rope", option, expected, detail::number_text(got));
 }
 
 void check(Index head_dim, const RopeConfig& config) {

@@ -7,10 +7,10 @@
 #pragma GCC visibility push(default)
 namespace grouphead {
 
-namespace ops {
 struct AttentionOptions;
+namespace ops {
 struct ScoredGradients;
-}  // namespace ops
+}
 
 /// Arguments of Attention and AdditiveAttention that are not tensors.
 struct ScoredAttentionArguments : CallArguments {
@@ -45,7 +45,7 @@ class BaseScoredAttention : public Layer {
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
  protected:
   struct Options {
@@ -77,7 +77,7 @@ class BaseScoredAttention : public Layer {
   Tensor scaled(Context& ctx, const Tensor& x) const;
   Tensor tangent_weights(Context& ctx, Index width) const;
   static bool is_fused(const SavedState& kept);
-  static ops::AttentionOptions kernel_options(const SavedState& kept);
+  static AttentionOptions kernel_options(const SavedState& kept);
   void attend(Context& ctx, SavedState& kept) const;
   static void attend_backward(Context& ctx, const SavedState& kept,
                               const ops::ScoredGradients& gradients);
@@ -86,11 +86,17 @@ class BaseScoredAttention : public Layer {
   std::unique_ptr<SeedGenerator> seeds_;  // null without dropout
 };
 
+/// How Attention makes a logit of a query and a key.
+enum class ScoreMode : std::uint8_t {
+  dot,    ///< sum_d q_d k_d
+  concat  ///< sum_d tanh(q_d + k_d)
+};
+
 /// Keras's arguments.
 struct AttentionConfig {
   bool use_scale = false;
-  std::string score_mode = "dot";  ///< or "concat"
-  double dropout = 0;              ///< in [0, 1]
+  ScoreMode score_mode = ScoreMode::dot;
+  double dropout = 0;  ///< in [0, 1]
   std::optional<Index> seed{};
   std::string name = "attention";
   DtypePolicy dtype{};
@@ -102,14 +108,14 @@ struct AttentionConfig {
 class Attention final : public BaseScoredAttention {
  public:
   using Config = AttentionConfig;
-  /// Errors: ConfigError for another score_mode, or a dropout or seed out of range.
+  /// Errors: ConfigError for a dropout or seed out of range.
   explicit Attention(const AttentionConfig& config);
   std::string_view class_name() const override { return "Attention"; }
   ConfigValue get_config() const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
 
  private:
-  bool is_dot() const override { return config_.score_mode == "dot"; }
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  bool is_dot() const override { return config_.score_mode == ScoreMode::dot; }
   bool has_parameters() const override { return config_.use_scale || !is_dot(); }
 
   AttentionConfig config_;
@@ -134,9 +140,9 @@ class AdditiveAttention final : public BaseScoredAttention {
   explicit AdditiveAttention(const AdditiveAttentionConfig& config);
   std::string_view class_name() const override { return "AdditiveAttention"; }
   ConfigValue get_config() const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   bool is_dot() const override { return false; }
   bool has_parameters() const override { return config_.use_scale; }
 

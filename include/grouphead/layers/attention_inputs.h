@@ -2,18 +2,11 @@
 
 // What GroupQueryAttention and MultiHeadAttention are called with, and give back.
 
+#include "grouphead/attention.h"
 #include "grouphead/layers/layer.h"
 
 #pragma GCC visibility push(default)
 namespace grouphead {
-
-/// What a query attends to when its masks leave it no key.
-enum class MaskedRows : std::uint8_t {
-  keras,   ///< as Keras: `zeros` where scores are returned, where the layer has a dropout rate and
-           ///< for inputs of rank above 3; else `uniform`
-  zeros,   ///< nothing: its heads are zero, so its output is the output projection's bias
-  uniform  ///< all keys alike, the masked ones too
-};
 
 /// Arguments of the two layers that are not tensors.
 struct AttentionArguments : CallArguments {

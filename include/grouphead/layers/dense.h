@@ -43,12 +43,11 @@ class Dense final : public Layer {
   ConfigValue get_config() const override;
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   const DenseConfig& config() const noexcept { return config_; }
   Tensor operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved = nullptr) const;
@@ -58,6 +57,7 @@ class Dense final : public Layer {
   void backward_to(Context& ctx, Saved& saved, ConstView d_y, View d_x, Grads& grads) const;
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   /// The gradient of what the activation is applied to; nothing without an activation.
   Tensor before_activation(Context& ctx, const Tensor& pre_activation, ConstView d_y) const;
   /// Rounds what the activation is applied to as Keras stores it.

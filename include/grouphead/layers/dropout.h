@@ -1,16 +1,20 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "grouphead/layers/layer.h"
 
 #pragma GCC visibility push(default)
 namespace grouphead {
 
-/// Keras's arguments, but for noise_shape: each element is dropped for itself.
+/// Keras's arguments.
 struct DropoutConfig {
   double rate = 0;                      ///< share of the elements that become 0, in [0, 1]
   std::optional<std::uint32_t> seed{};  ///< of the layer's own generator; none: drawn by build()
+  /// Along an axis of 1 all elements are kept or dropped together; -1: an axis of the input's size.
+  /// Empty: each element for itself.
+  std::vector<Index> noise_shape{};
   std::string name = "dropout";
   DtypePolicy dtype{};
 };
@@ -28,12 +32,11 @@ class Dropout final : public Layer {
   explicit Dropout(const DropoutConfig& config);
   std::string_view class_name() const override { return "Dropout"; }
   ConfigValue get_config() const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   const DropoutConfig& config() const noexcept { return config_; }
   /// Null before build() where no seed is given, and for rate 0.
@@ -46,6 +49,7 @@ class Dropout final : public Layer {
   void apply(Context& ctx, const RandomDraw& draw, ConstView x, View y) const;
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   DropoutConfig config_;
   std::unique_ptr<SeedGenerator> generator_;  // its draws are counted by const calls
 };

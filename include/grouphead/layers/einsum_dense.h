@@ -46,14 +46,14 @@ class EinsumDense final : public Layer {
   ConfigValue get_config() const override;
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   nn::EinsumShapes shapes_of(const Shape& input) const;
 
   EinsumDenseConfig config_;

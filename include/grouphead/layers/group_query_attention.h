@@ -66,12 +66,11 @@ class GroupQueryAttention final : public Layer {
   /// Errors: ShapeError also where Keras refuses symbols alone: query and value of unequal width.
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   const GroupQueryAttentionConfig& config() const noexcept { return config_; }
   /// Where dropout draws without Mode::random. Null before build() and without dropout.
@@ -94,6 +93,7 @@ class GroupQueryAttention final : public Layer {
   void share_rope_tables(const GroupQueryAttention& other);
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   GroupQueryAttentionConfig config_;
   std::unique_ptr<detail::AttentionCore> core_;
 };

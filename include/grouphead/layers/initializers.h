@@ -50,12 +50,17 @@ Initializer random_normal(double mean = 0, double stddev = 0.05, const Seed& see
 /// Normal numbers within 2 stddev of the mean.
 Initializer truncated_normal(double mean = 0, double stddev = 0.05, const Seed& seed = {});
 
-/// Numbers of variance scale / n, where n is `fan_in`, `fan_out`, or their mean `fan_avg` (at least
-/// 1), and the distribution `uniform`, `truncated_normal` or `untruncated_normal`.
-/// Errors: ConfigError for a scale that is not positive, or other names.
-Initializer variance_scaling(double scale = 1, std::string_view mode = "fan_in",
-                             std::string_view distribution = "truncated_normal",
-                             const Seed& seed = {});
+enum class FanMode : std::uint8_t { fan_in, fan_out, fan_avg };
+enum class ScalingDistribution : std::uint8_t { uniform, truncated_normal, untruncated_normal };
+struct VarianceScalingConfig {
+  double scale = 1;
+  FanMode mode = FanMode::fan_in;
+  ScalingDistribution distribution = ScalingDistribution::truncated_normal;
+  Seed seed{};
+};
+/// Values of variance scale / n, where n is the fan of `mode` (`fan_avg`: their mean), at least 1.
+/// Errors: ConfigError for a scale that is not positive.
+Initializer variance_scaling(const VarianceScalingConfig& config = {});
 Initializer glorot_uniform(const Seed& seed = {});  ///< 1, fan_avg: Glorot & Bengio 2010
 Initializer glorot_normal(const Seed& seed = {});
 Initializer he_uniform(const Seed& seed = {});  ///< 2, fan_in: He et al. 2015

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
@@ -83,10 +84,24 @@ struct NamedParameter {
   std::string path;
   Parameter* parameter = nullptr;
 };
+/// The same to read only.
+struct NamedConstParameter {
+  std::string path;
+  const Parameter* parameter = nullptr;
+};
 using ParameterList = std::vector<NamedParameter>;
+/// Also made of a ParameterList, where a function reads only.
+class ConstParameterList : public std::vector<NamedConstParameter> {
+ public:
+  ConstParameterList() = default;
+  ConstParameterList(const ParameterList& parameters) {  // NOLINT(google-explicit-constructor)
+    reserve(parameters.size());
+    for (const auto& [path, parameter] : parameters) push_back({path, parameter});
+  }
+};
 
 /// Number of elements in all of them.
-Index count_elements(const ParameterList& parameters) noexcept;
+Index count_elements(const ConstParameterList& parameters) noexcept;
 
 /// For inference: matrix products read weights in fewer bits from here on, which is what a product
 /// with few rows takes its time for. `form` is f32 (as at the start), bf16, or u8: 8-bit numbers
@@ -102,7 +117,7 @@ void pack_weights(const ParameterList& parameters, Dtype form);
 class Grads {
  public:
   /// Keeps one tensor for each trainable parameter.
-  Grads(Context& ctx, const ParameterList& parameters);
+  Grads(Context& ctx, const ConstParameterList& parameters);
   /// Absent for a parameter that is not in the list or not trainable.
   View of(const Parameter& parameter);
   void zero() noexcept;
@@ -142,9 +157,10 @@ struct Saved {
 
 /// The interface of every layer, the library's or a user's.
 ///
-/// A layer is configured by its constructor, gets parameters by build(), and is const from then
-/// on: calls may run concurrently, each with its own Context. forward() and backward() hold the
-/// mathematics, in dtype(); call() is what Keras's `layer(...)` does around them.
+/// A layer is configured by its constructor and gets its parameters by build(). Calls are const and
+/// may run concurrently, each with its own Context; what changes parameters takes a non-const
+/// layer. forward() and backward() hold the mathematics, in dtype(); call() is what Keras's
+/// `layer(...)` does around them.
 ///
 /// Operands stand in the order of input_names(); one that is not given has no tensor, as a shape it
 /// is [], as a view it is absent, and the last ones may be left out.
@@ -189,11 +205,13 @@ class Layer {
   virtual Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const;
 
   /// Makes and initialises the parameters for inputs of these shapes, whose sizes may be unknown
-  /// where no parameter depends on them. Errors: ShapeError for shapes the layer cannot take;
-  /// ConfigError when it is built already.
-  virtual void build(std::span<const Shape> inputs, RandomStream& random) = 0;
-  /// A layer without parameters may be built any number of times.
-  bool is_built() const { return !parameters().empty(); }
+  /// where no parameter depends on them. A model builds its layers itself.
+  /// Errors: ShapeError for shapes the layer cannot take; ConfigError when it has parameters.
+  void build(std::span<const Shape> inputs, RandomStream& random);
+  /// The same with initial values from `seed`: `layer.build({{2, 10, 64}}, 7)`.
+  void build(std::initializer_list<Shape> inputs, std::uint64_t seed = 0);
+  /// Whether build() is done; a layer without parameters may be built any number of times.
+  bool is_built() const noexcept { return is_built_; }
 
   /// Computes the outputs. With `saved`, keeps there what backward() needs.
   /// Errors: ShapeError; ConfigError before build().
@@ -216,11 +234,16 @@ class Layer {
                      std::span<View> d_in, Grads& grads) const;
 
   /// All parameters, those of sub-layers under `<sub-layer>/`, in Keras's order.
-  ParameterList parameters() const;
-  /// Appends this layer's parameters, each path starting with `prefix`.
-  virtual void append_parameters(const std::string& prefix, ParameterList& out) const = 0;
+  ParameterList parameters();
+  ConstParameterList parameters() const;
+  /// Appends this layer's parameters, each path starting with `prefix`. Changes no layer.
+  virtual void append_parameters(const std::string& prefix, ParameterList& out) = 0;
 
  protected:
+  /// What build() does: makes this layer's parameters and builds its sub-layers.
+  virtual void create_parameters(std::span<const Shape> inputs, RandomStream& random) = 0;
+  /// For a layer whose constructor makes its parameters.
+  void set_built() noexcept { is_built_ = true; }
   /// The numbers of `tensor`, in the layer's arithmetic type: rounded to policy().compute() on the
   /// way. Integers and bools come back as they are. A layer that Keras makes with autocast=False
   /// returns widened().
@@ -235,11 +258,12 @@ class Layer {
   DtypePolicy policy_;
   Regularizer activity_regularizer_;
   bool trainable_ = true;
+  bool is_built_ = false;
 };
 
 /// Adds the penalties of the trainable parameters to `losses`, in their order, and their gradients
 /// to `grads`; either may be null. Once per training step, whatever the number of calls.
-void add_weight_penalties(Context& ctx, const ParameterList& parameters, LossSink* losses,
+void add_weight_penalties(Context& ctx, const ConstParameterList& parameters, LossSink* losses,
                           Grads* grads);
 
 }  // namespace grouphead

@@ -20,14 +20,14 @@ class Masking final : public Layer {
   explicit Masking(const MaskingConfig& config = {});
   std::string_view class_name() const override { return "Masking"; }
   ConfigValue get_config() const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   double mask_value_;
 };
 

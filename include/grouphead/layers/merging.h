@@ -1,5 +1,7 @@
 #pragma once
 
+#include <initializer_list>
+
 #include "grouphead/layers/layer.h"
 
 #pragma GCC visibility push(default)
@@ -16,12 +18,15 @@ class Merging : public Layer {
  public:
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
+
+  /// Inference, of tensors without masks: `add(ctx, {a, b})`.
+  Tensor operator()(Context& ctx, std::initializer_list<Tensor> in) const;
 
  protected:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   using Layer::Layer;
   /// y = a (operation) b, of arithmetic types.
   virtual void merge(Context& ctx, ConstView a, ConstView b, View y) const = 0;
@@ -94,14 +99,17 @@ class Concatenate final : public Layer {
   ConfigValue get_config() const override;
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
+
+  /// Inference, of tensors without masks: `concatenate(ctx, {a, b})`.
+  Tensor operator()(Context& ctx, std::initializer_list<Tensor> in) const;
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   ConcatenateConfig config_;
 };
 

@@ -65,12 +65,11 @@ class MultiHeadAttention final : public Layer {
   ConfigValue arguments_config(const CallArguments* arguments) const override;
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   /// The typed front of forward(), with 16-bit policies of call(): what it saves is for backward()
   /// or call_backward(). `mode` without arguments.
@@ -89,17 +88,18 @@ class MultiHeadAttention final : public Layer {
   const std::vector<Index>& attention_axes() const noexcept { return config_.attention_axes; }
   const Shape& output_shape() const noexcept { return config_.output_shape; }
   // Kernel and bias (if any) of a projection; empty before build().
-  ParameterList query_dense() const { return projection("query/"); }
-  ParameterList key_dense() const { return projection("key/"); }
-  ParameterList value_dense() const { return projection("value/"); }
-  ParameterList output_dense() const { return projection("attention_output/"); }
+  ConstParameterList query_dense() const { return projection("query/"); }
+  ConstParameterList key_dense() const { return projection("key/"); }
+  ConstParameterList value_dense() const { return projection("value/"); }
+  ConstParameterList output_dense() const { return projection("attention_output/"); }
 
   const MultiHeadAttentionConfig& config() const noexcept { return config_; }
   /// Where dropout draws without Mode::random. Null before build() and without dropout.
   const SeedGenerator* seed_generator() const noexcept;
 
  private:
-  ParameterList projection(std::string_view prefix) const;
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  ConstParameterList projection(std::string_view prefix) const;
   detail::AttentionAxes axes_of(int rank) const;
 
   MultiHeadAttentionConfig config_;

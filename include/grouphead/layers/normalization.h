@@ -41,16 +41,16 @@ class LayerNormalization final : public Layer {
   explicit LayerNormalization(const LayerNormalizationConfig& config);
   std::string_view class_name() const override { return "LayerNormalization"; }
   ConfigValue get_config() const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   Tensor operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved = nullptr) const;
 
  protected:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   Tensor received(Context& ctx, const Tensor& tensor) const override {
     return widened(ctx, tensor);
   }
@@ -90,14 +90,14 @@ class RMSNormalization final : public Layer {
   explicit RMSNormalization(const RMSNormalizationConfig& config = {});
   std::string_view class_name() const override { return "RMSNormalization"; }
   ConfigValue get_config() const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   RMSNormalizationConfig config_;
   std::unique_ptr<Parameter> scale_;
 };

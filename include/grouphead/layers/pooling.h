@@ -28,10 +28,10 @@ class GlobalPooling1D : public Layer {
   ConfigValue get_config() const override;
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
  protected:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   template <class Config>
   explicit GlobalPooling1D(const Config& config)
       : Layer(config.name, config.dtype, config.activity_regularizer),

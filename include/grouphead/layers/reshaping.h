@@ -14,14 +14,14 @@ class Rearranging : public Layer {
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
   Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
  protected:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   using Layer::Layer;
   /// The result's shape. Errors: ShapeError.
   virtual Shape shape_for(const Shape& input) const = 0;
@@ -75,7 +75,7 @@ class Permute final : public Rearranging {
 };
 
 /// Where the features stand: `channels_last` [B, T, M] or `channels_first` [B, M, T].
-enum class DataFormat : std::uint8_t { channels_last, channels_first };
+enum class DataFormat : int { channels_last, channels_first };
 std::string_view name_of(DataFormat format) noexcept;
 /// Errors: ConfigError that lists the known names.
 DataFormat data_format_from_name(std::string_view name);

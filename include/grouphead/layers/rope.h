@@ -9,10 +9,10 @@
 namespace grouphead {
 
 /// Which components of a head rotate together: i with i + D/2, or 2i with 2i + 1.
-enum class RopeLayout : std::uint8_t { half, interleaved };
+enum class RopeLayout : int { half, interleaved };
 
 /// How YaRN goes from kept to interpolated frequencies; see docs of YarnConfig.
-enum class YarnRamp : std::uint8_t { rotations, index, wavelength };
+enum class YarnRamp : int { rotations, index, wavelength };
 
 /// Context extension of rotary embedding. Pair i has wavelength w_i = 2 pi / theta_i and makes
 /// r_i = C0 / w_i rotations in the original context C0.

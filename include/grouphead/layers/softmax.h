@@ -30,14 +30,14 @@ class Softmax final : public Layer {
   std::string_view class_name() const override { return "Softmax"; }
   ConfigValue get_config() const override;
   std::span<const std::string_view> input_names() const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   SoftmaxConfig config_;
 };
 

@@ -89,7 +89,8 @@ Tensor AttentionAxes::unfold(Context& ctx, const Tensor& y, const Shape& query) 
     strides[i] = out.view().stride(static_cast<int>(order_[i]));
   }
   const Shape ordered = permuted(shape);
-  copy(y.reshaped(ordered), View(out.view().raw(), out.dtype(), ordered, strides));
+  const Tensor folded = y.reshaped(ordered);
+  copy(folded, View(out.view().raw(), out.dtype(), ordered, strides));
   return out;
 }
 

@@ -9,16 +9,18 @@
 
 namespace grouphead::detail {
 
-ops::AttentionOptions AttentionCall::options() const {
+AttentionOptions AttentionCall::options() const {
+  const std::optional<Index> side = window ? std::optional(*window - 1) : std::nullopt;
   return {.causal = causal,
           .causal_offset = causal_offset,
-          .window = window,
+          .window_left = side,
+          .window_right = side,
           .mask = attention_mask,
           .key_mask = key_mask,
           .query_mask = query_mask,
           .bias = attention_bias,
           // The mean over no keys is nothing.
-          .masked_rows = value.dim(1) == 0 ? ops::MaskedRows::zeros : masked_rows};
+          .masked_rows = value.dim(1) == 0 ? MaskedRows::zeros : masked_rows};
 }
 
 AttentionCore::AttentionCore(const AttentionSettings& settings) : settings_(settings) {
@@ -47,7 +49,7 @@ void AttentionCore::build(const AttentionWidths& widths, bool trainable, RandomS
   }
 }
 
-void AttentionCore::append_parameters(const std::string& prefix, ParameterList& out) const {
+void AttentionCore::append_parameters(const std::string& prefix, ParameterList& out) {
   if (!is_built()) return;
   query_->append_parameters(prefix + "query/", out);
   key_->append_parameters(prefix + "key/", out);
@@ -149,18 +151,22 @@ AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const M
     keep.options.draw = *drawn;
   }
   // What the backward and scores read are f32's exact probabilities.
-  keep.options.on_bf16_grid =
+  const bool on_bf16_grid =
       settings_.policy.compute() == Dtype::bf16 && saved == nullptr && !keep.call.return_scores;
   const auto& [q, k, v, gate_argument, gate] = keep.heads;
   keep.out = ctx.tensor({q.dim(0), q.dim(1), q.dim(2), v.dim(3)}, dtype());
   if (saved != nullptr || keep.call.return_scores) {
-    keep.softmax = ctx.tensor({2, q.dim(0), q.dim(2), q.dim(1)}, dtype());
+    keep.statistics = ctx.tensor({2, q.dim(0), q.dim(2), q.dim(1)}, dtype());
   }
-  ops::attention_forward(ctx, q, k, v, keep.options, keep.out, keep.softmax);
+  if (on_bf16_grid) {
+    ops::attention_on_bf16_grid(ctx, q, k, v, keep.options, keep.out);
+  } else {
+    grouphead::attention(ctx, q, k, v, keep.options, keep.out, {.statistics = keep.statistics});
+  }
   AttentionOutput result;
   if (keep.call.return_scores) {
     result.scores = ctx.tensor({q.dim(0), q.dim(2), q.dim(1), k.dim(1)}, dtype());
-    ops::attention_scores(ctx, q, k, keep.softmax, keep.options, result.scores);
+    grouphead::attention_scores(ctx, q, k, keep.options, keep.statistics, result.scores);
   }
   keep.gated = gated(ctx, keep.out, gate);
   result.output =
@@ -184,16 +190,16 @@ void AttentionCore::add_penalties(Context& ctx, const SavedState& kept, const Te
   }
 }
 
-Tensor AttentionCore::forward_cached(Context& ctx, const Tensor& x, const ops::CacheSlice& cache,
-                                     Index at, Index capacity, Index window) const {
+Tensor AttentionCore::forward_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
+                                     std::optional<Index> window) const {
   Heads heads = project(ctx, x, x, x);
-  rotate(ctx, heads, at, capacity);
-  ops::cache_store(ctx, heads.k, heads.v, cache, at);
+  rotate(ctx, heads, cache.length(), cache.capacity());
   Tensor out = ctx.tensor({x.dim(0), x.dim(1), heads.q.dim(2), heads.v.dim(3)}, dtype());
-  ops::attention_cached(ctx, heads.q, cache, at + x.dim(1),
-                        {.causal = true, .causal_offset = at, .window = window}, out);
-  return projected(ctx, *output_, gated(ctx, out, heads.gate),
-                   {x.dim(0), x.dim(1), output_->num_outputs()});
+  AttentionOptions options{.causal = true};
+  if (window) options.window_left = *window - 1;
+  decode(ctx, heads.q, heads.k, heads.v, cache, layer, options, out);
+  const Tensor passed = gated(ctx, out, heads.gate);
+  return projected(ctx, *output_, passed, {x.dim(0), x.dim(1), output_->num_outputs()});
 }
 
 }  // namespace grouphead::detail

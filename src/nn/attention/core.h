@@ -32,7 +32,7 @@ struct AttentionWidths {
   Shape output;
 };
 
-/// One call, checked: its numbers are in policy.arithmetic(), its masks bool.
+/// One call, checked: its values are in policy.arithmetic(), its masks bool.
 struct AttentionCall {
   Tensor query;           ///< [B, T, Mq]
   Tensor key;             ///< [B, S, Mk]
@@ -43,14 +43,14 @@ struct AttentionCall {
   Tensor attention_bias;  ///< as attention_mask
   bool causal = false;
   Index causal_offset = 0;
-  Index window = 0;
-  ops::MaskedRows masked_rows = ops::MaskedRows::zeros;
+  std::optional<Index> window{};  ///< W: keys |t + causal_offset - j| < W
+  MaskedRows masked_rows = MaskedRows::zeros;
   bool return_scores = false;
   /// Activity penalties are divided by it. The batch of the user's tensors.
   Index batch = 0;
 
   /// Views of the tensors above.
-  ops::AttentionOptions options() const;
+  AttentionOptions options() const;
 };
 
 /// Where backward() adds gradients; absent: not wanted.
@@ -68,7 +68,7 @@ class AttentionCore {
   bool is_built() const noexcept { return query_ != nullptr; }
   void build(const AttentionWidths& widths, bool trainable, RandomStream& random);
   /// In Keras's order: query, key, gate, value, attention_output.
-  void append_parameters(const std::string& prefix, ParameterList& out) const;
+  void append_parameters(const std::string& prefix, ParameterList& out);
 
   /// Shapes of `call` against the parameters. Errors: ShapeError; ConfigError before build().
   void require_fit(const AttentionCall& call) const;
@@ -81,8 +81,8 @@ class AttentionCore {
                 const AttentionGradientViews& d_in, Grads& grads) const;
 
   /// Attention of x to the first positions of a cache, x's own included, which are stored.
-  Tensor forward_cached(Context& ctx, const Tensor& x, const ops::CacheSlice& cache, Index at,
-                        Index capacity, Index window) const;
+  Tensor forward_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
+                        std::optional<Index> window) const;
 
   /// Null before build() and without dropout.
   const SeedGenerator* seed_generator() const noexcept { return seeds_.get(); }

@@ -61,8 +61,8 @@ void AttentionCore::backward_heads(Context& ctx, const SavedState& kept, const T
   Tensor d_v = ctx.tensor(v.shape(), dtype());
   Tensor d_bias;
   if (d_in.d_bias.has_value()) d_bias = ctx.tensor(kept.call.attention_bias.shape(), dtype());
-  ops::attention_backward(
-      ctx, q, k, v, kept.out, kept.softmax, kept.options,
+  grouphead::attention_backward(
+      ctx, q, k, v, kept.options, kept.out, kept.statistics,
       {.d_out = d_out, .d_scores = d_scores, .d_q = d_q, .d_k = d_k, .d_v = d_v, .d_bias = d_bias});
   if (d_bias.has_value()) ops::add(ctx, d_in.d_bias, d_bias, d_in.d_bias);
   if (rope_tables_) {

@@ -12,6 +12,14 @@ ConfigValue seed_config(const std::optional<Index>& seed) {
   return seed ? ConfigValue(*seed) : ConfigValue();
 }
 
+ScoreMode score_mode(nn::ConfigReader& reader, const std::string& layer) {
+  const std::string mode = reader.string("score_mode", "dot");
+  if (mode != "dot" && mode != "concat") {
+    detail::throw_config_error(layer, "score_mode", "dot or concat", mode);
+  }
+  return mode == "dot" ? ScoreMode::dot : ScoreMode::concat;
+}
+
 /// What both layers' configurations have.
 template <class Config>
 void read_common(nn::ConfigReader& reader, Config& config) {
@@ -27,22 +35,18 @@ void read_common(nn::ConfigReader& reader, Config& config) {
 Attention::Attention(const AttentionConfig& config)
     : BaseScoredAttention(config.name, config.dtype, config.activity_regularizer,
                           {config.dropout, config.seed}),
-      config_(config) {
-  if (config.score_mode != "dot" && config.score_mode != "concat") {
-    detail::throw_config_error(name(), "score_mode", "dot or concat", config.score_mode);
-  }
-}
+      config_(config) {}
 
 ConfigValue Attention::get_config() const {
   ConfigValue config = Layer::get_config();
   config.set("use_scale", config_.use_scale);
-  config.set("score_mode", config_.score_mode);
+  config.set("score_mode", is_dot() ? "dot" : "concat");
   config.set("dropout", config_.dropout);
   config.set("seed", seed_config(config_.seed));
   return config;
 }
 
-void Attention::build(std::span<const Shape> inputs, RandomStream& random) {
+void Attention::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   start_build(inputs, random);
   if (config_.use_scale) scale_ = one("scale");
   if (!is_dot()) weights_ = one("concat_score_weight");
@@ -61,7 +65,7 @@ ConfigValue AdditiveAttention::get_config() const {
   return config;
 }
 
-void AdditiveAttention::build(std::span<const Shape> inputs, RandomStream& random) {
+void AdditiveAttention::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   const Index width = start_build(inputs, random);
   if (!config_.use_scale) return;
   if (width < 1) {
@@ -76,7 +80,7 @@ std::shared_ptr<Layer> nn::make_attention(const ConfigValue& config) {
   ConfigReader reader("Attention", config);
   AttentionConfig options;
   read_common(reader, options);
-  options.score_mode = reader.string("score_mode", options.score_mode);
+  options.score_mode = score_mode(reader, options.name);
   reader.finish();
   return with_trainable(std::make_shared<Attention>(options), config);
 }
@@ -86,10 +90,7 @@ std::shared_ptr<Layer> nn::make_additive_attention(const ConfigValue& config) {
   AdditiveAttentionConfig options;
   read_common(reader, options);
   // Keras takes it from its base class, checks it and does not use it.
-  const std::string score_mode = reader.string("score_mode", "dot");
-  if (score_mode != "dot" && score_mode != "concat") {
-    detail::throw_config_error(options.name, "score_mode", "dot or concat", score_mode);
-  }
+  score_mode(reader, options.name);
   reader.finish();
   return with_trainable(std::make_shared<AdditiveAttention>(options), config);
 }

@@ -110,7 +110,7 @@ std::vector<Shape> GroupQueryAttention::output_shapes(std::span<const Shape> inp
   return detail::attention_output_shapes(rules_of(config_), axis_1(), shapes, arguments);
 }
 
-void GroupQueryAttention::build(std::span<const Shape> inputs, RandomStream& random) {
+void GroupQueryAttention::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(kLayer, core_->is_built());
   const detail::AttentionShapes shapes = detail::attention_shapes(kLayer, inputs);
   for (std::size_t i = 0; i < shapes.size(); ++i) {
@@ -130,7 +130,7 @@ void GroupQueryAttention::backward(Context& ctx, Saved& saved, std::span<const C
   detail::attention_backward(ctx, *core_, kLayer, saved, d_out, d_in, grads);
 }
 
-void GroupQueryAttention::append_parameters(const std::string& prefix, ParameterList& out) const {
+void GroupQueryAttention::append_parameters(const std::string& prefix, ParameterList& out) {
   core_->append_parameters(prefix, out);
 }
 
@@ -148,8 +148,8 @@ AttentionOutput GroupQueryAttention::with_scores(Context& ctx, const AttentionIn
 Tensor GroupQueryAttention::apply_cached(Context& ctx, const Tensor& x, KvCache& cache,
                                          Index layer) const {
   const KvCacheConfig& fits = cache.config();
-  if (fits.dtype != Dtype::bf16 && fits.dtype != Dtype::u8) {
-    detail::require_dtype(kLayer, "cache", cache.keys(layer), dtype());
+  if (fits.dtype != Dtype::bf16 && fits.dtype != Dtype::u8 && fits.dtype != dtype()) {
+    detail::throw_shape_error(kLayer, "cache", name_of(dtype()), name_of(fits.dtype));
   }
   detail::require_shape(
       kLayer, "cache",
@@ -163,12 +163,7 @@ Tensor GroupQueryAttention::apply_cached(Context& ctx, const Tensor& x, KvCache&
         "at most " + std::to_string(cache.capacity() - at) + " positions, which the cache has left",
         std::to_string(x.dim(1)));
   }
-  return core_->forward_cached(ctx, x,
-                               {.keys = cache.keys(layer),
-                                .values = cache.values(layer),
-                                .exact = cache.exact_keys(layer),
-                                .exact_tile = cache.exact_tile(layer)},
-                               at, cache.capacity(), config_.sliding_window.value_or(0));
+  return core_->forward_cached(ctx, x, cache, layer, config_.sliding_window);
 }
 
 const SeedGenerator* GroupQueryAttention::seed_generator() const noexcept {

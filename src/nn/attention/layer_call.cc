@@ -3,6 +3,7 @@
 #include "nn/config_reader.h"
 #include "nn/layer_checks.h"
 #include "ops/arithmetic.h"
+#include "ops/convert.h"
 
 namespace grouphead::detail {
 namespace {
@@ -36,7 +37,9 @@ class FoldedGradient {
   View view() const noexcept { return folded_; }
   /// Adds the copy.
   void add(Context& ctx) const {
-    if (copy_.has_value()) ops::add(ctx, d_x_, axes_.unfold(ctx, copy_, shape_), d_x_);
+    if (!copy_.has_value()) return;
+    const Tensor unfolded = axes_.unfold(ctx, copy_, shape_);
+    ops::add(ctx, d_x_, unfolded, d_x_);
   }
 
  private:
@@ -197,6 +200,16 @@ void attention_backward(Context& ctx, const AttentionCore& core, std::string_vie
   value.add(ctx);
 }
 
+namespace {
+
+Tensor converted(Context& ctx, const Tensor& x, Dtype dtype) {
+  Tensor out = ctx.tensor(x.shape(), dtype);
+  ops::convert_rounded(x, dtype, out);
+  return out;
+}
+
+}  // namespace
+
 AttentionOutput attention_front(Context& ctx, const Layer& layer, const AttentionInputs& in,
                                 bool return_scores, Mode mode, std::unique_ptr<Saved>* saved) {
   AttentionArguments arguments;
@@ -204,11 +217,17 @@ AttentionOutput attention_front(Context& ctx, const Layer& layer, const Attentio
   arguments.return_attention_scores = return_scores;
   arguments.causal_offset = in.causal_offset;
   mode.arguments = &arguments;
-  const std::array<Value, kNumOperands> values = {
-      Value{in.query, {}},     {in.value, {}},         {in.key, {}},
-      {in.query_mask, {}},     {in.value_mask, {}},    {in.key_mask, {}},
-      {in.attention_mask, {}}, {in.attention_bias, {}}};
   const bool has_casts = layer.policy().compute() != layer.dtype();
+  // Without a policy's casts, floating inputs of another type are converted, as call() does.
+  const auto taken = [&](const Tensor& x) {
+    const bool is_other =
+        x.has_value() && ops::is_floating(x.dtype()) && x.dtype() != layer.dtype();
+    return Value{is_other && !has_casts ? converted(ctx, x, layer.dtype()) : x, {}};
+  };
+  const std::array<Value, kNumOperands> values = {
+      taken(in.query),          taken(in.value),         taken(in.key),
+      taken(in.query_mask),     taken(in.value_mask),    taken(in.key_mask),
+      taken(in.attention_mask), taken(in.attention_bias)};
   std::vector<Value> out =
       has_casts ? layer.call(ctx, values, mode, saved) : layer.forward(ctx, values, mode, saved);
   return {out[0].tensor, out.size() > 1 ? out[1].tensor : Tensor()};

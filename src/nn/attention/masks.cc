@@ -69,11 +69,14 @@ Index folded_size(const Dims& x, const Shape& scores, Group group, bool& is_mixe
 Tensor bool_mask(Context& ctx, std::string_view layer, std::string_view operand,
                  const Tensor& mask) {
   if (!mask.has_value() || mask.dtype() == Dtype::boolean) return mask;
-  if (ops::is_floating(mask.dtype())) {
-    throw_shape_error(layer, operand, "bool or integers (what is added is attention_bias)",
-                      name_of(mask.dtype()));
-  }
   Tensor out = ctx.tensor(mask.shape(), Dtype::boolean);
+  if (ops::is_floating(mask.dtype())) {
+    // Keras's paths agree about these two values alone.
+    if (ops::convert_exactly(mask, out) < 0) return out;
+    throw_shape_error(layer, operand,
+                      "bool, integers, or 0 and 1 alone (what is added is attention_bias)",
+                      "other values of " + std::string(name_of(mask.dtype())));
+  }
   bool* to = out.data<bool>();
   if (mask.dtype() == Dtype::u8) fill_nonzero<std::uint8_t>(mask, to);
   if (mask.dtype() == Dtype::i32) fill_nonzero<std::int32_t>(mask, to);

@@ -101,7 +101,7 @@ std::vector<Shape> MultiHeadAttention::output_shapes(std::span<const Shape> inpu
                                          arguments);
 }
 
-void MultiHeadAttention::build(std::span<const Shape> inputs, RandomStream& random) {
+void MultiHeadAttention::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(kLayer, core_->is_built());
   const detail::AttentionShapes shapes = detail::attention_shapes(kLayer, inputs);
   const detail::AttentionAxes axes = axes_of(shapes[0].rank());
@@ -124,7 +124,7 @@ void MultiHeadAttention::backward(Context& ctx, Saved& saved, std::span<const Co
   detail::attention_backward(ctx, *core_, kLayer, saved, d_out, d_in, grads);
 }
 
-void MultiHeadAttention::append_parameters(const std::string& prefix, ParameterList& out) const {
+void MultiHeadAttention::append_parameters(const std::string& prefix, ParameterList& out) {
   core_->append_parameters(prefix, out);
 }
 
@@ -143,9 +143,9 @@ const SeedGenerator* MultiHeadAttention::seed_generator() const noexcept {
   return core_->seed_generator();
 }
 
-ParameterList MultiHeadAttention::projection(std::string_view prefix) const {
-  ParameterList list;
-  for (const NamedParameter& entry : parameters()) {
+ConstParameterList MultiHeadAttention::projection(std::string_view prefix) const {
+  ConstParameterList list;
+  for (const NamedConstParameter& entry : parameters()) {
     if (entry.path.starts_with(prefix)) {
       list.push_back({entry.path.substr(prefix.size()), entry.parameter});
     }

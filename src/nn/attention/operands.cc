@@ -63,11 +63,11 @@ void require_order(const AttentionRules& rules, const AttentionAxes& axes, std::
   }
 }
 
-ops::MaskedRows masked_rows_of(const AttentionRules& rules, bool return_scores, int rank) {
-  if (rules.masked_rows == MaskedRows::zeros) return ops::MaskedRows::zeros;
-  if (rules.masked_rows == MaskedRows::uniform) return ops::MaskedRows::uniform;
+MaskedRows masked_rows_of(const AttentionRules& rules, bool return_scores, int rank) {
+  if (rules.masked_rows == MaskedRows::zeros) return MaskedRows::zeros;
+  if (rules.masked_rows == MaskedRows::uniform) return MaskedRows::uniform;
   const bool is_fused = rules.dropout == 0 && !return_scores && rank == 3;
-  return is_fused ? ops::MaskedRows::uniform : ops::MaskedRows::zeros;
+  return is_fused ? MaskedRows::uniform : MaskedRows::zeros;
 }
 
 void fold_masks(Context& ctx, const AttentionRules& rules, const AttentionAxes& axes,
@@ -156,7 +156,7 @@ AttentionCall attention_call(Context& ctx, const AttentionRules& rules, const At
   fold_masks(ctx, rules, axes, in, shapes, call);
   call.causal = rules.causal || arguments.use_causal_mask;
   call.causal_offset = arguments.causal_offset;
-  call.window = rules.window.value_or(0);
+  call.window = rules.window;
   if (call.causal) require_order(rules, axes, "use_causal_mask", shapes);
   if (rules.window) require_order(rules, axes, "sliding_window", shapes);
   call.return_scores = arguments.return_attention_scores;

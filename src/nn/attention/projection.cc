@@ -56,7 +56,7 @@ void Projection::backward(Context& ctx, ConstView x, ConstView d_y, ops::Write w
   }
 }
 
-void Projection::append_parameters(const std::string& prefix, ParameterList& out) const {
+void Projection::append_parameters(const std::string& prefix, ParameterList& out) {
   out.push_back({prefix + "kernel", kernel_.get()});
   if (bias_) out.push_back({prefix + "bias", bias_.get()});
 }

@@ -40,7 +40,7 @@ class Projection {
                 Grads& grads) const;
 
   /// `<prefix>kernel` and `<prefix>bias`.
-  void append_parameters(const std::string& prefix, ParameterList& out) const;
+  void append_parameters(const std::string& prefix, ParameterList& out);
 
  private:
   Index num_inputs_ = 1;

@@ -16,11 +16,11 @@ struct AttentionCore::Heads {
 
 struct AttentionCore::SavedState final : Saved {
   AttentionCall call;
-  ops::AttentionOptions options;  // views of the call's masks
+  AttentionOptions options;  // views of the call's masks
   Heads heads;
-  Tensor out;      // [B, T, Hq, Dv], of attention itself
-  Tensor gated;    // what the output projection read: out rounded, times the gate
-  Tensor softmax;  // [2, B, Hq, T]
+  Tensor out;         // [B, T, Hq, Dv], of attention itself
+  Tensor gated;       // what the output projection read: out rounded, times the gate
+  Tensor statistics;  // [2, B, Hq, T]
   bool is_penalised = false;
   Tensor y;                 // where penalised
   Tensor plain_q, plain_k;  // where penalised and rotated: before the rotation

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/number_text.h"
 #include "grouphead/layers/attention.h"
 #include "grouphead/layers/initializers.h"
 #include "nn/layer_checks.h"
@@ -148,7 +149,7 @@ struct BaseScoredAttention::SavedState final : Saved {
   Tensor query, key;                    // scaled
   Tensor weights;                       // of the tangents
   Tensor out, scores;                   // scores: where returned
-  Tensor softmax;                       // of the kernels for dot products
+  Tensor statistics;                    // of the kernels for dot products
   Tensor max, inverse;                  // of the softmax's rows
   ops::ScoredAttentionOptions options;  // views of the tensors above
 };
@@ -161,12 +162,12 @@ bool BaseScoredAttention::is_fused(const SavedState& kept) {
   return kept.options.rule == ops::ScoreRule::dot && !kept.scores.has_value();
 }
 
-ops::AttentionOptions BaseScoredAttention::kernel_options(const SavedState& kept) {
+AttentionOptions BaseScoredAttention::kernel_options(const SavedState& kept) {
   const ops::ScoredAttentionOptions& own = kept.options;
   return {.scale = 1,
           .causal = own.causal,
           .key_mask = own.key_mask,
-          .masked_rows = ops::MaskedRows::zeros,
+          .masked_rows = MaskedRows::zeros,
           .dropout_rate = own.dropout_rate,
           .draw = own.draw};
 }
@@ -176,9 +177,9 @@ void BaseScoredAttention::attend(Context& ctx, SavedState& kept) const {
   const Index B = call.query.dim(0);
   const Index T = call.query.dim(1);
   if (is_fused(kept)) {
-    kept.softmax = ctx.tensor({2, B, 1, T}, dtype());
-    ops::attention_forward(ctx, one_head(kept.query), one_head(kept.key), one_head(call.value),
-                           kernel_options(kept), one_head(kept.out), kept.softmax);
+    kept.statistics = ctx.tensor({2, B, 1, T}, dtype());
+    grouphead::attention(ctx, one_head(kept.query), one_head(kept.key), one_head(call.value),
+                         kernel_options(kept), one_head(kept.out), {.statistics = kept.statistics});
     if (!ops::has_fully_masked_rows(kept.options, B, T, call.key.dim(1))) return;
     kept.options.rows = ops::ScoredRows::fully_masked;
   }
@@ -192,12 +193,12 @@ void BaseScoredAttention::attend_backward(Context& ctx, const SavedState& kept,
                                           const ops::ScoredGradients& gradients) {
   const Tensor& value = kept.call.value;
   if (is_fused(kept)) {
-    ops::attention_backward(ctx, one_head(kept.query), one_head(kept.key), one_head(value),
-                            one_head(kept.out), kept.softmax, kernel_options(kept),
-                            {.d_out = one_head(gradients.d_out),
-                             .d_q = one_head(gradients.d_q),
-                             .d_k = one_head(gradients.d_k),
-                             .d_v = one_head(gradients.d_v)});
+    grouphead::attention_backward(ctx, one_head(kept.query), one_head(kept.key), one_head(value),
+                                  kernel_options(kept), one_head(kept.out), kept.statistics,
+                                  {.d_out = one_head(gradients.d_out),
+                                   .d_q = one_head(gradients.d_q),
+                                   .d_k = one_head(gradients.d_k),
+                                   .d_v = one_head(gradients.d_v)});
     if (kept.options.rows != ops::ScoredRows::fully_masked) return;
   }
   ops::scored_attention_backward(ctx, kept.query, kept.key, value, kept.out, kept.max, kept.inverse,
@@ -209,7 +210,7 @@ BaseScoredAttention::BaseScoredAttention(std::string name, const DtypePolicy& po
     : Layer(std::move(name), policy, std::move(activity_regularizer)), options_(options) {
   if (!(options.dropout >= 0 && options.dropout <= 1)) {
     detail::throw_config_error(this->name(), "dropout", "0 <= dropout <= 1",
-                               std::to_string(options.dropout));
+                               detail::number_text(options.dropout));
   }
   if (options.seed && (*options.seed < 0 || *options.seed >= Index{1} << 32)) {
     detail::throw_config_error(this->name(), "seed", "0 <= seed < 2^32",
@@ -289,7 +290,10 @@ BaseScoredAttention::Call BaseScoredAttention::checked(Context& ctx, std::span<c
     input_shapes.push_back(value.tensor.has_value() ? value.tensor.shape() : Shape{});
   }
   const Shapes shapes = checked_shapes(name(), input_shapes);
-  const auto tensor = [&](std::size_t i) { return i < in.size() ? in[i].tensor : Tensor(); };
+  const Tensor absent;
+  const auto tensor = [&](std::size_t i) -> const Tensor& {
+    return i < in.size() ? in[i].tensor : absent;
+  };
   Call call;
   call.has_key = tensor(kKey).has_value();
   const Tensor& key = call.has_key ? tensor(kKey) : tensor(kValue);
@@ -416,7 +420,7 @@ void BaseScoredAttention::backward(Context& ctx, Saved& saved, std::span<const C
   add(d_key, call.has_key ? kKey : kValue);
 }
 
-void BaseScoredAttention::append_parameters(const std::string& prefix, ParameterList& out) const {
+void BaseScoredAttention::append_parameters(const std::string& prefix, ParameterList& out) {
   if (scale_) out.push_back({prefix + scale_->name(), scale_.get()});
   if (weights_) out.push_back({prefix + weights_->name(), weights_.get()});
 }

@@ -27,7 +27,7 @@ ConfigValue ActivationLayer::get_config() const {
   return config;
 }
 
-void ActivationLayer::build(std::span<const Shape> inputs, RandomStream& /*random*/) {
+void ActivationLayer::create_parameters(std::span<const Shape> inputs, RandomStream& /*random*/) {
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
 }
 
@@ -57,8 +57,7 @@ void ActivationLayer::backward(Context& ctx, Saved& saved, std::span<const Const
   ops::add(ctx, d_in[0], d_x, d_in[0]);
 }
 
-void ActivationLayer::append_parameters(const std::string& /*prefix*/,
-                                        ParameterList& /*out*/) const {}
+void ActivationLayer::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
 
 std::shared_ptr<Layer> nn::make_activation(const ConfigValue& config) {
   ConfigReader reader("Activation", config);

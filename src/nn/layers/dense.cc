@@ -51,7 +51,7 @@ std::vector<Shape> Dense::output_shapes(std::span<const Shape> inputs,
   return {nn::with_last_axis(inputs[0], config_.units)};
 }
 
-void Dense::build(std::span<const Shape> inputs, RandomStream& random) {
+void Dense::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(kLayer, projection_ != nullptr);
   const Index width = nn::built_width(kLayer, inputs);
   require_matrix(inputs[0]);
@@ -129,7 +129,7 @@ Tensor Dense::before_activation(Context& ctx, const Tensor& pre_activation, Cons
   return d_pre;
 }
 
-void Dense::append_parameters(const std::string& prefix, ParameterList& out) const {
+void Dense::append_parameters(const std::string& prefix, ParameterList& out) {
   if (projection_) projection_->append_parameters(prefix, out);
 }
 

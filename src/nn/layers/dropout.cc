@@ -1,5 +1,9 @@
 #include "grouphead/layers/dropout.h"
 
+#include <algorithm>
+#include <array>
+
+#include "core/number_text.h"
 #include "nn/config_reader.h"
 #include "nn/layer_checks.h"
 #include "nn/registry.h"
@@ -15,11 +19,59 @@ struct DropoutSaved final : Saved {
   std::optional<RandomDraw> draw;  // absent: the call was the identity
 };
 
+/// y = x * factors, whose axes of 1 repeat along those of x.
+template <class T>
+void multiply_repeated(ConstView x, const Tensor& factors, View y) {
+  const int rank = x.rank();
+  std::array<Index, kMaxRank> strides{};
+  Index stride = 1;
+  for (int axis = rank - 1; axis >= 0; --axis) {
+    const auto a = static_cast<std::size_t>(axis);
+    strides[a] = factors.dim(axis) == 1 ? 0 : stride;
+    stride *= factors.dim(axis);
+  }
+  std::array<Index, kMaxRank> index{};
+  Index place = 0;
+  for (Index i = 0; i < x.size(); ++i) {
+    y.data<T>()[i] = x.data<T>()[i] * factors.data<T>()[place];
+    for (int axis = rank - 1; axis >= 0; --axis) {
+      const auto a = static_cast<std::size_t>(axis);
+      place += strides[a];
+      if (++index[a] < x.dim(axis)) break;
+      place -= strides[a] * x.dim(axis);
+      index[a] = 0;
+    }
+  }
+}
+
+/// Errors: ShapeError unless each axis is 1, -1 or as in `x`.
+Shape concrete_noise_shape(const std::vector<Index>& noise_shape, const Shape& x) {
+  bool fits = noise_shape.size() == static_cast<std::size_t>(x.rank());
+  std::vector<Index> dims;
+  for (std::size_t i = 0; fits && i < noise_shape.size(); ++i) {
+    const Index size = x[static_cast<int>(i)];
+    dims.push_back(noise_shape[i] < 0 ? size : noise_shape[i]);
+    fits = dims.back() == 1 || dims.back() == size;
+  }
+  if (!fits) {
+    detail::throw_shape_error(kLayer, "noise_shape", "axes of 1 or of " + x.to_string(),
+                              Shape::partial(noise_shape).to_string());
+  }
+  return Shape(dims);
+}
+
+ConfigValue noise_shape_config(const std::vector<Index>& noise_shape) {
+  if (noise_shape.empty()) return {};
+  ConfigValue::List list;
+  for (const Index size : noise_shape) list.push_back(size < 0 ? ConfigValue() : ConfigValue(size));
+  return list;
+}
+
 }  // namespace
 
 Dropout::Dropout(const DropoutConfig& config) : Layer(config.name, config.dtype), config_(config) {
   if (!(config.rate >= 0 && config.rate <= 1)) {
-    detail::throw_config_error(kLayer, "rate", "0 <= rate <= 1", std::to_string(config.rate));
+    detail::throw_config_error(kLayer, "rate", "0 <= rate <= 1", detail::number_text(config.rate));
   }
   if (config.seed && config.rate > 0) generator_ = std::make_unique<SeedGenerator>(*config.seed);
 }
@@ -28,11 +80,11 @@ ConfigValue Dropout::get_config() const {
   ConfigValue config = Layer::get_config();
   config.set("rate", config_.rate);
   config.set("seed", config_.seed ? ConfigValue(Index{*config_.seed}) : ConfigValue());
-  config.set("noise_shape", nullptr);
+  config.set("noise_shape", noise_shape_config(config_.noise_shape));
   return config;
 }
 
-void Dropout::build(std::span<const Shape> inputs, RandomStream& random) {
+void Dropout::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
   if (!generator_ && config_.rate > 0) {
     generator_ = std::make_unique<SeedGenerator>(draw_seed(random));
@@ -51,7 +103,18 @@ std::optional<RandomDraw> Dropout::draw(const Mode& mode) const {
 }
 
 void Dropout::apply(Context& ctx, const RandomDraw& draw, ConstView x, View y) const {
-  ops::dropout(ctx, x, config_.rate, draw, policy().compute(), y);
+  if (config_.noise_shape.empty()) {
+    return ops::dropout(ctx, x, config_.rate, draw, policy().compute(), y);
+  }
+  Tensor factors = ctx.tensor(concrete_noise_shape(config_.noise_shape, x.shape()), dtype());
+  if (dtype() == Dtype::f64) {
+    std::fill_n(factors.data<double>(), factors.size(), 1.0);
+  } else {
+    std::fill_n(factors.data<float>(), factors.size(), 1.0F);
+  }
+  ops::dropout(ctx, factors, config_.rate, draw, policy().compute(), factors);
+  if (dtype() == Dtype::f64) return multiply_repeated<double>(x, factors, y);
+  multiply_repeated<float>(x, factors, y);
 }
 
 std::vector<Value> Dropout::forward(Context& ctx, std::span<const Value> in, const Mode& mode,
@@ -84,19 +147,20 @@ void Dropout::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_
   ops::add(ctx, d_in[0], d_x, d_in[0]);
 }
 
-void Dropout::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) const {}
+void Dropout::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
 
 namespace nn {
 
 std::shared_ptr<Layer> make_dropout(const ConfigValue& config) {
   ConfigReader reader("Dropout", config);
-  const DropoutConfig options{.rate = reader.value("rate").as_number("rate"),
-                              .seed = reader.seed(),
-                              .name = reader.name("dropout"),
-                              .dtype = reader.dtype()};
-  if (!reader.value("noise_shape").is_null()) {
-    detail::throw_config_error(kLayer, "noise_shape", "null",
-                               reader.value("noise_shape").to_string());
+  DropoutConfig options{.rate = reader.value("rate").as_number("rate"),
+                        .seed = reader.seed(),
+                        .name = reader.name("dropout"),
+                        .dtype = reader.dtype()};
+  if (const ConfigValue& noise_shape = reader.value("noise_shape"); !noise_shape.is_null()) {
+    for (const ConfigValue& size : noise_shape.as_list("noise_shape")) {
+      options.noise_shape.push_back(size.is_null() ? -1 : size.as_integer("noise_shape"));
+    }
   }
   auto layer = std::make_shared<Dropout>(options);
   layer->set_trainable(reader.trainable());

@@ -59,7 +59,7 @@ std::vector<Shape> EinsumDense::output_shapes(std::span<const Shape> inputs,
   return {shapes_of(inputs[0]).output};
 }
 
-void EinsumDense::build(std::span<const Shape> inputs, RandomStream& random) {
+void EinsumDense::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(kLayer, kernel_ != nullptr);
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
   const nn::EinsumShapes shapes = shapes_of(inputs[0]);
@@ -132,7 +132,7 @@ void EinsumDense::backward(Context& ctx, Saved& saved, std::span<const ConstView
   einsum_->backward(ctx, kept.x, *kernel_, d_y, d_in[0], grads.of(*kernel_));
 }
 
-void EinsumDense::append_parameters(const std::string& prefix, ParameterList& out) const {
+void EinsumDense::append_parameters(const std::string& prefix, ParameterList& out) {
   if (kernel_) out.push_back({prefix + "kernel", kernel_.get()});
   if (bias_) out.push_back({prefix + "bias", bias_.get()});
 }

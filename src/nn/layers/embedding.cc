@@ -53,7 +53,7 @@ std::vector<Shape> Embedding::output_shapes(std::span<const Shape> inputs,
   return {nn::with_appended_axis(inputs[0], config_.output_dim)};
 }
 
-void Embedding::build(std::span<const Shape> inputs, RandomStream& random) {
+void Embedding::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(kLayer, embeddings_ != nullptr);
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
   embeddings_ = std::make_unique<Parameter>(
@@ -99,7 +99,7 @@ void Embedding::backward(Context& ctx, Saved& saved, std::span<const ConstView> 
                           d_out[0].reshaped({rows, config_.output_dim}), d_embeddings);
 }
 
-void Embedding::append_parameters(const std::string& prefix, ParameterList& out) const {
+void Embedding::append_parameters(const std::string& prefix, ParameterList& out) {
   if (embeddings_) out.push_back({prefix + "embeddings", embeddings_.get()});
 }
 

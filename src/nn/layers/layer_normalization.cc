@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "core/number_text.h"
 #include "grouphead/layers/normalization.h"
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
@@ -25,7 +26,7 @@ LayerNormalization::LayerNormalization(const LayerNormalizationConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {
   if (!(config.epsilon >= 0)) {
     detail::throw_config_error("layer_normalization", "epsilon", "0 or more",
-                               std::to_string(config.epsilon));
+                               detail::number_text(config.epsilon));
   }
   if (config.axis.empty()) {
     detail::throw_config_error("layer_normalization", "axis", "1 or more axes", "none");
@@ -48,7 +49,7 @@ ConfigValue LayerNormalization::get_config() const {
   return config;
 }
 
-void LayerNormalization::build(std::span<const Shape> inputs, RandomStream& random) {
+void LayerNormalization::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(name(), width_ > 0);
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
   const Shape shape = nn::parameter_shape(name(), config_.axis, inputs[0]);
@@ -154,7 +155,7 @@ void LayerNormalization::backward(Context& ctx, Saved& saved, std::span<const Co
   if (d_x.has_value()) layout.add(ctx, d_x, d_in[0]);
 }
 
-void LayerNormalization::append_parameters(const std::string& prefix, ParameterList& out) const {
+void LayerNormalization::append_parameters(const std::string& prefix, ParameterList& out) {
   if (gamma_) out.push_back({prefix + "gamma", gamma_.get()});
   if (beta_) out.push_back({prefix + "beta", beta_.get()});
 }

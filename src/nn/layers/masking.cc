@@ -35,7 +35,7 @@ ConfigValue Masking::get_config() const {
   return config;
 }
 
-void Masking::build(std::span<const Shape> inputs, RandomStream& /*random*/) {
+void Masking::create_parameters(std::span<const Shape> inputs, RandomStream& /*random*/) {
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
   nn::require_last_axis(name(), inputs[0], -1);
 }
@@ -52,7 +52,8 @@ std::vector<Value> Masking::forward(Context& ctx, std::span<const Value> in, con
   Tensor mask = ctx.tensor(nn::with_last_axis(x.shape(), 1), Dtype::boolean);
   ops::extreme_to(ctx, ops::Extreme::max, differs, mask);
   Tensor y = ctx.tensor(x.shape(), dtype());
-  ops::select(ctx, mask, x, scalar(ctx, 0, dtype()), y);
+  const Tensor zero = scalar(ctx, 0, dtype());
+  ops::select(ctx, mask, x, zero, y);
   const Tensor steps = mask.reshaped(nn::without_last_axis(x.shape()));
   if (saved != nullptr) {
     auto keep = std::make_unique<MaskingSaved>();
@@ -69,11 +70,12 @@ void Masking::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_
   nn::require_count(name(), "number of input gradients", d_in.size(), 1, 1);
   if (!d_out[0].has_value() || !d_in[0].has_value()) return;
   Tensor d_x = ctx.tensor(d_out[0].shape(), dtype());
-  ops::select(ctx, kept.mask, d_out[0], scalar(ctx, 0, dtype()), d_x);
+  const Tensor zero = scalar(ctx, 0, dtype());
+  ops::select(ctx, kept.mask, d_out[0], zero, d_x);
   ops::add(ctx, d_in[0], d_x, d_in[0]);
 }
 
-void Masking::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) const {}
+void Masking::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
 
 namespace nn {
 

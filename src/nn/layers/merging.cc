@@ -48,6 +48,12 @@ V expanded(const V& x, int rank) {
 
 Shape tail_of(const Shape& shape) { return nn::part_of(shape, 1, shape.rank()); }
 
+std::vector<Value> values_of(std::initializer_list<Tensor> tensors) {
+  std::vector<Value> values;
+  for (const Tensor& tensor : tensors) values.push_back({tensor, {}});
+  return values;
+}
+
 std::vector<Shape> shapes_of(std::span<const Value> values) {
   std::vector<Shape> shapes;
   for (const Value& value : values) shapes.push_back(value.tensor.shape());
@@ -96,7 +102,8 @@ Tensor where(Context& ctx, std::string_view layer, const Tensor& mask, const Ten
   const Tensor numbers = nn::numbers_as(ctx, x, x.dtype());
   const ConstView steps = ops::broadcast_to(layer, mask, x.shape());
   Tensor chosen = ctx.tensor(x.shape(), numbers.dtype());
-  ops::select(ctx, steps, numbers, nn::as_type(ctx, number, numbers.dtype()), chosen);
+  const Tensor elsewhere = nn::as_type(ctx, number, numbers.dtype());
+  ops::select(ctx, steps, numbers, elsewhere, chosen);
   return nn::as_type(ctx, chosen, x.dtype());
 }
 
@@ -145,7 +152,7 @@ std::vector<Shape> Merging::output_shapes(std::span<const Shape> inputs,
   return {nn::with_leading_axis(batch, tail)};
 }
 
-void Merging::build(std::span<const Shape> inputs, RandomStream& /*random*/) {
+void Merging::create_parameters(std::span<const Shape> inputs, RandomStream& /*random*/) {
   output_shapes(inputs, nullptr);  // checks
 }
 
@@ -176,7 +183,11 @@ std::vector<Value> Merging::forward(Context& ctx, std::span<const Value> in, con
   return {Value{nn::as_type(ctx, sum, type), either_mask(ctx, name(), in)}};
 }
 
-void Merging::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) const {}
+Tensor Merging::operator()(Context& ctx, std::initializer_list<Tensor> in) const {
+  return call(ctx, values_of(in), {}, nullptr).front().tensor;
+}
+
+void Merging::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
 
 Add::Add(const AddConfig& config)
     : Merging(config.name, config.dtype, config.activity_regularizer) {}
@@ -270,7 +281,7 @@ std::vector<Shape> Concatenate::output_shapes(std::span<const Shape> inputs,
   return {nn::joined_shape(name(), inputs, axis)};
 }
 
-void Concatenate::build(std::span<const Shape> inputs, RandomStream& /*random*/) {
+void Concatenate::create_parameters(std::span<const Shape> inputs, RandomStream& /*random*/) {
   output_shapes(inputs, nullptr);  // checks
 }
 
@@ -310,7 +321,11 @@ void Concatenate::backward(Context& ctx, Saved& saved, std::span<const ConstView
   }
 }
 
-void Concatenate::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) const {}
+Tensor Concatenate::operator()(Context& ctx, std::initializer_list<Tensor> in) const {
+  return call(ctx, values_of(in), {}, nullptr).front().tensor;
+}
+
+void Concatenate::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
 
 namespace nn {
 namespace {

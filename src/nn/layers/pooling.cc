@@ -48,7 +48,7 @@ std::vector<Shape> GlobalPooling1D::output_shapes(std::span<const Shape> inputs,
   return {Shape::partial({inputs[0][0], inputs[0][time_axis() == 1 ? 2 : 1]})};
 }
 
-void GlobalPooling1D::build(std::span<const Shape> inputs, RandomStream& /*random*/) {
+void GlobalPooling1D::create_parameters(std::span<const Shape> inputs, RandomStream& /*random*/) {
   output_shapes(inputs, nullptr);  // checks
 }
 
@@ -58,8 +58,7 @@ Shape GlobalPooling1D::checked_shape(const Tensor& x) const {
   return shape;
 }
 
-void GlobalPooling1D::append_parameters(const std::string& /*prefix*/,
-                                        ParameterList& /*out*/) const {}
+void GlobalPooling1D::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
 
 GlobalAveragePooling1D::GlobalAveragePooling1D(const GlobalAveragePooling1DConfig& config)
     : GlobalPooling1D(config) {}
@@ -91,10 +90,12 @@ std::vector<Value> GlobalAveragePooling1D::forward(Context& ctx, std::span<const
     const bool is_last = time_axis() == 1;
     keep->mask = mask.reshaped(is_last ? Shape{x.dim(0), length, 1} : Shape{x.dim(0), 1, length});
     Tensor real = ctx.tensor(x.shape(), dtype());
-    ops::select(ctx, keep->mask, x, zero(ctx, dtype()), real);
+    const Tensor hidden = zero(ctx, dtype());
+    ops::select(ctx, keep->mask, x, hidden, real);
     ops::sum_to(ctx, real, 1, ops::Write::overwrite, sum);
     keep->count = ctx.tensor({x.dim(0), 1, 1}, dtype());
-    ops::sum_to(ctx, nn::as_type(ctx, keep->mask, dtype()), 1, ops::Write::overwrite, keep->count);
+    const Tensor ones = nn::as_type(ctx, keep->mask, dtype());
+    ops::sum_to(ctx, ones, 1, ops::Write::overwrite, keep->count);
     if (policy().compute() != dtype()) {  // where Keras has 16-bit numbers
       ops::convert_rounded(sum, policy().compute(), sum);
       ops::convert_rounded(keep->count, policy().compute(), keep->count);
@@ -120,7 +121,8 @@ void GlobalAveragePooling1D::backward(Context& ctx, Saved& saved, std::span<cons
   }
   ops::binary_forward(ctx, ops::Binary::divide, d_mean, kept.count, each);
   Tensor d_x = ctx.tensor(kept.input, dtype());
-  ops::select(ctx, kept.mask, each, zero(ctx, dtype()), d_x);
+  const Tensor hidden = zero(ctx, dtype());
+  ops::select(ctx, kept.mask, each, hidden, d_x);
   ops::add_elements(ctx, d_x, d_in[0]);
 }
 

@@ -39,7 +39,7 @@ Dtype Rearranging::output_dtype(std::span<const Dtype> inputs,
   return ops::is_floating(inputs[0]) ? policy().compute() : inputs[0];
 }
 
-void Rearranging::build(std::span<const Shape> inputs, RandomStream& /*random*/) {
+void Rearranging::create_parameters(std::span<const Shape> inputs, RandomStream& /*random*/) {
   output_shapes(inputs, nullptr);  // checks
 }
 
@@ -75,7 +75,7 @@ void Rearranging::backward(Context& ctx, Saved& saved, std::span<const ConstView
   ops::add_elements(ctx, d_out[0].reshaped(kept.permuted), ops::permuted(d_in[0], kept.order));
 }
 
-void Rearranging::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) const {}
+void Rearranging::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
 
 std::vector<int> Rearranging::order_for(int rank) const { return ascending(rank); }
 

@@ -1,3 +1,4 @@
+#include "core/number_text.h"
 #include "grouphead/layers/normalization.h"
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
@@ -22,7 +23,7 @@ RMSNormalization::RMSNormalization(const RMSNormalizationConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {
   if (!(config.epsilon >= 0)) {
     detail::throw_config_error("rms_normalization", "epsilon", "0 or more",
-                               std::to_string(config.epsilon));
+                               detail::number_text(config.epsilon));
   }
   if (config.axis.empty()) {
     detail::throw_config_error("rms_normalization", "axis", "1 or more axes", "none");
@@ -36,7 +37,7 @@ ConfigValue RMSNormalization::get_config() const {
   return config;
 }
 
-void RMSNormalization::build(std::span<const Shape> inputs, RandomStream& random) {
+void RMSNormalization::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(name(), scale_ != nullptr);
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
   const Shape shape = nn::parameter_shape(name(), config_.axis, inputs[0]);
@@ -82,7 +83,7 @@ void RMSNormalization::backward(Context& ctx, Saved& saved, std::span<const Cons
   if (d_x.has_value()) layout.add(ctx, d_x, d_in[0]);
 }
 
-void RMSNormalization::append_parameters(const std::string& prefix, ParameterList& out) const {
+void RMSNormalization::append_parameters(const std::string& prefix, ParameterList& out) {
   if (scale_) out.push_back({prefix + "scale", scale_.get()});
 }
 

@@ -120,7 +120,7 @@ std::span<const std::string_view> Softmax::input_names() const {
   return kNames;
 }
 
-void Softmax::build(std::span<const Shape> inputs, RandomStream& /*random*/) {
+void Softmax::create_parameters(std::span<const Shape> inputs, RandomStream& /*random*/) {
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 2);
 }
 
@@ -168,7 +168,7 @@ void Softmax::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_
   ops::add_elements(ctx, d_rows.view().reshaped(permuted), ops::permuted(d_in[0], kept.order.axes));
 }
 
-void Softmax::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) const {}
+void Softmax::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
 
 std::shared_ptr<Layer> nn::make_softmax(const ConfigValue& config) {
   ConfigReader reader("Softmax", config);

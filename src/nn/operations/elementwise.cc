@@ -186,8 +186,9 @@ class ComparisonOperation final : public Elementwise {
   void compute(Context& ctx, std::span<const OperationOperand> all, Dtype /*type*/, Tensor& y,
                std::vector<Tensor>& /*keep*/) const override {
     const Dtype type = result_type(std::array{all[0].type, all[1].type});
-    ops::compare(ctx, static_cast<ops::Comparison>(kind()), numbers_as(ctx, all[0].tensor, type),
-                 numbers_as(ctx, all[1].tensor, type), y);
+    const Tensor a = numbers_as(ctx, all[0].tensor, type);
+    const Tensor b = numbers_as(ctx, all[1].tensor, type);
+    ops::compare(ctx, static_cast<ops::Comparison>(kind()), a, b, y);
   }
 };
 
@@ -204,7 +205,8 @@ class LogicalOperation final : public Elementwise {
                std::vector<Tensor>& /*keep*/) const override {
     const Tensor a = as_bool(ctx, all[0].tensor);
     if (all.size() == 1) return ops::invert(ctx, a, y);
-    ops::combine(ctx, static_cast<ops::Logical>(kind()), a, as_bool(ctx, all[1].tensor), y);
+    const Tensor b = as_bool(ctx, all[1].tensor);
+    ops::combine(ctx, static_cast<ops::Logical>(kind()), a, b, y);
   }
 };
 
@@ -220,8 +222,9 @@ class WhereOperation final : public Elementwise {
   void compute(Context& ctx, std::span<const OperationOperand> all, Dtype type, Tensor& y,
                std::vector<Tensor>& keep) const override {
     keep = {as_bool(ctx, all[0].tensor)};
-    ops::select(ctx, keep[0], numbers_as(ctx, all[1].tensor, type),
-                numbers_as(ctx, all[2].tensor, type), y);
+    const Tensor a = numbers_as(ctx, all[1].tensor, type);
+    const Tensor b = numbers_as(ctx, all[2].tensor, type);
+    ops::select(ctx, keep[0], a, b, y);
   }
   void add_gradients(Context& ctx, std::span<const Tensor> kept, const Tensor& d_y,
                      std::span<const View> d_operands) const override {
@@ -258,8 +261,10 @@ class ClipOperation final : public Elementwise {
                std::vector<Tensor>& keep) const override {
     const Tensor x = numbers_as(ctx, all[0].tensor, type);
     Tensor above = ctx.tensor(x.shape(), x.dtype());
-    ops::binary_forward(ctx, Binary::maximum, x, numbers_as(ctx, low_.tensor, type), above);
-    ops::binary_forward(ctx, Binary::minimum, above, numbers_as(ctx, high_.tensor, type), y);
+    const Tensor low = numbers_as(ctx, low_.tensor, type);
+    const Tensor high = numbers_as(ctx, high_.tensor, type);
+    ops::binary_forward(ctx, Binary::maximum, x, low, above);
+    ops::binary_forward(ctx, Binary::minimum, above, high, y);
     keep = {x, above};
   }
   void add_gradients(Context& ctx, std::span<const Tensor> kept, const Tensor& d_y,
@@ -267,10 +272,10 @@ class ClipOperation final : public Elementwise {
     if (!d_operands[0].has_value()) return;
     const Dtype type = d_y.dtype();
     Tensor d_above = ctx.zeros(d_y.shape(), type);
-    ops::binary_backward(ctx, Binary::minimum, kept[1], numbers_as(ctx, high_.tensor, type), d_y,
-                         d_above, {});
-    ops::binary_backward(ctx, Binary::maximum, kept[0], numbers_as(ctx, low_.tensor, type), d_above,
-                         d_operands[0], {});
+    const Tensor low = numbers_as(ctx, low_.tensor, type);
+    const Tensor high = numbers_as(ctx, high_.tensor, type);
+    ops::binary_backward(ctx, Binary::minimum, kept[1], high, d_y, d_above, {});
+    ops::binary_backward(ctx, Binary::maximum, kept[0], low, d_above, d_operands[0], {});
   }
 
   OperationOperand low_, high_;
@@ -320,9 +325,11 @@ class ActivationOperation final : public Elementwise {
 class CastOperation final : public Elementwise {
  public:
   CastOperation(const OperationClass& described, const ConfigValue& given)
-      : Elementwise(described, given, 1) {
-    if (described.name == "Cast")
-      target_ = detail::dtype_from_keras(config()["dtype"].as_string("dtype"));
+      : Elementwise(described, given, 1), passes_gradient_(described.name != "StopGradient") {
+    const ConfigValue& dtype = config()["dtype"];
+    if (passes_gradient_ && !dtype.is_null()) {
+      target_ = detail::dtype_from_keras(dtype.as_string("dtype"));
+    }
   }
 
  private:
@@ -331,14 +338,46 @@ class CastOperation final : public Elementwise {
   }
   void compute(Context& ctx, std::span<const OperationOperand> all, Dtype type, Tensor& y,
                std::vector<Tensor>& /*keep*/) const override {
-    ops::copy_elements(ctx, numbers_as(ctx, all[0].tensor, type), y);
+    const Tensor x = numbers_as(ctx, all[0].tensor, type);
+    ops::copy_elements(ctx, x, y);
   }
   void add_gradients(Context& ctx, std::span<const Tensor> /*kept*/, const Tensor& d_y,
                      std::span<const View> d_operands) const override {
-    if (target_ && d_operands[0].has_value()) ops::add_elements(ctx, d_y, d_operands[0]);
+    if (passes_gradient_ && d_operands[0].has_value()) {
+      ops::add_elements(ctx, d_y, d_operands[0]);
+    }
   }
 
+  bool passes_gradient_;
   std::optional<Dtype> target_;
+};
+
+/// One number everywhere, its kind: of the operand's shape, and its type unless the config has one.
+class FillOperation final : public Elementwise {
+ public:
+  FillOperation(const OperationClass& described, const ConfigValue& given)
+      : Elementwise(described, given, 1) {}
+
+ private:
+  Dtype result_type_of(std::span<const OperandType> operands) const override {
+    const ConfigValue& dtype = config()["dtype"];
+    return dtype.is_null() ? operands[0].dtype : detail::dtype_from_keras(dtype.as_string("dtype"));
+  }
+  void compute(Context& /*ctx*/, std::span<const OperationOperand> /*all*/, Dtype /*type*/,
+               Tensor& y, std::vector<Tensor>& /*keep*/) const override {
+    if (y.dtype() == Dtype::f64) return fill<double>(y);
+    if (y.dtype() == Dtype::f32) return fill<float>(y);
+    if (y.dtype() == Dtype::i64) return fill<std::int64_t>(y);
+    if (y.dtype() == Dtype::i32) return fill<std::int32_t>(y);
+    if (y.dtype() == Dtype::u8) return fill<std::uint8_t>(y);
+    fill<bool>(y);
+  }
+  template <class T>
+  void fill(Tensor& y) const {
+    std::fill_n(y.data<T>(), y.size(), static_cast<T>(kind()));
+  }
+  void add_gradients(Context& /*ctx*/, std::span<const Tensor> /*kept*/, const Tensor& /*d_y*/,
+                     std::span<const View> /*d_operands*/) const override {}
 };
 
 template <class O>
@@ -389,7 +428,10 @@ constexpr OperationClass kClasses[] = {
     numpy_class("Tanh", make<UnaryOperation>, Unary::tanh),
     numpy_class("TrueDivide", make<BinaryOperation>, Binary::divide),
     numpy_class("Where", make<WhereOperation>, 0),
+    numpy_class("OnesLike", make<FillOperation>, 1),
+    numpy_class("ZerosLike", make<FillOperation>, 0),
     {kCore, "Cast", make<CastOperation>, 0},
+    {kCore, "ConvertToTensor", make<CastOperation>, 0},
     {kCore, "StopGradient", make<CastOperation>, 0},
     {"keras.src.ops.math", "Rsqrt", make<UnaryOperation>, static_cast<int>(Unary::rsqrt)},
     {kNn, "Gelu", make<ActivationOperation>, Activation::gelu},

@@ -109,9 +109,9 @@ Dtype Operation::output_dtype(std::span<const Dtype> inputs, const CallArguments
   return result_type_of(types);
 }
 
-void Operation::build(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) {}
+void Operation::create_parameters(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) {}
 
-void Operation::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) const {}
+void Operation::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
 
 std::vector<OperationOperand> Operation::operands(std::span<const Value> in,
                                                   const Mode& mode) const {

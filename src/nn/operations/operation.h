@@ -47,10 +47,10 @@ class Operation : public Layer {
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
   Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
  protected:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   Tensor received(Context& /*ctx*/, const Tensor& tensor) const override { return tensor; }
   Tensor leaving(Context& /*ctx*/, Tensor tensor) const override { return tensor; }
 

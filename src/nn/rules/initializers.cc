@@ -1,6 +1,7 @@
 #include "grouphead/layers/initializers.h"
 
 #include <algorithm>
+#include <array>
 
 #include "nn/rules/random_initializers.h"
 #include "nn/rules/rule.h"
@@ -131,11 +132,16 @@ Initializer truncated_normal(double mean, double stddev, const Seed& seed) {
   return nn::make_truncated_normal("TruncatedNormal",
                                    ConfigValue::Object{{"mean", mean}, {"stddev", stddev}}, seed);
 }
-Initializer variance_scaling(double scale, std::string_view mode, std::string_view distribution,
-                             const Seed& seed) {
+Initializer variance_scaling(const VarianceScalingConfig& config) {
+  constexpr std::array kModes = {"fan_in", "fan_out", "fan_avg"};
+  constexpr std::array kDistributions = {"uniform", "truncated_normal", "untruncated_normal"};
   return nn::make_scaled(
       "VarianceScaling",
-      ConfigValue::Object{{"scale", scale}, {"mode", mode}, {"distribution", distribution}}, seed);
+      ConfigValue::Object{
+          {"scale", config.scale},
+          {"mode", kModes.at(static_cast<std::size_t>(config.mode))},
+          {"distribution", kDistributions.at(static_cast<std::size_t>(config.distribution))}},
+      config.seed);
 }
 Initializer glorot_uniform(const Seed& seed) { return nn::make_scaled("GlorotUniform", {}, seed); }
 Initializer glorot_normal(const Seed& seed) { return nn::make_scaled("GlorotNormal", {}, seed); }

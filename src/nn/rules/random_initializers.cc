@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "core/number_text.h"
 #include "nn/rules/rule.h"
 #include "ops/convert.h"
 #include "ops/random_fill.h"
@@ -61,13 +62,13 @@ class NormalRule final : public RandomRule {
   double mean_, stddev_;
 };
 
-enum class FanMode : std::uint8_t { in, out, mean };
-enum class Distribution : std::uint8_t { uniform, truncated_normal, untruncated_normal };
+using initializers::FanMode;
+using Distribution = initializers::ScalingDistribution;
 
 FanMode fan_mode(std::string_view class_name, const std::string& name) {
-  if (name == "fan_in") return FanMode::in;
-  if (name == "fan_out") return FanMode::out;
-  if (name == "fan_avg") return FanMode::mean;
+  if (name == "fan_in") return FanMode::fan_in;
+  if (name == "fan_out") return FanMode::fan_out;
+  if (name == "fan_avg") return FanMode::fan_avg;
   detail::throw_config_error(class_name, "mode", "fan_in, fan_out or fan_avg", name);
 }
 
@@ -89,7 +90,7 @@ Distribution distribution(std::string_view class_name, const std::string& name) 
 
 struct Scaling {
   double scale = 1;
-  FanMode mode = FanMode::in;
+  FanMode mode = FanMode::fan_in;
   Distribution distribution = Distribution::truncated_normal;
 };
 
@@ -129,7 +130,7 @@ class ScalingRule final : public RandomRule {
     scaling.scale = reader.number("scale", 1);
     if (!(scaling.scale > 0)) {
       detail::throw_config_error(reader.class_name(), "scale", "more than 0",
-                                 std::to_string(scaling.scale));
+                                 detail::number_text(scaling.scale));
     }
     scaling.mode = fan_mode(reader.class_name(), reader.value("mode", "fan_in").as_string("mode"));
     const ConfigValue& name = reader.value("distribution", "truncated_normal");
@@ -164,11 +165,11 @@ class ScalingRule final : public RandomRule {
       fans = {product(shape, *input_axes_), product(shape, *output_axes_)};
     }
     switch (scaling_.mode) {
-      case FanMode::in:
+      case FanMode::fan_in:
         return static_cast<double>(fans.in);
-      case FanMode::out:
+      case FanMode::fan_out:
         return static_cast<double>(fans.out);
-      case FanMode::mean:
+      case FanMode::fan_avg:
         break;
     }
     return static_cast<double>(fans.in + fans.out) / 2;
@@ -206,12 +207,12 @@ const Scaling* fixed_scaling(std::string_view class_name) noexcept {
     Scaling scaling;
   };
   static constexpr Entry kEntries[] = {
-      {"GlorotNormal", {1, FanMode::mean, Distribution::truncated_normal}},
-      {"GlorotUniform", {1, FanMode::mean, Distribution::uniform}},
-      {"HeNormal", {2, FanMode::in, Distribution::truncated_normal}},
-      {"HeUniform", {2, FanMode::in, Distribution::uniform}},
-      {"LecunNormal", {1, FanMode::in, Distribution::truncated_normal}},
-      {"LecunUniform", {1, FanMode::in, Distribution::uniform}},
+      {"GlorotNormal", {1, FanMode::fan_avg, Distribution::truncated_normal}},
+      {"GlorotUniform", {1, FanMode::fan_avg, Distribution::uniform}},
+      {"HeNormal", {2, FanMode::fan_in, Distribution::truncated_normal}},
+      {"HeUniform", {2, FanMode::fan_in, Distribution::uniform}},
+      {"LecunNormal", {1, FanMode::fan_in, Distribution::truncated_normal}},
+      {"LecunUniform", {1, FanMode::fan_in, Distribution::uniform}},
   };
   for (const Entry& entry : kEntries) {
     if (entry.class_name == class_name) return &entry.scaling;
