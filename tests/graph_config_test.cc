@@ -26,7 +26,7 @@ std::string text_of(const std::string& path) {
   return text.str();
 }
 
-void compare_with_keras(const Model& model, const io::Safetensors& file) {
+void compare_with_keras(Model& model, const io::Safetensors& file) {
   std::vector<Tensor> weights;
   for (std::size_t i = 0; i < model.parameters().size(); ++i) {
     weights.push_back(file.at("weight." + std::to_string(i)));

@@ -49,7 +49,7 @@ std::string stored_member(const std::string& archive, const std::string& name) {
 ConfigValue all_cases() { return io::parse_json(text_of(kFolder + "cases.json"), "cases.json"); }
 
 // The weights that the file has, in the order of the case: Keras's order.
-void set_case_weights(const Model& model, const ConfigValue& each, const io::Safetensors& file) {
+void set_case_weights(Model& model, const ConfigValue& each, const io::Safetensors& file) {
   std::vector<Tensor> weights;
   for (const ConfigValue& weight : each["weights"].as_list("weights")) {
     if (!weight["trainable"].as_bool("trainable")) continue;
@@ -108,7 +108,7 @@ void run_case(const ConfigValue& each) {
   Context ctx({.num_threads = 2});
   for (const auto& one : {model, again}) {
     const Probe probe = probe_of(*one);
-    const Model probed({.inputs = one->inputs(), .outputs = probe.symbols, .name = "probe"});
+    Model probed({.inputs = one->inputs(), .outputs = probe.symbols, .name = "probe"});
     const std::vector<Tensor> got = probed(ctx, in);
     std::size_t num_compared = 0;
     for (std::size_t i = 0; i < got.size(); ++i) {

@@ -24,7 +24,7 @@ std::vector<std::string> names_of(const std::vector<std::shared_ptr<Layer>>& lay
 
 std::vector<std::string> paths_of(const Layer& layer) {
   std::vector<std::string> paths;
-  for (const NamedParameter& entry : layer.parameters()) paths.push_back(entry.path);
+  for (const auto& entry : layer.parameters()) paths.push_back(entry.path);
   return paths;
 }
 
@@ -36,7 +36,7 @@ TEST(Model, ComputesWhatItsLayersDo) {
   const Symbol x = input({.shape = {3}, .name = "x"});
   const auto first = layer<Dense>({.units = 4});
   const auto second = layer<Dense>({.units = 2});
-  const Model model({.inputs = {x}, .outputs = {second(first(x))}, .name = "net"});
+  Model model({.inputs = {x}, .outputs = {second(first(x))}, .name = "net"});
   randomize(model, 1);
   Context ctx;
   const Tensor in = random_tensor({5, 3}, 1);
@@ -51,7 +51,7 @@ TEST(Model, ComputesWhatItsLayersDo) {
 TEST(Model, StartsFromItsSeed) {
   const auto kernel = [](std::uint64_t seed) {
     const Symbol x = input({.shape = {3}});
-    const Model model({.inputs = {x}, .outputs = {layer<Dense>({.units = 4})(x)}, .seed = seed});
+    Model model({.inputs = {x}, .outputs = {layer<Dense>({.units = 4})(x)}, .seed = seed});
     return get_weights(model)[0];
   };
   EXPECT_TRUE(same_bits(kernel(1), kernel(1)));
@@ -63,7 +63,7 @@ TEST(Model, SharesALayerCalledTwice) {
   const auto shared = dense_f64(3, Activation("tanh"));
   const Symbol once = shared(x);
   const Symbol twice = shared(once);
-  const Model model(
+  Model model(
       {.inputs = {x}, .outputs = {layer<Sum>(DtypePolicy("float64"))({x, once, twice, once})}});
   randomize(model, 2);
   EXPECT_EQ(model.parameters().size(), 2U);
@@ -76,7 +76,7 @@ TEST(Model, AttendsToOneTensorThreeTimes) {
   const auto attention = layer<GroupQueryAttention>(
       {.head_dim = 3, .num_query_heads = 2, .num_key_value_heads = 1, .dtype = Dtype::f64});
   const Symbol h = dense_f64(4)(x);
-  const Model model({.inputs = {x}, .outputs = {attention({h, h, h})}});
+  Model model({.inputs = {x}, .outputs = {attention({h, h, h})}});
   randomize(model, 3);
   Context ctx({.num_threads = 1});
   check_gradients(ctx, {.layer = model, .in = {random_tensor({2, 5, 4}, 1, Dtype::f64)}});
@@ -88,7 +88,7 @@ TEST(Model, IsALayerOfAnotherModel) {
       .inputs = {a}, .outputs = {dense_f64(3, Activation("tanh"))(a)}, .name = "inner"});
   const Symbol x = input({.shape = {3}, .dtype = Dtype::f64, .name = "x"});
   const Symbol y = connect(inner, connect(inner, x));
-  const Model outer({.inputs = {x}, .outputs = {dense_f64(2)(y)}, .name = "outer"});
+  Model outer({.inputs = {x}, .outputs = {dense_f64(2)(y)}, .name = "outer"});
   randomize(outer, 4);
   EXPECT_THAT(paths_of(outer),
               ElementsAre("inner/dense/kernel", "inner/dense/bias", "dense/kernel", "dense/bias"));
@@ -104,10 +104,10 @@ TEST(Model, MayStartInsideAnotherModel) {
   const Symbol x = input({.shape = {3}, .name = "x"});
   const Symbol h = layer<Dense>({.units = 4, .name = "first"})(x);
   const Symbol y = layer<Dense>({.units = 2, .name = "second"})(h);
-  const Model whole({.inputs = {x}, .outputs = {y}});
+  Model whole({.inputs = {x}, .outputs = {y}});
   randomize(whole, 1);
-  const Model head({.inputs = {h}, .outputs = {y}, .name = "head"});
-  const Model body({.inputs = {x}, .outputs = {h}, .name = "body"});
+  Model head({.inputs = {h}, .outputs = {y}, .name = "head"});
+  Model body({.inputs = {x}, .outputs = {h}, .name = "body"});
   Context ctx;
   const Tensor in = random_tensor({5, 3}, 1);
   EXPECT_TRUE(same_bits(head(ctx, body(ctx, in)), whole(ctx, in)));
@@ -127,7 +127,7 @@ struct Branches {
 };
 
 TEST(Model, HasSeveralInputsAndOutputs) {
-  const Branches branches;
+  Branches branches;
   randomize(branches.model, 1);
   Context ctx({.num_threads = 1});
   const Tensor a = random_tensor({2, 3}, 1, Dtype::f64);
@@ -152,14 +152,14 @@ std::vector<Tensor> gradients(Context& ctx, const Model& model, const std::vecto
   forward(ctx, model, in, {}, &saved);
   model.backward(ctx, *saved, d_out, d_in, grads);
   std::vector<Tensor> found;
-  for (const NamedParameter& entry : model.parameters()) {
+  for (const auto& entry : model.parameters()) {
     found.push_back(dense(grads.of(*entry.parameter)));
   }
   return found;
 }
 
 TEST(Model, TakesAnAbsentGradientForZero) {
-  const Branches branches;
+  Branches branches;
   randomize(branches.model, 1);
   Context ctx;
   const std::vector<Tensor> in = {random_tensor({2, 3}, 1, Dtype::f64),
@@ -178,7 +178,7 @@ TEST(Model, TakesAnAbsentGradientForZero) {
 }
 
 TEST(Model, SkipsWhatNobodyNeeds) {
-  const Branches branches;
+  Branches branches;
   randomize(branches.model, 1);
   branches.on_b->set_trainable(false);
   Context ctx;
@@ -203,7 +203,7 @@ TEST(Model, SkipsWhatNobodyNeeds) {
 }
 
 TEST(Model, AddsToGradientsThatAreThere) {
-  const Branches branches;
+  Branches branches;
   randomize(branches.model, 1);
   Context ctx;
   const std::vector<Tensor> in = {random_tensor({2, 3}, 1, Dtype::f64),
@@ -228,7 +228,7 @@ TEST(Model, AddsToGradientsThatAreThere) {
 TEST(Model, MayMixTypes) {
   const Symbol x = input({.shape = {3}, .name = "x"});
   const auto narrow = layer<Dense>({.units = 3});
-  const Model model({.inputs = {x}, .outputs = {dense_f64(2)(narrow(x))}});
+  Model model({.inputs = {x}, .outputs = {dense_f64(2)(narrow(x))}});
   randomize(model, 1);
   EXPECT_EQ(model.dtype(), Dtype::f64);
   Context ctx;
@@ -242,7 +242,7 @@ TEST(Model, MayMixTypes) {
   View d_in = d_x;
   model.backward(ctx, *saved, std::span(&d_out, 1), std::span(&d_in, 1), grads);
   // By hand: d_x = d_y W2^T W1^T.
-  const ParameterList parameters = model.parameters();
+  const auto parameters = model.parameters();
   const ConstView w1 = parameters[0].parameter->value();
   const ConstView w2 = parameters[2].parameter->value();
   Tensor want({4, 3}, Dtype::f64);
@@ -260,7 +260,7 @@ TEST(Model, MayMixTypes) {
 
 TEST(Model, HandsMasksOn) {
   const Symbol x = input({.shape = {4, 3}, .name = "x"});
-  const Model model({.inputs = {x}, .outputs = {layer<Dense>({.units = 2})(x)}});
+  Model model({.inputs = {x}, .outputs = {layer<Dense>({.units = 2})(x)}});
   Context ctx;
   const Value in{random_tensor({2, 4, 3}, 1), Tensor::zeros({2, 4}, Dtype::boolean)};
   const std::vector<Value> out = model.forward(ctx, std::span(&in, 1), {}, nullptr);
@@ -272,7 +272,7 @@ TEST(Model, AttachesAMaskGivenByKeyword) {
   const Symbol x = input({.shape = {4, 3}, .name = "x"});
   const Symbol mask = input({.shape = {4}, .dtype = Dtype::boolean, .name = "m"});
   const Symbol y = layer<Dense>({.units = 2})(x, {{"mask", mask}});
-  const Model model({.inputs = {x, mask}, .outputs = {y}});
+  Model model({.inputs = {x, mask}, .outputs = {y}});
   Context ctx;
   const Tensor given = Tensor::zeros({2, 4}, Dtype::boolean);
   const std::vector<Value> out = forward(ctx, model, {random_tensor({2, 4, 3}, 1), given});
@@ -283,7 +283,7 @@ TEST(Model, AttachesAMaskGivenByKeyword) {
 TEST(Model, AddsConstants) {
   const Symbol x = input({.shape = {3}, .name = "x"});
   const Tensor constant = random_tensor({2, 3}, 5);
-  const Model model({.inputs = {x}, .outputs = {layer<Sum>()({x, constant})}});
+  Model model({.inputs = {x}, .outputs = {layer<Sum>()({x, constant})}});
   Context ctx;
   const Tensor in = random_tensor({2, 3}, 1);
   for (int k = 0; k < 2; ++k) {
@@ -296,7 +296,7 @@ TEST(Model, AddsConstants) {
 
 TEST(Model, FitsTheRankByAnAxisOfOne) {
   const Symbol x = input({.shape = {3}, .dtype = Dtype::f64, .name = "x"});
-  const Model model({.inputs = {x}, .outputs = {dense_f64(2)(x)}});
+  Model model({.inputs = {x}, .outputs = {dense_f64(2)(x)}});
   randomize(model, 1);
   Context ctx({.num_threads = 1});
   const Tensor in = random_tensor({4, 3}, 1, Dtype::f64);
@@ -307,8 +307,8 @@ TEST(Model, FitsTheRankByAnAxisOfOne) {
 TEST(Model, TrainsAsItIsTold) {
   const Symbol x = input({.shape = {100}, .name = "x"});
   const auto dropout = [](double rate) { return layer<Dropout>({.rate = rate}); };
-  const Model plain({.inputs = {x}, .outputs = {dropout(0.5)(x)}});
-  const Model always({.inputs = {x}, .outputs = {dropout(0.5)(x, {{"training", true}})}});
+  Model plain({.inputs = {x}, .outputs = {dropout(0.5)(x)}});
+  Model always({.inputs = {x}, .outputs = {dropout(0.5)(x, {{"training", true}})}});
   Context ctx;
   Tensor ones({2, 100});
   std::fill_n(ones.data<float>(), 200, 1.0F);
@@ -327,7 +327,7 @@ TEST(Model, ReleasesWhatInferenceNeedsNoMore) {
   const Symbol x = input({.shape = {1000}, .name = "x"});
   Symbol h = x;
   for (int i = 0; i < 12; ++i) h = layer<Dense>({.units = 1000})(h);
-  const Model model({.inputs = {x}, .outputs = {h}});
+  Model model({.inputs = {x}, .outputs = {h}});
   Context ctx({.num_threads = 1});
   const Tensor in = random_tensor({64, 1000}, 1);
   model(ctx, in);  // packs the weights
@@ -344,7 +344,7 @@ TEST(Model, HasTheSameBitsForAnyNumberOfThreads) {
   const auto attention = layer<GroupQueryAttention>(
       GroupQueryAttentionConfig{.head_dim = 8, .num_query_heads = 4, .num_key_value_heads = 2});
   const Symbol h = layer<Dense>({.units = 24})(x);
-  const Model model({.inputs = {x}, .outputs = {layer<Sum>()({h, attention({h, h})})}});
+  Model model({.inputs = {x}, .outputs = {layer<Sum>()({h, attention({h, h})})}});
   randomize(model, 1);
   std::vector<Gradients> found;
   const Tensor in = random_tensor({30, 40, 24}, 1);
@@ -366,13 +366,13 @@ TEST(Model, ListsLayersInKerassOrder) {
   const auto early = named("early");
   const auto pre = named("pre");
   const Symbol h = early(pre(a));
-  const Model model({.inputs = {a, b}, .outputs = {layer<Sum>()({h, late(b)})}});
+  Model model({.inputs = {a, b}, .outputs = {layer<Sum>()({h, late(b)})}});
   EXPECT_THAT(names_of(model.layers()), ElementsAre("a", "pre", "b", "early", "late", "sum"));
 }
 
 TEST(Weights, AreCopiedOutAndIn) {
   const Symbol x = input({.shape = {3}, .name = "x"});
-  const Model model({.inputs = {x}, .outputs = {layer<Dense>({.units = 2})(x)}});
+  Model model({.inputs = {x}, .outputs = {layer<Dense>({.units = 2})(x)}});
   std::vector<Tensor> weights = {random_tensor({3, 2}, 1), random_tensor({2}, 2)};
   set_weights(model, weights);
   const std::vector<Tensor> got = get_weights(model);
@@ -404,15 +404,14 @@ TEST(Model, RefusesGraphsThatDoNotHold) {
   EXPECT_EQ(error_of<ConfigError>([&] {
               named("d")(x, {{"use_causal_mask", true}});
             }),
-            "[d] call: expected no keyword that this layer does not know, got "
-            "{\"use_causal_mask\": true}");
+            "[d] call: expected keywords among inputs, mask, training, got use_causal_mask");
   EXPECT_THAT(error_of<ConfigError>([&] { const Symbol one = layer<TwoMultiples>()(x); }),
               HasSubstr("outputs: expected one, or a choice among them, got 2"));
 }
 
 TEST(Model, RefusesInputsThatDoNotFit) {
   const Symbol x = input({.shape = {-1, 3}, .name = "x"});
-  const Model model({.inputs = {x}, .outputs = {layer<Dense>({.units = 2})(x)}});
+  Model model({.inputs = {x}, .outputs = {layer<Dense>({.units = 2})(x)}});
   Context ctx;
   EXPECT_EQ(model(ctx, random_tensor({2, 7, 3}, 1)).shape(), Shape({2, 7, 2}));
   EXPECT_EQ(error_of<ShapeError>([&] {

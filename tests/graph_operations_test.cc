@@ -16,9 +16,9 @@ using namespace testing_support;  // NOLINT(google-build-using-namespace)
 TEST(Operations, CalculateAsTheirSignsSay) {
   const Symbol x = input({.shape = {3}, .name = "x"});
   const Symbol y = input({.shape = {3}, .name = "y"});
-  const Model model({.inputs = {x, y},
-                     .outputs = {x + y, x - 1, 2 * y, x / y, -x, 1 - x, 4 + x, 1 / y,
-                                 operation("NotEqual", {x, y})}});
+  Model model({.inputs = {x, y},
+               .outputs = {x + y, x - 1, 2 * y, x / y, -x, 1 - x, 4 + x, 1 / y,
+                           operation("NotEqual", {x, y})}});
   Context ctx;
   const std::vector<Tensor> in = {Tensor::from({1, 3}, {1, -2, 4}),
                                   Tensor::from({1, 3}, {2, -2, 0.5})};
@@ -37,7 +37,7 @@ TEST(Operations, CalculateAsTheirSignsSay) {
 TEST(Operations, HaveGradients) {
   const Symbol x = input({.shape = {3}, .dtype = Dtype::f64, .name = "x"});
   const Symbol h = layer<Dense>({.units = 3, .activation = "tanh", .dtype = Dtype::f64})(x);
-  const Model model({.inputs = {x}, .outputs = {h * h + 2 * x - h / (x * x + 3)}});
+  Model model({.inputs = {x}, .outputs = {h * h + 2 * x - h / (x * x + 3)}});
   randomize(model, 1);
   Context ctx({.num_threads = 1});
   const Tensor in = random_tensor({4, 3}, 1, Dtype::f64);
@@ -50,7 +50,7 @@ TEST(Operations, HaveGradients) {
 
 TEST(Operations, AreNoLayersOfTheModel) {
   const Symbol x = input({.shape = {3}, .name = "x"});
-  const Model model({.inputs = {x}, .outputs = {layer<Dense>({.units = 3})(x + 1)}});
+  Model model({.inputs = {x}, .outputs = {layer<Dense>({.units = 3})(x + 1)}});
   ASSERT_EQ(model.layers().size(), 2U);
   EXPECT_THAT(model.summary(), HasSubstr("add (Add)"));
   EXPECT_THAT(error_of<ConfigError>([&] { operation("Sinc", {x}); }), HasSubstr("Sinc"));

@@ -48,7 +48,7 @@ TEST(Sequential, IsBuiltByTheModelAroundIt) {
       .add(layer<Dense>({.units = 3, .dtype = Dtype::f64}));
   const Symbol y = chain(chain(x));
   EXPECT_EQ(y.shape(), Shape::partial({-1, 3}));
-  const Model model({.inputs = {x}, .outputs = {y}});
+  Model model({.inputs = {x}, .outputs = {y}});
   EXPECT_EQ(model.parameters()[0].path, "chain/dense/kernel");
   randomize(model, 2);
   Context ctx({.num_threads = 1});

@@ -43,10 +43,9 @@ TEST(Summary, OfAGraphHasItsConnections) {
       {h, h});
   const Symbol sum = layer<Add>({.name = "residual"})({h, a});
   const Symbol y = layer<LayerNormalization>({.name = "norm"})(sum);
-  const Model model(
-      {.inputs = {x},
-       .outputs = {layer<Dense>({.units = 256, .name = "a_head_with_a_long_name"})(y)},
-       .name = "network"});
+  Model model({.inputs = {x},
+               .outputs = {layer<Dense>({.units = 256, .name = "a_head_with_a_long_name"})(y)},
+               .name = "network"});
   EXPECT_EQ(model.summary(), printed_by_keras("network"));
 }
 
@@ -58,9 +57,9 @@ TEST(Summary, OfSharedAndNestedLayersHasTheirConnections) {
                   .name = "inner"});
   const Symbol x = input({.shape = {5, 3}, .name = "x"});
   const Symbol y = connect(inner, connect(inner, x));
-  const Model model({.inputs = {x},
-                     .outputs = {layer<Dense>({.units = 1000000, .name = "wide"})(y)},
-                     .name = "outer"});
+  Model model({.inputs = {x},
+               .outputs = {layer<Dense>({.units = 1000000, .name = "wide"})(y)},
+               .name = "outer"});
   EXPECT_EQ(model.summary(), printed_by_keras("nested"));
 }
 

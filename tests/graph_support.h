@@ -17,10 +17,10 @@ struct ShapesSaved final : Saved {
 class PlainLayer : public Layer {
  public:
   using Layer::Layer;
-  void build(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) override {}
-  void append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) const override {}
+  void append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) override {}
 
  protected:
+  void create_parameters(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) override {}
   static void keep(std::span<const Value> in, std::unique_ptr<Saved>* saved) {
     if (saved == nullptr) return;
     auto kept = std::make_unique<ShapesSaved>();

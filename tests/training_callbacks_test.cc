@@ -114,5 +114,63 @@ TEST_F(Callbacks, WhatCannotBeMonitoredIsRefused) {
   EXPECT_THAT(refusal({.monitor = "loss", .mode = "least"}), HasSubstr("auto, min or max"));
 }
 
+/// Fits with a validation in every second epoch.
+class Validations : public Callbacks {
+ protected:
+  History fit_every_second(std::shared_ptr<Callback> callback, Index epochs, Index freq = 2) {
+    CompiledModel compiled = compile(
+        *model_,
+        {.optimizer = std::make_shared<SGD>(SGDConfig{.learning_rate = 0.05}), .loss = {"mse"}});
+    return compiled.fit(ctx_, data_,
+                        {.batch_size = 4,
+                         .epochs = epochs,
+                         .callbacks = {std::move(callback)},
+                         .validation_split = 0.2,
+                         .shuffle = false,
+                         .validation_freq = freq});
+  }
+  std::vector<std::string> files_;
+  ModelCheckpoint::Save save_ = [this](const CompiledModel&, const std::filesystem::path& file) {
+    files_.push_back(file);
+  };
+};
+
+TEST_F(Validations, EarlyStoppingWaitsForThem) {
+  // Nothing improves by 100: of the validations after epochs 2, 4 and 6 the third ends it.
+  const History history = fit_every_second(
+      std::make_shared<EarlyStopping>(EarlyStoppingConfig{.min_delta = 100, .patience = 2}), 8);
+  EXPECT_EQ(history.epochs.size(), 6);
+  EXPECT_EQ(history["val_loss"].size(), 3);
+}
+
+TEST_F(Validations, ModelCheckpointSavesBetweenThem) {
+  const History history = fit_every_second(
+      std::make_shared<ModelCheckpoint>(
+          ModelCheckpointConfig{.filepath = "{epoch}", .save_best_only = true, .mode = "max"},
+          save_),
+      4);
+  EXPECT_LT(history["val_loss"][1], history["val_loss"][0]);  // so the fourth is not better
+  EXPECT_THAT(files_, ElementsAre("1", "2", "3"));
+}
+
+TEST_F(Validations, ModelCheckpointNamesTheirNumbers) {
+  fit_every_second(std::make_shared<ModelCheckpoint>(
+                       ModelCheckpointConfig{.filepath = "{epoch}-{val_loss:.0f}"}, save_),
+                   4);
+  ASSERT_EQ(files_.size(), 2U);
+  EXPECT_TRUE(files_[0].starts_with("2-"));
+  EXPECT_TRUE(files_[1].starts_with("4-"));
+}
+
+TEST_F(Validations, WhatNeverComesIsRefused) {
+  const auto stopping = [](const char* monitor) {
+    return std::make_shared<EarlyStopping>(EarlyStoppingConfig{.monitor = monitor, .mode = "min"});
+  };
+  EXPECT_THAT(error_of<ConfigError>([&] { fit_every_second(stopping("val_mae"), 4); }),
+              HasSubstr("[callback] monitor: expected loss, got val_mae"));
+  EXPECT_THAT(error_of<ConfigError>([&] { fit_every_second(stopping("val_loss"), 4, 5); }),
+              HasSubstr("[callback] monitor: expected loss, got val_loss"));
+}
+
 }  // namespace
 }  // namespace grouphead

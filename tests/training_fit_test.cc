@@ -309,7 +309,7 @@ TEST(Fit, ThreadsDoNotChangeTheBits) {
     const Symbol hidden =
         layer<Dense>(DenseConfig{.units = 300, .activation = Activation::gelu})(x);
     const Symbol out = layer<Dense>(DenseConfig{.units = 5})(hidden);
-    const Model model({.inputs = {x}, .outputs = {out}});
+    Model model({.inputs = {x}, .outputs = {out}});
     CompiledModel compiled =
         compile(model, {.optimizer = std::make_shared<AdamW>(AdamWConfig{.global_clipnorm = 1.0}),
                         .loss = {sparse_categorical_crossentropy({.from_logits = true})}});
@@ -353,6 +353,29 @@ TEST(Fit, WhatDoesNotFitIsRefused) {
   EXPECT_THROW(many.fit(ctx, r.data), ConfigError);
   EXPECT_THROW(compile(*r.model, {.loss = {mean_squared_error({.reduction = Reduction::none})}}),
                ConfigError);
+}
+
+TEST(Fit, OfNothingIsRefusedAndPredictsNothing) {
+  Context ctx;
+  const Symbol x = input({.shape = {3}, .name = "x"});
+  const Symbol a = layer<Dense>(DenseConfig{.units = 2, .name = "a"})(x);
+  const Symbol b = layer<Dense>(DenseConfig{.units = 1, .name = "b"})(x);
+  Model model({.inputs = {x}, .outputs = {a, b}});
+  CompiledModel compiled = compile(model, {.optimizer = "sgd", .loss = {"mse"}});
+  const Data none{.x = {Tensor::zeros({0, 3})},
+                  .y = {Tensor::zeros({0, 2}), Tensor::zeros({0, 1})}};
+  const Data some{.x = {Tensor::zeros({2, 3})},
+                  .y = {Tensor::zeros({2, 2}), Tensor::zeros({2, 1})}};
+  const std::vector<Tensor> predicted = compiled.predict(ctx, none.x);
+  ASSERT_EQ(predicted.size(), 2U);
+  EXPECT_EQ(predicted[0].shape(), (Shape{0, 2}));
+  EXPECT_EQ(predicted[1].shape(), (Shape{0, 1}));
+  EXPECT_THAT(error_of<ShapeError>([&] { compiled.fit(ctx, none); }),
+              HasSubstr("[fit] data: expected 1 sample or more, got none"));
+  EXPECT_THAT(error_of<ShapeError>([&] { compiled.evaluate(ctx, none); }),
+              HasSubstr("[evaluate] data: expected 1 sample or more, got none"));
+  EXPECT_THROW(compiled.fit(ctx, some, {.validation_data = none}), ShapeError);
+  EXPECT_EQ(compiled.optimizer().iterations(), 0);
 }
 
 }  // namespace

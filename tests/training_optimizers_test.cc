@@ -196,13 +196,15 @@ TEST(Optimizers, RoundSixteenBitParametersOnce) {
         half.edit().data<F16>()[i] = to_f16(x);
       }
     }
-    Adam of_half({{"w", &half}}, {.learning_rate = 0.1});
-    Adam of_wide({{"w", &wide}}, {.learning_rate = 0.1});
+    Adam of_half({.learning_rate = 0.1});
+    of_half.build({{"w", &half}});
+    Adam of_wide({.learning_rate = 0.1});
+    of_wide.build({{"w", &wide}});
     EXPECT_EQ(of_half.slots()[0].tensors[0].dtype(), Dtype::f32);
     for (int step = 0; step < 3; ++step) {
       for (Index i = 0; i < 300; ++i) wide.edit().data<float>()[i] = at(i);
       for (auto [optimizer, parameter] : {std::pair{&of_half, &half}, std::pair{&of_wide, &wide}}) {
-        Grads grads(ctx, {{"w", parameter}});
+        Grads grads(ctx, ParameterList{{"w", parameter}});
         copy(gradient, grads.of(*parameter));
         optimizer->step(ctx, grads);
       }

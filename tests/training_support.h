@@ -53,8 +53,8 @@ inline TrainerConfig tiny_config() {
 
 /// Whether all weights of two models have the same bits; names the first that has not.
 inline ::testing::AssertionResult same_weights(const LanguageModel& a, const LanguageModel& b) {
-  const ParameterList left = a.parameters();
-  const ParameterList right = b.parameters();
+  const auto left = a.parameters();
+  const auto right = b.parameters();
   if (left.size() != right.size()) return ::testing::AssertionFailure() << "other parameters";
   for (std::size_t i = 0; i < left.size(); ++i) {
     if (!same_bits(left[i].parameter->value(), right[i].parameter->value())) {

@@ -55,15 +55,15 @@ struct Distances {
 Distances follow_golden(Context& ctx, Dtype dtype) {
   const io::Safetensors golden = io::read_safetensors(std::string(GROUPHEAD_SOURCE_DIR) +
                                                       "/tests/golden/training/steps.safetensors");
-  const LanguageModel model({.vocab_size = 16,
-                             .transformer = {.hidden_size = 16,
-                                             .num_heads = 4,
-                                             .num_key_value_heads = 2,
-                                             .num_layers = 2,
-                                             .feed_forward = 32,
-                                             .rope = RopeConfig{},
-                                             .dtype = dtype}});
-  const ParameterList parameters = model.parameters();
+  LanguageModel model({.vocab_size = 16,
+                       .transformer = {.hidden_size = 16,
+                                       .num_heads = 4,
+                                       .num_key_value_heads = 2,
+                                       .num_layers = 2,
+                                       .feed_forward = 32,
+                                       .rope = RopeConfig{},
+                                       .dtype = dtype}});
+  const auto parameters = model.parameters();
   for (const auto& [path, parameter] : parameters) {
     set(golden.at("initial/" + path), parameter->edit());
   }
@@ -130,7 +130,8 @@ TEST(AdamW, ClippingScalesTheJointNormAndKeepsSmallOnes) {
   Parameter still("still", {1}, Dtype::f64, {.trainable = false});
   const ParameterList list = {{"a", &a}, {"b", &b}, {"still", &still}};
   const auto momentum_after = [&](double clipnorm) {
-    AdamW optimizer(list, {.weight_decay = 0, .beta_1 = 0.5, .global_clipnorm = clipnorm});
+    AdamW optimizer({.weight_decay = 0, .beta_1 = 0.5, .global_clipnorm = clipnorm});
+    optimizer.build(list);
     EXPECT_EQ(optimizer.parameters().size(), 2U);
     Grads grads(ctx, list);
     grads.of(a).data<double>()[0] = 2;
@@ -146,13 +147,13 @@ TEST(AdamW, ClippingScalesTheJointNormAndKeepsSmallOnes) {
 
 TEST(AdamW, ImpossibleRatesAreRefused) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  EXPECT_THROW(AdamW({}, {.learning_rate = -1}), ConfigError);
-  EXPECT_THROW(AdamW({}, {.learning_rate = nan}), ConfigError);
-  EXPECT_THROW(AdamW({}, {.weight_decay = -1}), ConfigError);
-  EXPECT_THROW(AdamW({}, {.beta_1 = 1}), ConfigError);
-  EXPECT_THROW(AdamW({}, {.beta_2 = 1.5}), ConfigError);
-  EXPECT_THROW(AdamW({}, {.epsilon = nan}), ConfigError);
-  EXPECT_THROW(AdamW({}, {.global_clipnorm = 0.0}), ConfigError);
+  EXPECT_THROW(AdamW({.learning_rate = -1}), ConfigError);
+  EXPECT_THROW(AdamW({.learning_rate = nan}), ConfigError);
+  EXPECT_THROW(AdamW({.weight_decay = -1}), ConfigError);
+  EXPECT_THROW(AdamW({.beta_1 = 1}), ConfigError);
+  EXPECT_THROW(AdamW({.beta_2 = 1.5}), ConfigError);
+  EXPECT_THROW(AdamW({.epsilon = nan}), ConfigError);
+  EXPECT_THROW(AdamW({.global_clipnorm = 0.0}), ConfigError);
 }
 
 TEST(CosineDecay, FollowsKeras) {

@@ -130,7 +130,11 @@ bool is_tensor(const ConfigValue& value) {
          name == ConfigValue("__tensor__");
 }
 
+/// A tensor, or a Python list that Keras makes one of.
+bool is_operand(const ConfigValue& value) { return is_tensor(value) || is_nested_list(value); }
+
 Operand operand_from(const ConfigValue& value, const FindSymbol& find) {
+  if (value.is_list()) return constant_from_list(value);
   if (value["class_name"] == ConfigValue("__keras_tensor__")) {
     return find(value["config"]["keras_history"]);
   }
@@ -164,8 +168,17 @@ class CallReader {
   CallReader(const Layer& layer, const FindSymbol& find) : layer_(layer), find_(find) {}
 
   void read_positional(const ConfigValue& value) {
+    const bool is_one = !takes_list(layer_) && is_nested_list(value);
+    if (is_one && !is_operation(layer_)) {
+      operands_.push_back(operand_from(value, find_));
+      return;
+    }
     if (value.is_list() && (!is_operation(layer_) || takes_list(layer_))) return read_list(value);
     if (const auto* model = model_of_dict(value)) return read_dict(*model, value);
+    if (takes_list(layer_) && !is_operation(layer_) && !operands_.empty() && !value.is_null()) {
+      throw_config_error(layer_.name(), "call", "one list of tensors",
+                         "too many positional arguments");
+    }
     literals_.push_back(is_tensor(value) ? ConfigValue() : value);
     if (is_tensor(value)) {
       operands_.push_back(operand_from(value, find_));
@@ -179,6 +192,8 @@ class CallReader {
 
   void read_keyword(const std::string& key, const ConfigValue& value) {
     if (is_tensor(value)) {
+      keywords_.add({key, operand_from(value, find_)});
+    } else if (!is_operation(layer_) && !takes_list(layer_) && is_nested_list(value)) {
       keywords_.add({key, operand_from(value, find_)});
     } else if (key == "mask" && value.is_list()) {
       read_mask_list(value);
@@ -203,7 +218,7 @@ class CallReader {
  private:
   void read_list(const ConfigValue& list) {
     for (const ConfigValue& value : list.as_list("args")) {
-      if (!is_tensor(value)) {
+      if (!is_operand(value)) {
         throw_config_error(layer_.name(), "call", "tensors in a list", value.to_string());
       }
       operands_.push_back(operand_from(value, find_));

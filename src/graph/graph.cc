@@ -147,6 +147,21 @@ Index Graph::call_index(const Symbol& symbol) const {
 }
 
 std::vector<Shape> Graph::output_shapes(std::span<const Shape> inputs) const {
+  KnownShapes known;
+  return output_shapes(inputs, known);
+}
+
+std::vector<Shape> Graph::output_shapes(std::span<const Shape> inputs, KnownShapes& known) const {
+  std::string text;
+  for (const Shape& shape : inputs) text += shape.to_string();
+  const auto key = std::pair(this, text);
+  if (const auto found = known.find(key); found != known.end()) return found->second;
+  std::vector<Shape> made = computed_shapes(inputs, known);
+  known.emplace(key, made);
+  return made;
+}
+
+std::vector<Shape> Graph::computed_shapes(std::span<const Shape> inputs, KnownShapes& known) const {
   std::vector<Shape> shapes(static_cast<std::size_t>(num_places_));
   std::copy_n(inputs.begin(), std::min(inputs.size(), inputs_.size()), shapes.begin());
   for (const GraphConstant& constant : constants_) {
@@ -157,7 +172,9 @@ std::vector<Shape> Graph::output_shapes(std::span<const Shape> inputs) const {
     for (const Place place : step.operands) {
       operands.push_back(place == kNoPlace ? Shape() : shapes[static_cast<std::size_t>(place)]);
     }
-    const auto made = step.layer().output_shapes(operands, step.node->arguments.get());
+    const auto made = step.model != nullptr && step.model->has_graph()
+                          ? graph_of(*step.model).output_shapes(operands, known)
+                          : step.layer().output_shapes(operands, step.node->arguments.get());
     std::copy(made.begin(), made.end(), shapes.begin() + step.first_output);
   }
   std::vector<Shape> outputs;

@@ -57,6 +57,9 @@ class Graph {
 
   /// The outputs' shapes for other inputs' shapes. Errors: ShapeError.
   std::vector<Shape> output_shapes(std::span<const Shape> inputs) const;
+  /// What models make of shapes, by the model's graph and the inputs' texts: each is asked once,
+  /// however often it is called.
+  using KnownShapes = std::map<std::pair<const Graph*, std::string>, std::vector<Shape>>;
 
   /// Builds the layers that are not built, for the shapes of their first calls.
   void build(RandomStream& random);
@@ -67,6 +70,8 @@ class Graph {
   void make_step(const std::shared_ptr<const Node>& node);
   std::vector<Place> places_of(const std::vector<Operand>& operands);
   void find_last_uses();
+  std::vector<Shape> output_shapes(std::span<const Shape> inputs, KnownShapes& known) const;
+  std::vector<Shape> computed_shapes(std::span<const Shape> inputs, KnownShapes& known) const;
 
   std::vector<Symbol> inputs_;
   std::vector<Symbol> outputs_;

@@ -55,7 +55,7 @@ InputConfig InputLayer::config_from(const ConfigValue& config) {
   return made;
 }
 
-void InputLayer::build(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) {}
+void InputLayer::create_parameters(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) {}
 
 std::vector<Value> InputLayer::forward(Context& /*ctx*/, std::span<const Value> in,
                                        const Mode& /*mode*/, std::unique_ptr<Saved>* saved) const {
@@ -69,7 +69,7 @@ void InputLayer::backward(Context& ctx, Saved& /*saved*/, std::span<const ConstV
   if (d_out[0].has_value() && d_in[0].has_value()) ops::add(ctx, d_in[0], d_out[0], d_in[0]);
 }
 
-void InputLayer::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) const {}
+void InputLayer::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
 
 Symbol symbol_of(std::shared_ptr<InputLayer> layer) {
   auto node = std::make_shared<Node>();

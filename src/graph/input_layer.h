@@ -12,12 +12,11 @@ class InputLayer final : public Layer {
   ConfigValue get_config() const override;
   static InputConfig config_from(const ConfigValue& config);
 
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   /// With the batch.
   const Shape& shape() const noexcept { return shape_; }
@@ -25,6 +24,7 @@ class InputLayer final : public Layer {
   bool is_optional() const noexcept { return config_.optional; }
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   InputConfig config_;
   Shape shape_;
 };

@@ -42,6 +42,7 @@ Model::Model(const ModelConfig& config, std::unique_ptr<Graph> graph)
   require_keys(name(), "output_keys", output_keys_, config.outputs.size());
   RandomStream random(config.seed);
   graph_->build(random);
+  set_built();
   if (!config.trainable) set_trainable(false);
 }
 
@@ -54,6 +55,7 @@ void Model::set_graph(std::vector<Symbol> inputs, std::vector<Symbol> outputs,
   auto graph = std::make_unique<Graph>(name(), std::move(inputs), std::move(outputs));
   graph->build(random);
   graph_ = std::move(graph);
+  set_built();
   if (!trainable()) set_trainable(false);
 }
 
@@ -84,11 +86,13 @@ Dtype Model::output_dtype(std::span<const Dtype> /*inputs*/,
   return graph().outputs()[0].dtype();
 }
 
-void Model::build(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) {}
+void Model::create_parameters(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) {}
 
 std::vector<Value> Model::run(Context& ctx, std::span<const Value> in, const Mode& mode,
                               std::optional<bool> training, std::unique_ptr<Saved>* saved) const {
-  return detail::run_forward(ctx, name(), graph(), in, {.mode = mode, .training = training}, saved);
+  return detail::run_forward(ctx, name(), graph(), in,
+                             {.mode = mode, .training = training, .keeps_masks = keeps_masks_},
+                             saved);
 }
 
 std::vector<Value> Model::forward(Context& ctx, std::span<const Value> in, const Mode& mode,
@@ -101,7 +105,7 @@ void Model::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_ou
   detail::run_backward(ctx, name(), graph(), saved, d_out, d_in, grads);
 }
 
-void Model::append_parameters(const std::string& prefix, ParameterList& out) const {
+void Model::append_parameters(const std::string& prefix, ParameterList& out) {
   if (graph_) detail::append_parameters_of(graph_->layers(), prefix, out);
 }
 
@@ -190,7 +194,7 @@ std::vector<Tensor> get_weights(const Layer& layer) {
   return weights;
 }
 
-void set_weights(const Layer& layer, std::span<const Tensor> weights) {
+void set_weights(Layer& layer, std::span<const Tensor> weights) {
   const ParameterList parameters = layer.parameters();
   nn::require_count(layer.name(), "number of weights", weights.size(), parameters.size(),
                     parameters.size());

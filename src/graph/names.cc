@@ -1,15 +1,15 @@
 #include "graph/names.h"
 
-#include <cctype>
 #include <set>
 
 #include "core/check.h"
+#include "core/number_text.h"
 
 namespace grouphead::detail {
 namespace {
 
-bool is_upper(char c) noexcept { return std::isupper(static_cast<unsigned char>(c)) != 0; }
-bool is_lower(char c) noexcept { return std::islower(static_cast<unsigned char>(c)) != 0; }
+bool is_upper(char c) noexcept { return c >= 'A' && c <= 'Z'; }
+bool is_lower(char c) noexcept { return c >= 'a' && c <= 'z'; }
 
 }  // namespace
 
@@ -22,9 +22,9 @@ std::string default_name(std::string_view class_name) {
     const bool ends_a_word = i > 0 && is_lower(class_name[i - 1]);
     const bool starts_a_word = i + 1 < class_name.size() && is_lower(class_name[i + 1]);
     if (i > 0 && is_upper(c) && (ends_a_word || starts_a_word)) name += '_';
-    name += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    name += c;
   }
-  return name;
+  return lower_case(name);
 }
 
 void name_layers(std::string_view model, const std::vector<Layer*>& layers) {

@@ -18,12 +18,15 @@ struct RunMode {
   Mode mode{};
   std::optional<bool> training{};
   const CallObserver* observer = nullptr;  ///< may be null
+  /// Whether masks stay on what MultiHeadAttention is called with; Keras's layer takes them off.
+  bool keeps_masks = false;
 };
 
-/// Keeps nothing where `saved` is null: each tensor is released after its last use.
+/// Keeps nothing where `saved` is null: each tensor is released after its last use. `taken` may be
+/// null; else it tells which inputs' masks were taken off.
 std::vector<Value> run_forward(Context& ctx, std::string_view model, const Graph& graph,
                                std::span<const Value> in, const RunMode& mode,
-                               std::unique_ptr<Saved>* saved);
+                               std::unique_ptr<Saved>* saved, std::vector<bool>* taken = nullptr);
 
 /// Walks the calls backwards. Skipped are those that lead to no parameter of `grads` and to no
 /// input whose gradient is asked for, and those that nothing comes back to.

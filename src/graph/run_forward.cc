@@ -63,7 +63,9 @@ class ForwardRun {
     for (std::size_t i = 0; i < graph_.inputs().size(); ++i) {
       const Value given = i < in.size() ? in[i] : Value{};
       set(static_cast<Place>(i), received(model, graph_.inputs()[i], given));
+      inputs_.push_back(identity(at(static_cast<Place>(i)).tensor));
     }
+    taken_.resize(inputs_.size());
   }
 
   void take(const Step& step, std::size_t index) {
@@ -74,7 +76,10 @@ class ForwardRun {
     for (std::size_t i = 0; i < step.masks.size() && i < operands.size(); ++i) {
       if (step.masks[i] != kNoPlace) operands[i].mask = at(step.masks[i]).tensor;
     }
-    std::vector<Value> made = call(step, operands, keep_ ? &keep_->calls[index] : nullptr);
+    std::vector<bool> taken_inside;
+    std::vector<Value> made =
+        call(step, operands, keep_ ? &keep_->calls[index] : nullptr, taken_inside);
+    if (!mode_.keeps_masks) take_masks(step, taken_inside);
     nn::require_count(step.layer().name(), "number of outputs", made.size(), step.num_outputs(),
                       step.num_outputs());
     for (std::size_t i = 0; i < made.size(); ++i) {
@@ -82,6 +87,9 @@ class ForwardRun {
     }
     for (const Place place : step.last_uses) at(place) = Value{};
   }
+
+  /// Whose masks were taken off, for each input.
+  std::vector<bool> taken() { return std::move(taken_); }
 
   std::vector<Value> results() {
     std::vector<Value> out;
@@ -92,6 +100,42 @@ class ForwardRun {
  private:
   Value& at(Place place) { return values_[static_cast<std::size_t>(place)]; }
 
+  /// What makes two places one tensor: layers may hand on what they were given.
+  struct Identity {
+    const void* data = nullptr;
+    Shape shape{};
+    bool operator==(const Identity&) const = default;
+  };
+  static Identity identity(const Tensor& tensor) {
+    if (!tensor.has_value()) return {};
+    return {tensor.view().raw(), tensor.shape()};
+  }
+
+  // Source: keras.layers.MultiHeadAttention.call, which takes the masks off query, value and key,
+  // but for those that were cast for it. Whatever reads these tensors later sees none.
+  void take_masks(const Step& step, const std::vector<bool>& taken_inside) {
+    constexpr std::size_t kQueryValueKey = 3;
+    const bool takes = step.layer().class_name() == "MultiHeadAttention";
+    for (std::size_t i = 0; i < step.operands.size(); ++i) {
+      const Place place = step.operands[i];
+      if (place == kNoPlace || !at(place).tensor.has_value()) continue;
+      const Dtype dtype = at(place).tensor.dtype();
+      const bool is_cast = ops::is_floating(dtype) && dtype != step.layer().policy().compute();
+      const bool is_inside = i < taken_inside.size() && taken_inside[i];
+      if (is_inside || (takes && i < kQueryValueKey && !is_cast)) take_mask(place);
+    }
+  }
+
+  void take_mask(Place place) {
+    const Identity same = identity(at(place).tensor);
+    for (Value& value : values_) {
+      if (value.mask && identity(value.tensor) == same) value.mask.reset();
+    }
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      if (inputs_[i] == same) taken_[i] = true;
+    }
+  }
+
   void set(Place place, Value value) {
     if (keep_ != nullptr && value.tensor.has_value()) {
       keep_->tensors[static_cast<std::size_t>(place)] = {value.tensor.shape(),
@@ -100,7 +144,8 @@ class ForwardRun {
     at(place) = std::move(value);
   }
 
-  std::vector<Value> call(const Step& step, std::span<const Value> operands, SavedCall* keep) {
+  std::vector<Value> call(const Step& step, std::span<const Value> operands, SavedCall* keep,
+                          std::vector<bool>& taken) {
     Mode mode = mode_.mode;
     mode.arguments = step.node->arguments.get();
     const std::optional<bool> training = mode_.training ? mode_.training : step.node->training;
@@ -110,7 +155,11 @@ class ForwardRun {
     std::vector<Value> made;
     if (step.model != nullptr) {
       made = run_forward(ctx_, step.model->name(), graph_of(*step.model), operands,
-                         {.mode = mode, .training = training, .observer = mode_.observer}, saved);
+                         {.mode = mode,
+                          .training = training,
+                          .observer = mode_.observer,
+                          .keeps_masks = mode_.keeps_masks},
+                         saved, &taken);
     } else {
       made = step.layer().call(ctx_, operands, mode, saved);
     }
@@ -128,13 +177,15 @@ class ForwardRun {
   const RunMode& mode_;
   GraphSaved* keep_;
   std::vector<Value> values_;
+  std::vector<Identity> inputs_;
+  std::vector<bool> taken_;
 };
 
 }  // namespace
 
 std::vector<Value> run_forward(Context& ctx, std::string_view model, const Graph& graph,
                                std::span<const Value> in, const RunMode& mode,
-                               std::unique_ptr<Saved>* saved) {
+                               std::unique_ptr<Saved>* saved, std::vector<bool>* taken) {
   nn::require_count(model, "number of inputs", in.size(), 0, graph.inputs().size());
   std::unique_ptr<GraphSaved> keep;
   if (saved != nullptr) {
@@ -146,6 +197,7 @@ std::vector<Value> run_forward(Context& ctx, std::string_view model, const Graph
   run.receive(model, in);
   for (std::size_t i = 0; i < graph.steps().size(); ++i) run.take(graph.steps()[i], i);
   if (saved != nullptr) *saved = std::move(keep);
+  if (taken != nullptr) *taken = run.taken();
   return run.results();
 }
 

@@ -85,7 +85,7 @@ Dtype Sequential::output_dtype(std::span<const Dtype> inputs,
   return dtype;
 }
 
-void Sequential::build(std::span<const Shape> inputs, RandomStream& random) {
+void Sequential::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   if (has_graph()) return;
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
   const Shape& shape = inputs[0];
@@ -105,7 +105,7 @@ void Sequential::build(const std::vector<Index>& input_shape) {
   build(std::span(&shape, 1), random_);
 }
 
-void Sequential::append_parameters(const std::string& prefix, ParameterList& out) const {
+void Sequential::append_parameters(const std::string& prefix, ParameterList& out) {
   detail::append_parameters_of(layers_, prefix, out);
 }
 

@@ -2,8 +2,8 @@
 
 #include <array>
 #include <cmath>
-#include <cstdio>
 
+#include "core/number_text.h"
 #include "graph/graph.h"
 #include "graph/text_table.h"
 #include "grouphead/models/model.h"
@@ -31,9 +31,7 @@ std::string readable_size(double bytes) {
   constexpr std::array<const char*, 6> kUnits = {"B", "KB", "MB", "GB", "TB", "PB"};
   std::size_t unit = 0;
   for (; bytes >= 1024 && unit + 1 < kUnits.size(); ++unit) bytes /= 1024;
-  std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%.2f %s", bytes, kUnits[unit]);
-  return text.data();
+  return detail::fixed_text(bytes, 2) + " " + kUnits[unit];
 }
 
 std::string shape_text(const Shape& shape) {

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/check.h"
+#include "core/number_text.h"
 #include "train/operands.h"
 
 namespace grouphead::train {
@@ -100,7 +101,7 @@ std::pair<Data, Data> split(const Data& data, double validation_split) {
     detail::throw_config_error(
         "fit", "validation_split",
         "a share that leaves samples on both sides of " + std::to_string(samples),
-        std::to_string(validation_split));
+        detail::number_text(validation_split));
   }
   return {gathered(data, ascending(0, at)), gathered(data, ascending(at, samples - at))};
 }

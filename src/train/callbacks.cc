@@ -40,6 +40,17 @@ void LambdaCallback::on_train_end(CompiledModel& model) {
 
 // ---- Monitor and EarlyStopping -----------------------------------------------------------------
 
+namespace {
+
+/// Whether the epoch that ended lacks a number only because it was not validated.
+bool comes_with_validation(const CompiledModel& model, const Logs& logs, std::string_view name) {
+  constexpr std::string_view kPrefix = "val_";
+  return name.starts_with(kPrefix) && model.is_between_validations() &&
+         find(logs, name.substr(kPrefix.size())).has_value();
+}
+
+}  // namespace
+
 Monitor::Monitor(std::string name, std::string_view mode, double min_delta)
     : name_(std::move(name)), mode_(Mode::automatic), min_delta_(std::abs(min_delta)) {
   if (mode == "min") mode_ = Mode::min;
@@ -49,7 +60,7 @@ Monitor::Monitor(std::string name, std::string_view mode, double min_delta)
   }
 }
 
-double Monitor::value(const CompiledModel& model, const Logs& logs) {
+std::optional<double> Monitor::value(const CompiledModel& model, const Logs& logs) {
   if (mode_ == Mode::automatic) {
     const std::string_view name = name_;
     const auto metric = name.starts_with("val_") ? name.substr(4) : name;
@@ -60,7 +71,8 @@ double Monitor::value(const CompiledModel& model, const Logs& logs) {
     }
     mode_ = *is_up ? Mode::max : Mode::min;
   }
-  if (const std::optional<double> value = find(logs, name_)) return *value;
+  if (const std::optional<double> value = find(logs, name_)) return value;
+  if (comes_with_validation(model, logs, name_)) return {};
   std::string known;
   for (const auto& [key, value] : logs) known += known.empty() ? key : ", " + key;
   detail::throw_config_error("callback", "monitor", known, name_);
@@ -83,18 +95,18 @@ void EarlyStopping::on_train_begin(CompiledModel& /*model*/) {
 }
 
 void EarlyStopping::on_epoch_end(CompiledModel& model, Index epoch, const Logs& logs) {
-  const double current = monitor_.value(model, logs);
-  if (epoch < config_.start_from_epoch) return;
+  const std::optional<double> current = monitor_.value(model, logs);
+  if (!current || epoch < config_.start_from_epoch) return;
   const auto remember = [&] {
     best_epoch_ = epoch;
     if (config_.restore_best_weights) best_weights_ = get_weights(model.model());
   };
   if (config_.restore_best_weights && best_weights_.empty()) remember();
   ++wait_;
-  if (monitor_.improves(current, best_)) {
+  if (monitor_.improves(*current, best_)) {
     best_ = current;
     remember();
-    if (!config_.baseline || monitor_.improves(current, config_.baseline)) wait_ = 0;
+    if (!config_.baseline || monitor_.improves(*current, config_.baseline)) wait_ = 0;
     return;
   }
   if (wait_ >= config_.patience && epoch > 0) {
@@ -132,8 +144,10 @@ std::string formatted(double value, std::string_view spec) {
   return out;
 }
 
-/// `{name}` and `{name:spec}` replaced by the logs' numbers.
-std::string filled(std::string_view pattern, const Logs& numbers) {
+/// `{name}` and `{name:spec}` replaced by the logs' numbers; nothing where one of them comes with
+/// the next validation.
+std::optional<std::string> filled(const CompiledModel& model, std::string_view pattern,
+                                  const Logs& numbers) {
   std::string out;
   while (!pattern.empty()) {
     const std::size_t open = std::min(pattern.find('{'), pattern.size());
@@ -144,6 +158,7 @@ std::string filled(std::string_view pattern, const Logs& numbers) {
     const std::string_view field = pattern.substr(1, std::min(close, pattern.size()) - 1);
     const std::string_view name = field.substr(0, field.find(':'));
     const std::optional<double> value = find(numbers, name);
+    if (!value && comes_with_validation(model, numbers, name)) return {};
     if (!value || close == std::string_view::npos) {
       detail::throw_config_error("model_checkpoint", "filepath", "fields that the logs have",
                                  field);
@@ -182,14 +197,16 @@ void ModelCheckpoint::on_epoch_end(CompiledModel& model, Index epoch, const Logs
 
 void ModelCheckpoint::save(const CompiledModel& model, Index batch, const Logs& logs) {
   if (config_.save_best_only) {
-    const double current = monitor_.value(model, logs);
-    if (!monitor_.improves(current, best_)) return;
-    best_ = current;
+    const std::optional<double> current = monitor_.value(model, logs);
+    if (current && !monitor_.improves(*current, best_)) return;
+    if (current) best_ = current;
   }
   Logs numbers{{"epoch", static_cast<double>(epoch_ + 1)}};
   if (batch >= 0) numbers.emplace_back("batch", static_cast<double>(batch + 1));
   numbers.insert(numbers.end(), logs.begin(), logs.end());
-  const std::filesystem::path file = filled(config_.filepath, numbers);
+  const std::optional<std::string> name = filled(model, config_.filepath, numbers);
+  if (!name) return;
+  const std::filesystem::path file = *name;
   if (file.has_parent_path()) std::filesystem::create_directories(file.parent_path());
   save_(model, file);
 }

@@ -145,10 +145,21 @@ ConfigValue config_of_metrics(const std::vector<std::vector<MetricChoice>>& list
 CompileConfig compile_config_from(const ConfigValue& config, const Model& model) {
   CompileConfig made;
   const std::vector<std::string> names = model.output_names();
-  if (!config["optimizer"].is_null()) made.optimizer = OptimizerChoice(config["optimizer"]);
+  std::string problems;
+  const auto attempt = [&](const auto& make) {
+    try {
+      make();
+    } catch (const ConfigError& error) {
+      problems.append(problems.empty() ? "" : "; ").append(error.what());
+    }
+  };
+  attempt([&] {
+    if (!config["optimizer"].is_null()) made.optimizer = OptimizerChoice(config["optimizer"]);
+  });
   for (const ConfigValue& entry : per_output("loss", config["loss"], names)) {
-    made.loss.emplace_back(plain(entry));
+    attempt([&] { made.loss.emplace_back(plain(entry)); });
   }
+  if (!problems.empty()) throw ConfigError(problems);
   const ConfigValue& given = config["loss_weights"];
   const bool has_keys = !model.output_keys().empty();
   const ConfigValue weights = has_keys ? weights_by_name(given, config["loss"]) : given;

@@ -29,7 +29,7 @@ const std::vector<double>& History::operator[](std::string_view name) const {
 }
 
 struct CompiledModel::State {
-  const Layer& model;
+  Layer& model;
   CompileConfig config;
   std::shared_ptr<Optimizer> optimizer;
   train::CompiledLoss loss;
@@ -38,7 +38,8 @@ struct CompiledModel::State {
   ParameterList parameters;
   std::unique_ptr<Grads> grads{};  // made for the first step
   double gradient_norm = 0;
-  Mean mean_loss{"loss"};
+  Mean mean_loss{MetricConfig{.name = "loss"}};
+  bool is_between_validations = false;
 };
 
 namespace {
@@ -49,6 +50,22 @@ std::vector<std::string> names_of_outputs(const Layer& layer, const CompileConfi
   return model != nullptr ? model->output_names() : std::vector<std::string>();
 }
 
+[[noreturn]] void throw_no_batch(std::string_view operation) {
+  detail::throw_shape_error(operation, "data", "1 sample or more", "none");
+}
+
+/// Whether the epoch (from 0) ends with a validation.
+bool is_validated(const FitConfig& config, Index epoch) {
+  return (epoch + 1) % config.validation_freq == 0;
+}
+
+/// Whether any epoch does.
+bool validates(const FitConfig& config) {
+  const Index freq = config.validation_freq;
+  return (config.validation_data || config.validation_source) &&
+         config.epochs / freq > config.initial_epoch / freq;
+}
+
 std::vector<Value> values_of(const std::vector<Tensor>& tensors) {
   std::vector<Value> values;
   for (const Tensor& tensor : tensors) values.push_back({tensor, {}});
@@ -57,7 +74,7 @@ std::vector<Value> values_of(const std::vector<Tensor>& tensors) {
 
 }  // namespace
 
-CompiledModel::CompiledModel(const Layer& model, const CompileConfig& config)
+CompiledModel::CompiledModel(Layer& model, const CompileConfig& config)
     : state_(new State{.model = model,
                        .config = config,
                        .optimizer = config.optimizer.get(),
@@ -75,11 +92,16 @@ CompiledModel::CompiledModel(CompiledModel&&) noexcept = default;
 CompiledModel& CompiledModel::operator=(CompiledModel&&) noexcept = default;
 
 const Layer& CompiledModel::model() const noexcept { return state_->model; }
+Layer& CompiledModel::model() noexcept { return state_->model; }
 
 ConfigValue CompiledModel::compile_config() const {
   const auto* model = dynamic_cast<const Model*>(&state_->model);
   return train::config_of(state_->config, state_->output_names.size(),
                           model != nullptr ? model->output_keys() : std::vector<std::string>());
+}
+
+bool CompiledModel::is_between_validations() const noexcept {
+  return state_->is_between_validations;
 }
 
 bool CompiledModel::has_optimizer() const noexcept { return state_->optimizer != nullptr; }
@@ -98,6 +120,7 @@ std::optional<bool> CompiledModel::higher_is_better(std::string_view name) const
 
 double CompiledModel::compute_gradients(Context& ctx, const Data& batch, RandomStream* random) {
   State& s = *state_;
+  s.is_between_validations = false;
   if (!s.grads) s.grads = std::make_unique<Grads>(ctx, s.parameters);
   LossSink penalties;
   const Mode mode{.training = true, .random = random, .losses = &penalties};
@@ -178,6 +201,7 @@ Logs CompiledModel::evaluate(Context& ctx, const BatchSource& source, Index step
   reset_metrics();
   for (Index step = 0; steps == 0 || step < steps; ++step) {
     const std::optional<Data> batch = source(0, step);
+    if (!batch && step == 0) throw_no_batch("evaluate");
     if (!batch) break;
     test_on_batch(ctx, *batch);
   }
@@ -198,6 +222,12 @@ std::vector<Tensor> CompiledModel::predict(Context& ctx, const std::vector<Tenso
   train::ArrayBatches batches({.x = x}, {.batch_size = batch_size});
   const Index samples = train::num_samples({.x = x});
   std::vector<Tensor> outputs;
+  if (samples == 0) {
+    for (Value& value : state_->model.call(ctx, values_of(x), {}, nullptr)) {
+      outputs.push_back(std::move(value.tensor));
+    }
+    return outputs;
+  }
   Index first = 0;
   for (Index step = 0; step < batches.steps(); ++step) {
     const std::optional<Data> batch = batches(0, step);
@@ -267,9 +297,7 @@ class Fitting {
       for (const auto& callback : config_.callbacks) callback->on_epoch_begin(model_, epoch);
       if (!train_epoch(epoch)) break;
       Logs logs = model_.logs();
-      if ((epoch + 1) % config_.validation_freq == 0) {
-        for (auto& [name, value] : validate()) logs.emplace_back("val_" + name, value);
-      }
+      for (auto& [name, value] : validate(epoch)) logs.emplace_back("val_" + name, value);
       append(logs, epoch, history_);
       report(epoch, true, logs);
       for (const auto& callback : config_.callbacks) callback->on_epoch_end(model_, epoch, logs);
@@ -289,6 +317,7 @@ class Fitting {
         return false;
       }
       const std::optional<Data> batch = source_(epoch, step_);
+      if (!batch && step_ == 0) throw_no_batch("fit");
       if (!batch) break;
       for (const auto& callback : config_.callbacks) callback->on_train_batch_begin(model_, step_);
       model_.train_on_batch(ctx_, *batch, config_.random);
@@ -360,7 +389,12 @@ History CompiledModel::fit(Context& ctx, const BatchSource& source, const FitCon
   stop_training = false;
   const Index batch_size =
       config.validation_batch_size > 0 ? config.validation_batch_size : config.batch_size;
-  const auto validate = [&]() -> Logs {
+  if (config.validation_data && train::num_samples(*config.validation_data) == 0) {
+    throw_no_batch("fit: validation");
+  }
+  const auto validate = [&](Index epoch) -> Logs {
+    state_->is_between_validations = !is_validated(config, epoch) && validates(config);
+    if (!is_validated(config, epoch)) return {};
     if (config.validation_data) {
       const train::ArrayBatches batches(*config.validation_data, {.batch_size = batch_size});
       return evaluate(ctx, batches, config.validation_steps);

@@ -3,6 +3,8 @@
 #include <array>
 
 #include "core/check.h"
+#include "core/comma_list.h"
+#include "core/number_text.h"
 #include "nn/config_reader.h"
 #include "ops/row_losses.h"
 
@@ -40,7 +42,8 @@ class Huber final : public LossRule {
   explicit Huber(const HuberConfig& config)
       : LossRule(config.name, config.reduction), delta_(config.delta) {
     if (!(delta_ >= 0)) {
-      detail::throw_config_error("huber", "delta", "a number of 0 or more", std::to_string(delta_));
+      detail::throw_config_error("huber", "delta", "a number of 0 or more",
+                                 detail::number_text(delta_));
     }
   }
   std::string_view class_name() const override { return "Huber"; }
@@ -60,7 +63,7 @@ class Huber final : public LossRule {
 void require_smoothing(std::string_view loss, double label_smoothing) {
   if (label_smoothing >= 0 && label_smoothing <= 1) return;
   detail::throw_config_error(loss, "label_smoothing", "a number in [0, 1]",
-                             std::to_string(label_smoothing));
+                             detail::number_text(label_smoothing));
 }
 
 ConfigValue crossentropy_config(ConfigValue config, const CrossentropyConfig& options) {
@@ -211,19 +214,32 @@ constexpr Entry kEntries[] = {
     {{"SparseCategoricalCrossentropy", "sparse_categorical_crossentropy"}, make_sparse},
 };
 
-Rule make(std::string_view name, const ConfigValue& config) {
-  std::string known;
+const Entry* entry_of(std::string_view name) {
   for (const Entry& entry : kEntries) {
     for (const std::string_view candidate : entry.names) {
-      if (!candidate.empty() && candidate == name) return entry.make(config);
+      if (!candidate.empty() && candidate == name) return &entry;
     }
-    known += known.empty() ? "" : ", ";
-    known += entry.names[0];
   }
-  detail::throw_config_error("loss", "name", known, name);
+  return nullptr;
+}
+
+Rule make(std::string_view name, const ConfigValue& config) {
+  const Entry* entry = entry_of(name);
+  if (entry == nullptr) {
+    detail::throw_config_error("loss", "name", LossRule::known_names(), name);
+  }
+  return entry->make(config);
 }
 
 }  // namespace
+
+bool LossRule::is_known(std::string_view name) { return entry_of(name) != nullptr; }
+
+std::string LossRule::known_names() {
+  std::vector<std::string_view> names;
+  for (const Entry& entry : kEntries) names.push_back(entry.names[0]);
+  return detail::comma_list(names);
+}
 
 std::shared_ptr<const LossRule> LossRule::from_config(const ConfigValue& identifier) {
   if (identifier.is_null()) return nullptr;

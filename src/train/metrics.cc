@@ -288,6 +288,10 @@ std::string snake_case(std::string_view name) {
   return out;
 }
 
+std::string name_or(const MetricConfig& config, const char* name) {
+  return config.name.empty() ? name : config.name;
+}
+
 /// The loss's class with the metric's options, which lack its type and reduction.
 std::shared_ptr<Metric> make_loss_metric(const std::string& name, const ConfigValue& config) {
   ConfigValue options = ConfigValue::Object{};
@@ -296,9 +300,18 @@ std::shared_ptr<Metric> make_loss_metric(const std::string& name, const ConfigVa
       if (key != "dtype") options.set(key, value);
     }
   }
+  if (!LossRule::is_known(name)) {
+    detail::throw_config_error("metric", "name",
+                               "Accuracy, BinaryAccuracy, CategoricalAccuracy, "
+                               "SparseCategoricalAccuracy, Mean, Perplexity or a loss (" +
+                                   LossRule::known_names() + ")",
+                               name);
+  }
   const Loss loss = ConfigValue(ConfigValue::Object{{"class_name", name}, {"config", options}});
   const ConfigValue& given = options["name"];
-  return mean_of(loss, given.is_null() ? snake_case(loss->class_name()) : given.as_string("name"));
+  return mean_of(
+      {.loss = loss,
+       .name = given.is_null() ? snake_case(loss->class_name()) : given.as_string("name")});
 }
 
 std::shared_ptr<Metric> make_metric(const std::string& identifier, const ConfigValue& config) {
@@ -309,7 +322,8 @@ std::shared_ptr<Metric> make_metric(const std::string& identifier, const ConfigV
   if (name == "accuracy") metric = accuracy();
   if (name == "categorical_accuracy") metric = categorical_accuracy();
   if (name == "sparse_categorical_accuracy") metric = sparse_categorical_accuracy();
-  if (name == "binary_accuracy") metric = binary_accuracy(reader.number("threshold", 0.5));
+  if (name == "binary_accuracy")
+    metric = binary_accuracy({.threshold = reader.number("threshold", 0.5)});
   if (name == "mean") metric = std::make_shared<Mean>();
   if (name == "perplexity") {
     PerplexityConfig options{.from_logits = reader.boolean("from_logits", false)};
@@ -325,20 +339,20 @@ std::shared_ptr<Metric> make_metric(const std::string& identifier, const ConfigV
 
 }  // namespace
 
-std::shared_ptr<Metric> accuracy(std::string name) {
-  return std::make_shared<Equality>(std::move(name), std::nullopt);
+std::shared_ptr<Metric> accuracy(const MetricConfig& config) {
+  return std::make_shared<Equality>(name_or(config, "accuracy"), std::nullopt);
 }
-std::shared_ptr<Metric> binary_accuracy(double threshold, std::string name) {
-  return std::make_shared<Equality>(std::move(name), threshold);
+std::shared_ptr<Metric> binary_accuracy(const BinaryAccuracyConfig& config) {
+  return std::make_shared<Equality>(config.name, config.threshold);
 }
-std::shared_ptr<Metric> categorical_accuracy(std::string name) {
-  return std::make_shared<ClassAccuracy>(std::move(name), false);
+std::shared_ptr<Metric> categorical_accuracy(const MetricConfig& config) {
+  return std::make_shared<ClassAccuracy>(name_or(config, "categorical_accuracy"), false);
 }
-std::shared_ptr<Metric> sparse_categorical_accuracy(std::string name) {
-  return std::make_shared<ClassAccuracy>(std::move(name), true);
+std::shared_ptr<Metric> sparse_categorical_accuracy(const MetricConfig& config) {
+  return std::make_shared<ClassAccuracy>(name_or(config, "sparse_categorical_accuracy"), true);
 }
-std::shared_ptr<Metric> mean_of(const Loss& loss, std::string name) {
-  return std::make_shared<LossMetric>(loss, std::move(name));
+std::shared_ptr<Metric> mean_of(const LossMetricConfig& config) {
+  return std::make_shared<LossMetric>(config.loss, config.name);
 }
 std::shared_ptr<Metric> perplexity(const PerplexityConfig& config) {
   return std::make_shared<Perplexity>(config);

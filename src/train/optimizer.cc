@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "core/check.h"
+#include "core/number_text.h"
 #include "grouphead/train/optimizers.h"
 #include "ops/arithmetic.h"
 #include "ops/convert.h"
@@ -15,7 +16,7 @@ constexpr std::string_view kAccumulator = "gradient_accumulator";
 
 void require(bool holds, std::string_view option, std::string_view expected, double got) {
   if (!holds) {
-    detail::throw_config_error("optimizer", option, expected, std::to_string(got));
+    detail::throw_config_error("optimizer", option, expected, detail::number_text(got));
   }
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "core/check.h"
+#include "core/number_text.h"
 #include "nn/config_reader.h"
 #include "ops/optimizer.h"
 
@@ -53,7 +54,7 @@ void require_below(std::string_view optimizer, std::string_view option, double v
   if (value >= 0 && value < limit) return;
   detail::throw_config_error(optimizer, option,
                              limit == 1 ? "a number in [0, 1)" : "a finite number of 0 or more",
-                             std::to_string(value));
+                             detail::number_text(value));
 }
 
 }  // namespace
@@ -63,12 +64,9 @@ void require_below(std::string_view optimizer, std::string_view option, double v
 SGD::SGD(const SGDConfig& config)
     : Optimizer("sgd", options_of(config)), momentum_(config.momentum), nesterov_(config.nesterov) {
   if (!(momentum_ >= 0 && momentum_ <= 1)) {
-    detail::throw_config_error("sgd", "momentum", "a number in [0, 1]", std::to_string(momentum_));
+    detail::throw_config_error("sgd", "momentum", "a number in [0, 1]",
+                               detail::number_text(momentum_));
   }
-}
-
-SGD::SGD(const ParameterList& parameters, const SGDConfig& config) : SGD(config) {
-  build(parameters);
 }
 
 ConfigValue SGD::get_config() const {
@@ -107,10 +105,6 @@ Adam::Adam(std::string_view class_name, const AdamConfig& config)
 
 Adam::Adam(const AdamConfig& config) : Adam("adam", config) {}
 
-Adam::Adam(const ParameterList& parameters, const AdamConfig& config) : Adam(config) {
-  build(parameters);
-}
-
 ConfigValue Adam::get_config() const {
   ConfigValue config = Optimizer::get_config();
   config.set("beta_1", beta_1_);
@@ -146,10 +140,6 @@ void Adam::update(Context& ctx, const Update& u) {
 }
 
 AdamW::AdamW(const AdamWConfig& config) : Adam("adam_w", adam_config(config)) {}
-
-AdamW::AdamW(const ParameterList& parameters, const AdamWConfig& config) : AdamW(config) {
-  build(parameters);
-}
 
 // ---- From configurations -----------------------------------------------------------------------
 
@@ -210,10 +200,10 @@ std::shared_ptr<Optimizer> make_adam(const ConfigValue& held) {
 
 std::shared_ptr<Optimizer> Optimizer::from_config(const ConfigValue& identifier) {
   const ConfigValue& held = identifier.is_string() ? identifier : identifier["class_name"];
-  std::string name = held.as_string("optimizer");
-  std::transform(name.begin(), name.end(), name.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string name = detail::lower_case(held.as_string("optimizer"));
   const ConfigValue config = identifier.is_string() ? ConfigValue() : identifier["config"];
+  // The loss scale of float16 is not needed here: gradients are f32.
+  if (name == "lossscaleoptimizer") return from_config(config["inner_optimizer"]);
   if (name == "sgd") return make_sgd(config);
   if (name == "adam") return make_adam<Adam, AdamConfig>(config);
   if (name == "adamw") return make_adam<AdamW, AdamWConfig>(config);

@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "core/check.h"
+#include "core/number_text.h"
 #include "nn/config_reader.h"
 
 namespace grouphead {
@@ -94,7 +95,7 @@ double CosineDecay::operator()(Index step) const noexcept {
 LearningRate::LearningRate(double rate) : rate_(rate) {
   if (rate >= 0 && std::isfinite(rate)) return;
   detail::throw_config_error("optimizer", "learning_rate", "a finite number of 0 or more",
-                             std::to_string(rate));
+                             detail::number_text(rate));
 }
 LearningRate::LearningRate(const ExponentialDecay& schedule) : rate_(schedule) {
   require_steps(schedule.name, schedule.decay_steps);

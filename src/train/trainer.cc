@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "core/number_text.h"
+#include "models/transformer_config.h"
 
 namespace grouphead {
 namespace {
@@ -26,7 +28,7 @@ TrainerConfig checked(const TrainerConfig& config) {
           "fewer than the " + std::to_string(config.steps) + " steps",
           std::to_string(config.warmup_steps));
   require(std::isfinite(config.learning_rate) && config.learning_rate > 0, "learning rate",
-          "a number above 0", std::to_string(config.learning_rate));
+          "a number above 0", detail::number_text(config.learning_rate));
   require(config.rope || !config.yarn_scale, "yarn", "rope with it", "no rope");
   return config;
 }
@@ -65,6 +67,26 @@ LanguageModelConfig language_model_config(const TrainerConfig& config) {
   return model;
 }
 
+TrainerConfig trainer_config(const LanguageModelConfig& model) {
+  const TransformerConfig& stack = model.transformer;
+  TrainerConfig config{.hidden_size = stack.hidden_size,
+                       .num_heads = stack.num_heads,
+                       .num_key_value_heads = stack.num_key_value_heads,
+                       .num_layers = stack.num_layers,
+                       .rope = stack.rope.has_value(),
+                       .dropout = stack.dropout,
+                       .seed = model.seed,
+                       .dtype = stack.dtype};
+  if (stack.rope && stack.rope->yarn) {
+    config.yarn_scale = stack.rope->yarn->scale;
+    config.sequence_length = stack.rope->yarn->original_max_position;
+  }
+  const LanguageModelConfig made = language_model_config(config);
+  require(made.vocab_size == model.vocab_size && is_same(made.transformer, stack), "model",
+          "one of bytes, with no options but those of `train`", "another");
+  return config;
+}
+
 Trainer::Trainer(Context& ctx, const TrainerConfig& config, TextData text)
     : ctx_(ctx),
       config_(checked(config)),
@@ -101,8 +123,8 @@ double Trainer::validate() {
   for (Index first = 0; first < windows; first += config_.batch_size) {
     const Index rows = std::min(config_.batch_size, windows - first);
     const Shape shape{rows, config_.sequence_length};
-    const Data batch{.x = {ctx_.tensor(shape, Dtype::i32)}, .y = {ctx_.tensor(shape, Dtype::i32)}};
-    text_.validation_batch(first, windows, Tensor(batch.x[0]), Tensor(batch.y[0]));
+    Data batch{.x = {ctx_.tensor(shape, Dtype::i32)}, .y = {ctx_.tensor(shape, Dtype::i32)}};
+    text_.validation_batch(first, windows, batch.x[0], batch.y[0]);
     sum += compiled_.test_on_batch(ctx_, batch) * static_cast<double>(rows);
   }
   return sum / static_cast<double>(windows);

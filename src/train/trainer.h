@@ -34,6 +34,9 @@ struct TrainerConfig {
 };
 
 LanguageModelConfig language_model_config(const TrainerConfig& config);
+/// The defaults with the sizes of `model`. Errors: ConfigError for a model that Trainer does not
+/// make: another vocabulary than bytes, or other options than TrainerConfig has.
+TrainerConfig trainer_config(const LanguageModelConfig& model);
 
 /// Trains step by step, with CompiledModel's step. After restore(), with the same weights and
 /// moments, it goes on as if it had never stopped: batches and dropout are functions of the step.
@@ -59,6 +62,7 @@ class Trainer {
   const TrainerConfig& config() const noexcept { return config_; }
   const TextData& text() const noexcept { return text_; }
   const LanguageModel& model() const noexcept { return model_; }
+  LanguageModel& model() noexcept { return model_; }
   AdamW& optimizer() noexcept { return *optimizer_; }
   const RandomStream& dropout_stream() const noexcept { return dropout_stream_; }
   /// Sets what is not in weights and moments.

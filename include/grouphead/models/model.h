@@ -52,14 +52,12 @@ class Model : public Layer {
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
   Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const override;
-  /// Does nothing: a model of symbols is built when it is made.
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   /// Inputs are rounded by the layers that take them, outputs come as the last layers make them.
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   /// Inference: Keras's `model(x)`. Errors: ShapeError; ConfigError before build().
   std::vector<Tensor> operator()(Context& ctx, std::span<const Tensor> in) const;
@@ -90,11 +88,17 @@ class Model : public Layer {
   /// One run. `training` without a value: what each call was given, else false.
   std::vector<Value> run(Context& ctx, std::span<const Value> in, const Mode& mode,
                          std::optional<bool> training, std::unique_ptr<Saved>* saved) const;
+  /// Whether masks stay on the tensors that MultiHeadAttention is called with. Keras's layer takes
+  /// them off, so that what reads the same tensor after it sees none; so does this by default, in
+  /// training too. Of a model inside another one the outer one's choice counts.
+  void set_keeps_masks(bool keeps_masks) noexcept { keeps_masks_ = keeps_masks; }
+  bool keeps_masks() const noexcept { return keeps_masks_; }
   bool has_graph() const noexcept { return graph_ != nullptr; }
   /// Which input has this key, or this name in a model without keys. Errors: ConfigError.
   std::size_t input_place(std::string_view key) const;
 
  protected:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   /// A model whose graph comes later.
   Model(const std::string& name, const DtypePolicy& policy);
   Tensor received(Context& ctx, const Tensor& tensor) const override;
@@ -110,6 +114,7 @@ class Model : public Layer {
   std::unique_ptr<detail::Graph> graph_;  // null before build()
   std::vector<std::string> input_keys_;
   std::vector<std::string> output_keys_;
+  bool keeps_masks_ = false;
 };
 
 struct SequentialConfig {
@@ -142,13 +147,15 @@ class Sequential final : public Model {
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
   Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
-  /// For inputs of this shape, the batch first, -1: unknown.
+  using Layer::build;
+  /// For inputs of this shape, the batch first, -1: unknown; initial values from the
+  /// configuration's seed.
   void build(const std::vector<Index>& input_shape);
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
   std::vector<std::shared_ptr<Layer>> layers() const override { return layers_; }
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   void connect_layers(RandomStream& random);
   std::vector<Layer*> distinct_layers() const;
 
@@ -160,7 +167,7 @@ class Sequential final : public Model {
 /// The parameters' numbers, copied, in the order of parameters(). Source: Layer.get_weights.
 std::vector<Tensor> get_weights(const Layer& layer);
 /// Errors: ShapeError for another number of tensors or another shape; nothing is written then.
-void set_weights(const Layer& layer, std::span<const Tensor> weights);
+void set_weights(Layer& layer, std::span<const Tensor> weights);
 /// Number of elements in all parameters. Source: Layer.count_params.
 Index count_params(const Layer& layer);
 

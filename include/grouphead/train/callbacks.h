@@ -60,12 +60,13 @@ class LambdaCallback final : public Callback {
 /// Compares a number of the logs with the best one so far.
 class Monitor {
  public:
-  enum class Mode : std::uint8_t { automatic, min, max };
+  enum class Mode : int { automatic, min, max };
   /// Errors: ConfigError for another mode than `auto`, `min` or `max`.
   Monitor(std::string name, std::string_view mode, double min_delta);
+  /// The number in the logs; absent after an epoch without validation, where other epochs have one.
   /// Errors: ConfigError where the mode is `auto` and the name is none of loss and the metrics, or
-  /// where the logs have no such number.
-  double value(const CompiledModel& model, const Logs& logs);
+  /// where the logs never have such a number.
+  std::optional<double> value(const CompiledModel& model, const Logs& logs);
   /// After value(): whether it is better than the reference by more than min_delta.
   bool improves(double value, const std::optional<double>& reference) const;
   const std::string& name() const noexcept { return name_; }
@@ -86,7 +87,8 @@ struct EarlyStoppingConfig {
   Index start_from_epoch = 0;
 };
 
-/// Ends the training when a number no longer improves. Source: keras.callbacks.EarlyStopping.
+/// Ends the training when a number no longer improves. Epochs without it do not count. Source:
+/// keras.callbacks.EarlyStopping.
 class EarlyStopping final : public Callback {
  public:
   explicit EarlyStopping(const EarlyStoppingConfig& config = {});
@@ -117,7 +119,9 @@ struct ModelCheckpointConfig {
   std::optional<double> initial_value_threshold{};  ///< the best so far
 };
 
-/// Saves through a function, such as save_weights(). Source: keras.callbacks.ModelCheckpoint.
+/// Saves through a function, such as save_weights(). After an epoch without validation
+/// save_best_only saves too, as in Keras, but for a filepath that names a number of the validation.
+/// Source: keras.callbacks.ModelCheckpoint.
 class ModelCheckpoint final : public Callback {
  public:
   using Save = std::function<void(const CompiledModel& model, const std::filesystem::path& file)>;

@@ -124,7 +124,7 @@ struct History {
 class CompiledModel {
  public:
   /// Errors: ConfigError for lists that do not fit the outputs, or a loss whose reduction is none.
-  CompiledModel(const Layer& model, const CompileConfig& config);
+  CompiledModel(Layer& model, const CompileConfig& config);
   ~CompiledModel();
   CompiledModel(CompiledModel&&) noexcept;
   CompiledModel& operator=(CompiledModel&&) noexcept;
@@ -157,6 +157,7 @@ class CompiledModel {
   void reset_metrics();
 
   const Layer& model() const noexcept;
+  Layer& model() noexcept;
   /// What compile_config_from() and Keras make this again from; the optimizer's state apart.
   /// Errors: ConfigError where the learning rate is a function.
   ConfigValue compile_config() const;
@@ -165,6 +166,9 @@ class CompiledModel {
   Optimizer& optimizer() const;
   /// Whether more of this metric is better; absent for a name that is none of the metrics.
   std::optional<bool> higher_is_better(std::string_view name) const;
+
+  /// In fit(): whether the epoch that ended was not validated, but others are.
+  bool is_between_validations() const noexcept;
 
   /// Ends fit() after the batch.
   bool stop_training = false;
@@ -176,7 +180,7 @@ class CompiledModel {
   std::unique_ptr<State> state_;
 };
 
-inline CompiledModel compile(const Layer& model, const CompileConfig& config) {
+inline CompiledModel compile(Layer& model, const CompileConfig& config) {
   return CompiledModel(model, config);
 }
 

@@ -11,7 +11,7 @@
 namespace grouphead {
 
 /// How the weighted values of a loss become one number. Keras's names; `none` is Keras's None too.
-enum class Reduction : std::uint8_t {
+enum class Reduction : int {
   sum_over_batch_size,      ///< sum / number of values
   sum,                      ///< sum
   mean,                     ///< another name of sum_over_batch_size
@@ -60,6 +60,10 @@ class LossRule {
   /// From a Keras name (`mse`, `sparse_categorical_crossentropy`, ...: all with their defaults, so
   /// from_logits=False) or envelope; null for null. Errors: ConfigError.
   static std::shared_ptr<const LossRule> from_config(const ConfigValue& identifier);
+  /// Whether from_config() knows this name of a class or a function.
+  static bool is_known(std::string_view name);
+  /// The classes' names, for messages.
+  static std::string known_names();
 
   virtual ~LossRule() = default;
   virtual std::string_view class_name() const = 0;

@@ -43,10 +43,15 @@ class Metric {
   std::string name_;
 };
 
+struct MetricConfig {
+  std::string name{};  ///< empty: Keras's default
+};
+
 /// The weighted mean of what it is given. Source: keras.metrics.Mean.
 class Mean : public Metric {
  public:
-  explicit Mean(std::string name = "mean") : Metric(std::move(name)) {}
+  explicit Mean(const MetricConfig& config = {})
+      : Metric(config.name.empty() ? "mean" : config.name) {}
   std::string_view class_name() const override { return "Mean"; }
   /// One number.
   void add(double value, double weight = 1);
@@ -61,6 +66,14 @@ class Mean : public Metric {
   double count_ = 0;
 };
 
+struct BinaryAccuracyConfig {
+  double threshold = 0.5;
+  std::string name = "binary_accuracy";
+};
+struct LossMetricConfig {
+  Loss loss{};
+  std::string name{};  ///< of the metric; needed
+};
 struct PerplexityConfig {
   bool from_logits = false;
   std::optional<Index> mask_token_id{};  ///< labels that do not count
@@ -70,19 +83,17 @@ struct PerplexityConfig {
 // The metrics; each is a mean over the positions but perplexity.
 
 /// Predictions that equal the target. Source: keras.metrics.Accuracy.
-std::shared_ptr<Metric> accuracy(std::string name = "accuracy");
+std::shared_ptr<Metric> accuracy(const MetricConfig& config = {});
 /// (prediction > threshold) equals the target. Source: keras.metrics.BinaryAccuracy.
-std::shared_ptr<Metric> binary_accuracy(double threshold = 0.5,
-                                        std::string name = "binary_accuracy");
+std::shared_ptr<Metric> binary_accuracy(const BinaryAccuracyConfig& config = {});
 /// The largest prediction stands where the largest target does. Source:
 /// keras.metrics.CategoricalAccuracy.
-std::shared_ptr<Metric> categorical_accuracy(std::string name = "categorical_accuracy");
+std::shared_ptr<Metric> categorical_accuracy(const MetricConfig& config = {});
 /// The largest prediction stands at the label. Source: keras.metrics.SparseCategoricalAccuracy.
-std::shared_ptr<Metric> sparse_categorical_accuracy(
-    std::string name = "sparse_categorical_accuracy");
+std::shared_ptr<Metric> sparse_categorical_accuracy(const MetricConfig& config = {});
 /// The values of a loss, whatever its reduction, as Keras's metrics MeanSquaredError,
 /// SparseCategoricalCrossentropy, ... Errors: ConfigError for a loss that ignores a class.
-std::shared_ptr<Metric> mean_of(const Loss& loss, std::string name);
+std::shared_ptr<Metric> mean_of(const LossMetricConfig& config);
 /// exp(sum of cross entropies / number of labels), over all batches together: exp of the loss
 /// `sparse_categorical_crossentropy` of all of them. Source: keras_hub.metrics.Perplexity.
 std::shared_ptr<Metric> perplexity(const PerplexityConfig& config = {});

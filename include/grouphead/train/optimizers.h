@@ -166,7 +166,6 @@ class SGD final : public Optimizer {
  public:
   /// Errors: ConfigError.
   explicit SGD(const SGDConfig& config = {});
-  SGD(const ParameterList& parameters, const SGDConfig& config);  ///< built
   std::string_view class_name() const override { return "SGD"; }
   ConfigValue get_config() const override;
 
@@ -204,7 +203,6 @@ class Adam : public Optimizer {
  public:
   /// Errors: ConfigError.
   explicit Adam(const AdamConfig& config = {});
-  Adam(const ParameterList& parameters, const AdamConfig& config);  ///< built
   std::string_view class_name() const override { return "Adam"; }
   ConfigValue get_config() const override;
 
@@ -246,7 +244,6 @@ class AdamW final : public Adam {
  public:
   /// Errors: ConfigError.
   explicit AdamW(const AdamWConfig& config = {});
-  AdamW(const ParameterList& parameters, const AdamWConfig& config);  ///< built
   std::string_view class_name() const override { return "AdamW"; }
 };
 
