@@ -41,9 +41,7 @@ int main() {
                                      .num_query_heads = kHeads,
                                      .num_key_value_heads = kKeyValueHeads,
                                      .use_bias = false});
-  gh::RandomStream random(/*seed=*/0);
-  const gh::Shape shape = x.shape();
-  attention.build(std::span(&shape, 1), random);
+  attention.build({x.shape()}, /*seed=*/0);
 
   // Parameters are listed by path. A kernel [M, heads, head_dim] has the elements of a matrix
   // [M, heads * head_dim] in the same order.

@@ -1,4 +1,5 @@
-// Trains a small language model on a text, lets it go on with a prompt, and saves it.
+// Trains a small language model on a text, saves it, loads it, and lets it continue a prompt. The
+// folder is what `grouphead generate` reads too.
 
 #include <grouphead/grouphead.h>
 
@@ -47,10 +48,14 @@ int main() {
       compiled.fit(ctx, windows_of(text), {.batch_size = kBatch, .epochs = 12});
   std::printf("loss %.2f, then %.2f\n", history["loss"].front(), history["loss"].back());
 
+  gh::save_model_folder(model, "cats_and_dogs");
+  const auto loaded = gh::load_model_folder<gh::LanguageModel>("cats_and_dogs");
+
   const std::string prompt = "the cat ";
   const std::vector<std::int32_t> tokens(prompt.begin(), prompt.end());
   std::printf("%s", prompt.c_str());
-  gh::generate(ctx, model, tokens, {.max_tokens = 60, .sampling = {.temperature = 0.5, .seed = 1}},
+  gh::generate(ctx, *loaded, tokens,
+               {.max_tokens = 60, .sampling = {.temperature = 0.5, .seed = 1}},
                [](std::int32_t token) {
                  std::putchar(token);
                  return token != ';';  // false ends the text

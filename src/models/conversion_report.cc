@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <map>
 
 #include "core/check.h"
+#include "core/number_text.h"
+#include "graph/graph.h"
 #include "graph/run.h"
 #include "models/head_pooling.h"
 #include "nn/attention/operands.h"
@@ -18,6 +19,11 @@ namespace {
 using detail::throw_config_error;
 
 constexpr std::string_view kOperation = "compare_heads";
+
+/// `text` at the end of a column.
+std::string right(const std::string& text, std::size_t width) {
+  return std::string(width - std::min(width, text.size()), ' ') + text;
+}
 
 /// |got - want| / |want| over any number of tensors.
 class RelativeError {
@@ -118,17 +124,87 @@ void collect_vocabularies(const Model& model, Index& smallest) {
   }
 }
 
-void fill_random(View input, Index vocabulary, RandomKey key) {
+/// That a tensor's numbers are looked up in an Embedding.
+struct Lookup {
+  Index vocabulary = 0;   // 0: they are not
+  bool is_direct = true;  // no operation changes them before
+
+  void merge(const Lookup& other, bool is_changed) {
+    if (other.vocabulary == 0) return;
+    is_direct = is_direct && other.is_direct && !is_changed;
+    vocabulary = vocabulary == 0 ? other.vocabulary : std::min(vocabulary, other.vocabulary);
+  }
+};
+
+/// What becomes of each model's inputs. A model that is called often is looked at once.
+class Lookups {
+ public:
+  const std::vector<Lookup>& of(const Model& model) {
+    if (const auto found = known_.find(&model); found != known_.end()) return found->second;
+    const detail::Graph& graph = detail::graph_of(model);
+    std::vector<Lookup> places(static_cast<std::size_t>(graph.num_places()));
+    for (auto step = graph.steps().rbegin(); step != graph.steps().rend(); ++step) {
+      look_at(*step, places);
+    }
+    places.resize(graph.inputs().size());
+    return known_[&model] = std::move(places);
+  }
+
+ private:
+  void look_at(const detail::Step& step, std::vector<Lookup>& places) {
+    constexpr std::string_view kSameNumbers[] = {"Concatenate", "Flatten", "Permute", "Reshape"};
+    const Layer& layer = step.layer();
+    const bool is_operation = detail::is_operation(layer);
+    const bool keeps = std::find(std::begin(kSameNumbers), std::end(kSameNumbers),
+                                 layer.class_name()) != std::end(kSameNumbers);
+    Lookup of_output;
+    for (std::size_t i = 0; i < step.num_outputs(); ++i) {
+      of_output.merge(places[static_cast<std::size_t>(step.first_output) + i], is_operation);
+    }
+    for (std::size_t i = 0; i < step.operands.size(); ++i) {
+      if (step.operands[i] == detail::kNoPlace) continue;
+      Lookup& operand = places[static_cast<std::size_t>(step.operands[i])];
+      if (const auto* embedding = dynamic_cast<const Embedding*>(&layer)) {
+        operand.merge({embedding->get_config()["input_dim"].as_integer("input_dim")}, false);
+      } else if (step.model != nullptr) {
+        operand.merge(of(*step.model)[i], false);
+      } else if (is_operation || keeps) {
+        operand.merge(of_output, false);
+      }
+    }
+  }
+
+  std::map<const Model*, std::vector<Lookup>> known_;
+};
+
+/// A token at a place. Where operations change it first (`ids + 1`) it is from the middle of the
+/// vocabulary.
+Index random_token(const Lookup& lookup, RandomKey key, Index place) {
+  const auto word = static_cast<Index>(threefry2x32(key, static_cast<std::uint64_t>(place)));
+  const Index size = lookup.vocabulary;
+  return lookup.is_direct ? word % size : size / 4 + word % std::max<Index>(1, size / 2);
+}
+
+void fill_random(View input, const Lookup& lookup, Index vocabulary, RandomKey key) {
   const Dtype dtype = input.dtype();
+  if (ops::is_floating(dtype) && lookup.vocabulary > 0) {
+    Tensor tokens(input.shape(), Dtype::f64);
+    for (Index i = 0; i < input.size(); ++i) {
+      tokens.data<double>()[i] = static_cast<double>(random_token(lookup, key, i));
+    }
+    return ops::convert_rounded(tokens, dtype, input);
+  }
   if (ops::is_floating(dtype)) {
-    ops::convert_rounded(random_normal(input.shape(), key.seed + key.draw), dtype, input);
+    const Tensor values = random_normal(input.shape(), key.seed + key.draw);
+    ops::convert_rounded(values, dtype, input);
     return;
   }
   const Index limit = dtype == Dtype::u8 ? std::min<Index>(256, vocabulary) : vocabulary;
   const auto width = static_cast<std::size_t>(size_of(dtype));
   for (Index i = 0; i < input.size(); ++i) {
-    const auto word = static_cast<Index>(threefry2x32(key, static_cast<std::uint64_t>(i)));
-    const Index value = dtype == Dtype::boolean ? 1 : word % limit;
+    Lookup range = lookup;
+    if (range.vocabulary == 0 || limit < range.vocabulary) range = {limit, lookup.is_direct};
+    const Index value = dtype == Dtype::boolean ? 1 : random_token(range, key, i);
     auto* element = static_cast<std::byte*>(input.raw()) + static_cast<std::size_t>(i) * width;
     std::memcpy(element, &value, width);  // little-endian: the low bytes
   }
@@ -152,9 +228,9 @@ std::string ConversionReport::to_string() const {
   std::string text;
   const auto add = [&](const std::string& name, const std::string& heads, double error,
                        Index before, Index after) {
-    char line[160];
-    std::snprintf(line, sizeof line, "%14s %14.3g   %9lld -> %lld\n", heads.c_str(), error,
-                  static_cast<long long>(before), static_cast<long long>(after));
+    const std::string line = right(heads, 14) + " " + right(detail::general_text(error, 3), 14) +
+                             "   " + right(std::to_string(before), 9) + " -> " +
+                             std::to_string(after) + "\n";
     text += name + std::string(name.size() < 32 ? 32 - name.size() : 1, ' ') + line;
   };
   text += "layer                           key/value heads  output error   cache bytes per token\n";
@@ -225,6 +301,8 @@ ConversionReport compare_heads(Context& ctx, const LanguageModel& before,
 std::vector<Tensor> random_inputs(const Model& model, std::uint64_t seed) {
   Index vocabulary = 1 << 16;
   collect_vocabularies(model, vocabulary);
+  Lookups lookups;
+  const std::vector<Lookup>& of_inputs = lookups.of(model);
   std::vector<Tensor> inputs;
   for (const Symbol& symbol : model.inputs()) {
     std::vector<Index> dims(symbol.shape().begin(), symbol.shape().end());
@@ -232,7 +310,7 @@ std::vector<Tensor> random_inputs(const Model& model, std::uint64_t seed) {
       if (dims[axis] < 0) dims[axis] = axis == 0 ? 2 : 16;
     }
     Tensor input(Shape(dims), symbol.dtype());
-    fill_random(input, vocabulary, {seed, inputs.size()});
+    fill_random(input, of_inputs[inputs.size()], vocabulary, {seed, inputs.size()});
     inputs.push_back(std::move(input));
   }
   return inputs;

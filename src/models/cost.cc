@@ -1,5 +1,7 @@
 #include "models/cost.h"
 
+#include "models/transformer.h"
+
 namespace grouphead {
 namespace {
 
@@ -23,6 +25,16 @@ Index block_kernel_elements(const TransformerConfig& config) noexcept {
 }
 
 }  // namespace
+
+std::optional<TransformerConfig> transformer_of(const Layer& model) {
+  if (const auto* language_model = dynamic_cast<const LanguageModel*>(&model)) {
+    return language_model->config().transformer;
+  }
+  if (const auto* gqa = dynamic_cast<const edifice::Gqa*>(&model)) {
+    return edifice::stack_config(gqa->options());
+  }
+  return {};
+}
 
 std::vector<CacheCost> cache_costs(const TransformerConfig& config) {
   std::vector<CacheCost> costs;

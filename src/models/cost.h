@@ -1,11 +1,15 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "grouphead/models/models.h"
 
 namespace grouphead {
+
+/// The transformer of a LanguageModel or an Edifice model; absent for other classes.
+std::optional<TransformerConfig> transformer_of(const Layer& model);
 
 /// What a way of sharing key/value heads costs, per token: one row of the cost table.
 struct CacheCost {

@@ -1,5 +1,10 @@
+#include "core/number_text.h"
 #include "models/transformer.h"
+#include "models/transformer_config.h"
+#include "nn/attention/config.h"
+#include "nn/base_config.h"
 #include "nn/layer_checks.h"
+#include "nn/registry.h"
 #include "ops/arithmetic.h"
 #include "ops/pooling.h"
 
@@ -10,6 +15,7 @@ constexpr std::string_view kLayer = "edifice_gqa";
 constexpr Index kCountedEmbedDim = 287;  // Edifice's default where it only counts
 constexpr double kDefaultDropout = 0.1;
 constexpr double kNormEpsilon = 1e-5;
+constexpr std::string_view kOutputModes[] = {"last_timestep", "all", "mean_pool"};
 
 struct GqaSaved final : Saved {
   std::unique_ptr<Saved> input_projection;
@@ -26,6 +32,73 @@ std::optional<RopeConfig> position_rule(const GqaOptions& options) {
   return {};
 }
 
+void check_options(const GqaOptions& options) {
+  nn::require_float(kLayer, options.dtype);
+  check_transformer_config(kLayer, stack_config(options));
+  detail::require_positive(kLayer, "window_size", options.window_size);
+  detail::require_positive(kLayer, "seq_len", options.seq_len.value_or(1));
+  detail::require_positive(kLayer, "yarn_original_max_position",
+                           options.yarn_original_max_position);
+  if (!(options.yarn_scale >= 1)) {
+    detail::throw_config_error(kLayer, "yarn_scale", "1 or more",
+                               detail::number_text(options.yarn_scale));
+  }
+}
+
+GqaOptions checked(const GqaOptions& options) {
+  detail::require_positive(kLayer, "embed_dim", options.embed_dim);
+  check_options(options);
+  return options;
+}
+
+OutputMode output_mode_from(const std::string& name) {
+  std::string known;
+  for (std::size_t i = 0; i < std::size(kOutputModes); ++i) {
+    if (kOutputModes[i] == name) return static_cast<OutputMode>(i);
+    known += (known.empty() ? "" : ", ") + std::string(kOutputModes[i]);
+  }
+  detail::throw_config_error(kLayer, "output_mode", known, name);
+}
+
+template <class T>
+ConfigValue or_null(const std::optional<T>& value) {
+  return value ? ConfigValue(*value) : ConfigValue();
+}
+
+GqaOptions options_from(const ConfigValue& given) {
+  nn::ConfigReader reader("EdificeGqa", given);
+  GqaOptions options;
+  options.name = reader.name(options.name);
+  reader.trainable();
+  options.embed_dim = reader.integer("embed_dim", options.embed_dim);
+  options.hidden_size = reader.integer("hidden_size", options.hidden_size);
+  options.num_heads = reader.integer("num_heads", options.num_heads);
+  options.num_key_value_heads = reader.integer("num_key_value_heads", options.num_key_value_heads);
+  options.num_layers = reader.integer("num_layers", options.num_layers);
+  if (!reader.value("dropout").is_null()) options.dropout = reader.number("dropout", 0);
+  options.rope = reader.boolean("rope", options.rope);
+  options.window_size = reader.integer("window_size", options.window_size);
+  if (!reader.value("seq_len").is_null()) options.seq_len = reader.integer("seq_len", 0);
+  options.yarn = reader.boolean("yarn", options.yarn);
+  options.yarn_scale = reader.number("yarn_scale", options.yarn_scale);
+  options.yarn_original_max_position =
+      reader.integer("yarn_original_max_position", options.yarn_original_max_position);
+  options.output_mode = output_mode_from(reader.string("output_mode", kOutputModes[0]));
+  options.final_norm = reader.boolean("final_norm", options.final_norm);
+  options.position = detail::rope_from_config(reader.value("position"));
+  options.edifice_gains = reader.boolean("edifice_gains", options.edifice_gains);
+  options.dtype = dtype_from(kLayer, reader);
+  options.seed = seed_from(reader);
+  reader.finish();
+  return options;
+}
+
+Index counted_embed_dim(const GqaOptions& options) {
+  return options.embed_dim > 0 ? options.embed_dim : kCountedEmbedDim;
+}
+
+}  // namespace
+
 TransformerConfig stack_config(const GqaOptions& options) {
   return {.hidden_size = options.hidden_size,
           .num_heads = options.num_heads,
@@ -40,33 +113,8 @@ TransformerConfig stack_config(const GqaOptions& options) {
           .dtype = options.dtype};
 }
 
-void check_options(const GqaOptions& options) {
-  nn::require_float(kLayer, options.dtype);
-  check_transformer_config(kLayer, stack_config(options));
-  detail::require_positive(kLayer, "window_size", options.window_size);
-  detail::require_positive(kLayer, "seq_len", options.seq_len.value_or(1));
-  detail::require_positive(kLayer, "yarn_original_max_position",
-                           options.yarn_original_max_position);
-  if (!(options.yarn_scale >= 1)) {
-    detail::throw_config_error(kLayer, "yarn_scale", "1 or more",
-                               std::to_string(options.yarn_scale));
-  }
-}
-
-GqaOptions checked(const GqaOptions& options) {
-  detail::require_positive(kLayer, "embed_dim", options.embed_dim);
-  check_options(options);
-  return options;
-}
-
-Index counted_embed_dim(const GqaOptions& options) {
-  return options.embed_dim > 0 ? options.embed_dim : kCountedEmbedDim;
-}
-
-}  // namespace
-
 Gqa::Gqa(const GqaOptions& options)
-    : Layer("edifice_gqa", options.dtype),
+    : Layer(options.name, options.dtype),
       options_(checked(options)),
       stack_(std::make_unique<TransformerStack>(stack_config(options))) {
   if (options.embed_dim != options.hidden_size) {
@@ -77,7 +125,39 @@ Gqa::Gqa(const GqaOptions& options)
 
 Gqa::~Gqa() = default;
 
-void Gqa::build(std::span<const Shape> inputs, RandomStream& random) {
+ConfigValue Gqa::get_config() const {
+  ConfigValue config = Layer::get_config();
+  config.set("embed_dim", options_.embed_dim);
+  config.set("hidden_size", options_.hidden_size);
+  config.set("num_heads", options_.num_heads);
+  config.set("num_key_value_heads", options_.num_key_value_heads);
+  config.set("num_layers", options_.num_layers);
+  config.set("dropout", or_null(options_.dropout));
+  config.set("rope", options_.rope);
+  config.set("window_size", options_.window_size);
+  config.set("seq_len", or_null(options_.seq_len));
+  config.set("yarn", options_.yarn);
+  config.set("yarn_scale", options_.yarn_scale);
+  config.set("yarn_original_max_position", options_.yarn_original_max_position);
+  config.set("output_mode", kOutputModes[static_cast<std::size_t>(options_.output_mode)]);
+  config.set("final_norm", options_.final_norm);
+  config.set("position", detail::rope_config(options_.position));
+  config.set("edifice_gains", options_.edifice_gains);
+  config.set("seed", seed_config(options_.seed));
+  return config;
+}
+
+std::vector<Shape> Gqa::output_shapes(std::span<const Shape> inputs,
+                                      const CallArguments* /*arguments*/) const {
+  nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
+  detail::require_shape(kLayer, "input", inputs[0], {-1, -1, options_.embed_dim});
+  if (options_.output_mode == OutputMode::all) {
+    return {nn::with_last_axis(inputs[0], options_.hidden_size)};
+  }
+  return {Shape::partial({inputs[0][0], options_.hidden_size})};
+}
+
+void Gqa::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
   detail::require_shape(kLayer, "input", inputs[0], {-1, -1, options_.embed_dim});
   if (input_projection_) input_projection_->build(inputs, random);
@@ -142,7 +222,7 @@ void Gqa::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
   }
 }
 
-void Gqa::append_parameters(const std::string& prefix, ParameterList& out) const {
+void Gqa::append_parameters(const std::string& prefix, ParameterList& out) {
   if (input_projection_) input_projection_->append_parameters(prefix + "input_projection/", out);
   stack_->append_parameters(prefix, out);
 }
@@ -157,7 +237,14 @@ Tensor Gqa::step(Context& ctx, const Tensor& x, KvCache& cache) const {
   return stack_->run(ctx, input_projection_ ? (*input_projection_)(ctx, x) : x, {.cache = &cache});
 }
 
-Parameter* Gqa::find(std::string_view name) const {
+std::vector<Tensor> Gqa::attention_scores(Context& ctx, const Tensor& x) const {
+  detail::require_dense(kLayer, "input", x, {-1, -1, options_.embed_dim}, dtype());
+  std::vector<Tensor> scores;
+  stack_->run(ctx, input_projection_ ? (*input_projection_)(ctx, x) : x, {.scores = &scores});
+  return scores;
+}
+
+Parameter* Gqa::find(std::string_view name) {
   for (const NamedParameter& entry : parameters()) {
     if (edifice_name(entry.path) == name) return entry.parameter;
   }
@@ -237,3 +324,7 @@ Index param_count_exact(const GqaOptions& options) {
 GqaOptions recommended_defaults() { return {.dropout = kDefaultDropout}; }
 
 }  // namespace grouphead::edifice
+
+std::shared_ptr<grouphead::Layer> grouphead::nn::make_edifice_gqa(const ConfigValue& given) {
+  return with_trainable(std::make_shared<edifice::Gqa>(edifice::options_from(given)), given);
+}

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/check.h"
+#include "core/number_text.h"
 
 namespace grouphead {
 namespace {
@@ -17,7 +18,7 @@ constexpr Index kFirstTokens = 256;
 SamplingOptions checked(const SamplingOptions& options) {
   const auto require = [](bool holds, std::string_view option, std::string_view expected,
                           double got) {
-    if (!holds) detail::throw_config_error("generate", option, expected, std::to_string(got));
+    if (!holds) detail::throw_config_error("generate", option, expected, detail::number_text(got));
   };
   require(std::isfinite(options.temperature) && options.temperature >= 0, "temperature",
           "0 or more", options.temperature);
@@ -57,7 +58,7 @@ std::int32_t Sampler::operator()(ConstView logits) {
                              ? logits.data<double>()[i]
                              : static_cast<double>(logits.data<float>()[i]);
     if (!std::isfinite(logit)) {
-      throw Error("[generate] logits: expected finite numbers, got " + std::to_string(logit));
+      throw Error("[generate] logits: expected finite numbers, got " + detail::number_text(logit));
     }
     candidates_[static_cast<std::size_t>(i)] = {static_cast<std::int32_t>(i), logit};
   }
@@ -108,6 +109,7 @@ Generation::Generation(Context& ctx, const LanguageModel& model,
   for (Index first = 0; first < length; first += kPrefill) {
     const Index count = std::min(kPrefill, length - first);
     read(ConstView(prompt.data() + first, {1, count}));
+    if (options.on_prompt) options.on_prompt(first + count);
   }
 }
 

@@ -22,7 +22,7 @@ const GroupQueryAttention* as_grouped(const Layer& layer) {
 }
 
 ConstView parameter_of(const Layer& layer, std::string_view path) {
-  for (const NamedParameter& entry : layer.parameters()) {
+  for (const NamedConstParameter& entry : layer.parameters()) {
     if (entry.path == path) return entry.parameter->value();
   }
   return {};
@@ -132,7 +132,7 @@ GroupQueryAttentionConfig converted_config(const Layer& attention, Index num_key
   return config;
 }
 
-void pool_parameters(const ParameterList& from, HeadPooling pooling, const ParameterList& to) {
+void pool_parameters(const ConstParameterList& from, HeadPooling pooling, const ParameterList& to) {
   const bool is_random = pooling == HeadPooling::random;
   for (std::size_t i = 0; i < from.size(); ++i) {
     const ConstView before = from[i].parameter->value();

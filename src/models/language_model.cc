@@ -1,5 +1,9 @@
 #include "models/transformer.h"
+#include "models/transformer_config.h"
+#include "nn/base_config.h"
 #include "nn/layer_checks.h"
+#include "nn/registry.h"
+#include "nn/shapes.h"
 
 namespace grouphead {
 namespace {
@@ -12,7 +16,7 @@ struct LanguageModelSaved final : Saved {
 
 LanguageModelConfig checked(const LanguageModelConfig& config) {
   nn::require_float(kLayer, config.transformer.dtype);
-  detail::require_positive(kLayer, "vocab_size", config.vocab_size);
+  require_size(kLayer, "vocab_size", config.vocab_size);
   check_transformer_config(kLayer, config.transformer);
   return config;
 }
@@ -20,7 +24,7 @@ LanguageModelConfig checked(const LanguageModelConfig& config) {
 }  // namespace
 
 LanguageModel::LanguageModel(const LanguageModelConfig& config)
-    : Layer("language_model", config.transformer.dtype),
+    : Layer(config.name, config.transformer.dtype),
       config_(checked(config)),
       embedding_(
           std::make_unique<Embedding>(EmbeddingConfig{.input_dim = config.vocab_size,
@@ -35,11 +39,12 @@ LanguageModel::LanguageModel(const LanguageModelConfig& config)
   embedding_->build(std::span(&tokens, 1), random);
   stack_->build(std::span(&x, 1), random);
   head_->build(std::span(&x, 1), random);
+  set_built();
 }
 
 LanguageModel::~LanguageModel() = default;
 
-void LanguageModel::build(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) {
+void LanguageModel::create_parameters(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) {
   nn::require_unbuilt(kLayer, true);
 }
 
@@ -72,10 +77,30 @@ void LanguageModel::backward(Context& ctx, Saved& saved, std::span<const ConstVi
   embedding_->backward(ctx, *kept.embedding, std::span(&d_embedded, 1), d_in, grads);
 }
 
-void LanguageModel::append_parameters(const std::string& prefix, ParameterList& out) const {
+void LanguageModel::append_parameters(const std::string& prefix, ParameterList& out) {
   embedding_->append_parameters(prefix + "embedding/", out);
   stack_->append_parameters(prefix, out);
   head_->append_parameters(prefix + "head/", out);
+}
+
+ConfigValue LanguageModel::get_config() const {
+  ConfigValue config = Layer::get_config();
+  config.set("vocab_size", config_.vocab_size);
+  write_transformer_config(config_.transformer, config);
+  config.set("seed", seed_config(config_.seed));
+  return config;
+}
+
+std::vector<Shape> LanguageModel::output_shapes(std::span<const Shape> inputs,
+                                                const CallArguments* /*arguments*/) const {
+  nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
+  detail::require_shape(kLayer, "tokens", inputs[0], {-1, -1});
+  return {nn::with_appended_axis(inputs[0], config_.vocab_size)};
+}
+
+Tensor LanguageModel::operator()(Context& ctx, ConstView tokens) const {
+  detail::require_dense(kLayer, "tokens", tokens, {-1, -1}, Dtype::i32);
+  return (*head_)(ctx, stack_->run(ctx, (*embedding_)(ctx, tokens), {}));
 }
 
 KvCache LanguageModel::make_cache(Context& ctx, Index batch, Index capacity,
@@ -105,7 +130,21 @@ void LanguageModel::step(Context& ctx, ConstView tokens, KvCache& cache, View lo
   detail::require_dense(kLayer, "tokens", tokens, {cache.config().batch, -1}, Dtype::i32);
   detail::require_dense(kLayer, "logits", logits, {tokens.dim(0), config_.vocab_size}, dtype());
   const Tensor h = (*embedding_)(ctx, tokens);
-  head_->apply(ctx, stack_->run(ctx, h, {.positions = Positions::last, .cache = &cache}), logits);
+  const Tensor last = stack_->run(ctx, h, {.positions = Positions::last, .cache = &cache});
+  head_->apply(ctx, last, logits);
+}
+
+std::shared_ptr<Layer> nn::make_language_model(const ConfigValue& given) {
+  ConfigReader reader("LanguageModel", given);
+  LanguageModelConfig config;
+  config.name = reader.name(config.name);
+  reader.trainable();
+  config.vocab_size = reader.integer("vocab_size", config.vocab_size);
+  read_transformer_config(reader, config.transformer);
+  config.transformer.dtype = dtype_from(kLayer, reader);
+  config.seed = seed_from(reader);
+  reader.finish();
+  return with_trainable(std::make_shared<LanguageModel>(config), given);
 }
 
 }  // namespace grouphead

@@ -1,5 +1,6 @@
 #include "models/transformer.h"
 
+#include "core/number_text.h"
 #include "models/transformer_block.h"
 #include "nn/layer_checks.h"
 #include "ops/arithmetic.h"
@@ -19,17 +20,23 @@ struct StackSaved final : Saved {
 
 void require_rate(std::string_view model, std::string_view option, double rate) {
   if (!(rate >= 0 && rate < 1)) {
-    throw_config_error(model, option, "0 <= rate < 1", std::to_string(rate));
+    throw_config_error(model, option, "0 <= rate < 1", detail::number_text(rate));
   }
 }
 
 }  // namespace
 
+void require_size(std::string_view model, std::string_view option, Index size) {
+  detail::require_positive(model, option, size);
+  constexpr Index kLargest = Index{1} << 30;
+  if (size > kLargest) throw_config_error(model, option, "at most 2^30", std::to_string(size));
+}
+
 void check_transformer_config(std::string_view model, const TransformerConfig& config) {
-  detail::require_positive(model, "hidden_size", config.hidden_size);
-  detail::require_positive(model, "num_heads", config.num_heads);
-  detail::require_positive(model, "num_key_value_heads", config.num_key_value_heads);
-  detail::require_positive(model, "num_layers", config.num_layers);
+  require_size(model, "hidden_size", config.hidden_size);
+  require_size(model, "num_heads", config.num_heads);
+  require_size(model, "num_key_value_heads", config.num_key_value_heads);
+  require_size(model, "num_layers", config.num_layers);
   if (config.hidden_size % config.num_heads != 0) {
     throw_config_error(model, "num_heads",
                        "a divisor of hidden_size = " + std::to_string(config.hidden_size),
@@ -45,9 +52,7 @@ void check_transformer_config(std::string_view model, const TransformerConfig& c
     throw_config_error(model, "hidden_size / num_heads", "an even number with a rotary rule",
                        std::to_string(head_dim));
   }
-  if (config.feed_forward < 0) {
-    throw_config_error(model, "feed_forward", "0 or more", std::to_string(config.feed_forward));
-  }
+  if (config.feed_forward != 0) require_size(model, "feed_forward", config.feed_forward);
   require_rate(model, "dropout", config.dropout);
   require_rate(model, "inter_block_dropout", config.inter_block_dropout);
 }
@@ -82,7 +87,7 @@ TransformerStack::TransformerStack(const TransformerConfig& config)
 
 TransformerStack::~TransformerStack() = default;
 
-void TransformerStack::build(std::span<const Shape> inputs, RandomStream& random) {
+void TransformerStack::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
   detail::require_shape(kLayer, "input", inputs[0], {-1, -1, config_.hidden_size});
   for (const auto& block : blocks_) block->build(random);
@@ -159,7 +164,7 @@ void TransformerStack::backward(Context& ctx, Saved& saved, std::span<const Cons
   if (d_in[0].has_value()) ops::add(ctx, d_in[0], d_x, d_in[0]);
 }
 
-void TransformerStack::append_parameters(const std::string& prefix, ParameterList& out) const {
+void TransformerStack::append_parameters(const std::string& prefix, ParameterList& out) {
   for (const auto& block : blocks_) block->append_parameters(prefix, out);
   if (final_norm_) final_norm_->append_parameters(prefix + "final_norm/", out);
 }

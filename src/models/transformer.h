@@ -8,6 +8,9 @@
 
 namespace grouphead {
 
+/// Errors: ConfigError unless 1 <= size <= 2^30: products of two sizes stay within an Index.
+void require_size(std::string_view model, std::string_view option, Index size);
+
 /// Errors: ConfigError, under the name `model`, for sizes below 1, hidden_size not a multiple of
 /// num_heads, num_heads not one of num_key_value_heads, an odd head size with rope, rates outside
 /// [0, 1).
@@ -16,6 +19,11 @@ void check_transformer_config(std::string_view model, const TransformerConfig& c
 /// A cache that fits a stack.
 KvCacheConfig cache_config(const TransformerConfig& config, Index batch, Index capacity,
                            std::optional<Dtype> stored);
+
+/// The stack of an Edifice model.
+namespace edifice {
+TransformerConfig stack_config(const GqaOptions& options);
+}
 
 class TransformerBlock;
 
@@ -41,12 +49,11 @@ class TransformerStack final : public Layer {
  public:
   explicit TransformerStack(const TransformerConfig& config);
   ~TransformerStack() override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   const GroupQueryAttention& attention(std::size_t block) const;
 
@@ -56,6 +63,7 @@ class TransformerStack final : public Layer {
   Tensor run_backward(Context& ctx, Saved& saved, Tensor d_y, Grads& grads) const;
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   TransformerConfig config_;
   std::vector<std::unique_ptr<TransformerBlock>> blocks_;
   Dropout between_blocks_;

@@ -74,11 +74,9 @@ void TransformerBlock::build(RandomStream& random) {
   ffn_down_.build(std::span(&hidden, 1), random);
 }
 
-void TransformerBlock::append_parameters(const std::string& prefix, ParameterList& out) const {
-  for (const Layer* layer :
-       {static_cast<const Layer*>(&attn_norm_), static_cast<const Layer*>(&attn_),
-        static_cast<const Layer*>(&ffn_norm_), static_cast<const Layer*>(&ffn_up_),
-        static_cast<const Layer*>(&ffn_down_)}) {
+void TransformerBlock::append_parameters(const std::string& prefix, ParameterList& out) {
+  for (Layer* layer :
+       std::initializer_list<Layer*>{&attn_norm_, &attn_, &ffn_norm_, &ffn_up_, &ffn_down_}) {
     layer->append_parameters(prefix + name_ + "/" + layer->name() + "/", out);
   }
 }
@@ -134,8 +132,8 @@ Tensor TransformerBlock::run(Context& ctx, const Tensor& x, const StackCall& cal
 void TransformerBlock::backward(Context& ctx, BlockSaved& saved, Tensor& d, Grads& grads) const {
   {  // out = y + dropout(down(gelu(up(LN(y))))): d becomes that of y
     Tensor d_up = ctx.tensor({d.dim(0), d.dim(1), ffn_up_.config().units}, d.dtype());
-    ffn_down_.backward_to(ctx, *saved.ffn_down, dropped(ctx, dropout_, saved.ffn_dropout, d), d_up,
-                          grads);
+    const Tensor d_down = dropped(ctx, dropout_, saved.ffn_dropout, d);
+    ffn_down_.backward_to(ctx, *saved.ffn_down, d_down, d_up, grads);
     saved.ffn_down.reset();
     Tensor d_n = ctx.tensor(d.shape(), d.dtype());
     ffn_up_.backward_to(ctx, *saved.ffn_up, d_up, d_n, grads);

@@ -19,7 +19,7 @@ class TransformerBlock {
  public:
   TransformerBlock(const TransformerConfig& config, const std::string& name);
   void build(RandomStream& random);
-  void append_parameters(const std::string& prefix, ParameterList& out) const;
+  void append_parameters(const std::string& prefix, ParameterList& out);
   const GroupQueryAttention& attention() const noexcept { return attn_; }
   void share_rope_tables(const TransformerBlock& other) { attn_.share_rope_tables(other.attn_); }
 

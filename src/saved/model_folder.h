@@ -2,33 +2,58 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
+#include "grouphead/files/model_folder.h"
 #include "io/safetensors.h"
 #include "saved/run_config.h"
 
 namespace grouphead::saved {
 
 /// Throws IoError unless `contents` has a tensor `<prefix><path>` of the parameter's shape and
-/// dtype for each parameter. `file` is for the message.
-void require_parameters(const io::Safetensors& contents, const std::filesystem::path& file,
-                        const std::string& prefix, const ParameterList& parameters);
+/// dtype for each parameter; the error lists all that do not fit. `file` is for the message.
+void require_parameters(const io::StoredTensors& contents, const std::filesystem::path& file,
+                        const std::string& prefix, const ConstParameterList& parameters);
+
+/// Throws IoError for sizes that the file's tensors of the configuration's type cannot fill, before
+/// a model of these sizes is made.
+void require_plausible(const TrainerConfig& config, const io::StoredTensors& contents,
+                       const std::filesystem::path& file);
+
+/// Throws IoError that lists the problems, each a line, unless there are none.
+void throw_problems(const std::string& where, const std::vector<std::string>& problems);
 
 /// Adds copies of the parameters' values under their paths.
-void add_parameters(const ParameterList& parameters, io::Safetensors& contents);
+void add_parameters(const ConstParameterList& parameters, io::Safetensors& contents);
 
-/// Writes config.json and model.safetensors: the weights under their paths.
-void write_model(const std::filesystem::path& folder, const LanguageModel& model,
-                 const TrainerConfig& config);
+/// Class and configuration of a model as the text of config.json.
+/// Errors: ConfigError, as save_model_folder().
+std::string description_of(const Layer& model);
 
+/// save_model_folder() into a folder that is there, with the options that the model was trained by
+/// as metadata of the weights' file.
+void write_model(const std::filesystem::path& folder, const Layer& model,
+                 const std::optional<TrainerConfig>& training);
+
+/// A model folder's contents.
 struct LoadedModel {
-  TrainerConfig config;
-  std::unique_ptr<LanguageModel> model;
+  std::shared_ptr<Layer> model;
+  std::optional<TrainerConfig> training;  ///< of folders that `grouphead train` wrote
 };
 
-/// The language model of a training run's folder: model.safetensors, or state.safetensors where a
-/// run was killed before it wrote the former. config.json is for people and other programs; when it
-/// is there it must agree.
-/// Errors: IoError that names file and tensor
-LoadedModel load_language_model(const std::filesystem::path& folder);
+/// The weights are those of model.safetensors, or of state.safetensors where a run was killed
+/// before it wrote the former. Folders that older versions of `grouphead train` wrote have a
+/// TrainerConfig in place of class and configuration.
+/// Errors: as load_model_folder().
+LoadedModel read_model_folder(const std::filesystem::path& folder);
+
+struct LoadedLanguageModel {
+  std::shared_ptr<LanguageModel> model;
+  std::optional<TrainerConfig> training;
+};
+/// Errors: IoError also for a model of another class.
+LoadedLanguageModel load_language_model(const std::filesystem::path& folder);
 
 }  // namespace grouphead::saved

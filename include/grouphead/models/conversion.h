@@ -13,7 +13,7 @@ namespace grouphead {
 
 /// What a new key/value head is made of: the r = Hkv / (new Hkv) old heads that serve the same
 /// query heads.
-enum class HeadPooling : std::uint8_t {
+enum class HeadPooling : int {
   mean,   ///< their mean
   first,  ///< the first of them
   random  ///< nothing: the layer's initializers
@@ -80,7 +80,8 @@ ConversionReport compare_heads(Context& ctx, const LanguageModel& before,
                                const LanguageModel& after, const Tensor& tokens);
 
 /// Inputs to try a model with: normal numbers, integers below the smallest vocabulary of its
-/// Embedding layers, true. Where the batch is unknown it is 2, other sizes 16.
+/// Embedding layers, true; whole numbers also in a floating-point input that an Embedding looks up.
+/// Where the batch is unknown it is 2, other sizes 16.
 std::vector<Tensor> random_inputs(const Model& model, std::uint64_t seed);
 
 }  // namespace grouphead

@@ -48,6 +48,8 @@ struct GenerationOptions {
   /// Type of the cached keys and values: absent: the model's own; bf16 and u8 take a half and a
   /// quarter of the memory, see KvCacheConfig.
   std::optional<Dtype> cache_dtype{};
+  /// Called while the prompt is read, with how many of its tokens are read so far.
+  std::function<void(Index read)> on_prompt{};
 };
 
 /// Continues a prompt token by token. It reads the prompt when it is made, in pieces, and keeps all

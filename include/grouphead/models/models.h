@@ -30,7 +30,7 @@ class TransformerStack;  // src/models/transformer.h
 /// Edifice's grouped-query attention family by its own rules.
 namespace edifice {
 
-enum class OutputMode : std::uint8_t { last_timestep, all, mean_pool };
+enum class OutputMode : int { last_timestep, all, mean_pool };
 
 /// Options of Edifice's `Attention.GQA.build`, names and defaults as there. Its option `input` (a
 /// graph node in place of the default input) has no counterpart: call the model on any tensor, or
@@ -58,19 +58,28 @@ struct GqaOptions {
   bool edifice_gains = false;            ///< its initial LayerNorm gains, U(-sqrt 3, sqrt 3)
   Dtype dtype = Dtype::f32;
   std::uint64_t seed = 0;  ///< of the initial weights
+  std::string name = "edifice_gqa";
 };
 
 /// The GQA sequence encoder: x [B, T, E] to [B, H] (`all`: [B, T, H]).
+///
+/// Threads  calls may run concurrently once it is built, each with its own Context
 class Gqa final : public Layer {
  public:
+  using Config = GqaOptions;
   explicit Gqa(const GqaOptions& options);
   ~Gqa() override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
+  std::string_view class_name() const override { return "EdificeGqa"; }
+  std::string_view module() const override { return "grouphead.models"; }
+  /// Every field of GqaOptions, under its name.
+  ConfigValue get_config() const override;
+  std::vector<Shape> output_shapes(std::span<const Shape> inputs,
+                                   const CallArguments* arguments) const override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   const GqaOptions& options() const noexcept { return options_; }
   /// Inference.
@@ -80,11 +89,14 @@ class Gqa final : public Layer {
                      std::optional<Dtype> stored = {}) const;
   /// Every time step of x [B, T, E], the continuation of what the cache holds: [B, T, H].
   Tensor step(Context& ctx, const Tensor& x, KvCache& cache) const;
+  /// What each layer's heads attend to: one tensor [B, Nq, T, T] per layer; rows sum to 1.
+  std::vector<Tensor> attention_scores(Context& ctx, const Tensor& x) const;
   /// The parameter that Edifice calls `name` (`gqa_block_1_attn_q_proj.kernel`); null if none. Its
   /// kernels [in, heads * head size] have our kernels' elements in the same order.
-  Parameter* find(std::string_view name) const;
+  Parameter* find(std::string_view name);
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   Tensor run(Context& ctx, const Tensor& x, const Mode& mode, std::unique_ptr<Saved>* saved) const;
 
   GqaOptions options_;
@@ -123,27 +135,39 @@ struct LanguageModelConfig {
   Index vocab_size = 256;
   TransformerConfig transformer{.rope = RopeConfig{}};
   std::uint64_t seed = 0;  ///< of the initial weights
+  std::string name = "language_model";
 };
 
 /// Token embedding, TransformerStack, projection to the vocabulary: tokens [B, T] (i32) to logits
-/// [B, T, V] at every position.
+/// [B, T, V] at every position. generation.h continues prompts with it, model_folder.h saves it.
+///
+/// Threads  calls may run concurrently, each with its own Context and KvCache
 class LanguageModel final : public Layer {
  public:
+  using Config = LanguageModelConfig;
   /// Built at once. Errors: ConfigError.
   explicit LanguageModel(const LanguageModelConfig& config);
   ~LanguageModel() override;
-  void build(std::span<const Shape> inputs, RandomStream& random) override;
+  std::string_view class_name() const override { return "LanguageModel"; }
+  std::string_view module() const override { return "grouphead.models"; }
+  /// Every field of LanguageModelConfig and its TransformerConfig, under its name.
+  ConfigValue get_config() const override;
+  std::vector<Shape> output_shapes(std::span<const Shape> inputs,
+                                   const CallArguments* arguments) const override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
-  void append_parameters(const std::string& prefix, ParameterList& out) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   const LanguageModelConfig& config() const noexcept { return config_; }
+  /// Inference: logits [B, T, V] of tokens [B, T] (i32).
+  /// Errors: ShapeError, also for a token outside [0, V).
+  Tensor operator()(Context& ctx, ConstView tokens) const;
   /// A cache that fits this model; of `stored` numbers, see KvCacheConfig: absent: the model's own.
   KvCache make_cache(Context& ctx, Index batch, Index capacity,
                      std::optional<Dtype> stored = {}) const;
-  /// What each layer's heads attend to: one tensor [B, Hq, T, T] per layer.
+  /// What each layer's heads attend to: one tensor [B, Hq, T, T] per layer; rows sum to 1.
   std::vector<Tensor> attention_scores(Context& ctx, const Tensor& tokens) const;
   /// What each block's attention is given: [B, T, M].
   std::vector<Tensor> attended(Context& ctx, const Tensor& tokens) const;
@@ -154,6 +178,7 @@ class LanguageModel final : public Layer {
   void step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const;
 
  private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   LanguageModelConfig config_;
   std::unique_ptr<Embedding> embedding_;
   std::unique_ptr<TransformerStack> stack_;
