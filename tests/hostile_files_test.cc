@@ -9,6 +9,7 @@
 #include <functional>
 #include <random>
 
+#include "graph/constant_config.h"
 #include "grouphead/models/model.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -132,6 +133,34 @@ TEST(HostileFiles, DeepNestingEndsAtOnce) {
   });
 }
 
+// 76 KB that would be gigabytes: JSON of many small values, and zeros.
+TEST(HostileFiles, SmallArchivesStaySmallInMemory) {
+  bounded([&] {
+    std::string text = "[";
+    while (text.size() < (std::size_t{60} << 20)) text += "[],";
+    const auto refusal = [&](const std::string& contents) {
+      return error_of<IoError>(
+          [&] { io::parse_json(contents, "text", io::JsonLimits::of_file(76'000)); });
+    };
+    EXPECT_THAT(refusal(text), HasSubstr("at most"));
+    text.resize(std::size_t{12} << 20);
+    EXPECT_THAT(refusal(text), HasSubstr("values"));
+  });
+}
+
+// Constants whose first lists claim more than the others hold.
+TEST(HostileFiles, ConstantsThatClaimMuchTakeLittle) {
+  bounded([] {
+    std::string row = "[0";
+    for (int i = 0; i < 100'000; ++i) row += ",0";
+    std::string rows = row + "]";
+    for (int i = 0; i < 100'000; ++i) rows += ",[]";
+    const ConfigValue value = io::parse_json("[" + rows + "]", "text");
+    EXPECT_THAT(error_of<ConfigError>([&] { detail::constant_from_list(value); }),
+                HasSubstr("100001 elements, got 0"));
+  });
+}
+
 // Models in models, as deep as JSON may be.
 TEST(HostileFiles, NestedModelsEndAtTheLimit) {
   bounded([] {
@@ -220,6 +249,19 @@ TEST_F(HostileCheckpoint, ModelFoldersThatClaimMuchTakeLittle) {
       for (const std::string value : {"1000000000", "-1", "0", "1e9", "null", "\"4\"", "[]"}) {
         io::Safetensors contents = io::read_safetensors(path("model.safetensors"));
         std::string& text = contents.metadata["configuration"];
+        const std::size_t begin = text.find('"' + field + '"') + field.size() + 4;
+        text.replace(begin, text.find_first_of(",\n", begin) - begin, value);
+        io::write_safetensors(path("model.safetensors"), contents);
+        EXPECT_THROW(saved::load_language_model(folder_), IoError) << field << " " << value;
+        io::write_file(path("model.safetensors"), model);
+      }
+    }
+    for (const std::string field :
+         {"hidden_size", "num_layers", "num_heads", "num_key_value_heads", "vocab_size"}) {
+      for (const std::string value :
+           {"1000000000", "9000000000000000000", "-1", "0", "1e9", "\"4\"", "[]"}) {
+        io::Safetensors contents = io::read_safetensors(path("model.safetensors"));
+        std::string& text = contents.metadata["model"];
         const std::size_t begin = text.find('"' + field + '"') + field.size() + 4;
         text.replace(begin, text.find_first_of(",\n", begin) - begin, value);
         io::write_safetensors(path("model.safetensors"), contents);

@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include "grouphead/files/saved_model.h"
+#include "grouphead/files/tensors.h"
 #include "grouphead/files/weights.h"
 #include "grouphead/models/conversion.h"
 #include "program.h"
-#include "tools/tensor_file.h"
 #include "training_support.h"
 
 namespace grouphead {
@@ -62,11 +62,11 @@ TEST_F(ConvertedFile, FormsOfFilesHaveTheSameNumbers) {
                 .code,
             0);
   const auto before = load_model(source);
-  const ParameterList want = before->parameters();
+  const auto want = before->parameters();
   for (const char* name : {"x.weights.h5", "x.weights.json", "x.safetensors"}) {
     ASSERT_EQ(run({"convert", source, path(name)}).code, 0) << name;
     const auto model = load_model(source);
-    for (const NamedParameter& each : model->parameters()) fill_zero(each.parameter->edit());
+    for (const auto& each : model->parameters()) fill_zero(each.parameter->edit());
     load_weights(*model, path(name));
     for (std::size_t i = 0; i < want.size(); ++i) {
       EXPECT_TRUE(testing_support::same_bits(model->parameters()[i].parameter->value(),
@@ -90,11 +90,11 @@ TEST_F(ConvertedFile, OutputsAndInputsMayBeArchives) {
   };
   ASSERT_EQ(run({"run", model, "--inputs", inputs, "--out", path("y.npz")}).code, 0);
   ASSERT_EQ(run({"run", model, "--inputs", inputs, "--out", path("y.safetensors")}).code, 0);
-  const auto archive = tools::read_tensors(path("y.npz"));
-  const auto tensors = tools::read_tensors(path("y.safetensors"));
+  const auto archive = read_tensors(path("y.npz"));
+  const auto tensors = read_tensors(path("y.safetensors"));
   ASSERT_EQ(archive.size(), tensors.size());
   EXPECT_TRUE(testing_support::same_bits(archive.at("output"), tensors.at("output")));
-  tools::write_tensors(path("x.npz"), tools::read_tensors(inputs));
+  write_tensors(path("x.npz"), read_tensors(inputs));
   EXPECT_EQ(run({"run", model, "--inputs", path("x.npz"), "--expect"}).code, 0);
   const Outcome refused = run({"run", model, "--inputs", inputs, "--out", path("y.txt")});
   EXPECT_EQ(refused.code, 2);

@@ -34,8 +34,8 @@ fs::path temporary(const std::string& name) {
 }
 
 bool same_weights(const Layer& a, const Layer& b) {
-  const ParameterList left = a.parameters();
-  const ParameterList right = b.parameters();
+  const auto left = a.parameters();
+  const auto right = b.parameters();
   bool same = left.size() == right.size();
   for (std::size_t i = 0; same && i < left.size(); ++i) {
     same = left[i].path == right[i].path &&
@@ -44,7 +44,7 @@ bool same_weights(const Layer& a, const Layer& b) {
   return same;
 }
 
-void clear(const Layer& model) {
+void clear(Layer& model) {
   for (const auto& [path, parameter] : model.parameters()) fill_zero(parameter->edit());
 }
 
@@ -122,9 +122,9 @@ TEST(KerasFiles, HaveKerasPaths) {
   const Symbol mha = layer<MultiHeadAttention>(
       {.num_heads = 2, .key_dim = 4, .use_bias = false, .name = "my_mha"})({ln, ln});
   const Symbol head = layer<Dense>({.units = 3, .name = "head"})(mha);
-  const Model model({.inputs = {ids},
-                     .outputs = {layer<Dense>({.units = 2, .name = "dense"})(head)},
-                     .name = "net"});
+  Model model({.inputs = {ids},
+               .outputs = {layer<Dense>({.units = 2, .name = "dense"})(head)},
+               .name = "net"});
   const fs::path file = temporary("net.weights.h5");
   save_weights(model, file);
   std::vector<std::string> want = {
@@ -198,9 +198,9 @@ TEST(KerasFiles, WeightsThatDoNotFitAreListedAndChangeNothing) {
 
 TEST(KerasFiles, HeadsOfAnotherClassDoNotFit) {
   const Symbol x = input({.shape = {3, 4}, .name = "x"});
-  const Model other({.inputs = {x},
-                     .outputs = {layer<Dense>({.units = 3})(
-                         layer<MultiHeadAttention>({.num_heads = 2, .key_dim = 2})({x, x}))}});
+  Model other({.inputs = {x},
+               .outputs = {layer<Dense>({.units = 3})(
+                   layer<MultiHeadAttention>({.num_heads = 2, .key_dim = 2})({x, x}))}});
   save_weights(other, temporary("mha.weights.h5"));
   const auto model = attention_model(false, 3);
   EXPECT_THROW(load_weights(*model, temporary("mha.weights.h5")), IoError);
@@ -209,9 +209,8 @@ TEST(KerasFiles, HeadsOfAnotherClassDoNotFit) {
 // Keras's class had no public names for its projections at first.
 TEST(KerasFiles, ProjectionsOfOlderFilesHavePrivateNames) {
   const Symbol x = input({.shape = {3, 4}, .name = "x"});
-  const Model model(
-      {.inputs = {x},
-       .outputs = {layer<MultiHeadAttention>({.num_heads = 2, .key_dim = 2})({x, x})}});
+  Model model({.inputs = {x},
+               .outputs = {layer<MultiHeadAttention>({.num_heads = 2, .key_dim = 2})({x, x})}});
   save_weights(model, temporary("new.weights.h5"));
   const auto mapped = io::MappedFile::open(temporary("new.weights.h5"));
   const io::Hdf5File file(mapped->bytes(), mapped, "new");

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "io/file.h"
+#include "io/zip.h"
 #include "npy_support.h"
 #include "support.h"
 #include "training_support.h"
@@ -23,7 +24,7 @@ const fs::path kGolden = GROUPHEAD_SOURCE_DIR "/tests/golden/npy";
 
 TEST_F(NpzFile, ArraysOfAnArchiveComeByName) {
   for (const char* name : {"stored.npz", "compressed.npz"}) {
-    const auto arrays = read_npz(kGolden / name);
+    const auto arrays = open_npz(kGolden / name).read_all();
     EXPECT_EQ(arrays.size(), kNpyTypes.size());
     for (const std::string& type : kNpyTypes) {
       EXPECT_TRUE(arrays.contains(type) &&
@@ -37,13 +38,39 @@ TEST_F(NpzFile, ArchivesSurviveTheRoundTrip) {
   std::map<std::string, Tensor> arrays;
   for (const std::string& name : kNpyTypes) arrays.emplace("a/" + name, npy_golden(name));
   write_npz(path("x.npz"), arrays);
-  const auto read = read_npz(path("x.npz"));
+  const auto read = open_npz(path("x.npz")).read_all();
   EXPECT_EQ(read.size(), arrays.size());
   for (const auto& [name, tensor] : arrays) EXPECT_TRUE(same_bits(read.at(name), tensor)) << name;
   arrays["brain"] = Tensor::zeros({1}, Dtype::bf16);
   EXPECT_THAT(error_of<IoError>([&] { write_npz(path("y.npz"), arrays); }), HasSubstr("brain"));
   EXPECT_FALSE(fs::exists(path("y.npz")));
-  EXPECT_THAT(error_of<IoError>([&] { read_npz(kGolden / "f4.npy"); }), HasSubstr("f4.npy"));
+  EXPECT_THAT(error_of<IoError>([&] { open_npz(kGolden / "f4.npy"); }), HasSubstr("f4.npy"));
+}
+
+// What nobody asks for cannot hurt: texts, objects, other files, an array of nine axes, damage.
+TEST_F(NpzFile, OneMemberThatIsNotReadSpoilsNoOther) {
+  const std::string text = read_file(kGolden / "text.npy");
+  const std::string object = read_file(kGolden / "object.npy");
+  const std::string numbers = read_file(kGolden / "f4.npy");
+  const std::string swapped = read_file(kGolden / "big_endian.npy");
+  write_zip(path("x.npz"), {{"x.npy", numbers},
+                            {"text.npy", text},
+                            {"object.npy", object},
+                            {"swapped.npy", swapped},
+                            {"readme.txt", "hello"},
+                            {"folder/", ""},
+                            {"damaged.npy", "no array"}});
+  const StoredTensors stored = open_npz(path("x.npz"));
+  EXPECT_TRUE(same_bits(stored.read("x"), npy_golden("f4")));
+  EXPECT_TRUE(same_bits(stored.read("swapped"), npy_golden("f4")));
+  EXPECT_EQ(stored.tensors.size(), 6U);
+  EXPECT_EQ(stored.tensors.at("text").dtype, "<U2");
+  EXPECT_EQ(stored.tensors.at("readme.txt").dtype, "file");
+  EXPECT_EQ(stored.tensors.at("readme.txt").shape, std::vector<Index>{5});
+  EXPECT_THAT(error_of<IoError>([&] { stored.read("text"); }), HasSubstr("got <U2"));
+  EXPECT_THAT(error_of<IoError>([&] { stored.read("damaged"); }), HasSubstr("damaged.npy"));
+  EXPECT_THAT(error_of<IoError>([&] { stored.read("readme.txt"); }), HasSubstr("another file"));
+  EXPECT_THAT(error_of<IoError>([&] { stored.read("y"); }), HasSubstr("y: no such tensor"));
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 
 #include "grouphead/core/error.h"
 #include "io/file.h"
+#include "support.h"
 
 namespace grouphead::io {
 namespace {
@@ -45,7 +46,6 @@ class Folder : public ::testing::Test {
   fs::path folder_;
 };
 
-using File = Folder;
 using SafetensorsFile = Folder;
 
 std::string error_of(const std::function<void()>& action) {
@@ -228,10 +228,10 @@ TEST_F(SafetensorsFile, LyingHeadersAreRefused) {
       {tensor("\"F32\"", "[4294967296,4294967296]", "[0,0]"), 0, "fewer than 2^59"},
       {tensor("\"F32\"", "[4611686018427387904,4]", "[0,0]"), 0, "fewer than 2^59"},
       {tensor("\"F32\"", "[0,9223372036854775807]", "[0,0]"), 0, "fewer than 2^59"},
-      {tensor("\"F32\"", "[1,1,1,1,1,1,1,1,2]", "[0,8]"), 8, "more than 8 numbers"},
+      {tensor("\"F32\"", "[1,1,1,1,1,1,1,1,2]", "[0,8]"), 8, "at most 8 axes, got 9"},
       {tensor("\"F32\"", "[2]", "[0]"), 8, "two data_offsets"},
       {tensor("\"F32\"", "[2]", "[0,8,8]"), 8, "two data_offsets"},
-      {tensor("\"F8\"", "[2]", "[0,2]"), 2, "unknown dtype F8"},
+      {tensor("\"F8\"", "[2]", "[0,2]"), 2, "expected a dtype that is read, got F8"},
       {tensor("\"\"", "[2]", "[0,2]"), 2, "expected dtype"},
       {tensor("7", "[2]", "[0,8]"), 8, "a number"},
       {tensor("null", "[2]", "[0,8]"), 8, "null"},
@@ -271,6 +271,43 @@ TEST_F(SafetensorsFile, LyingHeadersAreRefused) {
     EXPECT_THAT(error_of([&] { read_safetensors(file); }), HasSubstr(c.expected)) << c.header;
     EXPECT_THAT(error_of([&] { read_safetensors(file); }), HasSubstr(file.string()));
   }
+}
+
+TEST_F(SafetensorsFile, OneTypeThatIsNotReadSpoilsNoOtherTensor) {
+  const StoredTensors stored = open_safetensors(
+      put(with_header(R"({"w":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]},)"
+                      R"("n":{"dtype":"I16","shape":[2],"data_offsets":[4,8]},)"
+                      R"("u":{"dtype":"U64","shape":[1],"data_offsets":[8,16]},)"
+                      R"("a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[16,20]},)"
+                      R"("x":{"dtype":"F32","shape":[2],"data_offsets":[20,28]}})",
+                      28)));
+  EXPECT_EQ(stored.read("x").shape(), Shape({2}));
+  EXPECT_EQ(stored.read("n").dtype(), Dtype::i32);
+  EXPECT_EQ(stored.read("u").dtype(), Dtype::i64);
+  EXPECT_EQ(stored.tensors.at("w").dtype, "F8_E4M3");
+  EXPECT_EQ(stored.tensors.at("n").dtype, "i16");
+  EXPECT_EQ(stored.tensors.at("a").shape.size(), 9U);
+  EXPECT_THAT(error_of([&] { stored.read("w"); }), HasSubstr("w: expected a dtype that is read"));
+  EXPECT_THAT(error_of([&] { stored.read("a"); }), HasSubstr("at most 8 axes"));
+}
+
+TEST_F(SafetensorsFile, IntegersOfEveryWidthKeepTheirValues) {
+  const auto read = [&](const std::string& dtype, std::uint64_t bits, int width) {
+    std::string bytes =
+        with_header(R"({"x":{"dtype":")" + dtype + R"(","shape":[1],"data_offsets":[0,)" +
+                        std::to_string(width) + "]}}",
+                    static_cast<std::size_t>(width));
+    std::memcpy(bytes.data() + bytes.size() - static_cast<std::size_t>(width), &bits,
+                static_cast<std::size_t>(width));
+    return read_safetensors(put(bytes)).at("x");
+  };
+  EXPECT_EQ(testing_support::first<std::int32_t>(read("I8", 0x80, 1)), -128);
+  EXPECT_EQ(testing_support::first<std::int32_t>(read("I16", 0x8000, 2)), -32768);
+  EXPECT_EQ(testing_support::first<std::int32_t>(read("U16", 0xffff, 2)), 65535);
+  EXPECT_EQ(testing_support::first<Index>(read("U32", 0xffffffff, 4)), 4294967295);
+  EXPECT_EQ(testing_support::first<Index>(read("U64", 7, 8)), 7);
+  EXPECT_THAT(error_of([&] { read("U64", ~std::uint64_t{0}, 8); }),
+              HasSubstr("x: expected integers below 2^63, got 18446744073709551615"));
 }
 
 TEST_F(SafetensorsFile, DeepNestingEndsAtOnce) {
@@ -315,103 +352,6 @@ TEST_F(SafetensorsFile, WhatCannotBeWrittenLeavesNothing) {
   contents.tensors = {{"absent", Tensor()}};
   EXPECT_THROW(write_safetensors(path("x"), contents), IoError);
   EXPECT_EQ(count_files(), 0U);
-}
-
-TEST_F(File, MappedBytesAreTheFilesAndOnlyOurs) {
-  write_file(path("x"), "some bytes");
-  {
-    const auto file = MappedFile::open(path("x"));
-    EXPECT_EQ(file->text(), "some bytes");
-    file->bytes()[0] = std::byte{'S'};
-    EXPECT_EQ(file->text(), "Some bytes");
-  }
-  EXPECT_EQ(read_file(path("x")), "some bytes");
-  write_file(path("x"), "");
-  EXPECT_EQ(MappedFile::open(path("x"))->text(), "");
-  EXPECT_THAT(error_of([&] { MappedFile::open(path("none")); }), HasSubstr("No such file"));
-  EXPECT_THAT(error_of([&] { MappedFile::open(folder_); }), HasSubstr("Is a directory"));
-  EXPECT_THAT(error_of([] { MappedFile::open("/dev/null"); }), HasSubstr("not a regular file"));
-}
-
-TEST_F(File, WritesReplaceTheWholeFile) {
-  write_file(path("x"), "first, longer");
-  write_file(path("x"), "second");
-  EXPECT_EQ(read_file(path("x")), "second");
-  EXPECT_EQ(count_files(), 1U);
-}
-
-TEST_F(File, LinksStayLinks) {
-  write_file(path("target"), "old");
-  fs::create_symlink(path("target"), path("link"));
-  write_file(path("link"), "new");
-  EXPECT_TRUE(fs::is_symlink(path("link")));
-  EXPECT_EQ(read_file(path("target")), "new");
-}
-
-TEST_F(File, AFailedProducerLeavesTheOldFile) {
-  write_file(path("x"), "old");
-  const auto produce = [](const Append& append) {
-    append("half");
-    throw IoError("stopped");
-  };
-  EXPECT_THROW(write_file(path("x"), produce), IoError);
-  EXPECT_EQ(read_file(path("x")), "old");
-  EXPECT_EQ(count_files(), 1U);
-}
-
-TEST_F(File, AFullDiskLeavesTheOldFile) {
-  write_file(path("x"), "old");
-  rlimit before{};
-  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  const rlimit small{1000, before.rlim_max};
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
-  const std::string error = error_of([&] { write_file(path("x"), std::string(5000, 'y')); });
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
-  std::signal(SIGXFSZ, handler);
-  EXPECT_THAT(error, HasSubstr("File too large"));
-  EXPECT_EQ(read_file(path("x")), "old");
-  EXPECT_EQ(count_files(), 1U);
-}
-
-TEST_F(File, DevicesAndPipesAreWrittenDirectly) {
-  EXPECT_THAT(error_of([] { write_file("/dev/full", "x"); }), HasSubstr("No space left"));
-  write_file("/dev/null", "x");
-  EXPECT_TRUE(fs::is_character_file("/dev/null"));
-  int ends[2];
-  ASSERT_EQ(::pipe(ends), 0);
-  write_file("/dev/fd/" + std::to_string(ends[1]), "through");
-  char text[8] = {};
-  EXPECT_EQ(::read(ends[0], text, 7), 7);
-  EXPECT_STREQ(text, "through");
-  ::close(ends[0]);
-  ::close(ends[1]);
-}
-
-TEST_F(File, AnOpenDescriptorKeepsWhatItHolds) {
-  std::ofstream(path("x")) << "before ";
-  const int descriptor = ::open(path("x").c_str(), O_WRONLY);
-  write_file("/dev/fd/" + std::to_string(descriptor), "after");
-  ::close(descriptor);
-  EXPECT_EQ(read_file(path("x")), "before after");
-}
-
-TEST_F(File, ErrorsNameThePathAndTheReason) {
-  EXPECT_THAT(error_of([&] { write_file(path("no/x"), "y"); }),
-              HasSubstr(path("no/x").string() + ": No such file"));
-  EXPECT_THAT(error_of([&] { write_file(folder_, "y"); }), HasSubstr("Is a directory"));
-  EXPECT_THAT(error_of([&] { read_file(path("none")); }), HasSubstr("No such file"));
-  EXPECT_THAT(error_of([&] { read_file(folder_); }), HasSubstr("Is a directory"));
-  EXPECT_EQ(read_file("/dev/null"), "");
-  EXPECT_EQ(count_files(), 0U);
-}
-
-TEST_F(File, LeftoversOfKilledWritersGo) {
-  write_file(path("x"), "kept");
-  std::ofstream(path("x.writing-123-0")) << "half";
-  remove_leftovers(folder_);
-  EXPECT_EQ(count_files(), 1U);
-  remove_leftovers(path("none"));
 }
 
 }  // namespace

@@ -1,13 +1,17 @@
 #pragma once
 
+#include "grouphead/attention.h"
 #include "grouphead/core/context.h"
 #include "grouphead/core/error.h"
 #include "grouphead/core/kv_cache.h"
 #include "grouphead/core/random.h"
 #include "grouphead/core/tensor.h"
+#include "grouphead/core/tensor_functions.h"
 #include "grouphead/core/version.h"
+#include "grouphead/files/model_folder.h"
 #include "grouphead/files/model_json.h"
 #include "grouphead/files/saved_model.h"
+#include "grouphead/files/tensors.h"
 #include "grouphead/files/weights.h"
 #include "grouphead/layers/attention_inputs.h"
 #include "grouphead/layers/group_query_attention.h"

@@ -14,7 +14,10 @@ namespace grouphead::io {
 /// A file open for reading. Errors: IoError with the path and the reason of the system.
 class InputFile {
  public:
-  explicit InputFile(const std::filesystem::path& path);
+  /// Opening a pipe without a writer waits for one, as every program does that reads a named pipe.
+  explicit InputFile(const std::filesystem::path& path) : InputFile(path, false) {}
+  /// Refuses what is not a regular file, without waiting.
+  static InputFile regular(const std::filesystem::path& path) { return InputFile(path, true); }
   ~InputFile();
   InputFile(const InputFile&) = delete;
   InputFile& operator=(const InputFile&) = delete;
@@ -23,15 +26,23 @@ class InputFile {
   /// Bytes of a regular file when it was opened.
   Index size() const noexcept { return size_; }
   int descriptor() const noexcept { return descriptor_; }
+  /// Bytes that the disk holds: size() without the holes of a sparse file. Before read() alone.
+  Index data_size() const noexcept;
   /// Reads up to `bytes` bytes; fewer only at the end of the file.
   Index read(void* to, Index bytes);
 
  private:
+  InputFile(const std::filesystem::path& path, bool is_regular);
+
   std::filesystem::path path_;
   int descriptor_ = -1;
   bool is_regular_ = false;
   Index size_ = 0;
 };
+
+/// Throws IoError for a sparse file that is nearly all holes (more than 64 MiB, and more than 100
+/// times its data). Before memory is taken for what it seems to hold.
+void require_data(const std::filesystem::path& path);
 
 /// A regular file's bytes in memory, read from the disk when they are touched. What is written to
 /// them changes neither the file nor another mapping. Tensor takes it as owner:
@@ -59,20 +70,33 @@ class MappedFile {
   std::span<std::byte> bytes_;
 };
 
-/// The whole file. Errors: IoError with the reason of the system.
+/// A whole regular file. Errors: IoError with the reason of the system.
 std::string read_file(const std::filesystem::path& path);
+/// The same of anything that can be read to its end: a pipe, a terminal, /dev/stdin. Waits for
+/// what writes to it. For texts that a person names.
+std::string read_stream(const std::filesystem::path& path);
 
-/// Writes beside the target, flushes, renames. A target that exists and is not a regular file, or
-/// names an open descriptor (/dev/stdout), is written directly. Errors: IoError; the old file
-/// stays.
-void write_file(const std::filesystem::path& path, std::string_view contents);
+/// What happens where the path is a symbolic link.
+enum class Links {
+  followed,  ///< the file it leads to is replaced; the link stays
+  replaced   ///< the link itself is replaced, for folders that a stranger may have filled
+};
+
+/// Writes a new file beside the target, flushes, renames: the target is the old file or the whole
+/// new one. The new file has the mode of the old one, and its owner where the system allows. It has
+/// no name while it is written, where the file system can do that, so a killed process leaves
+/// nothing. With Links::followed a target that exists and is not a regular file, or names an open
+/// descriptor (/dev/stdout), is written directly. Errors: IoError; the old file stays.
+void write_file(const std::filesystem::path& path, std::string_view contents,
+                Links links = Links::followed);
 
 /// The same, the contents produced in pieces: `produce` gets a function that appends bytes.
 using Append = std::function<void(std::string_view)>;
 void write_file(const std::filesystem::path& path,
-                const std::function<void(const Append&)>& produce);
+                const std::function<void(const Append&)>& produce, Links links = Links::followed);
 
-/// Removes what writers that were killed left in `folder`.
+/// Removes what this user's writers that were killed left in `folder`. Files that are being written
+/// are locked, and stay.
 void remove_leftovers(const std::filesystem::path& folder) noexcept;
 
 }  // namespace grouphead::io

@@ -105,6 +105,10 @@ struct Hdf5Attribute {
   std::vector<std::string> texts{};
 };
 Hdf5Attribute check_attribute(Hdf5Image& image, std::set<std::uint64_t>& heaps, Hdf5Bytes bytes);
+/// Of a group whose members are messages, as groups are that have names beyond ASCII: a member, and
+/// that there are no more of them elsewhere.
+std::uint64_t check_link(Hdf5Bytes bytes);
+void check_link_info(Hdf5Bytes bytes);
 void check_fill_value(Hdf5Bytes bytes, bool is_old);
 void check_filters(Hdf5Bytes bytes);
 

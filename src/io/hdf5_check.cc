@@ -29,10 +29,13 @@ struct Message {
 enum Kind : std::uint64_t {
   kNil = 0x00,
   kDataspace = 0x01,
+  kLinkInfo = 0x02,
   kDatatype = 0x03,
   kOldFillValue = 0x04,
   kFillValue = 0x05,
+  kLink = 0x06,
   kLayout = 0x08,
+  kGroupInfo = 0x0a,
   kFilters = 0x0b,
   kAttribute = 0x0c,
   kOldTime = 0x0e,
@@ -136,6 +139,7 @@ class Check {
   void check_messages(std::uint64_t address, const std::vector<Message>& messages,
                       const Members* cached, int depth, bool is_root) {
     const Message* single[kTime + 1] = {};
+    std::vector<std::uint64_t> links;  // the objects that they lead to
     for (const Message& message : messages) {
       if (message.kind == kNil || message.kind == kContinuation) continue;
       if (message.kind == kAttribute) {
@@ -143,22 +147,35 @@ class Check {
         if (attribute.is_text) texts[address][attribute.name] = std::move(attribute.texts);
         continue;
       }
-      const bool is_known = message.kind == kDataspace || message.kind == kDatatype ||
-                            message.kind == kOldFillValue || message.kind == kFillValue ||
-                            message.kind == kLayout || message.kind == kFilters ||
-                            message.kind == kOldTime || message.kind == kMembers ||
-                            message.kind == kTime;
+      if (message.kind == kLink) {
+        links.push_back(check_link(message.bytes));
+        continue;
+      }
+      const bool is_known =
+          message.kind == kLinkInfo || message.kind == kGroupInfo || message.kind == kDataspace ||
+          message.kind == kDatatype || message.kind == kOldFillValue ||
+          message.kind == kFillValue || message.kind == kLayout || message.kind == kFilters ||
+          message.kind == kOldTime || message.kind == kMembers || message.kind == kTime;
       message.bytes.require(is_known, "a message that model files do not have");
       message.bytes.require(single[message.kind] == nullptr, "a message that comes twice");
       single[message.kind] = &message;
     }
+    if (single[kLinkInfo] != nullptr) {
+      // What stands for it may still name the tree that it had before.
+      check_link_info(single[kLinkInfo]->bytes);
+      single[kLinkInfo]->bytes.require(single[kMembers] == nullptr && single[kLayout] == nullptr,
+                                       "group");
+      for (const std::uint64_t link : links) check_object(link, nullptr, depth + 1, false);
+      return;
+    }
+    const Hdf5Bytes nothing(std::span<const std::byte>(), image_.where());
+    nothing.require(links.empty(), "a link outside a group");
     if (single[kMembers] != nullptr) {
       Hdf5Bytes bytes = single[kMembers]->bytes;
       bytes.require(single[kLayout] == nullptr && single[kDatatype] == nullptr, "group");
       check_group(bytes, cached, depth);
       return;
     }
-    const Hdf5Bytes nothing(std::span<const std::byte>(), image_.where());
     nothing.require(!is_root && cached == nullptr && single[kLayout] != nullptr &&
                         single[kDataspace] != nullptr && single[kDatatype] != nullptr,
                     "an object that is neither group nor array");

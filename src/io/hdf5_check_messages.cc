@@ -197,6 +197,37 @@ Hdf5Attribute check_attribute(Hdf5Image& image, std::set<std::uint64_t>& heaps, 
   return made;
 }
 
+std::uint64_t check_link(Hdf5Bytes bytes) {
+  bytes.require(bytes.number(1, "link") == 1, "version of a link");
+  const std::uint64_t flags = bytes.number(1, "link");
+  bytes.require(flags < 0x20, "link");
+  if ((flags & 8) != 0 && bytes.number(1, "link") != 0) {
+    bytes.fail("a link to another place, which model files must not have");
+  }
+  if ((flags & 4) != 0) bytes.number(8, "link");  // when it was made
+  if ((flags & 16) != 0) bytes.require(bytes.number(1, "link") <= 1, "letters of a link");
+  const std::uint64_t length = bytes.number(std::size_t{1} << (flags & 3), "link");
+  constexpr std::uint64_t kLongest = 1024;
+  bytes.require(length > 0 && length <= kLongest, "name of a link");
+  for (const std::byte letter : bytes.take(length, "name of a link")) {
+    bytes.require(letter != std::byte{0} && letter != std::byte{'/'}, "name of a link");
+  }
+  return bytes.number(8, "link");
+}
+
+void check_link_info(Hdf5Bytes bytes) {
+  bytes.require(bytes.number(1, "group") == 0, "version of a group");
+  const std::uint64_t flags = bytes.number(1, "group");
+  bytes.require(flags <= 3, "group");
+  if ((flags & 1) != 0) bytes.number(8, "group");
+  const bool has_heap = bytes.number(8, "group") != kUndefinedAddress;
+  const bool has_tree = bytes.number(8, "group") != kUndefinedAddress;
+  const bool has_order = (flags & 2) != 0 && bytes.number(8, "group") != kUndefinedAddress;
+  bytes.require(!has_heap && !has_tree && !has_order,
+                "a group of more than 8 members with names beyond ASCII, which is not read from "
+                ".h5; .keras has such names too");
+}
+
 void check_fill_value(Hdf5Bytes bytes, bool is_old) {
   if (!is_old) {
     const std::uint64_t version = bytes.number(1, "fill value");

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <vector>
 
+#include "io/limits.h"
+
 namespace grouphead::io {
 namespace {
 

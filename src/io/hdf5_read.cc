@@ -7,12 +7,14 @@
 #include "io/hdf5_check.h"
 #include "io/hdf5_chunks.h"
 #include "io/hdf5_types.h"
+#include "io/limits.h"
 
 namespace grouphead::io {
 namespace {
 
 constexpr std::size_t kLongestName = 1024;
-constexpr int kDeepest = 64;  // groups inside each other
+constexpr int kDeepest = 64;                  // groups inside each other
+constexpr Index kMostBytes = Index{1} << 48;  // of an array; sums of these fit
 
 /// What the library is told instead of copying the image: where it lies.
 struct ImageInPlace {
@@ -187,7 +189,7 @@ class Hdf5Walk {
   }
 
   /// Where the elements are; that there is as much as the shape says.
-  void set_place(hid_t dataset, const std::string& path, Hdf5Dataset& made) const {
+  void set_place(hid_t dataset, const std::string& path, Hdf5Dataset& made) {
     const Index bytes = stored_bytes(made);
     const Hdf5Id creation = checked(H5Dget_create_plist(dataset), H5Pclose, path);
     const auto stored = static_cast<Index>(H5Dget_storage_size(dataset));
@@ -199,6 +201,9 @@ class Hdf5Walk {
           fail(path, "numbers in another file, which model files must not have");
         }
         if (stored != bytes) fail(path, sizes_differ(bytes, stored));
+        // Arrays do not share their bytes, so all of them are no more than the file.
+        contiguous_bytes_ += bytes;
+        if (contiguous_bytes_ > image_bytes) fail(path, "bytes that another array has too");
         if (!made.is_int8) set_elements(dataset, path, bytes, made);
         return;
       case H5D_COMPACT:
@@ -206,6 +211,10 @@ class Hdf5Walk {
         return;
       case H5D_CHUNKED:
         made.is_chunked = true;
+        chunked_bytes_ += std::min(bytes, kMostBytes);
+        if (expands_too_far(chunked_bytes_, image_bytes)) {
+          fail(path, "expected at most 100 bytes of arrays for each of the file, got more");
+        }
         if (expands_too_far(bytes, stored)) {
           fail(path, "expected at most 100 bytes for each that is stored, got " +
                          std::to_string(bytes) + " from " + std::to_string(stored));
@@ -234,6 +243,8 @@ class Hdf5Walk {
   Hdf5File& file_;
   std::map<std::uint64_t, Hdf5Texts> texts_;  // of each object
   std::set<haddr_t> visited_;
+  Index contiguous_bytes_ = 0;  // of all arrays so far
+  Index chunked_bytes_ = 0;
 };
 
 Hdf5File::Hdf5File(std::span<const std::byte> image, std::shared_ptr<const void> owner,

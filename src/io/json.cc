@@ -1,14 +1,13 @@
 #include "io/json.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
-#include <cmath>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
+#include "core/number_text.h"
 #include "grouphead/core/error.h"
 
 namespace grouphead::io {
@@ -78,8 +77,8 @@ PlainText without_words(std::string_view text) {
 /// Builds the value from the parser's events; `problem` says why it stopped them.
 class Builder final : public nlohmann::json_sax<Json> {
  public:
-  Builder(const std::map<std::size_t, double>& special_values, int depth)
-      : special_values_(special_values), depth_(depth) {}
+  Builder(const std::map<std::size_t, double>& special_values, const JsonLimits& limits)
+      : special_values_(special_values), limits_(limits) {}
 
   ConfigValue result;
   std::string problem;
@@ -93,12 +92,21 @@ class Builder final : public nlohmann::json_sax<Json> {
     }
     return add(static_cast<Index>(value));
   }
-  bool number_float(number_float_t value, const string_t& spelling) override {
-    if (spelling.find_first_of(kFloatMarks) == std::string::npos) {
+  bool number_float(number_float_t /*value*/, const string_t& spelling) override {
+    // The parser hands over the decimal point of the locale, and reads the number by it.
+    std::string text = spelling;
+    constexpr std::string_view kOthers = "+-0123456789eE";
+    std::replace_if(
+        text.begin(), text.end(), [&](char c) { return kOthers.find(c) == std::string_view::npos; },
+        '.');
+    if (text.find_first_of(kFloatMarks) == std::string::npos) {
       return refuse("an integer beyond 64 bits");
     }
     const auto special = special_values_.find(num_floats_++);
-    return add(special == special_values_.end() ? value : special->second);
+    if (special != special_values_.end()) return add(special->second);
+    const std::optional<double> value = detail::number_from_text(text);
+    if (!value) return refuse("the number '" + text + "'");
+    return add(*value);
   }
   bool string(string_t& value) override { return add(std::move(value)); }
   bool binary(binary_t& /*value*/) override { return refuse("binary data"); }
@@ -148,14 +156,17 @@ class Builder final : public nlohmann::json_sax<Json> {
   }
 
   bool open(bool is_object) {
-    if (static_cast<int>(open_.size()) == depth_) {
-      return refuse("more than " + std::to_string(depth_) + " levels");
+    if (static_cast<int>(open_.size()) == limits_.depth) {
+      return refuse("more than " + std::to_string(limits_.depth) + " levels");
     }
     open_.push_back({.is_object = is_object});
     return true;
   }
 
   bool add(ConfigValue value) {
+    if (++num_values_ > limits_.values) {
+      return refuse("more than " + std::to_string(limits_.values) + " values");
+    }
     if (open_.empty()) {
       result = std::move(value);
     } else if (open_.back().is_object) {
@@ -167,8 +178,9 @@ class Builder final : public nlohmann::json_sax<Json> {
   }
 
   const std::map<std::size_t, double>& special_values_;
-  int depth_;
+  const JsonLimits& limits_;
   std::size_t num_floats_ = 0;
+  std::size_t num_values_ = 0;
   std::vector<Open> open_;
 };
 
@@ -178,24 +190,10 @@ class Builder final : public nlohmann::json_sax<Json> {
       text.append(what).append(": expected ").append(expected).append(", got ").append(got));
 }
 
-/// The shortest digits that give `value` again, with an exponent where Python's repr has one.
-std::string python_repr(double value) {
-  std::array<char, 32> buffer{};
-  const auto written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
-                                     std::chars_format::scientific);
-  std::string text(buffer.data(), written.ptr);
-  const int exponent = std::stoi(text.substr(text.find('e') + 1));
-  if (exponent < -4 || exponent >= 16) return text;
-  const auto fixed =
-      std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::fixed);
-  text.assign(buffer.data(), fixed.ptr);
-  return text.find('.') == std::string::npos ? text + ".0" : text;
-}
-
 /// Writes values the way Python's json module does.
 class Writer {
  public:
-  explicit Writer(int indent) : indent_(indent) {}
+  Writer(int indent, OtherBytes other) : indent_(indent), other_(other) {}
 
   std::string text;
 
@@ -210,8 +208,6 @@ class Writer {
       });
     } else if (value.is_string()) {
       write_string(value.as_string("string"));
-    } else if (value.is_number() && !value.is_integer()) {
-      write_float(value.as_number("number"));
     } else {
       text += value.to_string();
     }
@@ -242,24 +238,17 @@ class Writer {
 
   void write_string(const std::string& value) {
     constexpr bool kAscii = true;
+    const auto handler = other_ == OtherBytes::replaced ? Json::error_handler_t::replace
+                                                        : Json::error_handler_t::strict;
     try {
-      text += Json(value).dump(-1, ' ', kAscii);
+      text += Json(value).dump(-1, ' ', kAscii, handler);
     } catch (const Json::exception&) {
       refuse("string", "UTF-8", "other bytes");
     }
   }
 
-  void write_float(double value) {
-    if (std::isnan(value)) {
-      text += "NaN";
-    } else if (std::isinf(value)) {
-      text += value > 0 ? "Infinity" : "-Infinity";
-    } else {
-      text += python_repr(value);
-    }
-  }
-
   int indent_;
+  OtherBytes other_;
   int depth_ = 0;
 };
 
@@ -270,13 +259,13 @@ ConfigValue parse_json(std::string_view text, std::string_view what, const JsonL
     refuse(what, "at most " + std::to_string(limits.bytes) + " bytes", std::to_string(text.size()));
   }
   const PlainText plain = without_words(text);
-  Builder builder(plain.values, limits.depth);
+  Builder builder(plain.values, limits);
   if (!Json::sax_parse(plain.text, &builder)) refuse(what, "JSON", builder.problem);
   return std::move(builder.result);
 }
 
-std::string json_text(const ConfigValue& value, int indent) {
-  Writer writer(indent);
+std::string json_text(const ConfigValue& value, int indent, OtherBytes other) {
+  Writer writer(indent, other);
   writer.write(value);
   return std::move(writer.text);
 }

@@ -24,18 +24,24 @@ constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr std::size_t kLargestHeader = 10'000;  // NumPy's limit
 constexpr std::size_t kAlignment = 64;          // of the elements in the file
 
-struct DtypeName {
-  Dtype dtype;
+struct TypeName {
+  StoredType type;
   std::string_view name;
 };
+using Integer = StoredType::Integer;
 // All but bf16, which NumPy does not have.
-constexpr std::array<DtypeName, 7> kDtypeNames = {{{Dtype::f32, "<f4"},
-                                                   {Dtype::f64, "<f8"},
-                                                   {Dtype::f16, "<f2"},
-                                                   {Dtype::i32, "<i4"},
-                                                   {Dtype::i64, "<i8"},
-                                                   {Dtype::u8, "|u1"},
-                                                   {Dtype::boolean, "|b1"}}};
+constexpr std::array<TypeName, 12> kTypeNames = {{{{Dtype::f32}, "<f4"},
+                                                  {{Dtype::f64}, "<f8"},
+                                                  {{Dtype::f16}, "<f2"},
+                                                  {{Dtype::i32}, "<i4"},
+                                                  {{Dtype::i64}, "<i8"},
+                                                  {{Dtype::u8}, "|u1"},
+                                                  {{Dtype::boolean}, "|b1"},
+                                                  {{Dtype::i32, Integer::i8}, "|i1"},
+                                                  {{Dtype::i32, Integer::i16}, "<i2"},
+                                                  {{Dtype::i32, Integer::u16}, "<u2"},
+                                                  {{Dtype::i64, Integer::u32}, "<u4"},
+                                                  {{Dtype::i64, Integer::u64}, "<u8"}}};
 
 [[noreturn]] void fail(const std::string& name, const std::string& what) {
   throw IoError("[npy] " + name + ": " + what);
@@ -90,7 +96,8 @@ class HeaderReader {
   void read_type() {
     skip_spaces();
     if (rest_.starts_with('[') || rest_.starts_with('(')) {
-      fail(name_, "descr: expected one type, got an array of fields");
+      header_.type = fields();
+      return;
     }
     header_.type = quoted();
     if (header_.type.empty()) refuse();
@@ -99,7 +106,6 @@ class HeaderReader {
   void read_shape() {
     expect('(');
     while (!take(')')) {
-      if (header_.shape.size() == kMaxRank) fail(name_, "shape: expected at most 8 axes, got more");
       header_.shape.push_back(integer());
       if (take(',')) continue;
       expect(')');
@@ -135,6 +141,24 @@ class HeaderReader {
     const std::string_view text = rest_.substr(0, end);
     rest_.remove_prefix(end + 1);
     return text;
+  }
+  /// The text of a list, to its last bracket.
+  std::string fields() {
+    const std::string_view begin = rest_;
+    int depth = 0;
+    do {
+      skip_spaces();
+      if (rest_.empty()) refuse();
+      const char next = rest_.front();
+      if (next == '\'' || next == '"') {
+        quoted();
+        continue;
+      }
+      if (next == '[' || next == '(') ++depth;
+      if (next == ']' || next == ')') --depth;
+      rest_.remove_prefix(1);
+    } while (depth > 0);
+    return std::string(begin.substr(0, begin.size() - rest_.size()));
   }
   bool boolean() {
     if (take_word("True")) return true;
@@ -188,38 +212,43 @@ Header take_header(std::span<const std::byte>& rest, const std::string& name) {
   return HeaderReader(text, name).read();
 }
 
-/// Errors: IoError for what tensors do not have.
-Dtype dtype_of(const std::string& type, const std::string& name) {
+/// The type of a header, which must be one that is read. Else `problem` says so.
+std::optional<StoredType> type_of(const std::string& type, std::string& problem) {
+  if (type.starts_with('[') || type.starts_with('(')) {
+    problem = "descr: expected one type, got an array of fields";
+    return {};
+  }
   const std::string_view kind = std::string_view(type).substr(1);
-  const auto known = std::find_if(kDtypeNames.begin(), kDtypeNames.end(),
-                                  [&](const DtypeName& d) { return d.name.substr(1) == kind; });
-  const char order = type[0];
-  if (kind.starts_with('O')) fail(name, "descr: arrays of Python objects are not read");
-  const bool is_known =
-      known != kDtypeNames.end() && std::string_view("<>|=").find(order) != std::string_view::npos;
-  if (!is_known) {
-    std::string names;
-    for (const DtypeName& d : kDtypeNames) names.append(names.empty() ? "" : ", ").append(d.name);
-    fail(name, "descr: expected one of " + names + ", got " + type);
+  if (kind.starts_with('O')) {
+    problem = "descr: arrays of Python objects are not read";
+    return {};
   }
-  if (order == '>' && size_of(known->dtype) > 1) {
-    fail(name, "descr: expected little-endian numbers, got " + type);
-  }
-  return known->dtype;
+  const auto known = std::find_if(kTypeNames.begin(), kTypeNames.end(),
+                                  [&](const TypeName& t) { return t.name.substr(1) == kind; });
+  const bool has_order = std::string_view("<>|=").find(type[0]) != std::string_view::npos;
+  if (known != kTypeNames.end() && has_order) return known->type;
+  std::string names;
+  for (const TypeName& t : kTypeNames) names.append(names.empty() ? "" : ", ").append(t.name);
+  problem = "descr: expected one of " + names + ", got " + type;
+  return {};
 }
 
-/// The elements stand with the first axis innermost.
-Tensor from_fortran(const OwnedBytes& elements, Dtype dtype, const Shape& shape,
-                    const std::string& where) {
+std::string rank_problem(const Header& header) {
+  return "shape: expected at most 8 axes, got " + std::to_string(header.shape.size());
+}
+
+bool is_swapped(const std::string& type) { return type.starts_with('>'); }
+
+/// Elements that stand with the first axis innermost, in our order.
+Tensor from_fortran(const Tensor& flat, const Shape& shape) {
   Strides strides{};
   Index stride = 1;
   for (int axis = 0; axis < shape.rank(); ++axis) {
     strides[static_cast<std::size_t>(axis)] = stride;
     stride *= shape[axis];
   }
-  const Tensor flat = tensor_over(elements, dtype, {shape.size()}, where);
-  Tensor tensor(shape, dtype);
-  copy(ConstView(flat.view().raw(), dtype, shape, strides), tensor);
+  Tensor tensor(shape, flat.dtype());
+  copy(ConstView(flat.view().raw(), flat.dtype(), shape, strides), tensor);
   return tensor;
 }
 
@@ -228,22 +257,34 @@ Tensor from_fortran(const OwnedBytes& elements, Dtype dtype, const Shape& shape,
 Tensor read_npy(const OwnedBytes& file, const std::string& name) {
   std::span<const std::byte> rest = file.bytes;
   const Header header = take_header(rest, name);
-  const Dtype dtype = dtype_of(header.type, name);
+  std::string problem;
+  const std::optional<StoredType> type = type_of(header.type, problem);
+  if (!type) fail(name, problem);
+  if (header.shape.size() > kMaxRank) fail(name, rank_problem(header));
   Shape shape;
   try {
     shape = Shape(header.shape);
   } catch (const ShapeError& error) {
     fail(name, error.what());
   }
-  const auto expected = static_cast<std::size_t>(shape.size() * size_of(dtype));
+  const auto expected = static_cast<std::size_t>(shape.size() * type->width());
   if (rest.size() != expected) {
     fail(name, "expected " + std::to_string(expected) + " bytes for " + header.type + " " +
                    shape.to_string() + ", got " + std::to_string(rest.size()));
   }
-  const OwnedBytes elements{rest, file.owner};
-  const std::string where = "[npy] " + name;
-  if (header.is_fortran && shape.rank() > 1) return from_fortran(elements, dtype, shape, where);
-  return tensor_over(elements, dtype, shape, where);
+  const bool is_reordered = header.is_fortran && shape.rank() > 1;
+  const Tensor read = read_elements({rest, file.owner}, *type, is_swapped(header.type),
+                                    is_reordered ? Shape({shape.size()}) : shape, "[npy] " + name);
+  return is_reordered ? from_fortran(read, shape) : read;
+}
+
+StoredTensor describe_npy(std::span<const std::byte> front, const std::string& name) {
+  const Header header = take_header(front, name);
+  StoredTensor stored{.dtype = header.type, .shape = header.shape};
+  const std::optional<StoredType> type = type_of(header.type, stored.problem);
+  if (type) stored.dtype = type->name();
+  if (type && header.shape.size() > kMaxRank) stored.problem = rank_problem(header);
+  return stored;
 }
 
 Tensor read_npy(const std::filesystem::path& path) {
@@ -253,9 +294,10 @@ Tensor read_npy(const std::filesystem::path& path) {
 
 std::string npy_header(const Tensor& tensor, const std::string& name) {
   if (!tensor.has_value()) fail(name, "no tensor there");
-  const auto known = std::find_if(kDtypeNames.begin(), kDtypeNames.end(),
-                                  [&](const DtypeName& d) { return d.dtype == tensor.dtype(); });
-  if (known == kDtypeNames.end()) {
+  const auto known = std::find_if(kTypeNames.begin(), kTypeNames.end(), [&](const TypeName& t) {
+    return t.type.dtype == tensor.dtype() && t.type.integer == Integer::none;
+  });
+  if (known == kTypeNames.end()) {
     fail(name, "NumPy's files have no type for " + std::string(name_of(tensor.dtype())));
   }
   std::string text =

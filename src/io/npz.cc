@@ -12,24 +12,47 @@ namespace {
 
 constexpr std::string_view kSuffix = ".npy";
 
-}  // namespace
-
-std::map<std::string, Tensor> read_npz(const OwnedBytes& file, const std::string& name) {
-  const ZipFile archive(file, name);
-  std::map<std::string, Tensor> tensors;
-  for (const std::string& member : archive.names()) {
+StoredTensor describe(const std::shared_ptr<ZipFile>& archive, const std::string& member,
+                      const std::string& name) {
+  const std::string where = name + ": " + member;
+  try {
     if (!member.ends_with(kSuffix)) {
-      throw IoError("[npz] " + name + ": " + member + ": expected members *.npy alone");
+      return {.dtype = "file",
+              .shape = {static_cast<Index>(archive->size_of(member))},
+              .problem = "expected a member *.npy, got another file"};
     }
-    tensors.emplace(member.substr(0, member.size() - kSuffix.size()),
-                    read_npy(archive.read(member), name + ": " + member));
+    const std::string front = archive->front(member, kNpyFront);
+    StoredTensor stored = describe_npy(std::as_bytes(std::span(front)), where);
+    stored.read = [archive, member, where] { return read_npy(archive->read(member), where); };
+    return stored;
+  } catch (const IoError& error) {
+    return {.dtype = "unknown", .problem = error.what()};
   }
-  return tensors;
 }
 
-std::map<std::string, Tensor> read_npz(const std::filesystem::path& path) {
+}  // namespace
+
+StoredTensors open_npz(const OwnedBytes& file, const std::string& name) {
+  const auto archive = std::make_shared<ZipFile>(file, name);
+  StoredTensors stored(name);
+  for (const std::string& member : archive->names()) {
+    if (member.ends_with('/')) continue;  // a folder
+    std::string key = member;
+    if (key.ends_with(kSuffix)) key.resize(key.size() - kSuffix.size());
+    StoredTensor described = describe(archive, member, name);
+    // An array goes before another file of its name.
+    if (described.read) {
+      stored.tensors.insert_or_assign(key, std::move(described));
+    } else {
+      stored.tensors.emplace(key, std::move(described));
+    }
+  }
+  return stored;
+}
+
+StoredTensors open_npz(const std::filesystem::path& path) {
   const std::shared_ptr<MappedFile> file = MappedFile::open(path);
-  return read_npz(OwnedBytes{file->bytes(), file}, path.string());
+  return open_npz(OwnedBytes{file->bytes(), file}, path.string());
 }
 
 void write_npz(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors) {

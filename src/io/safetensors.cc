@@ -26,22 +26,28 @@ using Json = nlohmann::json;
 constexpr Index kLargestHeader = 100'000'000;  // the limit of the format's first implementation
 constexpr std::string_view kMetadata = "__metadata__";
 
-struct DtypeName {
-  Dtype dtype;
+struct TypeName {
+  StoredType type;
   std::string_view name;
 };
-constexpr std::array<DtypeName, 8> kDtypeNames = {{{Dtype::f32, "F32"},
-                                                   {Dtype::f64, "F64"},
-                                                   {Dtype::f16, "F16"},
-                                                   {Dtype::bf16, "BF16"},
-                                                   {Dtype::i32, "I32"},
-                                                   {Dtype::i64, "I64"},
-                                                   {Dtype::u8, "U8"},
-                                                   {Dtype::boolean, "BOOL"}}};
+using Integer = StoredType::Integer;
+constexpr std::array<TypeName, 13> kTypeNames = {{{{Dtype::f32}, "F32"},
+                                                  {{Dtype::f64}, "F64"},
+                                                  {{Dtype::f16}, "F16"},
+                                                  {{Dtype::bf16}, "BF16"},
+                                                  {{Dtype::i32}, "I32"},
+                                                  {{Dtype::i64}, "I64"},
+                                                  {{Dtype::u8}, "U8"},
+                                                  {{Dtype::boolean}, "BOOL"},
+                                                  {{Dtype::i32, Integer::i8}, "I8"},
+                                                  {{Dtype::i32, Integer::i16}, "I16"},
+                                                  {{Dtype::i32, Integer::u16}, "U16"},
+                                                  {{Dtype::i64, Integer::u32}, "U32"},
+                                                  {{Dtype::i64, Integer::u64}, "U64"}}};
 
 std::string_view file_name_of(Dtype dtype) {
-  for (const DtypeName& known : kDtypeNames) {
-    if (known.dtype == dtype) return known.name;
+  for (const TypeName& known : kTypeNames) {
+    if (known.type.dtype == dtype && known.type.integer == Integer::none) return known.name;
   }
   return {};
 }
@@ -77,7 +83,6 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
     if (value > static_cast<number_unsigned_t>(std::numeric_limits<Index>::max())) {
       return refuse("a number beyond 2^63");
     }
-    if (numbers_->size() == kMaxRank) return refuse("more than 8 numbers");
     numbers_->push_back(static_cast<Index>(value));
     return true;
   }
@@ -164,41 +169,57 @@ class HeaderHandler final : public nlohmann::json_sax<Json> {
   std::vector<Index>* numbers_ = nullptr;  // the list being read
 };
 
-/// A tensor of the file, all sizes believed.
+/// A tensor of the file, its place and the sizes of known types checked.
 struct Range {
-  std::string name;
-  Dtype dtype;
-  Shape shape;
-  Index begin;
-  Index end;
+  std::string name{};
+  StoredTensor stored{};
+  std::optional<StoredType> type{};
+  Index begin = 0;
+  Index end = 0;
 };
 
-Range checked_range(const std::string& name, const Entry& entry, Index data_bytes) {
-  if (entry.dtype.empty() || !entry.shape || !entry.offsets || entry.offsets->size() != 2) {
-    fail(name, entry.name + ": expected dtype, shape and two data_offsets");
+/// Gives the range its type; `problem` where it has none that is read.
+void check_type(const std::string& name, const Entry& entry, Range& range) {
+  const auto known = std::find_if(kTypeNames.begin(), kTypeNames.end(),
+                                  [&](const TypeName& t) { return t.name == entry.dtype; });
+  if (known == kTypeNames.end()) {
+    range.stored.problem = "expected a dtype that is read, got " + entry.dtype;
+    return;
   }
-  const auto known = std::find_if(kDtypeNames.begin(), kDtypeNames.end(),
-                                  [&](const DtypeName& d) { return d.name == entry.dtype; });
-  if (known == kDtypeNames.end()) fail(name, entry.name + ": unknown dtype " + entry.dtype);
+  range.stored.dtype = known->type.name();
+  if (entry.shape->size() > kMaxRank) {
+    range.stored.problem = "expected at most 8 axes, got " + std::to_string(entry.shape->size());
+    return;
+  }
+  range.type = known->type;
   Shape shape;
   try {
     shape = Shape(*entry.shape);
   } catch (const ShapeError& error) {
     fail(name, entry.name + ": " + error.what());
   }
-  const Index begin = (*entry.offsets)[0];
-  const Index end = (*entry.offsets)[1];
-  if (begin > end || end > data_bytes) {
+  const Index expected = shape.size() * known->type.width();
+  if (range.end - range.begin != expected) {
+    fail(name, entry.name + ": expected " + std::to_string(expected) + " bytes for " + entry.dtype +
+                   " " + shape.to_string() + ", got " + std::to_string(range.end - range.begin));
+  }
+}
+
+Range checked_range(const std::string& name, const Entry& entry, Index data_bytes) {
+  if (entry.dtype.empty() || !entry.shape || !entry.offsets || entry.offsets->size() != 2) {
+    fail(name, entry.name + ": expected dtype, shape and two data_offsets");
+  }
+  Range range{.name = entry.name,
+              .stored = {.dtype = entry.dtype, .shape = *entry.shape},
+              .begin = (*entry.offsets)[0],
+              .end = (*entry.offsets)[1]};
+  if (range.begin > range.end || range.end > data_bytes) {
     fail(name, entry.name + ": expected a range inside " + std::to_string(data_bytes) +
-                   " bytes of data, got " + std::to_string(begin) + " .. " + std::to_string(end));
+                   " bytes of data, got " + std::to_string(range.begin) + " .. " +
+                   std::to_string(range.end));
   }
-  const Index expected = shape.size() * size_of(known->dtype);
-  if (end - begin != expected) {
-    fail(name, entry.name + ": expected " + std::to_string(expected) + " bytes for " +
-                   std::string(known->name) + " " + shape.to_string() + ", got " +
-                   std::to_string(end - begin));
-  }
-  return {entry.name, known->dtype, shape, begin, end};
+  check_type(name, entry, range);
+  return range;
 }
 
 /// In the order of the data, without overlap or hole. Errors: IoError.
@@ -261,7 +282,7 @@ const Tensor& Safetensors::at(const std::string& name) const {
   return found->second;
 }
 
-Safetensors read_safetensors(const OwnedBytes& file, const std::string& name) {
+StoredTensors open_safetensors(const OwnedBytes& file, const std::string& name) {
   std::span<const std::byte> rest = file.bytes;
   std::uint64_t header_bytes = 0;
   if (rest.size() < 8) fail(name, "expected at least 8 bytes, got " + std::to_string(rest.size()));
@@ -276,24 +297,46 @@ Safetensors read_safetensors(const OwnedBytes& file, const std::string& name) {
   const auto* text = reinterpret_cast<const char*>(rest.data());
   if (!Json::sax_parse(std::string_view(text, header_bytes), &header)) fail(name, header.problem);
   rest = rest.subspan(header_bytes);
-  Safetensors contents;
-  for (const Range& range : checked_ranges(name, header.entries, static_cast<Index>(rest.size()))) {
+  StoredTensors contents(name);
+  for (Range& range : checked_ranges(name, header.entries, static_cast<Index>(rest.size()))) {
     const OwnedBytes elements{rest.subspan(static_cast<std::size_t>(range.begin),
                                            static_cast<std::size_t>(range.end - range.begin)),
                               file.owner};
-    contents.tensors.emplace(range.name, tensor_over(elements, range.dtype, range.shape,
-                                                     "[safetensors] " + name + ": " + range.name));
+    if (range.type) {
+      range.stored.read = [elements, type = *range.type, shape = Shape(range.stored.shape),
+                           where = "[safetensors] " + name + ": " + range.name] {
+        return read_elements(elements, type, /*swapped=*/false, shape, where);
+      };
+    }
+    contents.tensors.emplace(range.name, std::move(range.stored));
   }
   contents.metadata = std::move(header.metadata);
   return contents;
 }
 
-Safetensors read_safetensors(const std::filesystem::path& path) {
+StoredTensors open_safetensors(const std::filesystem::path& path) {
   const std::shared_ptr<MappedFile> file = MappedFile::open(path);
-  return read_safetensors(OwnedBytes{file->bytes(), file}, path.string());
+  return open_safetensors(OwnedBytes{file->bytes(), file}, path.string());
 }
 
-void write_safetensors(const std::filesystem::path& path, const Safetensors& contents) {
+namespace {
+
+Safetensors all_of(const StoredTensors& stored) {
+  return {.metadata = stored.metadata, .tensors = stored.read_all()};
+}
+
+}  // namespace
+
+Safetensors read_safetensors(const OwnedBytes& file, const std::string& name) {
+  return all_of(open_safetensors(file, name));
+}
+
+Safetensors read_safetensors(const std::filesystem::path& path) {
+  return all_of(open_safetensors(path));
+}
+
+void write_safetensors(const std::filesystem::path& path, const Safetensors& contents,
+                       Links links) {
   // Widest elements first keeps every tensor aligned for readers that map the file.
   std::vector<std::pair<std::string, Tensor>> tensors(contents.tensors.begin(),
                                                       contents.tensors.end());
@@ -302,14 +345,15 @@ void write_safetensors(const std::filesystem::path& path, const Safetensors& con
   });
   const std::string header = header_text(path.string(), tensors, contents.metadata);
   const std::uint64_t header_bytes = header.size();
-  write_file(path, [&](const Append& append) {
+  const auto produce = [&](const Append& append) {
     append({reinterpret_cast<const char*>(&header_bytes), 8});
     append(header);
     for (const auto& [name, tensor] : tensors) {
       append({static_cast<const char*>(tensor.view().raw()),
               static_cast<std::size_t>(tensor.bytes())});
     }
-  });
+  };
+  write_file(path, produce, links);
 }
 
 }  // namespace grouphead::io

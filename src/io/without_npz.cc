@@ -12,11 +12,9 @@ namespace {
 
 }  // namespace
 
-std::map<std::string, Tensor> read_npz(const OwnedBytes& /*file*/, const std::string& name) {
-  refuse(name);
-}
+StoredTensors open_npz(const OwnedBytes& /*file*/, const std::string& name) { refuse(name); }
 
-std::map<std::string, Tensor> read_npz(const std::filesystem::path& path) { refuse(path.string()); }
+StoredTensors open_npz(const std::filesystem::path& path) { refuse(path.string()); }
 
 void write_npz(const std::filesystem::path& path,
                const std::map<std::string, Tensor>& /*tensors*/) {

@@ -6,16 +6,18 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 
 #include "grouphead/core/error.h"
 #include "io/file.h"
+#include "io/limits.h"
 
 namespace grouphead::io {
 namespace {
 
-// Keras's limits for members that would fill the memory.
-constexpr zip_uint64_t kLargeMember = zip_uint64_t{4} << 30;
-constexpr zip_uint64_t kLargestExpansion = 100;
+constexpr std::size_t kEndRecord = 22;    // bytes of the record that ends an archive
+constexpr std::size_t kWideLocator = 20;  // of the one before it, where the archive has wide sizes
+constexpr std::size_t kWideRecord = 56;   // of the one before that
 
 [[noreturn]] void fail(const std::string& archive, const std::string& problem) {
   throw IoError("[zip] " + archive + ": " + problem);
@@ -46,15 +48,65 @@ ArchivePointer open_archive(zip_source_t* source, int flags, const std::string& 
 
 bool leads_out(const std::string& name) {
   const std::filesystem::path path(name);
-  return path.is_absolute() || name.find('\\') != std::string::npos ||
-         std::find(path.begin(), path.end(), "..") != path.end();
+  return path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end();
 }
 
 // Little-endian numbers of a header.
-std::uint32_t number_at(std::span<const std::byte> bytes, std::size_t offset, std::size_t width) {
-  std::uint32_t value = 0;
+std::uint64_t number_at(std::span<const std::byte> bytes, std::size_t offset, std::size_t width) {
+  std::uint64_t value = 0;
   std::memcpy(&value, bytes.data() + offset, width);
   return value;
+}
+
+/// Where the archive lies whose last record stands at `end`; nothing where that is none.
+std::optional<std::span<const std::byte>> archive_that_ends_at(std::span<const std::byte> bytes,
+                                                               std::size_t end) {
+  constexpr std::uint32_t kEntry = 0x02014b50;
+  constexpr std::uint32_t kWide = 0x06064b50;
+  constexpr std::uint32_t kLocator = 0x07064b50;
+  std::uint64_t size = number_at(bytes, end + 12, 4);
+  std::uint64_t offset = number_at(bytes, end + 16, 4);
+  std::size_t records = end;
+  constexpr std::size_t kBefore = kWideLocator + kWideRecord;
+  if (end >= kBefore && number_at(bytes, end - kWideLocator, 4) == kLocator &&
+      number_at(bytes, end - kBefore, 4) == kWide) {
+    records = end - kBefore;
+    size = number_at(bytes, records + 40, 8);
+    offset = number_at(bytes, records + 48, 8);
+  }
+  if (size > records || offset > records - size) return std::nullopt;
+  const std::size_t directory = records - size;
+  if (size != 0 && (size < 4 || number_at(bytes, directory, 4) != kEntry)) return std::nullopt;
+  const std::size_t comment = number_at(bytes, end + 20, 2);
+  const std::size_t stop = std::min(bytes.size(), end + kEndRecord + comment);
+  const std::size_t start = directory - offset;
+  return bytes.subspan(start, stop - start);
+}
+
+/// The archive in `bytes`, without what stands before and behind it: all of them where it is not
+/// found, so that libzip says why.
+std::span<const std::byte> archive_in(std::span<const std::byte> bytes) {
+  constexpr std::uint32_t kEnd = 0x06054b50;
+  constexpr std::size_t kFurthest = kEndRecord + 0xffff;
+  for (std::size_t back = kEndRecord; back <= std::min(bytes.size(), kFurthest); ++back) {
+    const std::size_t end = bytes.size() - back;
+    if (number_at(bytes, end, 4) != kEnd) continue;
+    if (const auto archive = archive_that_ends_at(bytes, end)) return *archive;
+  }
+  return bytes;
+}
+
+/// What libzip calls a way of compression, for messages.
+std::string method_name(int method) {
+  constexpr std::pair<int, const char*> kNames[] = {{ZIP_CM_DEFLATE64, "deflate64"},
+                                                    {ZIP_CM_BZIP2, "bzip2"},
+                                                    {ZIP_CM_LZMA, "lzma"},
+                                                    {93, "zstd"},
+                                                    {95, "xz"}};
+  for (const auto& [number, name] : kNames) {
+    if (number == method) return name;
+  }
+  return "method " + std::to_string(method);
 }
 
 /// CRC-32, as archives have it.
@@ -72,15 +124,17 @@ struct ZipFile::Archive {
 struct ZipFile::Member {
   zip_uint64_t index = 0;
   std::size_t size = 0;
+  std::size_t stored_size = 0;
   std::uint32_t crc = 0;
   bool is_stored = false;
+  std::string problem{};  // why it cannot be read; none: empty
   std::span<const std::byte> in_place{};
 };
 
 ZipFile::ZipFile(OwnedBytes archive, std::string name)
     : bytes_(std::move(archive)), name_(std::move(name)), archive_(std::make_unique<Archive>()) {
-  constexpr std::size_t kEnd = 22;  // bytes of the record that ends an archive
-  if (bytes_.bytes.size() < kEnd) fail(name_, "expected an archive, got something else");
+  if (bytes_.bytes.size() < kEndRecord) fail(name_, "expected an archive, got something else");
+  bytes_.bytes = archive_in(bytes_.bytes);
   zip_source_t* source =
       zip_source_buffer_create(bytes_.bytes.data(), bytes_.bytes.size(), 0, nullptr);
   archive_->pointer = open_archive(source, ZIP_RDONLY | ZIP_CHECKCONS, name_);
@@ -102,22 +156,27 @@ void ZipFile::read_directory() {
     if (zip_stat_index(archive, i, 0, &stat) != 0 || (stat.valid & kNeeded) != kNeeded) {
       fail(name_, "damaged directory");
     }
-    const std::string member = stat.name;
-    if (leads_out(member)) fail(name_, member + ": a name that leads out of the archive");
-    if (stat.encryption_method != ZIP_EM_NONE) fail(name_, member + ": encrypted");
-    if (stat.comp_size > bytes_.bytes.size()) fail(name_, member + ": damaged");
-    if (stat.size > kLargeMember && stat.size / kLargestExpansion > stat.comp_size) {
-      fail(name_, member + ": expected at most 100 bytes for each in the archive, got " +
-                      std::to_string(stat.size) + " from " + std::to_string(stat.comp_size));
+    const std::string name = stat.name;
+    Member member{.index = i,
+                  .size = static_cast<std::size_t>(stat.size),
+                  .stored_size = static_cast<std::size_t>(stat.comp_size),
+                  .crc = stat.crc,
+                  .is_stored = stat.comp_method == ZIP_CM_STORE};
+    if (leads_out(name)) {
+      member.problem = "a name that leads out of the archive";
+    } else if (stat.encryption_method != ZIP_EM_NONE) {
+      member.problem = "encrypted";
+    } else if (stat.comp_size > bytes_.bytes.size() ||
+               stat.size > static_cast<zip_uint64_t>(std::numeric_limits<Index>::max())) {
+      member.problem = "damaged";
+    } else if (zip_compression_method_supported(stat.comp_method, 0) == 0) {
+      member.problem = "expected a member that is stored or compressed by deflate, got " +
+                       method_name(stat.comp_method) + ", which libzip here does not read";
     }
-    const bool is_new = members_
-                            .emplace(member, Member{.index = i,
-                                                    .size = static_cast<std::size_t>(stat.size),
-                                                    .crc = stat.crc,
-                                                    .is_stored = stat.comp_method == ZIP_CM_STORE})
-                            .second;
-    if (!is_new) fail(name_, member + ": two members of this name");
-    names_.push_back(member);
+    if (!members_.emplace(name, std::move(member)).second) {
+      fail(name_, name + ": two members of this name");
+    }
+    names_.push_back(name);
   }
 }
 
@@ -147,36 +206,61 @@ void ZipFile::find_in_place() {
 
 bool ZipFile::contains(const std::string& member) const { return members_.contains(member); }
 
-OwnedBytes ZipFile::read(const std::string& name, std::optional<Index> limit) const {
+const ZipFile::Member& ZipFile::member(const std::string& name) const {
   const auto found = members_.find(name);
   if (found == members_.end()) fail(name_, name + ": no such member");
-  const Member& member = found->second;
-  if (limit && member.size > static_cast<std::size_t>(*limit)) {
+  if (!found->second.problem.empty()) fail(name_, name + ": " + found->second.problem);
+  return found->second;
+}
+
+std::size_t ZipFile::size_of(const std::string& name) const { return member(name).size; }
+
+OwnedBytes ZipFile::read(const std::string& name, std::optional<Index> limit) const {
+  const Member& found = member(name);
+  if (limit && found.size > static_cast<std::size_t>(*limit)) {
     fail(name_, name + ": expected at most " + std::to_string(*limit) + " bytes, got " +
-                    std::to_string(member.size));
+                    std::to_string(found.size));
   }
-  if (member.size == 0 || !member.in_place.empty()) {
-    if (checksum(member.in_place) != member.crc) fail(name_, name + ": damaged: wrong checksum");
-    return {member.in_place, bytes_.owner};
+  if (expands_too_far(static_cast<Index>(found.size), static_cast<Index>(found.stored_size))) {
+    fail(name_, name + ": expected at most 100 bytes for each in the archive, got " +
+                    std::to_string(found.size) + " from " + std::to_string(found.stored_size));
   }
-  const std::unique_ptr<zip_file_t, CloseMember> opened(
-      zip_fopen_index(archive_->pointer.get(), member.index, 0));
-  if (!opened) fail(name_, name + ": cannot be opened");
+  if (found.size == 0 || !found.in_place.empty()) {
+    if (checksum(found.in_place) != found.crc) fail(name_, name + ": damaged: wrong checksum");
+    return {found.in_place, bytes_.owner};
+  }
+  const auto owner = std::make_shared<std::string>(inflated(name, found, found.size + 1));
+  if (owner->size() > found.size) fail(name_, name + ": more bytes than its size");
+  if (owner->size() != found.size) fail(name_, name + ": ends too early");
+  return {std::as_bytes(std::span(*owner)), owner};
+}
+
+std::string ZipFile::front(const std::string& name, std::size_t count) const {
+  const Member& found = member(name);
+  if (found.in_place.empty()) return inflated(name, found, count);
+  const auto bytes = found.in_place.first(std::min(count, found.in_place.size()));
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// Its bytes up to `limit`.
+std::string ZipFile::inflated(const std::string& name, const Member& member,
+                              std::size_t limit) const {
+  zip_t* archive = archive_->pointer.get();
+  const std::unique_ptr<zip_file_t, CloseMember> opened(zip_fopen_index(archive, member.index, 0));
+  if (!opened) fail(name_, name + ": " + zip_strerror(archive));
   // The claim of a size is believed as far as bytes come.
   constexpr std::size_t kPiece = std::size_t{16} << 20;
-  auto owner = std::make_shared<std::string>();
-  while (true) {
-    const std::size_t before = owner->size();
-    const std::size_t wanted = std::min(kPiece, member.size + 1 - before);
-    owner->resize(before + wanted);
-    const zip_int64_t got = zip_fread(opened.get(), owner->data() + before, wanted);
+  std::string bytes;
+  while (bytes.size() < limit) {
+    const std::size_t before = bytes.size();
+    const std::size_t wanted = std::min(kPiece, limit - before);
+    bytes.resize(before + wanted);
+    const zip_int64_t got = zip_fread(opened.get(), bytes.data() + before, wanted);
     if (got < 0) fail(name_, name + ": damaged");
-    owner->resize(before + static_cast<std::size_t>(got));
-    if (owner->size() > member.size) fail(name_, name + ": more bytes than its size");
+    bytes.resize(before + static_cast<std::size_t>(got));
     if (got == 0) break;
   }
-  if (owner->size() != member.size) fail(name_, name + ": ends too early");
-  return {std::as_bytes(std::span(*owner)), owner};
+  return bytes;
 }
 
 namespace {

@@ -2,16 +2,17 @@
 
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 
+#include "core/check.h"
+#include "core/number_text.h"
 #include "io/file.h"
+#include "io/json.h"
 #include "saved/model_folder.h"
 
 namespace grouphead::saved {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
 constexpr const char* kStateFile = "state.safetensors";
 constexpr int kVersion = 1;
@@ -53,7 +54,10 @@ History history_of(const Tensor& rows, Index steps_done, const std::string& wher
 
 std::string csv_of(const History& history) {
   std::string text = "step,loss,val_loss,learning_rate,gradient_norm\n";
-  const auto number = [](double value) { return Json(value).dump(); };
+  // Not a number is nothing, as tools read it.
+  const auto number = [](double value) {
+    return std::isfinite(value) ? detail::number_text(value) : std::string("null");
+  };
   for (const HistoryRow& row : history) {
     text += std::to_string(row.step);
     text += ',';
@@ -70,34 +74,47 @@ std::string csv_of(const History& history) {
 }
 
 std::string run_json(const Trainer& trainer, const std::vector<std::string>& text_files) {
-  const Json run = {{"version", kVersion},
-                    {"steps_done", trainer.steps_done()},
-                    {"next_dropout_draw", trainer.dropout_stream().next_draw()},
-                    {"isa", name_of(trainer.context().isa())},
-                    {"text_bytes", trainer.text().size()},
-                    {"text_fingerprint", hexadecimal(trainer.text().fingerprint())},
-                    {"text_files", text_files}};
+  ConfigValue::List files(text_files.begin(), text_files.end());
+  const ConfigValue run = ConfigValue::Object{
+      {"version", kVersion},
+      {"steps_done", trainer.steps_done()},
+      {"next_dropout_draw", static_cast<Index>(trainer.dropout_stream().next_draw())},
+      {"isa", name_of(trainer.context().isa())},
+      {"text_bytes", trainer.text().size()},
+      {"text_fingerprint", hexadecimal(trainer.text().fingerprint())},
+      {"text_files", std::move(files)}};
   // A file name may be no UTF-8; it is a hint only.
-  return run.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return io::json_text(run, -1, io::OtherBytes::replaced);
+}
+
+/// An integer of 0 or more. Errors: ConfigError.
+Index count_in(const ConfigValue& run, std::string_view key) {
+  const Index count = run[key].as_integer(key);
+  if (count < 0) detail::throw_config_error("run", key, "0 or more", std::to_string(count));
+  return count;
 }
 
 void read_run(const std::string& text, const std::string& where, Checkpoint& into) {
   try {
-    const Json run = Json::parse(text);
-    if (run.at("version") != kVersion) {
+    const ConfigValue run = io::parse_json(text, "run");
+    if (run["version"] != ConfigValue(kVersion)) {
       throw IoError(where + ": version: expected " + std::to_string(kVersion) + ", got " +
-                    run.at("version").dump());
+                    run["version"].to_string());
     }
-    into.steps_done = run.at("steps_done").get<Index>();
-    into.next_dropout_draw = run.at("next_dropout_draw").get<std::uint64_t>();
-    into.isa = run.at("isa").get<std::string>();
-    into.text_bytes = run.at("text_bytes").get<Index>();
-    into.text_fingerprint = run.at("text_fingerprint").get<std::string>();
-    into.text_files = run.at("text_files").get<std::vector<std::string>>();
-  } catch (const nlohmann::json::exception& error) {
+    into.steps_done = count_in(run, "steps_done");
+    into.next_dropout_draw = static_cast<std::uint64_t>(count_in(run, "next_dropout_draw"));
+    into.isa = run["isa"].as_string("isa");
+    into.text_bytes = count_in(run, "text_bytes");
+    into.text_fingerprint = run["text_fingerprint"].as_string("text_fingerprint");
+    for (const ConfigValue& file : run["text_files"].as_list("text_files")) {
+      into.text_files.push_back(file.as_string("text_files"));
+    }
+  } catch (const ConfigError& error) {
+    throw IoError(where + ": run: " + error.what());
+  } catch (const IoError& error) {
+    if (std::string_view(error.what()).starts_with(where)) throw;
     throw IoError(where + ": run: " + error.what());
   }
-  if (into.steps_done < 0) throw IoError(where + ": steps_done: expected 0 or more");
 }
 
 /// Under which name a parameter's moment is stored.
@@ -114,15 +131,18 @@ bool has_checkpoint(const fs::path& folder) {
 
 Checkpoint read_checkpoint(const fs::path& folder) {
   Checkpoint checkpoint{.file = folder / kStateFile};
-  checkpoint.contents = io::read_safetensors(checkpoint.file);
+  io::require_data(checkpoint.file);
+  checkpoint.contents = io::open_safetensors(checkpoint.file);
   const std::string where = "[resume] " + checkpoint.file.string();
   const auto& metadata = checkpoint.contents.metadata;
   if (!metadata.contains("configuration") || !metadata.contains("run")) {
     throw IoError(where + ": expected a checkpoint of `grouphead train`");
   }
   checkpoint.config = config_from_json(metadata.at("configuration"), where + ": configuration");
+  require_plausible(checkpoint.config, checkpoint.contents, checkpoint.file);
   read_run(metadata.at("run"), where, checkpoint);
-  checkpoint.history = history_of(checkpoint.contents.at("history"), checkpoint.steps_done, where);
+  checkpoint.history =
+      history_of(checkpoint.contents.read("history"), checkpoint.steps_done, where);
   return checkpoint;
 }
 
@@ -153,11 +173,11 @@ void restore(const Checkpoint& checkpoint, Trainer& trainer) {
                        optimizer.parameters());
   }
   for (const auto& [path, parameter] : parameters) {
-    copy(checkpoint.contents.at(path), parameter->edit());
+    copy(checkpoint.contents.read(path), parameter->edit());
   }
   for (OptimizerSlot& slot : optimizer.slots()) {
     for (std::size_t i = 0; i < slot.tensors.size(); ++i) {
-      copy(checkpoint.contents.at(moment_path(slot, optimizer.parameters()[i])), slot.tensors[i]);
+      copy(checkpoint.contents.read(moment_path(slot, optimizer.parameters()[i])), slot.tensors[i]);
     }
   }
   trainer.restore(checkpoint.steps_done, checkpoint.next_dropout_draw);
@@ -167,6 +187,7 @@ void save(const fs::path& folder, Trainer& trainer, const History& history,
           const std::vector<std::string>& text_files) {
   io::Safetensors contents;
   contents.metadata["configuration"] = to_json(trainer.config());
+  contents.metadata["model"] = description_of(trainer.model());
   contents.metadata["run"] = run_json(trainer, text_files);
   contents.tensors["history"] = tensor_of(history);
   add_parameters(trainer.model().parameters(), contents);
@@ -176,9 +197,9 @@ void save(const fs::path& folder, Trainer& trainer, const History& history,
       contents.tensors.emplace(moment_path(slot, optimizer.parameters()[i]), slot.tensors[i]);
     }
   }
-  io::write_safetensors(folder / kStateFile, contents);
+  io::write_safetensors(folder / kStateFile, contents, io::Links::replaced);
   write_model(folder, trainer.model(), trainer.config());
-  io::write_file(folder / "history.csv", csv_of(history));
+  io::write_file(folder / "history.csv", csv_of(history), io::Links::replaced);
 }
 
 }  // namespace grouphead::saved

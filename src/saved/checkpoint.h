@@ -31,7 +31,7 @@ struct Checkpoint {
   std::string text_fingerprint{};
   std::vector<std::string> text_files{};  ///< where the text was, for a resume that does not say
   History history{};
-  io::Safetensors contents{};  ///< weights, `momentum/...`, `velocity/...`
+  io::StoredTensors contents{""};  ///< weights, `momentum/...`, `velocity/...`
 };
 
 bool has_checkpoint(const std::filesystem::path& folder);

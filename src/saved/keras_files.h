@@ -30,17 +30,17 @@ struct KerasContents {
   std::string keras_version{};  ///< empty: none
   ConfigValue config{};         ///< of a model; null: none
   std::vector<Array> arrays{};
+  Index parameter_elements = 0;  ///< of the arrays that parameters can be of
 };
 /// Errors: IoError.
 KerasContents read_keras_contents(const std::filesystem::path& file);
-/// The model of a configuration from a file whose arrays have so many numbers, its own numbers
-/// undefined. Errors: ConfigError, as model_from_config().
+/// The model of a configuration from a file whose arrays have so many elements for parameters, its
+/// own values undefined. Errors: ConfigError, as model_from_config().
 std::shared_ptr<Model> architecture(const ConfigValue& config, Index elements);
 
 /// `.weights.h5` and `.weights.json`; `.keras` and legacy `.h5` are only read. `optimizer` may be
 /// null. Errors: IoError; then nothing is changed.
-void load_keras_weights(const Layer& model, Optimizer* optimizer,
-                        const std::filesystem::path& file);
+void load_keras_weights(Layer& model, Optimizer* optimizer, const std::filesystem::path& file);
 void save_keras_weights(const Layer& model, const Optimizer* optimizer,
                         const std::filesystem::path& file, const SaveWeightsConfig& config);
 

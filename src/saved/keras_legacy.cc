@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "grouphead/layers/serialization.h"
 #include "io/json.h"
 
 namespace grouphead::saved {
@@ -38,7 +39,40 @@ ConfigValue json_of(const io::Hdf5File& file, const std::string& name) {
   const io::Hdf5Texts& texts = texts_of(file, "");
   const auto found = texts.find(name);
   if (found == texts.end() || found->second.size() != 1) return {};
-  return io::parse_json(found->second[0], file.name() + ": " + name);
+  const std::string& text = found->second[0];
+  return io::parse_json(text, file.name() + ": " + name, io::JsonLimits::of_file(text.size()));
+}
+
+/// Whether an entry of a model's layers is an operation, which these files do not tell from a layer
+/// of its class's name: only layers say of themselves whether they are trained, and in which type.
+bool is_operation(const ConfigValue& entry) {
+  const ConfigValue& config = entry["config"];
+  return !entry.contains("module") && config.is_object() && !config.contains("trainable") &&
+         !config.contains("dtype") && !config.contains("layers") &&
+         entry["class_name"] != ConfigValue("InputLayer");
+}
+
+/// The entry with the module that a `.keras` file has of an operation.
+ConfigValue with_module(const ConfigValue& entry) {
+  for (const char* module : {"keras.src.ops.numpy", "keras.src.ops.nn", "keras.src.ops.core"}) {
+    ConfigValue made = entry;
+    made.set("module", module);
+    if (has_layer(made)) return made;
+  }
+  return entry;
+}
+
+ConfigValue with_operations(const ConfigValue& model) {
+  if (!model["config"].is_object() || !model["config"]["layers"].is_list()) return model;
+  ConfigValue::List entries;
+  for (const ConfigValue& entry : model["config"]["layers"].as_list("layers")) {
+    entries.push_back(is_operation(entry) ? with_module(entry) : with_operations(entry));
+  }
+  ConfigValue config = model["config"];
+  config.set("layers", std::move(entries));
+  ConfigValue made = model;
+  made.set("config", std::move(config));
+  return made;
 }
 
 /// The arrays that a group lists.
@@ -53,7 +87,7 @@ std::vector<KerasArray> arrays_of(const io::Hdf5File& file, const std::string& g
 }
 
 // Trained ones first.
-std::vector<Parameter*> parameters_of(const Layer& layer) {
+std::vector<Parameter*> parameters_of(Layer& layer) {
   std::vector<Parameter*> parameters;
   for (const NamedParameter& named : layer.parameters()) parameters.push_back(named.parameter);
   std::stable_partition(parameters.begin(), parameters.end(),
@@ -62,9 +96,9 @@ std::vector<Parameter*> parameters_of(const Layer& layer) {
 }
 
 /// What Keras calls the layers of a model.
-std::vector<std::shared_ptr<Layer>> layers_with_parameters(const Layer& layer) {
+std::vector<std::shared_ptr<Layer>> layers_with_parameters(Layer& layer) {
   std::vector<std::shared_ptr<Layer>> layers;
-  if (const auto* model = dynamic_cast<const Model*>(&layer)) layers = model->layers();
+  if (const auto* model = dynamic_cast<Model*>(&layer)) layers = model->layers();
   std::erase_if(layers, [](const auto& each) { return each->parameters().empty(); });
   return layers;
 }
@@ -83,7 +117,7 @@ std::string legacy_version(const io::Hdf5File& file) {
 ConfigValue legacy_model_config(const io::Hdf5File& file) {
   const ConfigValue config = json_of(file, "model_config");
   if (config.is_null()) fail(file, "expected a whole model, got a file without model_config");
-  return config;
+  return with_operations(config);
 }
 
 ConfigValue legacy_compile_config(const io::Hdf5File& file) {
@@ -94,7 +128,7 @@ ConfigValue legacy_compile_config(const io::Hdf5File& file) {
   return made;
 }
 
-void add_legacy_weights(const io::Hdf5File& file, const Layer& model, WeightsToLoad& weights) {
+void add_legacy_weights(const io::Hdf5File& file, Layer& model, WeightsToLoad& weights) {
   const bool is_whole = file.groups().contains(kModelWeights);
   const std::string root = is_whole ? kModelWeights : "";
   std::vector<std::pair<std::string, std::vector<KerasArray>>> saved;
@@ -115,7 +149,13 @@ void add_legacy_weights(const io::Hdf5File& file, const Layer& model, WeightsToL
 
 void add_legacy_state(const io::Hdf5File& file, Optimizer& optimizer, WeightsToLoad& weights) {
   if (!file.groups().contains(kOptimizerWeights)) return;
-  weights.add("optimizer", arrays_of(file, kOptimizerWeights), optimizer);
+  std::vector<KerasArray> arrays = arrays_of(file, kOptimizerWeights);
+  // A LossScaleOptimizer's own variables, of which this is the last, come before those it wraps.
+  const auto last = std::find_if(arrays.begin(), arrays.end(), [](const KerasArray& array) {
+    return array.path.ends_with("/dynamic_scale");
+  });
+  if (last != arrays.end()) arrays.erase(arrays.begin(), last + 1);
+  weights.add("optimizer", arrays, optimizer);
 }
 
 }  // namespace grouphead::saved

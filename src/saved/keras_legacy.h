@@ -17,7 +17,7 @@ ConfigValue legacy_model_config(const io::Hdf5File& file);
 ConfigValue legacy_compile_config(const io::Hdf5File& file);
 
 /// The arrays of each layer with parameters, in order. Errors: IoError.
-void add_legacy_weights(const io::Hdf5File& file, const Layer& model, WeightsToLoad& weights);
+void add_legacy_weights(const io::Hdf5File& file, Layer& model, WeightsToLoad& weights);
 void add_legacy_state(const io::Hdf5File& file, Optimizer& optimizer, WeightsToLoad& weights);
 
 }  // namespace grouphead::saved

@@ -7,6 +7,7 @@
 #include "io/json.h"
 #include "io/zip.h"
 #include "nn/loading_scope.h"
+#include "saved/form_for_keras.h"
 #include "saved/keras_config.h"
 #include "saved/keras_files.h"
 #include "saved/keras_legacy.h"
@@ -42,32 +43,42 @@ auto reading(const fs::path& file, const Body& body) -> decltype(body()) {
   }
 }
 
-std::unique_ptr<CompiledModel> compile_as(const ConfigValue& config, const Model& model) {
+std::unique_ptr<CompiledModel> compile_as(const ConfigValue& config, Model& model) {
   if (!config.is_object() || config.as_object("compile_config").empty()) return nullptr;
   return std::make_unique<CompiledModel>(model, compile_config_from(config, model));
 }
 
-/// The archive of a `.keras` file.
-io::ZipFile open_archive(const fs::path& file) {
-  const std::shared_ptr<io::MappedFile> mapped = io::MappedFile::open(file);
-  return io::ZipFile({mapped->bytes(), mapped}, file.string());
+/// The archive of a `.keras` file, and how many bytes it has.
+struct KerasArchive {
+  explicit KerasArchive(const fs::path& path) : KerasArchive(path, io::MappedFile::open(path)) {}
+  KerasArchive(const fs::path& path, const std::shared_ptr<io::MappedFile>& mapped)
+      : file(path),
+        bytes(mapped->bytes().size()),
+        archive({mapped->bytes(), mapped}, path.string()) {
+    io::require_data(path);
+  }
+
+  fs::path file;
+  std::size_t bytes;
+  io::ZipFile archive;
+};
+
+std::shared_ptr<io::Hdf5File> weights_in(const KerasArchive& from) {
+  const io::OwnedBytes bytes = from.archive.read(kWeights);
+  return std::make_shared<io::Hdf5File>(bytes.bytes, bytes.owner,
+                                        from.file.string() + ": " + kWeights);
 }
 
-std::shared_ptr<io::Hdf5File> weights_in(const io::ZipFile& archive, const fs::path& file) {
-  const io::OwnedBytes bytes = archive.read(kWeights);
-  return std::make_shared<io::Hdf5File>(bytes.bytes, bytes.owner, file.string() + ": " + kWeights);
-}
-
-ConfigValue json_in(const io::ZipFile& archive, const char* member, const fs::path& file) {
-  const io::JsonLimits limits;
-  const io::OwnedBytes text = archive.read(member, static_cast<Index>(limits.bytes));
-  return io::parse_json(text.text(), file.string() + ": " + member, limits);
+ConfigValue json_in(const KerasArchive& from, const char* member) {
+  const auto limits = io::JsonLimits::of_file(from.bytes);
+  const io::OwnedBytes text = from.archive.read(member, static_cast<Index>(limits.bytes));
+  return io::parse_json(text.text(), from.file.string() + ": " + member, limits);
 }
 
 TrainableModel load_archive(const fs::path& file, bool with_training) {
-  const io::ZipFile archive = open_archive(file);
-  const ConfigValue config = json_in(archive, kConfig, file);
-  const KerasStore store(weights_in(archive, file));
+  const KerasArchive archive(file);
+  const ConfigValue config = json_in(archive, kConfig);
+  const KerasStore store(weights_in(archive));
   TrainableModel made{.model = architecture(config, store.num_elements())};
   WeightsToLoad weights("[load] " + file.string());
   weights.add(store, keras_objects(*made.model));
@@ -82,7 +93,7 @@ TrainableModel load_archive(const fs::path& file, bool with_training) {
 TrainableModel load_legacy(const fs::path& file, bool with_training) {
   const std::shared_ptr<io::Hdf5File> opened = open_hdf5(file);
   Index elements = 0;
-  for (const auto& [path, dataset] : opened->datasets()) elements += dataset.shape.size();
+  for (const auto& [path, dataset] : opened->datasets()) elements += parameter_elements(dataset);
   TrainableModel made{.model = architecture(legacy_model_config(*opened), elements)};
   WeightsToLoad weights("[load] " + file.string());
   add_legacy_weights(*opened, *made.model, weights);
@@ -120,22 +131,25 @@ KerasContents read_keras_contents(const fs::path& file) {
     KerasContents contents;
     std::shared_ptr<io::Hdf5File> weights;
     if (ends_with(file, ".keras")) {
-      const io::ZipFile archive = open_archive(file);
+      const KerasArchive archive(file);
       contents.format = "keras";
-      contents.config = json_in(archive, kConfig, file);
-      const ConfigValue version = json_in(archive, kMetadata, file)["keras_version"];
+      contents.config = json_in(archive, kConfig);
+      const ConfigValue version = json_in(archive, kMetadata)["keras_version"];
       if (version.is_string()) contents.keras_version = version.as_string("keras_version");
-      weights = weights_in(archive, file);
+      weights = weights_in(archive);
     } else {
       contents.format = "hdf5";
       weights = open_hdf5(file);
-      if (has_legacy_model(*weights)) contents.config = legacy_model_config(*weights);
+      if (has_legacy_model(*weights)) {
+        contents.config = plain_config(legacy_model_config(*weights));
+      }
       contents.keras_version = legacy_version(*weights);
     }
     for (const auto& [path, dataset] : weights->datasets()) {
       std::string dtype;
       if (dataset.problem.empty()) dtype = dataset.is_int8 ? "int8" : name_of(dataset.dtype);
       contents.arrays.push_back({path, dtype, dataset.shape});
+      contents.parameter_elements += parameter_elements(dataset);
     }
     return contents;
   });
@@ -155,7 +169,7 @@ void save_keras_model(const Model& model, const CompiledModel* compiled, const f
   if (!ends_with(file, ".keras")) {
     throw IoError("[save] " + file.string() + ": expected a name that ends in .keras");
   }
-  ConfigValue config = model_to_config(model);
+  ConfigValue config = keras_form(model).config;
   config.set("compile_config",
              compiled != nullptr ? compiled->compile_config() : ConfigValue(ConfigValue::Object{}));
   const std::string config_text = io::json_text(config);
@@ -168,7 +182,7 @@ void save_keras_model(const Model& model, const CompiledModel* compiled, const f
                 {{kMetadata, metadata}, {kConfig, config_text}, {kWeights, weights->finish()}});
 }
 
-void load_keras_weights(const Layer& model, Optimizer* optimizer, const fs::path& file) {
+void load_keras_weights(Layer& model, Optimizer* optimizer, const fs::path& file) {
   reading(file, [&] {
     WeightsToLoad weights("[load] " + file.string());
     std::shared_ptr<io::Hdf5File> legacy;
@@ -176,7 +190,7 @@ void load_keras_weights(const Layer& model, Optimizer* optimizer, const fs::path
     if (ends_with(file, ".weights.json")) {
       store = KerasStore::sharded(file);
     } else if (ends_with(file, ".keras")) {
-      store.emplace(weights_in(open_archive(file), file));
+      store.emplace(weights_in(KerasArchive(file)));
     } else if (ends_with(file, ".weights.h5")) {
       store.emplace(open_hdf5(file));
     } else {

@@ -75,8 +75,8 @@ class Walk {
 
   /// Its own variables, then those of its sub-layers under their attributes.
   void add_layer(const Layer& layer, const std::string& path) {
-    ParameterList parameters;
-    layer.append_parameters("", parameters);
+    // What only writes a file changes none of them, and load_weights() is given a layer to change.
+    const ParameterList parameters = const_cast<Layer&>(layer).parameters();
     KerasObject own{.path = path, .name = layer.name(), .layer = &layer};
     std::map<std::string, KerasObject> inner;
     for (const auto& [name, parameter] : parameters) {

@@ -4,6 +4,7 @@
 
 #include "io/file.h"
 #include "io/json.h"
+#include "ops/convert.h"
 
 namespace grouphead::saved {
 namespace {
@@ -56,7 +57,14 @@ std::vector<std::string> files_of(const ConfigValue& list, const std::string& wh
 
 }  // namespace
 
+Index parameter_elements(const io::Hdf5Dataset& dataset) {
+  const bool counts =
+      dataset.problem.empty() && (dataset.is_int8 || ops::is_floating(dataset.dtype));
+  return counts ? dataset.shape.size() : 0;
+}
+
 std::shared_ptr<io::Hdf5File> open_hdf5(const fs::path& path) {
+  io::require_data(path);
   const std::shared_ptr<io::MappedFile> mapped = io::MappedFile::open(path);
   return std::make_shared<io::Hdf5File>(mapped->bytes(), mapped, path.string());
 }
@@ -65,7 +73,9 @@ KerasStore KerasStore::sharded(const fs::path& list) {
   const std::string where = "[load] " + list.string();
   KerasStore store;
   try {
-    const ConfigValue read = io::parse_json(io::read_file(list), list.string());
+    const std::string text = io::read_file(list);
+    const ConfigValue read =
+        io::parse_json(text, list.string(), io::JsonLimits::of_file(text.size()));
     for (const std::string& name : files_of(read, where)) {
       store.add(open_hdf5(list.parent_path() / name));
     }
@@ -77,7 +87,7 @@ KerasStore KerasStore::sharded(const fs::path& list) {
 
 void KerasStore::add(std::shared_ptr<io::Hdf5File> file) {
   for (const auto& [path, dataset] : file->datasets()) {
-    num_elements_ += dataset.problem.empty() ? dataset.shape.size() : 0;
+    num_elements_ += parameter_elements(dataset);
     std::string object;
     std::string key;
     if (!split(path, object, key)) continue;

@@ -29,7 +29,7 @@ class KerasStore {
 
   /// An object's arrays by their numbers' texts; null where it has none.
   const std::map<std::string, KerasArray>* arrays_of(const std::string& object) const;
-  /// Numbers in all arrays.
+  /// Elements of all arrays that parameters can be of: see parameter_elements().
   Index num_elements() const noexcept { return num_elements_; }
 
  private:
@@ -40,6 +40,9 @@ class KerasStore {
   std::map<std::string, std::map<std::string, KerasArray>> objects_;
   Index num_elements_ = 0;
 };
+
+/// Elements of an array that a parameter may have: of floating values, or of int8 ones with scales.
+Index parameter_elements(const io::Hdf5Dataset& dataset);
 
 /// A file that is mapped to memory. Errors: IoError.
 std::shared_ptr<io::Hdf5File> open_hdf5(const std::filesystem::path& path);

@@ -7,6 +7,8 @@ namespace grouphead::saved {
 namespace {
 
 const std::string kOptimizer = "optimizer";
+// Where a LossScaleOptimizer has the one that it wraps.
+const std::string kInnerOptimizer = "optimizer/inner_optimizer";
 // What an optimizer has before it is built: iteration and learning rate.
 constexpr std::size_t kUnbuilt = 2;
 
@@ -171,7 +173,8 @@ void WeightsToLoad::add(const std::string& object, const std::vector<KerasArray>
 }
 
 void WeightsToLoad::add(const KerasStore& store, Optimizer& optimizer) {
-  const auto* arrays = store.arrays_of(kOptimizer);
+  const auto* arrays = store.arrays_of(kInnerOptimizer);
+  if (arrays == nullptr) arrays = store.arrays_of(kOptimizer);
   if (arrays == nullptr) return;
   std::vector<KerasArray> ordered;
   for (std::size_t i = 0; i < arrays->size(); ++i) {

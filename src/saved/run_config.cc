@@ -1,11 +1,13 @@
 #include "saved/run_config.h"
 
-#include <nlohmann/json.hpp>
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include "io/json.h"
 
 namespace grouphead::saved {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 // The one list of a configuration's fields. `Config` is TrainerConfig or const TrainerConfig.
 template <class Config, class Visit>
@@ -28,52 +30,65 @@ void visit_fields(Config& config, Visit&& visit) {
   visit("dtype", config.dtype);
 }
 
-Json json_of(Dtype dtype) { return name_of(dtype); }
-Json json_of(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
+ConfigValue value_of(Dtype dtype) { return name_of(dtype); }
+ConfigValue value_of(const std::optional<double>& value) {
+  return value ? ConfigValue(*value) : ConfigValue();
+}
+/// As text beyond 2^63, which ConfigValue's integers do not reach.
+ConfigValue value_of(std::uint64_t value) {
+  constexpr auto kLargest = static_cast<std::uint64_t>(std::numeric_limits<Index>::max());
+  return value <= kLargest ? ConfigValue(static_cast<Index>(value))
+                           : ConfigValue(std::to_string(value));
+}
 template <class T>
-Json json_of(T value) {
+ConfigValue value_of(T value) {
   return value;
 }
 
-// Each takes a JSON value of its own type alone and says whether it did.
-bool read(const Json& json, Index& value) {
-  if (!json.is_number_unsigned()) return false;
-  constexpr std::uint64_t kLimit = std::uint64_t{1} << 40;
-  const auto number = json.get<std::uint64_t>();
-  value = static_cast<Index>(std::min(number, kLimit));
-  return number < kLimit;
+// Each takes a value of its own type alone and says whether it did.
+bool read(const ConfigValue& held, Index& value) {
+  constexpr Index kLimit = Index{1} << 40;
+  if (!held.is_integer()) return false;
+  value = held.as_integer("field");
+  return value >= 0 && value < kLimit;
 }
-bool read(const Json& json, std::uint64_t& value) {
-  if (!json.is_number_unsigned()) return false;
-  value = json.get<std::uint64_t>();
+bool read(const ConfigValue& held, std::uint64_t& value) {
+  if (held.is_string()) {
+    const std::string& text = held.as_string("field");
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return error == std::errc() && end == text.data() + text.size();
+  }
+  if (!held.is_integer() || held.as_integer("field") < 0) return false;
+  value = static_cast<std::uint64_t>(held.as_integer("field"));
   return true;
 }
-bool read(const Json& json, double& value) {
-  if (!json.is_number()) return false;
-  value = json.get<double>();
+bool read(const ConfigValue& held, double& value) {
+  if (!held.is_number()) return false;
+  value = held.as_number("field");
   return true;
 }
-bool read(const Json& json, std::optional<double>& value) {
+bool read(const ConfigValue& held, std::optional<double>& value) {
   value.reset();
-  return json.is_null() || read(json, value.emplace());
+  return held.is_null() || read(held, value.emplace());
 }
-bool read(const Json& json, bool& value) {
-  if (!json.is_boolean()) return false;
-  value = json.get<bool>();
+bool read(const ConfigValue& held, bool& value) {
+  if (!held.is_bool()) return false;
+  value = held.as_bool("field");
   return true;
 }
-bool read(const Json& json, Dtype& value) {
+bool read(const ConfigValue& held, Dtype& value) {
   for (const Dtype dtype : {Dtype::f32, Dtype::f64}) {
-    if (json != name_of(dtype)) continue;
+    if (held != ConfigValue(name_of(dtype))) continue;
     value = dtype;
     return true;
   }
   return false;
 }
 
-Json object_of(const TrainerConfig& config) {
-  Json object = Json::object();
-  visit_fields(config, [&](const char* name, const auto& value) { object[name] = json_of(value); });
+ConfigValue object_of(const TrainerConfig& config) {
+  ConfigValue object = ConfigValue::Object{};
+  visit_fields(config,
+               [&](const char* name, const auto& value) { object.set(name, value_of(value)); });
   return object;
 }
 
@@ -82,25 +97,31 @@ Json object_of(const TrainerConfig& config) {
 std::vector<Setting> settings_of(const TrainerConfig& config) {
   std::vector<Setting> settings;
   visit_fields(config, [&](const char* name, const auto& field) {
-    const Json value = json_of(field);
+    const ConfigValue value = value_of(field);
     settings.push_back({name, value.is_null()     ? "none"
-                              : value.is_string() ? value.get<std::string>()
-                                                  : value.dump()});
+                              : value.is_string() ? value.as_string(name)
+                                                  : value.to_string()});
   });
   return settings;
 }
 
-std::string to_json(const TrainerConfig& config) { return object_of(config).dump(2) + "\n"; }
+std::string to_json(const TrainerConfig& config) {
+  return io::json_text(object_of(config), 2) + "\n";
+}
 
 TrainerConfig config_from_json(std::string_view text, const std::string& where) {
-  const Json object = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  ConfigValue object;
+  try {
+    object = io::parse_json(text, "text");
+  } catch (const IoError& error) {
+    throw IoError(where + ": expected a JSON object; " + error.what());
+  }
   if (!object.is_object()) throw IoError(where + ": expected a JSON object");
   TrainerConfig config;
   visit_fields(config, [&](const char* name, auto& value) {
-    const auto found = object.find(name);
-    if (found == object.end()) throw IoError(where + ": " + name + ": missing");
-    if (!read(*found, value)) {
-      throw IoError(where + ": " + name + ": cannot be " + found->dump(-1, ' ', true));
+    if (!object.contains(name)) throw IoError(where + ": " + name + ": missing");
+    if (!read(object[name], value)) {
+      throw IoError(where + ": " + name + ": cannot be " + object[name].to_string());
     }
   });
   return config;

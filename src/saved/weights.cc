@@ -1,6 +1,7 @@
 #include "grouphead/files/weights.h"
 
 #include "grouphead/train/fit.h"
+#include "ops/convert.h"
 #include "saved/keras_files.h"
 #include "saved/model_folder.h"
 
@@ -21,12 +22,59 @@ void save(const Layer& model, const Optimizer* optimizer, const std::filesystem:
   io::write_safetensors(file, contents);
 }
 
-void load(const Layer& model, Optimizer* optimizer, const std::filesystem::path& file) {
-  if (is_keras_file(file)) return saved::load_keras_weights(model, optimizer, file);
-  const io::Safetensors contents = io::read_safetensors(file);
+/// What of a file goes into a parameter, of its shape. Else `problem` says why.
+Tensor value_for(const io::StoredTensors& stored, const std::string& name,
+                 const Parameter& parameter, std::string& problem) {
+  const Dtype wanted = parameter.dtype();
+  const auto expected = [&](const std::string& got) {
+    problem = name + ": expected " + std::string(name_of(wanted)) + " " +
+              parameter.shape().to_string() + ", got " + got;
+    return Tensor();
+  };
+  const auto found = stored.tensors.find(name);
+  if (found == stored.tensors.end()) return expected("none");
+  const ConfigValue::List axes(found->second.shape.begin(), found->second.shape.end());
+  const ConfigValue shape(axes);
+  const bool fits = shape == ConfigValue(parameter.shape()) && found->second.problem.empty();
+  if (!fits) return expected(found->second.dtype + " " + shape.to_string());
+  const Tensor read = stored.read(name);
+  const bool rounds = ops::is_floating(read.dtype()) && ops::is_floating(wanted);
+  if (read.dtype() == wanted || rounds) return read;
+  return expected(found->second.dtype + " " + shape.to_string());
+}
+
+void load_safetensors(Layer& model, const std::filesystem::path& file,
+                      const LoadWeightsConfig& config) {
+  const io::StoredTensors stored = io::open_safetensors(file);
   const ParameterList parameters = model.parameters();
-  saved::require_parameters(contents, file, "", parameters);
-  for (const auto& [path, parameter] : parameters) copy(contents.at(path), parameter->edit());
+  std::vector<Tensor> values;
+  std::vector<std::string> problems;
+  for (const auto& [path, parameter] : parameters) {
+    std::string problem;
+    values.push_back(
+        value_for(stored, config.rename ? config.rename(path) : path, *parameter, problem));
+    if (!problem.empty()) problems.push_back(problem);
+  }
+  saved::throw_problems("[load] " + file.string(), problems);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    Parameter& parameter = *parameters[i].parameter;
+    if (values[i].dtype() == parameter.dtype()) {
+      copy(values[i], parameter.edit());
+    } else {
+      ops::convert_rounded(values[i], parameter.dtype(), parameter.edit());
+    }
+  }
+}
+
+void load(Layer& model, Optimizer* optimizer, const std::filesystem::path& file,
+          const LoadWeightsConfig& config) {
+  if (!is_keras_file(file)) return load_safetensors(model, file, config);
+  if (config.rename) {
+    throw ConfigError("[load] " + file.string() +
+                      ": rename: expected a .safetensors file, whose tensors have names, got one "
+                      "of Keras, where the order counts");
+  }
+  saved::load_keras_weights(model, optimizer, file);
 }
 
 }  // namespace
@@ -41,12 +89,14 @@ void save_weights(const CompiledModel& compiled, const std::filesystem::path& fi
   save(compiled.model(), compiled.has_optimizer() ? &compiled.optimizer() : nullptr, file, config);
 }
 
-void load_weights(const Layer& model, const std::filesystem::path& file) {
-  load(model, nullptr, file);
+void load_weights(Layer& model, const std::filesystem::path& file,
+                  const LoadWeightsConfig& config) {
+  load(model, nullptr, file, config);
 }
 
-void load_weights(CompiledModel& compiled, const std::filesystem::path& file) {
-  load(compiled.model(), compiled.has_optimizer() ? &compiled.optimizer() : nullptr, file);
+void load_weights(CompiledModel& compiled, const std::filesystem::path& file,
+                  const LoadWeightsConfig& config) {
+  load(compiled.model(), compiled.has_optimizer() ? &compiled.optimizer() : nullptr, file, config);
 }
 
 }  // namespace grouphead

@@ -30,7 +30,7 @@ void save_keras_model(const Model& /*model*/, const CompiledModel* /*compiled*/,
   refuse(file);
 }
 
-void load_keras_weights(const Layer& /*model*/, Optimizer* /*optimizer*/,
+void load_keras_weights(Layer& /*model*/, Optimizer* /*optimizer*/,
                         const std::filesystem::path& file) {
   refuse(file);
 }

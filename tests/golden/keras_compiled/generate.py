@@ -1,4 +1,5 @@
-"""Models that Keras 3.15.1 compiled: what losses, weights and metrics go by.
+"""Models that Keras 3.15.1 compiled: what losses, weights and metrics go by; and others whose
+numbers stand in others.safetensors.
 
 Each NAME.keras has one evaluation in evaluations.safetensors: NAME.x, NAME.y.0, ... in the order of
 the outputs, NAME.log.LOG. Needs keras 3.15.1, jax, safetensors:
@@ -86,3 +87,96 @@ save("inputs", keras.Model(i, inside({"v": i, "u": L.Dense(4, name="e")(i)})), [
      loss="mse")
 
 save_file(tensors, "evaluations.safetensors")
+
+# ---- What this library does not have, or reads in another way ------------------------------------
+
+others = {}
+# An optimizer inside a LossScaleOptimizer: what Keras makes of mixed_float16.
+Y = target()
+keras.config.set_dtype_policy("mixed_float16")
+i = keras.Input((4,), name="x")
+m = keras.Model(i, L.Dense(2, dtype="float32")(L.Dense(3)(i)))
+keras.config.set_dtype_policy("float32")
+m.compile("adam", "mse")
+for _ in range(3):
+    m.train_on_batch(X, Y)
+m.save("loss_scale.keras")
+m.save("loss_scale.h5")
+m.save_weights("loss_scale.weights.h5")
+inner = m.optimizer.inner_optimizer
+others |= {"x": X, "y": Y}
+others |= {f"loss_scale.{n}": np.asarray(v) for n, v in enumerate(inner.variables)}
+
+
+# An optimizer and a loss that this library does not have.
+def own(y_true, y_pred):
+    return keras.ops.mean(keras.ops.square(y_true - y_pred))
+
+
+i = keras.Input((4,), name="x")
+m = keras.Model(i, L.Dense(2)(i))
+m.compile("rmsprop", own, metrics=["AUC"])
+m.train_on_batch(X, keras.ops.sigmoid(Y))
+m.save("own.keras")
+others["own.y"] = np.asarray(m(X))
+
+# Operations in the legacy format, which stores them under the names of layers.
+i = keras.Input((3,), dtype="int32", name="ids")
+e = L.Embedding(5, 4, mask_zero=True)(i)
+h = keras.ops.softmax(e * 2.0 + L.Dense(4)(e))
+m = keras.Model(i, L.GlobalAveragePooling1D()(keras.ops.concatenate([h, e[:, :2]], axis=1)))
+m.save("operations.h5")
+T = np.array([[1, 2, 0], [3, 0, 0]], "int32")
+others |= {"operations.ids": T, "operations.y": np.asarray(m(T))}
+
+# Dropout by rows.
+i = keras.Input((5, 3), name="x")
+m = keras.Model(i, L.Dropout(0.4, noise_shape=(None, 1, 3), seed=11)(i))
+m.save("noise_shape.keras")
+Z = R.standard_normal((4, 5, 3)).astype("float32")
+others |= {"noise_shape.x": Z, "noise_shape.y": np.asarray(m(Z, training=True))}
+
+# Masks that MultiHeadAttention takes off: two blocks, a model inside, an encoder read twice, and a
+# tensor that Dropout hands on.
+def attention(n):
+    return L.MultiHeadAttention(1, 2, name=n)
+
+
+i = keras.Input((4,), dtype="int32", name="ids")
+x = L.Embedding(5, 4, mask_zero=True)(i)
+for n in range(2):
+    x = L.LayerNormalization()(L.Add()([x, attention(f"block{n}")(x, x)]))
+u = keras.Input((4, 4), name="u")
+inside = keras.Model(u, attention("in")(u, u), name="inside")
+e = L.Embedding(5, 4, mask_zero=True)(i)
+d = L.Dropout(0.0)(e)
+a = attention("alias")(d, d)
+s = L.Add(name="sum")([e, a[:, :]])  # the slice has no mask
+f = L.Embedding(5, 4, mask_zero=True)(i)
+g = inside(f)
+h = L.Add(name="late")([f, g])
+m = keras.Model(i, [L.GlobalAveragePooling1D()(x), L.GlobalAveragePooling1D()(s),
+                    L.GlobalAveragePooling1D()(h)])
+for w in m.weights:
+    w.assign(R.standard_normal(w.shape))
+m.compile(keras.optimizers.SGD(0.05), "mse")
+T = np.array([[1, 2, 0, 0], [3, 4, 2, 1], [2, 0, 0, 0]], "int32")
+Y = [R.standard_normal((3, 4)).astype("float32") for _ in range(3)]
+m.save("masks.keras")
+others |= {"masks.ids": T} | {f"masks.target.{n}": y for n, y in enumerate(Y)}
+others |= {f"masks.y.{n}": np.asarray(y) for n, y in enumerate(m(T))}
+others["masks.losses"] = np.array([m.train_on_batch(T, Y)[0] for _ in range(3)], "float32")
+print(others["masks.losses"])
+
+# Masks that Keras itself writes into a file, as operations.
+i = keras.Input((4,), dtype="int32", name="ids")
+e = L.Embedding(5, 4, mask_zero=True)(i)
+joined = L.Concatenate(axis=1)([e, L.Dense(4)(e[:, :2])])
+m = keras.Model(i, [L.GlobalAveragePooling1D()(L.Attention()([e, e])),
+                    L.GlobalAveragePooling1D()(joined)])
+for w in m.weights:
+    w.assign(R.standard_normal(w.shape))
+m.save("written_masks.keras")
+others |= {f"written_masks.y.{n}": np.asarray(y) for n, y in enumerate(m(T))}
+
+save_file(others, "others.safetensors")
