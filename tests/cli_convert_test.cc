@@ -49,7 +49,7 @@ TEST_F(ConvertCli, ConvertsAFolderAndTrainsFromIt) {
   EXPECT_THAT(converted.out, HasSubstr("gqa_block_2/attn"));
   EXPECT_THAT(converted.out, HasSubstr("4 -> 2"));
   EXPECT_THAT(converted.out, HasSubstr("256 -> 128"));  // 2 layers, 2 Hkv D numbers of 4 bytes
-  EXPECT_EQ(saved::load_language_model(path("gqa")).config.num_key_value_heads, 2);
+  EXPECT_EQ(saved::load_language_model(path("gqa")).training->num_key_value_heads, 2);
 
   const Outcome trained = run({"train", "--init-from", path("gqa"), "--text", path("text"), "--out",
                                path("trained"), "--steps", "20", "--lr", "0.005"});
@@ -58,7 +58,7 @@ TEST_F(ConvertCli, ConvertsAFolderAndTrainsFromIt) {
   const double before = loss_in(trained.out.substr(0, line_end), "before the first step");
   const double after = loss_in(trained.out.substr(line_end), "after 20 steps");
   EXPECT_LT(after, before);
-  EXPECT_EQ(saved::load_language_model(path("trained")).config.hidden_size, 16);
+  EXPECT_EQ(saved::load_language_model(path("trained")).training->hidden_size, 16);
 }
 
 // Before its first step a run has the other model's weights, and it does not change that folder.

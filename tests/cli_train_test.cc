@@ -5,12 +5,9 @@
 #include <pty.h>
 #include <sys/resource.h>
 
-#include <chrono>
 #include <random>
-#include <thread>
 
-#include "program.h"
-#include "training_support.h"
+#include "training_program.h"
 
 namespace grouphead {
 namespace {
@@ -20,55 +17,25 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
+using testing_support::Arguments;
 using testing_support::contents_of;
 using testing_support::example_text;
 using testing_support::Outcome;
 using testing_support::Program;
-using Arguments = std::vector<std::string>;
 
 constexpr const char* kFiles[] = {"state.safetensors", "model.safetensors", "config.json",
                                   "history.csv"};
 
-class Cli : public testing_support::FolderTest {
+class Cli : public testing_support::TrainingProgramTest {
  protected:
-  void SetUp() override {
-    FolderTest::SetUp();
-    put("text", example_text(20000));
-  }
-  std::string put(const std::string& name, const std::string& bytes) const {
-    std::ofstream(path(name), std::ios::binary) << bytes;
-    return path(name);
-  }
-  Outcome run(const Arguments& arguments, const std::function<void()>& in_child = {}) const {
-    return Program(folder_, arguments, in_child).wait();
-  }
-  // A tiny run into `out`; the options in `more` come last and win.
-  Arguments tiny(const std::string& out, const Arguments& more = {}) const {
-    Arguments all = {"train", "--text",    path("text"), "--out",   path(out), "--hidden",
-                     "16",    "--layers",  "2",          "--heads", "4",       "--seq",
-                     "24",    "--batch",   "4",          "--lr",    "0.005",   "--warmup",
-                     "4",     "--dropout", "0.1"};
-    const bool has_steps = std::find(more.begin(), more.end(), "--steps") != more.end();
-    if (!has_steps) all.insert(all.end(), {"--steps", "12"});
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
-  }
   void expect_same_files(const std::string& a, const std::string& b) const {
     for (const char* file : kFiles) {
       EXPECT_TRUE(contents_of(folder_ / a / file) == contents_of(folder_ / b / file))
           << file << " differs";
     }
   }
-  void wait_for(const std::string& file) const {
-    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-    while (!fs::exists(folder_ / file) && std::chrono::steady_clock::now() < give_up) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-  }
   void expect_refused(const Arguments& arguments, const std::string& message) const {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.code, 2) << message;
-    EXPECT_THAT(outcome.err, HasSubstr(message));
+    TrainingProgramTest::expect_refused(arguments, message);
     EXPECT_FALSE(fs::exists(path("out"))) << message;
   }
 };
@@ -126,7 +93,7 @@ TEST_F(Cli, ThreadsDoNotChangeTheFiles) {
 TEST_F(Cli, SignalsSaveAndAResumedRunEndsWithTheSameBits) {
   const Arguments options = {"--steps", "150", "--validate-every", "5"};
   ASSERT_EQ(run(tiny("whole", options)).code, 0);
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     fs::remove_all(path("out"));
     Program program(folder_, tiny("out", options));
     while (program.err().find("step    10/150") == std::string::npos) {
@@ -134,7 +101,7 @@ TEST_F(Cli, SignalsSaveAndAResumedRunEndsWithTheSameBits) {
     }
     program.send(signal);
     const Outcome stopped = program.wait();
-    EXPECT_EQ(stopped.code, 0);
+    EXPECT_EQ(stopped.code, 128 + signal);
     ASSERT_THAT(stopped.err, HasSubstr("grouphead train --resume --out " + path("out")));
     EXPECT_NE(contents_of(folder_ / "out/history.csv"), contents_of(folder_ / "whole/history.csv"));
     EXPECT_FALSE(fs::exists(folder_ / "out/report.html"));
@@ -249,7 +216,7 @@ TEST_F(Cli, OptionsThatCannotBeAreRefused) {
   expect_refused(tiny("out", {"--heads", "16"}), "an even number with a rotary rule, got 1");
   expect_refused(tiny("out", {"--warmup", "12"}), "warm-up steps");
   expect_refused(tiny("out", {"--dropout", "1"}), "dropout");
-  expect_refused(tiny("out", {"--yarn", "0.5"}), "scale: expected 1 or more");
+  expect_refused(tiny("out", {"--yarn", "0.5"}), "--yarn: expected 1 or a number above it");
   expect_refused(tiny("out", {"--no-rope", "--yarn", "4"}), "yarn");
   expect_refused(tiny("out", {"--steps", "0"}), "--steps");
   expect_refused(tiny("out", {"--steps", "-5"}), "--steps");
@@ -258,7 +225,7 @@ TEST_F(Cli, OptionsThatCannotBeAreRefused) {
   expect_refused(tiny("out", {"--seq", "0"}), "--seq");
   expect_refused(tiny("out", {"--hidden", "99999999999"}), "--hidden");
   expect_refused(tiny("out", {"--lr", "0"}), "--lr");
-  expect_refused(tiny("out", {"--lr", "nan"}), "learning rate");
+  expect_refused(tiny("out", {"--lr", "nan"}), "--lr: expected a number above 0, got nan");
   expect_refused(tiny("out", {"--save-every", "0"}), "--save-every");
   expect_refused(tiny("out", {"--nonsense"}), "--nonsense");
   expect_refused({"train", "--text", path("text")}, "--out");
@@ -364,7 +331,7 @@ TEST_F(Cli, GenerateRefusesBadInput) {
   refused({}, "model");
   refused({path("none")}, path("none"));
   refused({path("m"), "--temperature", "-1"}, "--temperature");
-  refused({path("m"), "--temperature", "nan"}, "temperature");
+  refused({path("m"), "--temperature", "nan"}, "--temperature: expected 0 or a number above it");
   refused({path("m"), "--top-p", "0"}, "top-p");
   refused({path("m"), "--top-p", "2"}, "top-p");
   refused({path("m"), "--top-k", "-1"}, "--top-k");

@@ -1,20 +1,22 @@
 #include "tools/inspection.h"
 
 #include <algorithm>
+#include <limits>
 
+#include "grouphead/files/tensors.h"
 #include "grouphead/models/model.h"
+#include "models/cost.h"
 #include "saved/keras_files.h"
 #include "saved/model_folder.h"
-#include "tools/tensor_file.h"
 
 namespace grouphead::tools {
 namespace {
 
 namespace fs = std::filesystem;
 
-ConfigValue tensor_entry(const std::string& path, const std::string& dtype, const Shape& shape) {
+ConfigValue tensor_entry(const std::string& path, const std::string& dtype, ConfigValue shape) {
   return ConfigValue::Object{
-      {"path", path}, {"dtype", dtype.empty() ? "unknown" : dtype}, {"shape", ConfigValue(shape)}};
+      {"path", path}, {"dtype", dtype.empty() ? "unknown" : dtype}, {"shape", std::move(shape)}};
 }
 
 /// Adds the tensors, and how many numbers they have.
@@ -45,7 +47,9 @@ void find_sources(const ConfigValue& value, ConfigValue::List& sources) {
 /// Numbers that a KV cache holds for each token: those of keys and values of all their heads.
 Index cached_numbers(const ConfigValue& class_name, const ConfigValue& config) {
   const auto number = [&](std::string_view key) {
-    return config[key].is_integer() ? config[key].as_integer(key) : 0;
+    constexpr Index kMost = Index{1} << 20;  // more is no layer, and products have to fit
+    const Index value = config[key].is_integer() ? config[key].as_integer(key) : 0;
+    return value <= kMost ? value : 0;
   };
   if (class_name == ConfigValue("GroupQueryAttention")) {
     return 2 * number("num_key_value_heads") * number("head_dim");
@@ -134,46 +138,70 @@ void read_keras(const fs::path& file, ConfigValue& made) {
   ConfigValue::List tensors;
   Index numbers = 0;
   for (const auto& array : contents.arrays) {
-    tensors.push_back(tensor_entry(array.path, array.dtype, array.shape));
+    tensors.push_back(tensor_entry(array.path, array.dtype, ConfigValue(array.shape)));
     numbers += array.shape.size();
   }
-  if (!contents.config.is_null()) made.set("model", model_entry(contents.config, numbers));
+  if (!contents.config.is_null()) {
+    made.set("model", model_entry(contents.config, contents.parameter_elements));
+  }
   set_tensors(made, std::move(tensors), numbers);
 }
 
+/// Elements of a tensor of any number of axes; 0 where they are more than a file can have.
+Index elements_of(const std::vector<Index>& shape) {
+  Index elements = 1;
+  for (const Index size : shape) {
+    if (size > 0 && elements > std::numeric_limits<Index>::max() / size) return 0;
+    elements *= size;
+  }
+  return elements;
+}
+
 void read_tensor_file(const fs::path& file, ConfigValue& made) {
+  const TensorFile opened(file);
   made.set("format", file.extension().string().substr(1));
   ConfigValue::List tensors;
   Index numbers = 0;
-  for (const auto& [name, tensor] : read_tensors(file)) {
-    tensors.push_back(tensor_entry(name, std::string(name_of(tensor.dtype())), tensor.shape()));
-    numbers += tensor.size();
+  for (const TensorInfo& info : opened.tensors()) {
+    const ConfigValue::List shape(info.shape.begin(), info.shape.end());
+    ConfigValue entry = tensor_entry(info.name, info.dtype, shape);
+    if (!info.problem.empty()) entry.set("problem", info.problem);
+    if (info.problem.empty()) numbers += elements_of(info.shape);
+    tensors.push_back(std::move(entry));
   }
   set_tensors(made, std::move(tensors), numbers);
 }
 
 void read_folder(const fs::path& folder, ConfigValue& made) {
-  const saved::LoadedModel loaded = saved::load_language_model(folder);
+  const saved::LoadedModel loaded = saved::read_model_folder(folder);
   made.set("format", "folder");
   ConfigValue settings = ConfigValue::Object{};
-  for (const saved::Setting& setting : saved::settings_of(loaded.config)) {
-    settings.set(setting.name, setting.value);
+  if (loaded.training) {
+    for (const saved::Setting& setting : saved::settings_of(*loaded.training)) {
+      settings.set(setting.name, setting.value);
+    }
+  } else {
+    for (const auto& [key, value] : loaded.model->get_config().as_object("config")) {
+      settings.set(key, value.is_string() ? value : ConfigValue(value.to_string()));
+    }
   }
   made.set("settings", std::move(settings));
-  const TransformerConfig config = language_model_config(loaded.config).transformer;
-  const Index head = config.hidden_size / config.num_heads;
   ConfigValue::List tensors;
-  const ParameterList parameters = loaded.model->parameters();
+  const auto parameters = loaded.model->parameters();
   for (const auto& [path, parameter] : parameters) {
-    tensors.push_back(
-        tensor_entry(path, std::string(name_of(parameter->dtype())), parameter->shape()));
+    tensors.push_back(tensor_entry(path, std::string(name_of(parameter->dtype())),
+                                   ConfigValue(parameter->shape())));
   }
-  made.set("model", ConfigValue::Object{
-                        {"name", folder.filename().string()},
-                        {"class", "LanguageModel"},
-                        {"layers", ConfigValue::List{}},
-                        {"parameters", count_elements(parameters)},
-                        {"kv_cache", 2 * config.num_key_value_heads * head * config.num_layers}});
+  Index cached = 0;
+  if (const std::optional<TransformerConfig> config = transformer_of(*loaded.model)) {
+    const Index head = config->hidden_size / config->num_heads;
+    cached = 2 * config->num_key_value_heads * head * config->num_layers;
+  }
+  made.set("model", ConfigValue::Object{{"name", folder.filename().string()},
+                                        {"class", loaded.model->class_name()},
+                                        {"layers", ConfigValue::List{}},
+                                        {"parameters", count_elements(parameters)},
+                                        {"kv_cache", cached}});
   set_tensors(made, std::move(tensors), count_elements(parameters));
 }
 
@@ -182,6 +210,11 @@ void read_folder(const fs::path& folder, ConfigValue& made) {
 ConfigValue inspect(const fs::path& file) {
   ConfigValue made = ConfigValue::Object{{"file", file.string()}};
   const std::string extension = file.extension().string();
+  std::error_code reason;
+  if (!fs::exists(file, reason)) {
+    if (!reason) reason = std::make_error_code(std::errc::no_such_file_or_directory);
+    throw IoError("[inspect] " + file.string() + ": " + reason.message());
+  }
   try {
     if (fs::is_directory(file)) {
       read_folder(file, made);

@@ -4,13 +4,14 @@
 #include <vector>
 
 #include "tools/inspection.h"
+#include "tools/printable.h"
 
 namespace grouphead::tools {
 namespace {
 
 std::string text_of(const ConfigValue& value) {
   if (value.is_null()) return "";
-  return value.is_string() ? value.as_string("text") : value.to_string();
+  return printable(value.is_string() ? value.as_string("text") : value.to_string());
 }
 
 std::string joined(const ConfigValue& list) {
@@ -98,8 +99,9 @@ std::string tree_text(const ConfigValue::List& tensors) {
     for (std::size_t depth = same; depth + 1 < parts.size(); ++depth) {
       text += fmt::format("{:{}}{}/\n", "", 2 * depth, parts[depth]);
     }
-    text += fmt::format("{}{}  {} {}\n", std::string(2 * (parts.size() - 1), ' '), parts.back(),
-                        text_of(tensor["dtype"]), tensor["shape"].to_string());
+    text += fmt::format("{}{}  {} {}{}\n", std::string(2 * (parts.size() - 1), ' '), parts.back(),
+                        text_of(tensor["dtype"]), tensor["shape"].to_string(),
+                        tensor["problem"].is_null() ? "" : "  not read");
   }
   return text;
 }

@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <numbers>
+#include <vector>
+
+#include "tools/output.h"
 
 namespace grouphead::tools {
 namespace {
@@ -17,10 +19,11 @@ std::size_t terminal_columns() {
   return size.ws_col;
 }
 
-std::string bar(double fraction) {
-  constexpr int kWidth = 20;
-  const int filled = static_cast<int>(fraction * kWidth);
-  return fmt::format("[{:=<{}}{: <{}}] ", "", filled, "", kWidth - filled);
+/// With its brackets and the blank behind it `columns` wide.
+std::string bar(double fraction, std::size_t columns) {
+  const auto width = static_cast<int>(columns) - 3;
+  const int filled = static_cast<int>(fraction * width);
+  return fmt::format("[{:=<{}}{: <{}}] ", "", filled, "", width - filled);
 }
 
 std::string duration(double seconds) {
@@ -47,7 +50,7 @@ void Progress::update(Index step, double loss, std::optional<double> validation_
   if (validation_loss) validation_loss_ = validation_loss;
   if (!is_terminal_) {
     if (validation_loss) {
-      fmt::print(stderr, "{}\n", line(step, loss, training_seconds, false));
+      print_err("{}\n", line(step, loss, training_seconds));
     }
     return;
   }
@@ -56,31 +59,55 @@ void Progress::update(Index step, double loss, std::optional<double> validation_
   if (now - drawn_ < 100ms && step != total_steps_) return;
   drawn_ = now;
   line_is_open_ = true;
-  std::string text = line(step, loss, training_seconds, true);
-  text.resize(std::min(text.size(), terminal_columns() - 1));
-  fmt::print(stderr, "\r{}\x1b[K", text);
-  std::fflush(stderr);
+  write_err(
+      fmt::format("\r{}\x1b[K", short_line(step, loss, training_seconds, terminal_columns() - 1)));
 }
 
 void Progress::finish() {
-  if (line_is_open_) fmt::print(stderr, "\n");
+  if (line_is_open_) print_err("\n");
   line_is_open_ = false;
 }
 
-std::string Progress::line(Index step, double loss, double training_seconds, bool with_bar) const {
-  const double done = static_cast<double>(step - first_step_);
-  const double left = static_cast<double>(total_steps_ - step);
-  const double rate = done / training_seconds;
-  std::string text = fmt::format("step {:>5}/{} ", step, total_steps_);
-  if (with_bar) text += bar(static_cast<double>(step) / static_cast<double>(total_steps_));
-  text += fmt::format("loss {:.3f}  ", loss);
+std::string Progress::speed(Index step, double training_seconds) const {
+  const double rate = static_cast<double>(step - first_step_) / training_seconds;
+  return fmt::format("{:.0f} tokens/s", rate * static_cast<double>(tokens_per_step_));
+}
+
+std::string Progress::time_left(Index step, double training_seconds) const {
+  const double rate = static_cast<double>(step - first_step_) / training_seconds;
+  return fmt::format("{} left", duration(static_cast<double>(total_steps_ - step) / rate));
+}
+
+std::string Progress::line(Index step, double loss, double training_seconds) const {
+  std::string text = fmt::format("step {:>5}/{} loss {:.3f}  ", step, total_steps_, loss);
   if (validation_loss_) {
     text += fmt::format("validation {:.3f} ({:.3f} bits per byte)  ", *validation_loss_,
                         *validation_loss_ / std::numbers::ln2);
   }
-  text += fmt::format("{:.0f} tokens/s  {} left", rate * static_cast<double>(tokens_per_step_),
-                      duration(left / rate));
-  return text;
+  return text + speed(step, training_seconds) + "  " + time_left(step, training_seconds);
+}
+
+std::string Progress::short_line(Index step, double loss, double training_seconds,
+                                 std::size_t columns) const {
+  constexpr std::size_t kWidestBar = 23;
+  constexpr std::size_t kNarrowestBar = 8;
+  constexpr std::size_t kWide = 72;  // columns, from which on the bar is not what gives way
+  const std::string start = fmt::format("step {:>5}/{} ", step, total_steps_);
+  std::vector<std::string> parts = {fmt::format("loss {:.3f}", loss)};
+  if (validation_loss_) parts.push_back(fmt::format("validation {:.3f}", *validation_loss_));
+  parts.push_back(time_left(step, training_seconds));
+  parts.push_back(speed(step, training_seconds));
+  const std::size_t reserved = columns >= kWide ? kWidestBar : 0;
+  std::string text;  // as many parts as fit, the most wanted ones first
+  for (const std::string& part : parts) {
+    const std::string longer = text.empty() ? part : text + "  " + part;
+    if (start.size() + reserved + longer.size() > columns) break;
+    text = longer;
+  }
+  const std::size_t room = columns - std::min(columns, start.size() + text.size());
+  const double done = static_cast<double>(step) / static_cast<double>(total_steps_);
+  const std::string drawn = room < kNarrowestBar ? "" : bar(done, std::min(room, kWidestBar));
+  return (start + drawn + text).substr(0, columns);
 }
 
 }  // namespace grouphead::tools

@@ -24,7 +24,11 @@ class Progress {
   void finish();
 
  private:
-  std::string line(Index step, double loss, double training_seconds, bool with_bar) const;
+  std::string speed(Index step, double training_seconds) const;
+  std::string time_left(Index step, double training_seconds) const;
+  std::string line(Index step, double loss, double training_seconds) const;
+  std::string short_line(Index step, double loss, double training_seconds,
+                         std::size_t columns) const;
 
   bool quiet_;
   bool is_terminal_;

@@ -3,18 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <map>
+#include <set>
 
+#include "graph/graph.h"
 #include "graph/input_layer.h"
+#include "graph/node.h"
 #include "grouphead/files/saved_model.h"
+#include "grouphead/files/tensors.h"
 #include "ops/convert.h"
-#include "tools/tensor_file.h"
+#include "ops/strided.h"
+#include "tools/signals.h"
 
 namespace grouphead::tools {
 namespace {
-
-using Tensors = std::map<std::string, Tensor>;
 
 constexpr std::string_view kOutput = "output";
 
@@ -22,88 +24,90 @@ std::string output_name(std::size_t i) {
   return i == 0 ? std::string(kOutput) : fmt::format("{}.{}", kOutput, i);
 }
 
-std::string names_of(const Tensors& tensors) {
+std::string names_of(const TensorFile& file) {
   std::string names;
-  for (const auto& [name, tensor] : tensors) names += (names.empty() ? "" : ", ") + name;
+  for (const TensorInfo& info : file.tensors()) names += (names.empty() ? "" : ", ") + info.name;
   return names;
 }
 
-const Tensor* find(const Tensors& tensors, const std::string& name) {
-  const auto found = tensors.find(name);
-  return found == tensors.end() ? nullptr : &found->second;
-}
-
-/// i64, as NumPy makes it, in the 32 bits that models take.
-Tensor narrowed(const Tensor& from, const std::string& what) {
-  Tensor to(from.shape(), Dtype::i32);
-  const auto* x = from.data<std::int64_t>();
-  for (Index i = 0; i < from.size(); ++i) {
-    using Limits = std::numeric_limits<std::int32_t>;
-    if (x[i] < Limits::min() || x[i] > Limits::max()) {
-      throw IoError(fmt::format("{}: expected numbers of 32 bits, got {}", what, x[i]));
-    }
-    to.data<std::int32_t>()[i] = static_cast<std::int32_t>(x[i]);
-  }
-  return to;
-}
-
-Tensor as_input(const Tensor& tensor, Dtype wanted, const std::string& what) {
-  if (tensor.dtype() == wanted) return tensor;
-  if (ops::is_floating(tensor.dtype()) && ops::is_floating(wanted)) {
-    Tensor cast(tensor.shape(), wanted);
-    ops::convert_rounded(tensor, wanted, cast);
-    return cast;
-  }
-  if (tensor.dtype() == Dtype::i64 && wanted == Dtype::i32) return narrowed(tensor, what);
-  throw IoError(
-      fmt::format("{}: expected {}, got {}", what, name_of(wanted), name_of(tensor.dtype())));
-}
-
-std::vector<Tensor> inputs_of(const Model& model, const Tensors& tensors, const std::string& file) {
+/// Keras casts what a model is given to the types of its inputs; what it would change is refused.
+std::vector<Tensor> inputs_of(const Model& model, const TensorFile& tensors,
+                              const std::string& file) {
   std::vector<Tensor> inputs;
   for (const Symbol& input : model.inputs()) {
-    const Tensor* found = find(tensors, "inputs." + input.name());
-    if (found == nullptr) found = find(tensors, input.name());
-    if (found == nullptr && detail::input_layer_of(input)->is_optional()) {
+    const std::string marked = "inputs." + input.name();
+    if (tensors.contains(marked)) {
+      inputs.push_back(tensors.read(marked, input.dtype()));
+    } else if (tensors.contains(input.name())) {
+      inputs.push_back(tensors.read(input.name(), input.dtype()));
+    } else if (detail::input_layer_of(input)->is_optional()) {
       inputs.emplace_back();
-      continue;
+    } else {
+      throw IoError(fmt::format("[run] {}: expected {} or {}, got {}", file, marked, input.name(),
+                                names_of(tensors)));
     }
-    if (found == nullptr) {
-      throw IoError(fmt::format("[run] {}: expected inputs.{} or {}, got {}", file, input.name(),
-                                input.name(), names_of(tensors)));
-    }
-    inputs.push_back(
-        as_input(*found, input.dtype(), fmt::format("[run] {}: {}", file, input.name())));
   }
   return inputs;
 }
 
-Tensor as_f64(const Tensor& from) {
-  Tensor to(from.shape(), Dtype::f64);
-  ops::convert_rounded(from, Dtype::f64, to);
-  return to;
-}
-
-// 16-bit outputs cannot be nearer than their own roundings: two units in the last place.
-double default_tolerance(Dtype dtype) {
+// Two units in the last place: nothing can be nearer than its own roundings.
+double tolerance_of(Dtype dtype) {
   if (dtype == Dtype::bf16) return 2 * 0x1p-7;
   return dtype == Dtype::f16 ? 2 * 0x1p-10 : 1e-5;
 }
 
-void compare_outputs(const RunModelOptions& options, const Tensors& tensors,
-                     RunModelResult& result) {
+/// That of the coarsest type in which a layer computes, has its parameters, or makes a tensor; of
+/// the models that `seen` does not have.
+double tolerance_of(const Model& model, std::set<const Model*>& seen) {
+  double tolerance = 0;
+  const auto note = [&](Dtype dtype) {
+    if (ops::is_floating(dtype)) tolerance = std::max(tolerance, tolerance_of(dtype));
+  };
+  for (const Symbol& input : model.inputs()) note(input.dtype());
+  for (const auto& each : model.parameters()) note(each.parameter->dtype());
+  for (const detail::Step& step : detail::graph_of(model).steps()) {
+    note(step.layer().policy().compute());
+    for (const Dtype dtype : step.node->dtypes) note(dtype);
+    if (step.model != nullptr && seen.insert(step.model).second) {
+      tolerance = std::max(tolerance, tolerance_of(*step.model, seen));
+    }
+  }
+  return tolerance;
+}
+
+Tensor as(Context& ctx, const Tensor& from, Dtype dtype) {
+  Tensor to(from.shape(), dtype);
+  if (from.size() > 0) ops::cast(ctx, from, to);
+  return to;
+}
+
+/// Integers and bools have to be equal; floating values may differ by `relative` of the largest.
+testing::Comparison compare_output(Context& ctx, const RunModelResult::Output& output,
+                                   const Tensor& expected, std::optional<double> atol,
+                                   double relative) {
+  const Tensor& got = output.tensor;
+  const bool is_exact = !ops::is_floating(got.dtype());
+  if (got.shape() == expected.shape() && is_exact && !ops::is_floating(expected.dtype())) {
+    return testing::compare_exact(output.name, as(ctx, got, Dtype::i64),
+                                  as(ctx, expected, Dtype::i64));
+  }
+  const Tensor want = as(ctx, expected, Dtype::f64);
+  const double bound = atol.value_or(relative * std::max(1.0, testing::max_abs(want)));
+  return testing::compare(output.name, as(ctx, got, Dtype::f64), want, is_exact ? 0 : bound);
+}
+
+void compare_outputs(Context& ctx, const RunModelOptions& options, const Model& model,
+                     const TensorFile& tensors, RunModelResult& result) {
+  std::set<const Model*> seen;
+  const double relative = tolerance_of(model, seen);
   std::size_t count = 0;
   for (RunModelResult::Output& output : result.outputs) {
-    const Tensor* expected = find(tensors, "expect." + output.name);
-    if (expected == nullptr) continue;
-    const Tensor want = as_f64(*expected);
-    const double relative = default_tolerance(output.tensor.dtype());
-    const double atol = options.atol.value_or(relative * std::max(1.0, testing::max_abs(want)));
-    output.comparison = testing::compare(output.name, as_f64(output.tensor), want, atol);
+    const std::string name = "expect." + output.name;
+    if (!tensors.contains(name)) continue;
+    output.comparison = compare_output(ctx, output, tensors.read(name), options.atol, relative);
     ++count;
   }
-  const std::string last = "expect." + output_name(result.outputs.size());
-  if (count == 0 || find(tensors, last) != nullptr) {
+  if (count == 0 || tensors.contains("expect." + output_name(result.outputs.size()))) {
     throw IoError(fmt::format("[run] {}: expected expect.output for {} outputs, got {}",
                               options.inputs.string(), result.outputs.size(), names_of(tensors)));
   }
@@ -118,22 +122,23 @@ bool RunModelResult::passed() const {
 }
 
 std::vector<Tensor> model_inputs(const Model& model, const std::filesystem::path& file) {
-  return inputs_of(model, read_tensors(file), file.string());
+  return inputs_of(model, TensorFile(file), file.string());
 }
 
 RunModelResult run_model(Context& ctx, const RunModelOptions& options) {
   const std::shared_ptr<Model> model = load_model(options.model);
-  const Tensors tensors = read_tensors(options.inputs);
+  const TensorFile tensors(options.inputs);
   const std::vector<Tensor> made =
       (*model)(ctx, inputs_of(*model, tensors, options.inputs.string()));
   RunModelResult result;
   for (std::size_t i = 0; i < made.size(); ++i) {
     result.outputs.push_back({output_name(i), model->outputs()[i].name(), made[i]});
   }
-  if (options.compares) compare_outputs(options, tensors, result);
+  if (options.compares) compare_outputs(ctx, options, *model, tensors, result);
   if (!options.out.empty()) {
-    Tensors made_by_name;
+    std::map<std::string, Tensor> made_by_name;
     for (const auto& output : result.outputs) made_by_name[output.name] = output.tensor;
+    const WritesFiles writes;
     write_tensors(options.out, made_by_name);
   }
   return result;

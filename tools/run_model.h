@@ -15,8 +15,10 @@ struct RunModelOptions {
   std::filesystem::path inputs{};  ///< tensors `inputs.NAME` or `NAME` for each input layer
   std::filesystem::path out{};  ///< where the outputs go: `output`, `output.1`, ...; empty: nowhere
   bool compares = false;  ///< with `expect.output`, `expect.output.1`, ... of the inputs' file
-  std::optional<double> atol{};  /// Absent: 1e-5 max(1, largest expected), with 2^-6 for bf16
-                                 /// outputs and 2^-9 for f16.
+  /// How far floating outputs may be off. Absent: 1e-5 max(1, largest finite value expected), with
+  /// 2^-6 instead where bf16 is anywhere in the model, and 2^-9 where f16 is. Integers, bools,
+  /// infinities and NaN have to be equal.
+  std::optional<double> atol{};
 };
 
 /// The outputs of a model file, and how far they are from what was expected.
@@ -33,7 +35,8 @@ struct RunModelResult {
 };
 
 /// The model's inputs in their order, from a file's tensors `inputs.NAME` or `NAME`, cast to the
-/// types that the model takes. Errors: IoError.
+/// types that the model takes: see cast_exactly(). Other tensors of the file are not read. Errors:
+/// IoError.
 std::vector<Tensor> model_inputs(const Model& model, const std::filesystem::path& file);
 
 /// Runs a model in inference. Inputs are cast to the types that the model takes.

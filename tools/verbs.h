@@ -34,6 +34,9 @@ void add_inspect(CLI::App& app, const Globals& globals, Action& action);
 void add_run(CLI::App& app, const Globals& globals, Action& action);
 void add_train(CLI::App& app, const Globals& globals, Action& action);
 
+/// Problem strings from a command line: words without quotes belong to the problem before them.
+std::vector<std::string> joined(const std::vector<std::string>& arguments);
+
 /// Reads problem strings, --threads and --seed standing in for words they leave out, and keeps
 /// oneDNN at the level they ask for. Errors: ConfigError.
 std::vector<testing::Problem> parse_problems(const std::vector<std::string>& texts,

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/check.h"
+#include "tools/report/chart.h"
 
 namespace grouphead::tools::report {
 namespace {
@@ -79,30 +80,85 @@ std::string base64(const std::string& bytes) {
   return text;
 }
 
+template <class F>
+std::string data_of(const F* shares, Index rows, Index columns) {
+  return "data:image/bmp;base64," + base64(bitmap(shares, rows, columns));
+}
+
 std::string picture(const Tensor& scores, Index layer, Index head) {
   const Index rows = scores.dim(2);
   const Index columns = scores.dim(3);
   const Index first = head * rows * columns;
   const std::string image = scores.dtype() == Dtype::f64
-                                ? bitmap(scores.data<double>() + first, rows, columns)
-                                : bitmap(scores.data<float>() + first, rows, columns);
+                                ? data_of(scores.data<double>() + first, rows, columns)
+                                : data_of(scores.data<float>() + first, rows, columns);
   return fmt::format(
-      "<figure><img alt='layer {0} head {1}' src='data:image/bmp;base64,{2}'>"
+      "<figure><img alt='layer {0} head {1}' src='{2}'>"
       "<figcaption>layer {0}, head {1}</figcaption></figure>\n",
-      layer + 1, head + 1, base64(image));
+      layer + 1, head + 1, image);
+}
+
+std::vector<double> mean_of_heads(const Tensor& scores) {
+  const Index heads = scores.dim(1);
+  const Index pairs = scores.dim(2) * scores.dim(3);
+  std::vector<double> mean(static_cast<std::size_t>(pairs), 0.0);
+  for (Index i = 0; i < scores.size(); ++i) {
+    const double share = scores.dtype() == Dtype::f64
+                             ? scores.data<double>()[i]
+                             : static_cast<double>(scores.data<float>()[i]);
+    mean[static_cast<std::size_t>(i % pairs)] += share / static_cast<double>(heads);
+  }
+  return mean;
+}
+
+/// What stands for a byte beside a map.
+std::string label_of(const std::string& bytes, Index at) {
+  const char c = at < static_cast<Index>(bytes.size()) ? bytes[static_cast<std::size_t>(at)] : ' ';
+  if (c == '\n') return "\xe2\x86\xb5";  // a return arrow
+  if (c == ' ') return "\xc2\xb7";       // a dot in the middle
+  return c > ' ' && c < 127 ? escape_html(std::string(1, c)) : "?";
+}
+
+/// The mean of a layer's heads, large enough for the bytes to stand at both sides.
+std::string labelled_map(const Tensor& scores, const std::string& bytes, std::size_t layer) {
+  constexpr Index kCell = 11;
+  constexpr Index kMargin = 34;
+  const Index rows = scores.dim(2);
+  const Index columns = scores.dim(3);
+  std::string svg = fmt::format(
+      "<div class='scroll'><svg class='map' style='width:{0}px' viewBox='0 0 {0} {1}' role='img' "
+      "aria-label='layer {2}, mean of its heads'>\n"
+      "<text x='{3}' y='11'>looked at</text>"
+      "<text transform='translate(11 {3}) rotate(-90)' text-anchor='end'>looks</text>\n",
+      kMargin + columns * kCell, kMargin + rows * kCell, layer + 1, kMargin);
+  svg += fmt::format(
+      "<image x='{0}' y='{0}' width='{1}' height='{2}' preserveAspectRatio='none' href='{3}'/>\n",
+      kMargin, columns * kCell, rows * kCell, data_of(mean_of_heads(scores).data(), rows, columns));
+  for (Index i = 0; i < columns; ++i) {
+    svg += fmt::format("<text class='byte' x='{}' y='{}'>{}</text>\n",
+                       kMargin + i * kCell + kCell / 2, kMargin - 5, label_of(bytes, i));
+  }
+  for (Index i = 0; i < rows; ++i) {
+    svg += fmt::format("<text class='byte' x='{}' y='{}'>{}</text>\n", kMargin - 8,
+                       kMargin + i * kCell + 9, label_of(bytes, i));
+  }
+  return svg + "</svg></div>\n";
 }
 
 }  // namespace
 
-std::string attention_maps(const std::vector<Tensor>& scores) {
-  std::string html = "<div class='maps'>\n";
+std::string attention_maps(const std::vector<Tensor>& scores, const std::string& bytes) {
+  std::string html;
   for (std::size_t layer = 0; layer < scores.size(); ++layer) {
     detail::require_shape("attention_maps", "scores", scores[layer], {1, -1, -1, -1});
+    html += fmt::format("<h3>Layer {}</h3>\n{}<div class='maps'>\n", layer + 1,
+                        labelled_map(scores[layer], bytes, layer));
     for (Index head = 0; head < scores[layer].dim(1); ++head) {
       html += picture(scores[layer], static_cast<Index>(layer), head);
     }
+    html += "</div>\n";
   }
-  return html + "</div>\n";
+  return html;
 }
 
 }  // namespace grouphead::tools::report

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -11,14 +10,13 @@
 namespace grouphead::tools::report {
 namespace {
 
-constexpr double kWidth = 860;
 constexpr double kHeight = 380;
+constexpr double kNarrowHeight = 260;
 constexpr double kLeft = 64;
 constexpr double kRight = 20;
 constexpr double kTop = 40;
 constexpr double kBottom = 52;
-constexpr std::array<const char*, 6> kColours = {"#2b6cb0", "#c05621", "#2f855a",
-                                                 "#6b46c1", "#b83280", "#4a5568"};
+constexpr std::size_t kColours = 6;  // that the page's style names: .curve-0 ... .curve-5
 
 struct Range {
   double low = std::numeric_limits<double>::infinity();
@@ -55,13 +53,20 @@ Axis round_axis(Range range) {
 
 class Frame {
  public:
-  Frame(const Axis& x, const Axis& y) : x_(x), y_(y) {}
+  Frame(const Axis& x, const Axis& y, ChartWidth width)
+      : x_(x),
+        y_(y),
+        width_(width == ChartWidth::page ? 860 : 430),
+        height_(width == ChartWidth::page ? kHeight : kNarrowHeight) {}
+
+  double width() const { return width_; }
+  double height() const { return height_; }
 
   double x(double value) const {
-    return kLeft + (value - x_.low) / (x_.high - x_.low) * (kWidth - kLeft - kRight);
+    return kLeft + (value - x_.low) / (x_.high - x_.low) * (width_ - kLeft - kRight);
   }
   double y(double value) const {
-    return kHeight - kBottom - (value - y_.low) / (y_.high - y_.low) * (kHeight - kTop - kBottom);
+    return height_ - kBottom - (value - y_.low) / (y_.high - y_.low) * (height_ - kTop - kBottom);
   }
 
   std::string grid() const {
@@ -70,13 +75,13 @@ class Frame {
       svg += fmt::format(
           "<line x1='{}' y1='{:.1f}' x2='{}' y2='{:.1f}' class='grid'/>"
           "<text x='{}' y='{:.1f}' text-anchor='end'>{:.4g}</text>\n",
-          kLeft, y(v), kWidth - kRight, y(v), kLeft - 8, y(v) + 4, rounded(v, y_.tick));
+          kLeft, y(v), width_ - kRight, y(v), kLeft - 8, y(v) + 4, rounded(v, y_.tick));
     }
     for (double v = x_.low; v <= x_.high; v += x_.tick) {
       svg += fmt::format(
           "<line x1='{:.1f}' y1='{}' x2='{:.1f}' y2='{}' class='grid'/>"
           "<text x='{:.1f}' y='{}' text-anchor='middle'>{}</text>\n",
-          x(v), kTop, x(v), kHeight - kBottom, x(v), kHeight - kBottom + 18, rounded(v, x_.tick));
+          x(v), kTop, x(v), height_ - kBottom, x(v), height_ - kBottom + 18, rounded(v, x_.tick));
     }
     return svg;
   }
@@ -117,11 +122,13 @@ class Frame {
 
   Axis x_;
   Axis y_;
+  double width_;
+  double height_;
 };
 
 }  // namespace
 
-std::string line_chart(const ChartText& text, const std::vector<Curve>& curves) {
+std::string line_chart(const ChartText& text, const std::vector<Curve>& curves, ChartWidth width) {
   Range x_range;
   Range y_range;
   for (const Curve& curve : curves) {
@@ -130,24 +137,24 @@ std::string line_chart(const ChartText& text, const std::vector<Curve>& curves) 
   }
   Axis x_axis = round_axis(x_range);
   if (x_range.low < x_range.high) x_axis.high = x_range.high;
-  const Frame frame(x_axis, round_axis(y_range));
+  const Frame frame(x_axis, round_axis(y_range), width);
+  const double right = frame.width() - kRight;
   std::string svg = fmt::format(
-      "<svg viewBox='0 0 {} {}' role='img' aria-label='{}'>\n"
+      "<svg class='chart' viewBox='0 0 {} {}' role='img' aria-label='{}'>\n"
       "<text x='{}' y='22' class='title'>{}</text>\n{}",
-      kWidth, kHeight, escape_html(text.title), kLeft, escape_html(text.title), frame.grid());
-  svg += fmt::format("<text x='{}' y='{}' text-anchor='middle'>{}</text>\n",
-                     (kLeft + kWidth - kRight) / 2, kHeight - 10, escape_html(text.x_label));
+      frame.width(), frame.height(), escape_html(text.title), kLeft, escape_html(text.title),
+      frame.grid());
+  svg += fmt::format("<text x='{}' y='{}' text-anchor='middle'>{}</text>\n", (kLeft + right) / 2,
+                     frame.height() - 10, escape_html(text.x_label));
   svg +=
       fmt::format("<text transform='translate(16 {}) rotate(-90)' text-anchor='middle'>{}</text>\n",
-                  (kTop + kHeight - kBottom) / 2, escape_html(text.y_label));
-  double legend = kWidth - kRight;
+                  (kTop + frame.height() - kBottom) / 2, escape_html(text.y_label));
+  double legend = right;
   for (std::size_t i = curves.size(); i-- > 0;) {
-    const char* colour = kColours[i % kColours.size()];
     const std::string label = escape_html(curves[i].label);
-    svg += fmt::format("<path d='{}' fill='none' stroke='{}' stroke-width='1.6'/>\n",
-                       frame.path(curves[i]), colour);
-    svg += fmt::format("<text x='{:.0f}' y='22' text-anchor='end' style='fill:{}'>{}</text>\n",
-                       legend, colour, label);
+    svg += fmt::format("<path d='{}' class='curve-{}'/>\n", frame.path(curves[i]), i % kColours);
+    svg += fmt::format("<text x='{:.0f}' y='22' text-anchor='end' class='curve-{}'>{}</text>\n",
+                       legend, i % kColours, label);
     legend -= 16 + 7.5 * static_cast<double>(curves[i].label.size());
   }
   return svg + "</svg>\n";

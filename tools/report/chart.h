@@ -18,9 +18,14 @@ struct ChartText {
   std::string y_label;
 };
 
-/// A line chart as an inline SVG element: axes with round numbers, a legend, one colour per curve.
-/// Long curves are thinned to the chart's width by the mean of each column of pixels.
-std::string line_chart(const ChartText& text, const std::vector<Curve>& curves);
+/// As wide as a page; or as half of one and a phone, with text that stays readable there.
+enum class ChartWidth : int { page, half };
+
+/// A line chart as an inline SVG element: axes with round numbers, a legend, one colour per curve,
+/// named `curve-0`, `curve-1`, ... in the page's style. Long curves are thinned to the chart's
+/// width by the mean of each column of pixels.
+std::string line_chart(const ChartText& text, const std::vector<Curve>& curves,
+                       ChartWidth width = ChartWidth::page);
 
 /// `text` with the characters that HTML reserves written out; bytes that are not UTF-8 become
 /// U+FFFD.

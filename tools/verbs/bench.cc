@@ -1,16 +1,17 @@
-#include <fmt/format.h>
-
 #include <cstdio>
 #include <memory>
 #include <sstream>
 #include <string>
 #include <vector>
 
-#include "io/file.h"
 #include "io/safetensors.h"
 #include "testing/measure.h"
 #include "testing/sweep.h"
+#include "tools/output.h"
+#include "tools/signals.h"
+#include "tools/text_input.h"
 #include "tools/verbs.h"
+#include "tools/verbs/options.h"
 
 namespace grouphead::tools {
 namespace {
@@ -28,7 +29,7 @@ struct BenchOptions {
 /// One problem a line; empty lines and lines that start with # are left out.
 std::vector<std::string> read_problems(const std::string& path) {
   std::vector<std::string> problems;
-  std::istringstream lines(io::read_file(path));
+  std::istringstream lines(read_text(path));
   for (std::string line; std::getline(lines, line);) {
     const std::size_t begin = line.find_first_not_of(" \t\r");
     if (begin == std::string::npos || line[begin] == '#') continue;
@@ -38,7 +39,7 @@ std::vector<std::string> read_problems(const std::string& path) {
 }
 
 std::vector<testing::Problem> chosen_problems(const BenchOptions& options, const Globals& globals) {
-  std::vector<std::string> texts = options.problems;
+  std::vector<std::string> texts = joined(options.problems);
   if (!options.file.empty()) {
     for (std::string& text : read_problems(options.file)) texts.push_back(std::move(text));
   }
@@ -56,6 +57,7 @@ std::vector<testing::Problem> chosen_problems(const BenchOptions& options, const
 void record(const testing::Problem& problem, const std::string& path) {
   Context ctx(testing::context_options(problem));
   const std::unique_ptr<testing::Case> job = testing::make_case(ctx, problem, 1);
+  const WritesFiles writes;
   io::write_safetensors(path, {{{"problem", testing::to_string(problem)}}, job->record()});
 }
 
@@ -63,16 +65,16 @@ void record(const testing::Problem& problem, const std::string& path) {
 void take_turns(const testing::Problem& problem, const BenchOptions& options,
                 testing::Limits& limits) {
   testing::Bench bench(problem, options.measure, limits);
-  fmt::print("ready\n");
-  std::fflush(stdout);
+  print_out("ready\n");
+  flush_output();
   bool measured = false;
   for (int c = std::getchar(); c != EOF; c = std::getchar()) {
     if (c != '\n') continue;
-    fmt::print("{}\n", to_json(bench.round()));
-    std::fflush(stdout);
+    print_out("{}\n", to_json(bench.round()));
+    flush_output();
     measured = true;
   }
-  if (measured) fmt::print("{}\n", to_json(bench.result()));
+  if (measured) print_out("{}\n", to_json(bench.result()));
 }
 
 int run_bench(const BenchOptions& options, const Globals& globals) {
@@ -90,10 +92,15 @@ int run_bench(const BenchOptions& options, const Globals& globals) {
     take_turns(problems.front(), options, limits);
     return kOk;
   }
+  const StopsOnSignal stops;
   for (const testing::Problem& problem : problems) {
-    const testing::Measurement m = testing::measure(problem, options.measure, limits);
-    fmt::print("{}\n", options.as_json ? to_json(m) : to_line(m));
-    std::fflush(stdout);
+    const testing::Measurement m =
+        testing::measure(problem, options.measure, limits, stop_requested);
+    print_out("{}\n", options.as_json ? to_json(m) : to_line(m));
+    flush_output();
+    if (!stop_requested()) continue;
+    print_err("stopped after {} rounds of this problem\n", m.num_rounds);
+    return exit_code_of_signal();
   }
   return kOk;
 }
@@ -103,16 +110,16 @@ int run_bench(const BenchOptions& options, const Globals& globals) {
 void add_bench(CLI::App& app, const Globals& globals, Action& action) {
   CLI::App* verb = app.add_subcommand("bench", "Measure problems beside the machine's own limits");
   verb->footer(
-      "Example: grouphead bench --json \"decode f32 b1 s8192 hq32 hkv8 d128 thr=2\"\n"
+      "Example: grouphead bench --json decode f32 b1 s8192 hq32 hkv8 d128 thr=2\n"
       "         grouphead bench --file bench/problems/spine.txt\n"
-      "         grouphead bench --json \"attention.fwd t512 hq8 hkv2 d64\" --sweep t=512..32768\n"
+      "         grouphead bench --json attention.fwd t512 hq8 hkv2 d64 --sweep t=512..32768\n"
       "Every round measures what the machine can do (multiply-adds in registers, reading memory),\n"
       "then the case, on the next of its inputs. The fraction is the median over the rounds of\n"
       "rate / limit: bytes of cache for decode, else multiply-adds. decode takes caches in turn\n"
       "that exceed the last-level cache together, as far as 2 GiB go. lm.generate does not count\n"
       "its prompt. `grouphead check --help` lists the words of a problem.");
   const auto options = std::make_shared<BenchOptions>();
-  verb->add_option("problem", options->problems, "Problem strings");
+  verb->add_option("problem", options->problems, "A problem in words, or several in quotes each");
   verb->add_option("--file", options->file, "File with one problem a line");
   verb->add_option(
       "--sweep", options->sweep,
@@ -125,10 +132,9 @@ void add_bench(CLI::App& app, const Globals& globals, Action& action) {
       "Measure a round for each line of standard input, one JSON object each, and at\n"
       "its end print what --json does: for scripts that let several programs take turns");
   verb->add_flag("--json", options->as_json, "One JSON object a line");
-  verb->add_option("--rounds", options->measure.num_rounds, "Rounds, 7 or more")
-      ->capture_default_str();
-  verb->add_option("--min-time", options->measure.min_seconds, "Seconds of a case in each round")
-      ->capture_default_str();
+  add_whole(*verb, "--rounds", options->measure.num_rounds, "Rounds", 7, 1'000'000);
+  add_real(*verb, "--min-time", options->measure.min_seconds, "Seconds of a case in each round",
+           kAboveZero);
   verb->callback([&globals, &action, options] {
     action = [&globals, options] { return run_bench(*options, globals); };
   });

@@ -1,4 +1,4 @@
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -8,11 +8,16 @@
 #include "grouphead/files/saved_model.h"
 #include "grouphead/files/weights.h"
 #include "grouphead/models/conversion.h"
-#include "io/file.h"
 #include "saved/checkpoint.h"
 #include "saved/model_folder.h"
+#include "saved/output_folder.h"
+#include "tools/other_file.h"
+#include "tools/output.h"
 #include "tools/run_model.h"
+#include "tools/signals.h"
+#include "tools/text_input.h"
 #include "tools/verbs.h"
+#include "tools/verbs/options.h"
 
 namespace grouphead::tools {
 namespace {
@@ -20,6 +25,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr Index kLongestSequence = 1024;  // that errors are measured on
+constexpr Index kDefaultSequence = 256;   // of a model whose training nothing is known of
+constexpr Index kLongestAxis = 16384;  // of random inputs: attention's time grows with its square
 
 struct ConvertOptions {
   std::string source;
@@ -27,6 +34,8 @@ struct ConvertOptions {
   Index num_key_value_heads = 0;  // 0: as they are
   std::string pool = "mean";
   std::string inputs;
+  bool overwrite = false;
+  bool allow_own = false;  // write what Keras cannot load
 };
 
 HeadConversion conversion_of(const ConvertOptions& options, const Globals& globals) {
@@ -38,9 +47,52 @@ HeadConversion conversion_of(const ConvertOptions& options, const Globals& globa
 void print_report(const ConversionReport& report, const ConvertOptions& options,
                   const Globals& globals) {
   if (globals.quiet) return;
-  fmt::print("{}", report.to_string());
-  fmt::print("Errors are relative, on {}; that of a layer is its own alone.\n",
-             options.inputs.empty() ? "random inputs" : options.inputs);
+  print_out("{}", report.to_string());
+  print_out("Errors are relative, on {}; that of a layer is its own alone.\n",
+            options.inputs.empty() ? "random inputs" : options.inputs);
+}
+
+void notice(const std::string& text) { print_err("grouphead: {}\n", text); }
+
+SaveModelConfig keras_of(const Model& model, const ConvertOptions& options) {
+  const std::vector<std::string> problems = beyond_keras(model);
+  if (problems.empty()) return {};
+  const std::string list = fmt::format("{}", fmt::join(problems, ", "));
+  if (!options.allow_own) {
+    throw ConfigError(
+        fmt::format("[convert] {}: expected what Keras can load, or --allow-own, got {}",
+                    options.target, list));
+  }
+  notice(fmt::format("Keras cannot load {}: {}", options.target, list));
+  return {.allow_own_options = true};
+}
+
+/// The table of what measure() finds. The converted model is written already, whatever happens.
+template <class Measure>
+void report_of(Measure&& measure, const ConvertOptions& options, const Globals& globals) {
+  try {
+    print_report(measure(), options, globals);
+  } catch (const Error& error) {
+    notice(
+        fmt::format("{} is written; its error was not measured: {}", options.target, error.what()));
+  }
+}
+
+/// Random inputs are as long as the model's file says, which may be anything.
+/// Errors: ShapeError for inputs so large that trying the model would take for ever.
+std::vector<Tensor> inputs_to_try(const Model& model, const Globals& globals) {
+  constexpr double kMost = 1 << 26;
+  for (const Symbol& input : model.inputs()) {
+    double values = 1;
+    for (const Index size : input.shape()) values *= static_cast<double>(size < 0 ? 16 : size);
+    const Index longest = *std::max_element(input.shape().begin(), input.shape().end());
+    if (longest <= kLongestAxis && values <= kMost) continue;
+    throw ShapeError(fmt::format(
+        "[convert] {}: expected --inputs beside an input of {}, which random values do not suit, "
+        "got none",
+        input.name(), input.shape().to_string()));
+  }
+  return random_inputs(model, globals.seed);
 }
 
 /// Sequences [B, T] of as many bytes of `text` as there are, 8 of 1024 at most.
@@ -66,35 +118,44 @@ std::string random_bytes(Index count, std::uint64_t seed) {
 }
 
 void convert_folder(const ConvertOptions& options, const Globals& globals) {
-  if (saved::has_checkpoint(options.target)) {
-    throw ConfigError("[convert] " + options.target + ": a training run is there already");
-  }
-  saved::LoadedModel loaded = saved::load_language_model(options.source);
+  saved::OutputFolder folder(options.target, "convert");
+  if (!options.overwrite) folder.require_empty();
+  saved::LoadedLanguageModel loaded = saved::load_language_model(options.source);
   const auto converted = convert_heads(*loaded.model, conversion_of(options, globals));
-  const Index length = std::min(loaded.config.sequence_length, kLongestSequence);
-  const std::string text = options.inputs.empty() ? random_bytes(2 * length, globals.seed)
-                                                  : io::read_file(options.inputs);
-  Context ctx({.num_threads = globals.threads});
-  const ConversionReport report =
-      compare_heads(ctx, *loaded.model, *converted, tokens_of(text, length));
-  std::error_code error;
-  fs::create_directories(options.target, error);
-  if (error) throw IoError("[convert] " + options.target + ": " + error.message());
-  loaded.config.num_key_value_heads = options.num_key_value_heads;
-  saved::write_model(options.target, *converted, loaded.config);
-  print_report(report, options, globals);
+  const Index length = std::min(
+      loaded.training ? loaded.training->sequence_length : kDefaultSequence, kLongestSequence);
+  const std::string text =
+      options.inputs.empty() ? random_bytes(2 * length, globals.seed) : read_text(options.inputs);
+  if (loaded.training) loaded.training->num_key_value_heads = options.num_key_value_heads;
+  {
+    const WritesFiles writes;
+    saved::write_model(folder.path(), *converted, loaded.training);
+    folder.keep();
+  }
+  report_of(
+      [&] {
+        Context ctx({.num_threads = globals.threads});
+        return compare_heads(ctx, *loaded.model, *converted, tokens_of(text, length));
+      },
+      options, globals);
 }
 
 void convert_file(const ConvertOptions& options, const Globals& globals) {
   const std::shared_ptr<Model> model = load_model(options.source);
   const std::shared_ptr<Model> converted = convert_heads(*model, conversion_of(options, globals));
-  const std::vector<Tensor> inputs = options.inputs.empty()
-                                         ? random_inputs(*model, globals.seed)
-                                         : tools::model_inputs(*model, options.inputs);
-  Context ctx({.num_threads = globals.threads});
-  const ConversionReport report = compare_heads(ctx, *model, *converted, inputs);
-  save_model(*converted, options.target);
-  print_report(report, options, globals);
+  std::vector<Tensor> inputs;
+  if (!options.inputs.empty()) inputs = tools::model_inputs(*model, options.inputs);
+  {
+    const WritesFiles writes;
+    save_model(*converted, options.target, keras_of(*converted, options));
+  }
+  report_of(
+      [&] {
+        Context ctx({.num_threads = globals.threads});
+        if (options.inputs.empty()) inputs = inputs_to_try(*model, globals);
+        return compare_heads(ctx, *model, *converted, inputs);
+      },
+      options, globals);
 }
 
 /// The same model in the form that the target's name says.
@@ -110,15 +171,27 @@ void convert_form(const ConvertOptions& options) {
                       ": expected .keras, .weights.h5, .weights.json or .safetensors, got another "
                       "ending");
   }
-  const TrainableModel loaded = load_compiled_model(options.source);
+  const TrainableModel loaded = load_compiled_model(options.source, {.requires_training = false});
+  if (!loaded.problem.empty()) {
+    notice(fmt::format("written without losses, metrics and optimizer: {}", loaded.problem));
+  }
+  const WritesFiles writes;
   if (loaded.compiled != nullptr) {
-    is_model ? save_model(*loaded.compiled, target) : save_weights(*loaded.compiled, target);
+    is_model ? save_model(*loaded.compiled, target, keras_of(*loaded.model, options))
+             : save_weights(*loaded.compiled, target);
   } else {
-    is_model ? save_model(*loaded.model, target) : save_weights(*loaded.model, target);
+    is_model ? save_model(*loaded.model, target, keras_of(*loaded.model, options))
+             : save_weights(*loaded.model, target);
   }
 }
 
 int convert(const ConvertOptions& options, const Globals& globals) {
+  if (saved::has_checkpoint(options.target)) {
+    throw ConfigError("[convert] " + options.target +
+                      ": a training run is there already; give another target");
+  }
+  require_other_file("convert", options.target, options.source);
+  if (!options.inputs.empty()) require_other_file("convert", options.target, options.inputs);
   if (options.num_key_value_heads == 0) {
     convert_form(options);
   } else if (fs::is_directory(options.source)) {
@@ -132,8 +205,8 @@ int convert(const ConvertOptions& options, const Globals& globals) {
 }  // namespace
 
 void add_convert(CLI::App& app, const Globals& globals, Action& action) {
-  CLI::App* verb = app.add_subcommand(
-      "convert", "Gives a model fewer key/value heads, or writes it in another form of file");
+  CLI::App* verb =
+      app.add_subcommand("convert", "Gives a model fewer key/value heads, or another form of file");
   verb->footer(
       "Example:\n  grouphead convert --kv-heads 2 mha.keras gqa.keras\n"
       "  grouphead convert --kv-heads 1 model mqa --inputs book.txt\n"
@@ -149,9 +222,10 @@ void add_convert(CLI::App& app, const Globals& globals, Action& action) {
                    "A .keras file, a legacy whole-model .h5, or a folder that train wrote")
       ->required();
   verb->add_option("target", options->target, "The file or folder to write")->required();
-  CLI::Option* heads = verb->add_option("--kv-heads", options->num_key_value_heads,
-                                        "Key/value heads of each layer; they divide what it has");
-  heads->check(CLI::Range(Index{1}, Index{1} << 20));
+  CLI::Option* heads =
+      add_whole(*verb, "--kv-heads", options->num_key_value_heads,
+                "Key/value heads of each layer; they divide what it has", 1, Index{1} << 20)
+          ->default_str("");
   verb->add_option("--pool", options->pool,
                    "What a new head is made of: the mean of those it stands for, the first, or "
                    "random numbers")
@@ -162,6 +236,11 @@ void add_convert(CLI::App& app, const Globals& globals, Action& action) {
                    "What the errors are measured on: tensors as for `run`, or for a folder a text; "
                    "none: random")
       ->needs(heads);
+  verb->add_flag("--overwrite", options->overwrite,
+                 "Write into a folder that holds other files; those of the same names are replaced")
+      ->needs(heads);
+  verb->add_flag("--allow-own", options->allow_own,
+                 "Write a .keras file also where the model has options that Keras does not know");
   verb->callback(
       [=, &globals, &action] { action = [=, &globals] { return convert(*options, globals); }; });
 }

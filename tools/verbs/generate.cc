@@ -1,17 +1,21 @@
-#include <fmt/format.h>
+#include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "grouphead/models/generation.h"
 #include "saved/model_folder.h"
+#include "tools/memory.h"
+#include "tools/output.h"
+#include "tools/signals.h"
+#include "tools/text_input.h"
 #include "tools/verbs.h"
+#include "tools/verbs/options.h"
 
 namespace grouphead::tools {
 namespace {
@@ -19,17 +23,12 @@ namespace {
 struct GenerateOptions {
   std::string folder;
   std::string prompt;
+  std::string prompt_file;
   Index tokens = 200;
   std::string cache;
   std::string weights;
   SamplingOptions sampling{.temperature = 0.8, .top_k = 0, .top_p = 1};
 };
-
-void put_byte(std::int32_t byte) {
-  if (std::fputc(byte, stdout) == EOF || std::fflush(stdout) != 0) {
-    throw IoError("[generate] stdout: " + std::generic_category().message(errno));
-  }
-}
 
 // Absent: as the model has them.
 std::optional<Dtype> stored_as(const std::string& name) {
@@ -38,29 +37,118 @@ std::optional<Dtype> stored_as(const std::string& name) {
   return name == "bf16" ? Dtype::bf16 : Dtype::u8;
 }
 
+std::vector<std::int32_t> prompt_of(const GenerateOptions& options) {
+  const std::string text =
+      options.prompt_file.empty() ? options.prompt : read_text(options.prompt_file);
+  std::vector<std::int32_t> tokens;
+  for (const char c : text) tokens.push_back(static_cast<unsigned char>(c));
+  if (tokens.empty()) tokens.push_back('\n');
+  return tokens;
+}
+
+/// What ends the reading of a prompt after a signal.
+struct Stopped {};
+
+/// Shows on a terminal how far a long prompt is read.
+class PromptProgress {
+ public:
+  PromptProgress(Index total, bool quiet)
+      : total_(total), shown_(!quiet && total > kLong && ::isatty(STDERR_FILENO) == 1) {}
+  ~PromptProgress() {
+    if (shown_) write_err("\r\x1b[K");
+  }
+  PromptProgress(const PromptProgress&) = delete;
+  PromptProgress& operator=(const PromptProgress&) = delete;
+
+  void update(Index read) const {
+    if (stop_requested()) throw Stopped();
+    if (shown_) write_err(fmt::format("\rreading the prompt: {} of {} bytes\x1b[K", read, total_));
+  }
+
+ private:
+  static constexpr Index kLong = 2048;
+  Index total_;
+  bool shown_;
+};
+
+/// Bytes of keys and values at `positions` positions.
+double cache_bytes(const LanguageModel& model, const std::string& cache, Index positions) {
+  const TransformerConfig& config = model.config().transformer;
+  const Index values =
+      2 * config.num_layers * config.num_key_value_heads * (config.hidden_size / config.num_heads);
+  const Index size = size_of(stored_as(cache).value_or(model.dtype()));
+  return static_cast<double>(values * size) * static_cast<double>(positions);
+}
+
+/// What is said when the cache grows beyond memory.
+std::string memory_text(const LanguageModel& model, const GenerateOptions& options,
+                        Index positions) {
+  const std::string free = available_memory() ? bytes_text(*available_memory()) : "less";
+  return fmt::format(
+      "[generate] --tokens {}: expected room for a KV cache of {} positions, {}, got {} free; "
+      "fewer "
+      "tokens, or --cache bf16 or int8, need less",
+      options.tokens, positions, bytes_text(cache_bytes(model, options.cache, positions)), free);
+}
+
+/// Writes byte for byte until a signal, and asks before the cache takes twice its memory.
+void write_text(Generation& generation, const LanguageModel& model,
+                const GenerateOptions& options) {
+  while (generation.remaining() > 0 && !stop_requested()) {
+    const Index length = generation.cache().length();
+    if (length + 1 >= generation.cache().capacity()) {
+      // While it grows there are the old cache and the new one.
+      const Index grown = 2 * generation.cache().capacity();
+      const double wanted = cache_bytes(model, options.cache, grown);
+      if (wanted > available_memory().value_or(wanted)) {
+        throw Error(memory_text(model, options, grown));
+      }
+    }
+    const char byte = static_cast<char>(generation.next());
+    write_out({&byte, 1});
+    flush_output();
+  }
+}
+
 int generate(const GenerateOptions& options, const Globals& globals) {
   Context ctx({.num_threads = globals.threads});
-  const saved::LoadedModel loaded = saved::load_language_model(options.folder);
+  const saved::LoadedLanguageModel loaded = saved::load_language_model(options.folder);
   if (const auto form = stored_as(options.weights)) {
     pack_weights(loaded.model->parameters(), *form);
   }
-  std::vector<std::int32_t> prompt;
-  for (const char c : options.prompt) prompt.push_back(static_cast<unsigned char>(c));
-  if (prompt.empty()) prompt.push_back('\n');
-  SamplingOptions sampling = options.sampling;
-  sampling.seed = globals.seed;
-  Generation generation(ctx, *loaded.model, prompt,
-                        {.max_tokens = options.tokens,
-                         .sampling = sampling,
-                         .cache_dtype = stored_as(options.cache)});
+  const std::vector<std::int32_t> prompt = prompt_of(options);
+  const auto length = static_cast<Index>(prompt.size());
+  GenerationOptions how{.max_tokens = options.tokens,
+                        .sampling = options.sampling,
+                        .cache_dtype = stored_as(options.cache)};
+  how.sampling.seed = globals.seed;
+  const StopsOnSignal stops;
+  std::optional<Generation> generation;
   const auto start = std::chrono::steady_clock::now();
-  while (generation.remaining() > 0) put_byte(generation.next());
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  if (!globals.quiet) {
-    fmt::print(stderr, "\n{} tokens, {:.0f} tokens/s\n", options.tokens,
-               static_cast<double>(options.tokens) / seconds.count());
+  try {
+    const PromptProgress progress(length, globals.quiet);
+    how.on_prompt = [&](Index read) { progress.update(read); };
+    generation.emplace(ctx, *loaded.model, prompt, how);
+  } catch (const Stopped&) {
+    return exit_code_of_signal();
+  } catch (const std::bad_alloc&) {
+    throw Error(memory_text(*loaded.model, options, length));
   }
-  return kOk;
+  const auto read = std::chrono::steady_clock::now();
+  try {
+    write_text(*generation, *loaded.model, options);
+  } catch (const std::bad_alloc&) {
+    throw Error(memory_text(*loaded.model, options, 2 * generation->cache().capacity()));
+  }
+  if (!globals.quiet) {
+    const std::chrono::duration<double> reading = read - start;
+    const std::chrono::duration<double> writing = std::chrono::steady_clock::now() - read;
+    const Index written = options.tokens - generation->remaining();
+    print_err("\n{} tokens, {:.0f} tokens/s, after {:.2f} s for a prompt of {}\n", written,
+              static_cast<double>(written) / std::max(writing.count(), 1e-9), reading.count(),
+              length);
+  }
+  return stop_requested() ? exit_code_of_signal() : kOk;
 }
 
 }  // namespace
@@ -69,27 +157,29 @@ void add_generate(CLI::App& app, const Globals& globals, Action& action) {
   CLI::App* verb = app.add_subcommand("generate", "Lets a trained model continue a text");
   verb->footer(
       "Example:\n  grouphead generate model --prompt \"Once upon\" --tokens 300 --temperature 0.7\n"
+      "  grouphead generate model --prompt-file book.txt\n"
       "Writes the continuation to stdout, byte by byte, the speed to stderr. Every byte sees the\n"
       "whole prompt and all that was written, also beyond the length that was trained (--seq of\n"
-      "train), where quality may fall.");
+      "train), where quality may fall. Ctrl-C ends it with exit code 130.");
   const auto options = std::make_shared<GenerateOptions>();
   verb->add_option("model", options->folder, "Folder that train wrote")->required();
-  verb->add_option("--prompt", options->prompt, "Text to continue; empty: the start of a line");
-  verb->add_option("--tokens", options->tokens, "Bytes to write")
-      ->check(CLI::Range(Index{0}, Index{1} << 30));
-  verb->add_option("--temperature", options->sampling.temperature,
-                   "Below 1: more likely bytes; 0: always the most likely")
-      ->check(CLI::NonNegativeNumber);
+  CLI::Option* prompt =
+      verb->add_option("--prompt", options->prompt, "Text to continue; empty: the start of a line");
+  verb->add_option("--prompt-file", options->prompt_file, "File to continue; -: standard input")
+      ->excludes(prompt);
+  add_whole(*verb, "--tokens", options->tokens, "Bytes to write", 0, Index{1} << 30);
+  add_real(*verb, "--temperature", options->sampling.temperature,
+           "Below 1: more likely bytes; 0: always the most likely", kZeroOrMore);
   verb->add_option("--cache", options->cache,
-                   "Numbers of the KV cache: f32, bf16 (half the memory) or int8 (a quarter)")
+                   "Type of the KV cache: f32, bf16 (half the memory) or int8 (a quarter)")
       ->check(CLI::IsMember({"f32", "bf16", "int8"}));
   verb->add_option("--weights", options->weights,
-                   "Numbers that products read: f32, bf16 or int8; the model's file stays")
+                   "Type of the weights that matrix products read; the model's file stays")
       ->check(CLI::IsMember({"f32", "bf16", "int8"}));
-  verb->add_option("--top-k", options->sampling.top_k, "Only the K most likely; 0: all")
-      ->check(CLI::NonNegativeNumber);
-  verb->add_option("--top-p", options->sampling.top_p,
-                   "Only the most likely that hold this probability, in (0, 1]");
+  add_whole(*verb, "--top-k", options->sampling.top_k, "Only the N most likely; 0: all", 0,
+            Index{1} << 30);
+  add_real(*verb, "--top-p", options->sampling.top_p,
+           "Only the most likely that hold this probability together", kUpToOne);
   verb->callback(
       [=, &globals, &action] { action = [=, &globals] { return generate(*options, globals); }; });
 }

@@ -1,5 +1,3 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <fstream>
 #include <memory>
@@ -11,7 +9,9 @@
 #include "models/cost.h"
 #include "saved/model_folder.h"
 #include "testing/limits.h"
+#include "tools/output.h"
 #include "tools/verbs.h"
+#include "tools/verbs/options.h"
 
 namespace grouphead::tools {
 namespace {
@@ -28,22 +28,22 @@ void print_machine(const Globals& globals) {
   const Context ctx({.num_threads = globals.threads});
   std::string isas;
   for (const Isa isa : available_isas()) isas += fmt::format(" {}", name_of(isa));
-  fmt::print("version  {}\ncpu      {}\nthreads  {}\nisa      {} (available:{})\n",
-             GROUPHEAD_VERSION, cpu_name(), ctx.num_threads(), name_of(ctx.isa()), isas);
+  print_out("version  {}\ncpu      {}\nthreads  {}\nisa      {} (available:{})\n",
+            GROUPHEAD_VERSION, cpu_name(), ctx.num_threads(), name_of(ctx.isa()), isas);
 }
 
 // With one thread, and with as many as asked for. The buffer is larger than the last-level cache.
 void print_limits(const Globals& globals) {
   testing::Limits limits;
-  fmt::print("{:<8} {:<9} {:>14} {:>14} {:>10} {:>12}\n", "threads", "isa", "fp32 GFLOP/s",
-             "bf16 GFLOP/s", "read GB/s", "other cores");
+  print_out("{:<8} {:<9} {:>14} {:>14} {:>10} {:>12}\n", "threads", "isa", "fp32 GFLOP/s",
+            "bf16 GFLOP/s", "read GB/s", "other cores");
   const int most = Context({.num_threads = globals.threads}).num_threads();
   for (const int threads : {1, most}) {
     Context ctx({.num_threads = threads});
     const testing::MachineLimits m = testing::measure_limits(ctx, limits);
     const std::string bf16 = m.bf16_gflops ? fmt::format("{:.1f}", *m.bf16_gflops) : "-";
-    fmt::print("{:<8} {:<9} {:>14.1f} {:>14} {:>10.1f} {:>12.2f}\n", m.num_threads, name_of(m.isa),
-               m.gflops, bf16, m.gb_s, m.foreign_cpu);
+    print_out("{:<8} {:<9} {:>14.1f} {:>14} {:>10.1f} {:>12.2f}\n", m.num_threads, name_of(m.isa),
+              m.gflops, bf16, m.gb_s, m.foreign_cpu);
     if (most == 1) break;
   }
 }
@@ -55,43 +55,55 @@ std::string layer_of(const std::string& path) {
   return path.substr(0, std::min(last, path.find('/', first + 1)));
 }
 
-void print_layers(const ParameterList& parameters) {
-  fmt::print("\n{:<28} {:>12}\n", "layer", "parameters");
+void print_layers(const ConstParameterList& parameters) {
+  print_out("\n{:<28} {:>12}\n", "layer", "parameters");
   for (std::size_t i = 0; i < parameters.size();) {
     const std::string layer = layer_of(parameters[i].path);
     Index elements = 0;
     for (; i < parameters.size() && layer_of(parameters[i].path) == layer; ++i) {
       elements += parameters[i].parameter->shape().size();
     }
-    fmt::print("{:<28} {:>12}\n", layer, elements);
+    print_out("{:<28} {:>12}\n", layer, elements);
   }
 }
 
 void print_costs(const TransformerConfig& config) {
-  fmt::print("\nKV cache: 2 Hkv D numbers per token and layer. Score operations stay the same.\n");
-  fmt::print("{:<16} {:>5} {:>18} {:>16} {:>8}\n", "variant", "Hkv", "numbers per layer",
-             "bytes per token", "of MHA");
+  print_out("\nKV cache: 2 Hkv D numbers per token and layer. Score operations stay the same.\n");
+  print_out("{:<16} {:>5} {:>18} {:>16} {:>8}\n", "variant", "Hkv", "numbers per layer",
+            "bytes per token", "of MHA");
   for (const CacheCost& cost : cache_costs(config)) {
     const bool own = cost.num_key_value_heads == config.num_key_value_heads;
-    fmt::print("{:<16} {:>5} {:>18} {:>16} {:>8.3g}\n", cost.variant + (own ? " (this)" : ""),
-               cost.num_key_value_heads, cost.elements_per_layer, cost.bytes_per_token,
-               cost.relative_to_mha);
+    print_out("{:<16} {:>5} {:>18} {:>16} {:>8.3g}\n", cost.variant + (own ? " (this)" : ""),
+              cost.num_key_value_heads, cost.elements_per_layer, cost.bytes_per_token,
+              cost.relative_to_mha);
+  }
+}
+
+// The options that `train` was given, or of another model its configuration.
+void print_settings(const saved::LoadedModel& loaded) {
+  if (loaded.training) {
+    for (const saved::Setting& setting : saved::settings_of(*loaded.training)) {
+      print_out("  {:<14} {}\n", setting.name, setting.value);
+    }
+    return;
+  }
+  for (const auto& [key, value] : loaded.model->get_config().as_object("config")) {
+    print_out("  {:<26} {}\n", key, value.to_string());
   }
 }
 
 void print_model(const std::string& folder) {
-  const saved::LoadedModel loaded = saved::load_language_model(folder);
-  const TransformerConfig config = language_model_config(loaded.config).transformer;
-  const ParameterList parameters = loaded.model->parameters();
-  fmt::print("model    {}\n", folder);
-  for (const saved::Setting& setting : saved::settings_of(loaded.config)) {
-    fmt::print("  {:<14} {}\n", setting.name, setting.value);
-  }
+  const saved::LoadedModel loaded = saved::read_model_folder(folder);
+  const auto parameters = loaded.model->parameters();
+  print_out("model    {} ({})\n", folder, loaded.model->class_name());
+  print_settings(loaded);
   print_layers(parameters);
-  fmt::print("{:<28} {:>12}\n", "all", count_elements(parameters));
-  fmt::print("{:<28} {:>12}   kernels of the blocks, without biases and norms\n",
-             "by Edifice's formula", stack_param_count_edifice(config));
-  print_costs(config);
+  print_out("{:<28} {:>12}\n", "all", count_elements(parameters));
+  const std::optional<TransformerConfig> config = transformer_of(*loaded.model);
+  if (!config) return;
+  print_out("{:<28} {:>12}   kernels of the blocks, without biases and norms\n",
+            "by Edifice's formula", stack_param_count_edifice(*config));
+  print_costs(*config);
 }
 
 }  // namespace
@@ -111,11 +123,11 @@ void add_info(CLI::App& app, const Globals& globals, Action& action) {
   verb->callback([&globals, &action, only_isas, only_layers, limits, folder] {
     action = [&globals, only_isas, only_layers, limits, folder] {
       if (*only_isas) {
-        for (const Isa isa : available_isas()) fmt::print("{}\n", name_of(isa));
+        for (const Isa isa : available_isas()) print_out("{}\n", name_of(isa));
         return kOk;
       }
       if (*only_layers) {
-        for (const std::string_view name : layer_class_names()) fmt::print("{}\n", name);
+        for (const std::string_view name : layer_class_names()) print_out("{}\n", name);
         return kOk;
       }
       print_machine(globals);

@@ -1,10 +1,9 @@
-#include <fmt/format.h>
-
 #include <memory>
 #include <string>
 
 #include "io/json.h"
 #include "tools/inspection.h"
+#include "tools/output.h"
 #include "tools/verbs.h"
 
 namespace grouphead::tools {
@@ -13,7 +12,7 @@ void add_inspect(CLI::App& app, const Globals& /*globals*/, Action& action) {
   CLI::App* verb = app.add_subcommand("inspect", "What a file of models or tensors holds");
   verb->footer(
       "Example:\n  grouphead inspect model.keras\n  grouphead inspect weights.safetensors --json\n"
-      "Layers with the shapes they make, their parameters, and the numbers that a KV cache holds\n"
+      "Layers with the shapes they make, their parameters, and the values that a KV cache holds\n"
       "for each token; then groups and tensors. A model with layers that this library does not\n"
       "have is shown too.");
   struct Options {
@@ -28,8 +27,11 @@ void add_inspect(CLI::App& app, const Globals& /*globals*/, Action& action) {
   verb->callback([=, &action] {
     action = [=] {
       const ConfigValue found = tools::inspect(options->file);
-      fmt::print("{}",
-                 options->as_json ? io::json_text(found, 2) + "\n" : tools::inspection_text(found));
+      if (options->as_json) {
+        write_out(io::json_text(found, 2, io::OtherBytes::replaced) + "\n");
+      } else {
+        print_out_text(tools::inspection_text(found));
+      }
       return kOk;
     };
   });

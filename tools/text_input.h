@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+namespace grouphead::tools {
+
+/// The text of a file, of a pipe, or for "-" of standard input. Errors: IoError, also for devices,
+/// which may have no end.
+std::string read_text(const std::string& file);
+
+/// For names that come from a file. Errors: IoError unless it is a regular file, which has an end.
+void require_regular(const std::string& file);
+
+}  // namespace grouphead::tools
