@@ -25,8 +25,8 @@ losses() {
 
 # A row: name, source folder, bytes of cache.
 row() {
-  "$program" train --quiet --init-from "$2" --text "$text" --out "$2-trained" --steps $uptraining \
-    >"$2-trained.log"
+  "$program" train --quiet --overwrite --init-from "$2" --text "$text" --out "$2-trained" \
+    --steps $uptraining >"$2-trained.log"
   # shellcheck disable=SC2046  # two numbers
   set -- "$1" "$3" $(losses "$2-trained.log")
   printf '| %s | %s | %s | %s |\n' "$1" "$2" "$3" "$4"
@@ -42,7 +42,7 @@ row "8, not converted" "$folder/mha" 8192
 for heads in 4 2 1; do
   for pool in mean first random; do
     target=$folder/$pool-$heads
-    "$program" convert --kv-heads $heads --pool $pool --seed 1 "$folder/mha" "$target" \
+    "$program" convert --overwrite --kv-heads $heads --pool $pool --seed 1 "$folder/mha" "$target" \
       --inputs "$text" >"$target.report"
     row "$heads, $pool" "$target" $((heads * 1024))
   done

@@ -41,11 +41,11 @@ class AttentionCase final : public Case {
   void run() override {
     const InputSet& in = sets_[next_];
     next_ = (next_ + 1) % sets_.size();
-    ops::attention_forward(ctx_, in.q, in.k, in.v, options_, out_, softmax_);
+    attention(ctx_, in.q, in.k, in.v, options_, out_, {.statistics = softmax_});
     if (has_backward_) {
-      ops::BackwardOperands gradients{.d_out = in.d_out, .d_q = d_q_, .d_k = d_k_, .d_v = d_v_};
+      AttentionGradients gradients{.d_out = in.d_out, .d_q = d_q_, .d_k = d_k_, .d_v = d_v_};
       if (d_bias_.has_value()) gradients.d_bias = d_bias_;
-      ops::attention_backward(ctx_, in.q, in.k, in.v, out_, softmax_, options_, gradients);
+      attention_backward(ctx_, in.q, in.k, in.v, options_, out_, softmax_, gradients);
     }
   }
 
@@ -59,9 +59,7 @@ class AttentionCase final : public Case {
     };
     const AttentionForwardOracle forward = attention_forward_oracle(in.q, in.k, in.v, options_);
     add("out", out_, forward.out);
-    Tensor lse(forward.lse.value.shape(), out_.dtype());
-    ops::attention_lse(softmax_, lse);
-    add("lse", lse, forward.lse);
+    add("lse", lse_of(in), forward.lse);
     if (has_backward_) {
       const AttentionBackwardOracle backward =
           attention_backward_oracle(in.q, in.k, in.v, in.d_out, options_);
@@ -101,22 +99,28 @@ class AttentionCase final : public Case {
   }
 
  private:
+  Tensor lse_of(const InputSet& in) {
+    const Shape& q = in.q.shape();
+    Tensor lse({q[0], q[2], q[1]}, softmax_.dtype());
+    Tensor out(out_.shape(), out_.dtype());
+    attention(ctx_, in.q, in.k, in.v, options_, out, {.lse = lse});
+    return lse;
+  }
+
   std::vector<Comparison> check_bf16(const InputSet& in) {
     const auto wide = [&](const Tensor& x) { return convert(ctx_, x, Dtype::f32); };
     const Tensor q = wide(in.q);
     const Tensor k = wide(in.k);
     const Tensor v = wide(in.v);
-    ops::AttentionOptions options = options_;
+    AttentionOptions options = options_;
     if (bias_.has_value()) options.bias = wide_bias_ = wide(bias_);
     const AttentionForwardOracle want = attention_forward_oracle(q, k, v, options);
-    Tensor lse(want.lse.value.shape());
-    ops::attention_lse(softmax_, lse);
     return {compare("out", wide(out_), want.out.value, bf16_bounds(want)),
-            compare("lse", lse, want.lse.value, bounds_of(want.lse, Dtype::f32))};
+            compare("lse", lse_of(in), want.lse.value, bounds_of(want.lse, Dtype::f32))};
   }
 
   void set_options(const Problem& p) {
-    options_.window = p.window;
+    if (p.window > 0) options_.window_left = options_.window_right = p.window - 1;
     options_.dropout_rate = p.dropout_rate;
     options_.draw = {p.rng, {static_cast<std::uint64_t>(p.seed), 0}};
     if (p.mask == MaskKind::blocks) options_.mask = mask_ = make_block_mask(p);
@@ -128,7 +132,7 @@ class AttentionCase final : public Case {
 
   Context& ctx_;
   bool has_backward_;
-  ops::AttentionOptions options_{};
+  AttentionOptions options_{};
   std::vector<InputSet> sets_;
   Tensor mask_, bias_, wide_bias_;
   Tensor out_, softmax_, d_q_, d_k_, d_v_, d_bias_;

@@ -47,12 +47,15 @@ std::string position(const Shape& shape, Index flat) {
   return text;
 }
 
+void require_same_shape(const std::string& what, const ConstView& got, const ConstView& want) {
+  if (got.shape() == want.shape()) return;
+  detail::throw_shape_error("compare", what, want.shape().to_string(), got.shape().to_string());
+}
+
 template <class Bound>
 Comparison compare_elements(std::string what, const ConstView& got, const ConstView& want,
                             const Bound& bound_of) {
-  if (!(got.shape() == want.shape())) {
-    detail::throw_shape_error("compare", what, want.shape().to_string(), got.shape().to_string());
-  }
+  require_same_shape(what, got, want);
   require_numbers(got);
   require_numbers(want);
   Comparison result;
@@ -92,6 +95,29 @@ Comparison compare(std::string what, ConstView got, ConstView want, double bound
 Comparison compare(std::string what, ConstView got, ConstView want, ConstView bounds) {
   const double* each = bounds.data<double>();
   return compare_elements(std::move(what), got, want, [each](Index i) { return each[i]; });
+}
+
+Comparison compare_exact(std::string what, ConstView got, ConstView want) {
+  require_same_shape(what, got, want);
+  for (const ConstView& each : {got, want}) {
+    detail::require_dtype("compare", what, each, Dtype::i64);
+    detail::require_contiguous("compare", what, each);
+  }
+  Comparison result;
+  result.what = std::move(what);
+  result.shape = got.shape();
+  const auto* x = got.data<Index>();
+  const auto* y = want.data<Index>();
+  for (Index i = 0; i < got.size(); ++i) {
+    const bool is_worse = result.worst < 0 || (x[i] != y[i] && result.num_above == 0);
+    if (x[i] != y[i]) ++result.num_above;
+    if (!is_worse) continue;
+    result.worst = i;
+    result.got = static_cast<double>(x[i]);
+    result.want = static_cast<double>(y[i]);
+    result.error = x[i] == y[i] ? 0 : std::max(1.0, std::abs(result.got - result.want));
+  }
+  return result;
 }
 
 double max_abs(ConstView x) {

@@ -30,6 +30,10 @@ Comparison compare(std::string what, ConstView got, ConstView want, double bound
 /// The same with one bound per element (f64).
 Comparison compare(std::string what, ConstView got, ConstView want, ConstView bounds);
 
+/// Compares integers (i64, contiguous) for equality; `worst` is the first that differs.
+/// Errors: ShapeError.
+Comparison compare_exact(std::string what, ConstView got, ConstView want);
+
 /// Largest absolute value of those that are finite; 0 if there are none. What tolerances are
 /// relative to: an infinity in the data must not make one infinite.
 double max_abs(ConstView x);

@@ -108,14 +108,15 @@ class DecodeCase final : public Case {
   DecodeCase(Context& ctx, const Problem& p, Index input_sets) : ctx_(ctx), p_(p) {
     for (Index i = 0; i < input_sets; ++i) {
       caches_.push_back(make_cache(ctx, p));
-      ops::cache_store(ctx, keys(i), values(i), caches_.back().slice(), 0);
+      ops::cache_store(ctx, "cache_store", keys(i), values(i), caches_.back().slice(), 0);
       queries_.push_back(random_tensor(ctx, {p.B, 1, p.Hq, p.D}, p.dtype, p.seed + 3 * i));
     }
     out_ = ctx.tensor({p.B, 1, p.Hq, p.Dv}, p.dtype);
   }
 
   void run() override {
-    ops::attention_cached(ctx_, queries_[next_], caches_[next_].slice(), p_.S, {}, out_);
+    ops::attention_cached(ctx_, "attention_cached", queries_[next_], caches_[next_].slice(), p_.S,
+                          {}, out_);
     next_ = (next_ + 1) % caches_.size();
   }
 
@@ -131,7 +132,7 @@ class DecodeCase final : public Case {
     }
     const CacheContents held = cache_contents(caches_[set].slice(), p_.S, p_.D, p_.Dv);
     Tensor rounding;
-    ops::AttentionOptions options;
+    AttentionOptions options;
     const bool rounds_queries = p_.cache == Dtype::u8 && p_.Hq / p_.Hkv <= ops::kMostDecodeRows;
     if (rounds_queries) {
       rounding = query_rounding(q, held, 1 / std::sqrt(static_cast<double>(p_.D)));

@@ -121,7 +121,7 @@ GqaOptions edifice_options(const io::Safetensors& file, std::string_view rule) {
 std::unique_ptr<edifice::Gqa> edifice_model(const io::Safetensors& file,
                                             const GqaOptions& options) {
   auto model = edifice::build(options);
-  for (const NamedParameter& entry : model->parameters()) {
+  for (const auto& entry : model->parameters()) {
     const std::string name = "param." + edifice::edifice_name(entry.path);
     load(file.at(name), name, *entry.parameter);
   }

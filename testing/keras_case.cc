@@ -87,7 +87,7 @@ void KerasCase::compare_sorted(const std::string& name, std::vector<double> got)
   compare_with(name, ConstView(got.data(), {static_cast<Index>(got.size())}), want);
 }
 
-void KerasCase::compare_parameters(const ParameterList& parameters,
+void KerasCase::compare_parameters(const ConstParameterList& parameters,
                                    const std::vector<std::string>& names) {
   if (parameters.size() != names.size()) {
     return fail("weights", fmt::format("expected {}, got {}", names.size(), parameters.size()));

@@ -43,7 +43,8 @@ class KerasCase {
   /// The same for lists (f64) whose order says nothing.
   void compare_sorted(const std::string& name, std::vector<double> got);
   /// Records whether the parameters are, in their order and to the bit, the tensors of these names.
-  void compare_parameters(const ParameterList& parameters, const std::vector<std::string>& names);
+  void compare_parameters(const ConstParameterList& parameters,
+                          const std::vector<std::string>& names);
   /// Records whether something else than numbers is as expected.
   void expect_equal(const std::string& name, bool is_equal);
   /// Records that `name` is not as it should be.

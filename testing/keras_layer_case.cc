@@ -78,7 +78,7 @@ class LayerCase {
     }
     const std::vector<ConstView> d_out(cotangents.begin(), cotangents.end());
     std::vector<View> d_in(gradients.begin(), gradients.end());
-    const ParameterList parameters = layer_->parameters();
+    const auto parameters = layer_->parameters();
     Grads grads(ctx_, parameters);
     layer_->call_backward(ctx_, *saved_, d_out, d_in, grads);
     if (with_losses_) add_weight_penalties(ctx_, parameters, nullptr, &grads);
@@ -100,9 +100,9 @@ class LayerCase {
 
   void assign_weights() {
     const ConfigValue::List& names = each_["weights"].as_list("weights");
-    const ParameterList parameters = layer_->parameters();
+    const auto parameters = layer_->parameters();
     std::vector<std::string> got;
-    for (const NamedParameter& parameter : parameters) got.push_back(parameter.path);
+    for (const auto& parameter : parameters) got.push_back(parameter.path);
     std::vector<std::string> want;
     for (const ConfigValue& name : names) want.push_back(name.as_string("weights"));
     if (got != want) {

@@ -23,7 +23,7 @@ std::vector<std::string> weight_names(const KerasCase& each) {
 }
 
 /// Both files of a case have the same weights: in a model that lost its own they come back.
-void check_weights(KerasCase& each, const Model& model) {
+void check_weights(KerasCase& each, Model& model) {
   const std::vector<std::string> names = weight_names(each);
   each.compare_parameters(model.parameters(), names);
   if (each["weights_file"].is_null()) return;

@@ -32,9 +32,9 @@ std::shared_ptr<Model> model_of(KerasCase& each) {
   for (const ConfigValue& path : each["weights"].as_list("weights")) {
     want.push_back(path.as_string("weights"));
   }
-  const ParameterList parameters = model->parameters();
+  const auto parameters = model->parameters();
   std::vector<std::string> got;
-  for (const NamedParameter& parameter : parameters) got.push_back(parameter.path);
+  for (const auto& parameter : parameters) got.push_back(parameter.path);
   if (got != want) {
     throw IoError(fmt::format("[golden] weights: expected {}, got {}", fmt::join(want, " "),
                               fmt::join(got, " ")));

@@ -130,7 +130,7 @@ class LayerCase final : public Case {
     run();
     std::map<std::string, Tensor> tensors = {{"x", set.in[0].tensor}, {"y", called_.y}};
     if (set.in.size() > 1) tensors["value"] = set.in[1].tensor;
-    for (const NamedParameter& each : called_.layer->parameters()) {
+    for (const auto& each : called_.layer->parameters()) {
       tensors[each.path] = convert(ctx_, each.parameter->value(), p_.dtype);
       if (trains_) {
         tensors["d_" + each.path] = convert(ctx_, called_.grads.of(*each.parameter), p_.dtype);
@@ -161,10 +161,10 @@ class LayerCase final : public Case {
       results.push_back(compare(i == 0 ? "d_x" : "d_value", called_.d_in[i], want,
                                 path_bound(p_.dtype, length, max_abs(want))));
     }
-    const ParameterList wanted = oracle.layer->parameters();
-    const ParameterList computed = called_.layer->parameters();
+    const auto wanted = oracle.layer->parameters();
+    const auto computed = called_.layer->parameters();
     double largest = 0;
-    for (const NamedParameter& each : wanted) {
+    for (const auto& each : wanted) {
       largest = std::max(largest, max_abs(oracle.grads.of(*each.parameter)));
     }
     const double rows = static_cast<double>(p_.B * std::max(p_.T, p_.S));

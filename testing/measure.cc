@@ -120,14 +120,18 @@ Measurement Bench::result() const {
   return m;
 }
 
-Measurement measure(const Problem& problem, const MeasureOptions& options, Limits& limits) {
+Measurement measure(const Problem& problem, const MeasureOptions& options, Limits& limits,
+                    const std::function<bool()>& stop) {
   if (options.num_rounds < kMinRounds || !(options.min_seconds > 0)) {
     detail::throw_config_error("bench", "rounds and min-time",
                                fmt::format("{} rounds or more, longer than 0 s", kMinRounds),
                                fmt::format("{} of {} s", options.num_rounds, options.min_seconds));
   }
   Bench bench(problem, options, limits);
-  for (Index i = 0; i < options.num_rounds; ++i) bench.round();
+  for (Index i = 0; i < options.num_rounds; ++i) {
+    bench.round();
+    if (stop && stop()) break;
+  }
   return bench.result();
 }
 
@@ -163,8 +167,11 @@ std::string to_json(const Round& round) {
 }
 
 std::string to_line(const Measurement& m) {
-  std::string text = fmt::format("{}: {:.3f} ms (min {:.3f}, mad {:.3f})", to_string(m.problem),
-                                 m.median_ms, m.min_ms, m.mad_ms);
+  const bool is_short = m.median_ms < 1;
+  const double scale = is_short ? 1e3 : 1;
+  std::string text =
+      fmt::format("{}: {:.3f} {} (min {:.3f}, mad {:.3f})", to_string(m.problem),
+                  scale * m.median_ms, is_short ? "us" : "ms", scale * m.min_ms, scale * m.mad_ms);
   if (m.tokens_per_s) text += fmt::format(", {:.0f} tokens/s", *m.tokens_per_s);
   if (is_bound_by_bytes(m.problem)) {
     text += fmt::format(", {:.1f} of {:.1f} GB/s read", m.gb_s, m.limit_gb_s);

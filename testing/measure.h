@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -69,8 +70,9 @@ class Bench {
   std::vector<Round> rounds_;
 };
 
-/// Errors: ConfigError.
-Measurement measure(const Problem& problem, const MeasureOptions& options, Limits& limits);
+/// After each round `stop` says whether that was the last one. Errors: ConfigError.
+Measurement measure(const Problem& problem, const MeasureOptions& options, Limits& limits,
+                    const std::function<bool()>& stop = {});
 
 /// One line of JSON.
 std::string to_json(const Measurement& m);

@@ -34,7 +34,7 @@ double path_length(const Problem& p, Index positions) {
 
 std::map<std::string, Tensor> parameters_of(Context& ctx, const Layer& model) {
   std::map<std::string, Tensor> tensors;
-  for (const NamedParameter& each : model.parameters()) {
+  for (const auto& each : model.parameters()) {
     tensors[each.path] = convert(ctx, each.parameter->value(), each.parameter->dtype());
   }
   return tensors;
@@ -117,10 +117,10 @@ class TrainingCase final : public Case {
  private:
   /// Returns the bound.
   double compare_gradients(Trained& oracle, std::vector<Comparison>& results) {
-    const ParameterList wanted = oracle.model.parameters();
-    const ParameterList computed = trained_.model.parameters();
+    const auto wanted = oracle.model.parameters();
+    const auto computed = trained_.model.parameters();
     double largest = 0;
-    for (const NamedParameter& each : wanted) {
+    for (const auto& each : wanted) {
       largest = std::max(largest, max_abs(oracle.gradient(*each.parameter)));
     }
     const double length = 3 * path_length(p_, p_.T) + static_cast<double>(p_.B * p_.T);
@@ -196,9 +196,9 @@ class GenerationCase final : public Case {
   /// The model reads its parameters once for each token.
   double bytes() const override {
     double sum = 0;
-    for (const NamedParameter& each : model_.parameters()) {
+    for (const auto& each : model_.parameters()) {
       const Index size = each.parameter->shape().size();
-      const Index columns = kernel_columns(each);
+      const Index columns = kernel_columns(each.path, *each.parameter);
       sum += each.parameter->name() == "kernel" ? weight_bytes(p_, size / columns, columns)
                                                 : static_cast<double>(size * size_of(p_.dtype));
     }

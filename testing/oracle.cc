@@ -87,7 +87,7 @@ void add(OracleResult& result, Index index, double value, double rounding) {
 }
 
 struct Problem {
-  Problem(ConstView q_view, ConstView k_view, ConstView v_view, const ops::AttentionOptions& given)
+  Problem(ConstView q_view, ConstView k_view, ConstView v_view, const AttentionOptions& given)
       : q(q_view),
         k(k_view),
         v(v_view),
@@ -99,14 +99,19 @@ struct Problem {
         Hkv(k_view.dim(2)),
         D(q_view.dim(3)),
         Dv(v_view.dim(3)) {
-    scale = given.scale != 0 ? given.scale : 1 / std::sqrt(static_cast<double>(D));
+    scale = given.scale.value_or(1 / std::sqrt(static_cast<double>(D)));
   }
   bool is_visible(Index b, Index h, Index t, Index s) const {
     // Past these neither causality nor a window changes any more, and nothing overflows.
-    const Index far = T + S + std::min(options.window, Index{1} << 40);
+    const auto width = [](std::optional<Index> side) {
+      return side ? std::min(*side, Index{1} << 40) : Index{1} << 41;
+    };
+    const Index left = width(options.window_left);
+    const Index right = options.causal ? 0 : width(options.window_right);
+    const Index far = Index{1} << 42;
     const Index here = t + std::clamp(options.causal_offset, -far, far);
-    if (options.causal && s > here) return false;
-    if (options.window > 0 && std::abs(here - s) >= options.window) return false;
+    if (options.window_left && s < here - left) return false;
+    if ((options.causal || options.window_right) && s > here + right) return false;
     if (options.key_mask.has_value() && !flag(options.key_mask, {b, s})) return false;
     if (options.query_mask.has_value() && !flag(options.query_mask, {b, t})) return false;
     return !options.mask.has_value() || flag(options.mask, {b, h, t, s});
@@ -130,7 +135,7 @@ struct Problem {
     return keeps ? 1 / (1 - rate) : 0;
   }
   Rows q, k, v;
-  ops::AttentionOptions options;
+  AttentionOptions options;
   Index B, T, S, Hq, Hkv, D, Dv;
   double scale = 0;
 };
@@ -139,7 +144,7 @@ struct Problem {
 struct Softmax {
   Numbers prob{};           // 0 where it does not see
   Numbers prob_rounding{};  // relative
-  double lse = std::numeric_limits<double>::infinity();
+  double lse = -std::numeric_limits<double>::infinity();
   double lse_rounding = 0;
   Index num_visible = 0;
   bool is_blind = false;  // sees nothing and attends to all keys alike
@@ -152,7 +157,7 @@ Softmax softmax(const Problem& p, Index b, Index t, Index h) {
     sees[at(s)] = p.is_visible(b, h, t, s);
     if (sees[at(s)]) ++out.num_visible;
   }
-  if (out.num_visible == 0 && p.options.masked_rows == ops::MaskedRows::uniform) {
+  if (out.num_visible == 0 && p.options.masked_rows == MaskedRows::uniform) {
     out.is_blind = true;
     sees.assign(at(p.S), true);
     out.num_visible = p.S;
@@ -327,7 +332,7 @@ Tensor bf16_bounds(const AttentionForwardOracle& exact) {
 }
 
 AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstView v,
-                                                const ops::AttentionOptions& options) {
+                                                const AttentionOptions& options) {
   const Problem p(q, k, v, options);
   AttentionForwardOracle result{make_result({p.B, p.T, p.Hq, p.Dv}), make_result({p.B, p.Hq, p.T}),
                                 Tensor({p.B, p.T, p.Hq, p.Dv}, Dtype::f64)};
@@ -349,8 +354,7 @@ AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstV
   return result;
 }
 
-OracleResult attention_scores_oracle(ConstView q, ConstView k,
-                                     const ops::AttentionOptions& options) {
+OracleResult attention_scores_oracle(ConstView q, ConstView k, const AttentionOptions& options) {
   const Problem p(q, k, k, options);
   OracleResult result = make_result({p.B, p.Hq, p.T, p.S});
   Index next = 0;
@@ -369,8 +373,7 @@ OracleResult attention_scores_oracle(ConstView q, ConstView k,
 }
 
 AttentionBackwardOracle attention_backward_oracle(ConstView q, ConstView k, ConstView v,
-                                                  ConstView d_out,
-                                                  const ops::AttentionOptions& options,
+                                                  ConstView d_out, const AttentionOptions& options,
                                                   ConstView d_scores) {
   const Problem p(q, k, v, options);
   const Rows d_outs(d_out);

@@ -37,19 +37,17 @@ struct AttentionBackwardOracle {
 /// of the result, or of probabilities that are all alike, and that of each probability for itself.
 Tensor bf16_bounds(const AttentionForwardOracle& exact);
 
-/// ops::attention_forward of f32 or f64 operands, any strides.
+/// attention() of f32 or f64 operands, any strides.
 /// Memory  O(S) beside the results
 AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstView v,
-                                                const ops::AttentionOptions& options);
+                                                const AttentionOptions& options);
 
 /// ops::attention_scores: [B, Hq, T, S].
-OracleResult attention_scores_oracle(ConstView q, ConstView k,
-                                     const ops::AttentionOptions& options);
+OracleResult attention_scores_oracle(ConstView q, ConstView k, const AttentionOptions& options);
 
 /// The gradients for the upstream gradients of the output and, if given, of the scores.
 AttentionBackwardOracle attention_backward_oracle(ConstView q, ConstView k, ConstView v,
-                                                  ConstView d_out,
-                                                  const ops::AttentionOptions& options,
+                                                  ConstView d_out, const AttentionOptions& options,
                                                   ConstView d_scores = {});
 
 }  // namespace grouphead::testing

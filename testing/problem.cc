@@ -337,6 +337,10 @@ std::string_view name_of(Operation operation) noexcept {
   return kOperations[static_cast<std::size_t>(operation)];
 }
 
+bool is_operation(std::string_view word) noexcept {
+  return std::find(kOperations.begin(), kOperations.end(), word) != kOperations.end();
+}
+
 Problem parse_problem(std::string_view text) {
   const std::vector<std::string_view> words = split(text);
   const auto known = words.empty() ? kOperations.end()

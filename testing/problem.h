@@ -77,6 +77,9 @@ struct Problem {
 /// Errors: ConfigError that lists the known operations or words.
 Problem parse_problem(std::string_view text);
 
+/// Whether a problem may start with this word.
+bool is_operation(std::string_view word) noexcept;
+
 /// The canonical string: every size, then what differs from the default. parse_problem() of it
 /// gives the same problem.
 std::string to_string(const Problem& problem);

@@ -8,9 +8,9 @@
 
 namespace grouphead::testing {
 
-void copy_parameters(Context& ctx, const Layer& from, const Layer& to) {
-  const ParameterList source = from.parameters();
-  const ParameterList target = to.parameters();
+void copy_parameters(Context& ctx, const Layer& from, Layer& to) {
+  const auto source = from.parameters();
+  const auto target = to.parameters();
   for (std::size_t i = 0; i < source.size(); ++i) {
     Parameter& parameter = *target[i].parameter;
     copy(convert(ctx, source[i].parameter->value(), parameter.dtype()), parameter.edit());
@@ -36,16 +36,16 @@ void round_weights(View weights, Index columns, Dtype form) {
   }
 }
 
-Index kernel_columns(const NamedParameter& kernel) {
-  const Shape& shape = kernel.parameter->shape();
-  const bool sums_heads = kernel.path.ends_with("attention_output/kernel");
+Index kernel_columns(std::string_view path, const Parameter& kernel) {
+  const Shape& shape = kernel.shape();
+  const bool sums_heads = path.ends_with("attention_output/kernel");
   return sums_heads ? shape.back() : shape.size() / shape[0];
 }
 
-void round_kernels(const Layer& model, Dtype form) {
-  for (const NamedParameter& each : model.parameters()) {
+void round_kernels(Layer& model, Dtype form) {
+  for (const auto& each : model.parameters()) {
     if (each.parameter->name() == "kernel") {
-      round_weights(each.parameter->edit(), kernel_columns(each), form);
+      round_weights(each.parameter->edit(), kernel_columns(each.path, *each.parameter), form);
     }
   }
 }

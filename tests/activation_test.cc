@@ -243,7 +243,7 @@ TEST(ActivationLayer, FollowsCentralDifferencesAndHandsTheMaskOn) {
   for (const char* name : {"linear", "relu", "leaky_relu", "gelu", "gelu_tanh", "silu", "tanh",
                            "sigmoid", "elu", "selu", "softplus", "exponential", "softmax"}) {
     SCOPED_TRACE(name);
-    const ActivationLayer layer({.activation = name, .dtype = Dtype::f64});
+    ActivationLayer layer({.activation = name, .dtype = Dtype::f64});
     check_gradients(ctx, {.layer = layer, .in = {x}});
     const Value masked{x, Tensor::zeros({2, 3}, Dtype::boolean)};
     const std::vector<Value> out = layer.forward(ctx, std::span(&masked, 1), {}, nullptr);
@@ -253,7 +253,7 @@ TEST(ActivationLayer, FollowsCentralDifferencesAndHandsTheMaskOn) {
 }
 
 TEST(ActivationLayer, IsWrittenUnderKerasNames) {
-  const ActivationLayer layer({.activation = "swish", .name = "act"});
+  ActivationLayer layer({.activation = "swish", .name = "act"});
   EXPECT_EQ(layer.class_name(), "Activation");
   const ConfigValue config = layer.get_config();
   const ConfigValue::Object& entries = config.as_object("config");
@@ -271,7 +271,7 @@ TEST(SoftmaxLayer, TakesOneAxisOrSome) {
   const Tensor x = random_tensor({2, 3, 4}, 3, Dtype::f64);
   for (const std::vector<Index>& axis :
        std::vector<std::vector<Index>>{{-1}, {1}, {0}, {1, 2}, {-1, 0}, {}}) {
-    const Softmax layer({.axis = axis, .dtype = Dtype::f64});
+    Softmax layer({.axis = axis, .dtype = Dtype::f64});
     check_gradients(ctx, {.layer = layer, .in = {x}});
     const Tensor y = call(ctx, layer, {x});
     const auto is_reduced = [&](Index i) {
@@ -298,7 +298,7 @@ TEST(SoftmaxLayer, WhatIsMaskedIsZeroEvenWhereAllIs) {
   const Tensor x = Tensor::from({2, 3}, {1, 1, nan, 5, 6, 7});
   Tensor real = Tensor::zeros({2, 3}, Dtype::boolean);
   real.data<bool>()[0] = real.data<bool>()[1] = true;
-  const Softmax layer({});
+  Softmax layer({});
   const Value own = {x, real};
   const std::vector<Value> out = layer.forward(ctx, std::span(&own, 1), {}, nullptr);
   EXPECT_TRUE(same_bits(out.at(0).tensor, Tensor::from({2, 3}, {0.5, 0.5, 0, 0, 0, 0})));

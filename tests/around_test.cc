@@ -207,12 +207,12 @@ TEST(Around, ThreadsDoNotChangeABit) {
   build(norm, {x.shape()});
   RMSNormalization rms;
   build(rms, {x.shape()});
-  const Add add;
-  const Multiply multiply;
-  const Permute permute({.dims = {2, 1}});
-  const GlobalAveragePooling1D mean;
-  const GlobalMaxPooling1D largest;
-  const auto same_for_threads = [&](const Layer& layer, const std::vector<Tensor>& in) {
+  Add add;
+  Multiply multiply;
+  Permute permute({.dims = {2, 1}});
+  GlobalAveragePooling1D mean;
+  GlobalMaxPooling1D largest;
+  const auto same_for_threads = [&](Layer& layer, const std::vector<Tensor>& in) {
     SCOPED_TRACE(layer.name());
     std::vector<std::vector<Tensor>> found;
     for (const int threads : {1, 2, 5}) {

@@ -90,16 +90,16 @@ TEST(Check, AForgottenKeyAWrongHeadAndAWrongScaleAreAboveTheBound) {
   const Tensor bounds = bounds_of(want.out, Dtype::f32);
   Tensor out = ctx.tensor({1, 64, 4, 32});
   const auto count_above = [&] { return compare("out", out, want.out.value, bounds).num_above; };
-  ops::attention_forward(ctx, q, k, v, {}, out, {});
+  attention(ctx, q, k, v, {}, out);
   EXPECT_EQ(count_above(), 0);
 
-  ops::attention_forward(ctx, q, k.view().slice(1, 0, 255), v.view().slice(1, 0, 255), {}, out, {});
+  attention(ctx, q, k.view().slice(1, 0, 255), v.view().slice(1, 0, 255), {}, out);
   EXPECT_GT(count_above(), out.size() / 2);
-  ops::attention_forward(ctx, q, k, v, {.scale = 1.01 / std::sqrt(32.0)}, out, {});
+  attention(ctx, q, k, v, {.scale = 1.01 / std::sqrt(32.0)}, out);
   EXPECT_GT(count_above(), out.size() / 2);
   // The last two heads share the last key/value head; here each has one to itself.
-  ops::attention_forward(ctx, q, k, v, {}, out, {});
-  ops::attention_forward(ctx, q.view().slice(2, 2, 4), k, v, {}, out.view().slice(2, 2, 4), {});
+  attention(ctx, q, k, v, {}, out);
+  attention(ctx, q.view().slice(2, 2, 4), k, v, {}, out.view().slice(2, 2, 4));
   EXPECT_GT(count_above(), out.size() / 5);
 }
 
@@ -166,6 +166,17 @@ TEST(Compare, TolerancesAreRelativeToTheLargestFiniteValue) {
   const double values[] = {-3, kInfinity, 2, kNan, -kInfinity};
   EXPECT_EQ(max_abs(ConstView(values, {5})), 3);
   EXPECT_EQ(max_abs(ConstView(values + 1, {1})), 0);
+}
+
+TEST(Compare, IntegersAreComparedExactly) {
+  const Index want[] = {1, (Index{1} << 53) + 1, 3};
+  const Index got[] = {1, Index{1} << 53, 3};
+  EXPECT_TRUE(compare_exact("x", ConstView(want, {3}), ConstView(want, {3})).ok());
+  const Comparison result = compare_exact("x", ConstView(got, {3}), ConstView(want, {3}));
+  EXPECT_EQ(result.num_above, 1);
+  EXPECT_EQ(result.worst, 1);
+  EXPECT_GE(result.error, 1);
+  EXPECT_THROW(compare_exact("x", ConstView(got, {3}), ConstView(want, {1, 3})), ShapeError);
 }
 
 TEST(Compare, NoElementsIsNoFailure) {

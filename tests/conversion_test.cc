@@ -5,7 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "grouphead/files/model_json.h"
+#include "grouphead/layers/serialization.h"
 #include "support.h"
 
 namespace grouphead {
@@ -15,17 +18,17 @@ using ::testing::HasSubstr;
 using testing_support::error_of;
 using testing_support::same_bits;
 
-Parameter& parameter(const Layer& layer, const std::string& path) {
-  for (const NamedParameter& entry : layer.parameters()) {
+Parameter& parameter(Layer& layer, const std::string& path) {
+  for (const auto& entry : layer.parameters()) {
     if (entry.path == path) return *entry.parameter;
   }
   throw std::runtime_error("no parameter " + path);
 }
 
 // Biases that are not zero show whether they are pooled.
-void fill_biases(const Layer& layer) {
+void fill_biases(Layer& layer) {
   std::uint64_t seed = 100;
-  for (const NamedParameter& entry : layer.parameters()) {
+  for (const auto& entry : layer.parameters()) {
     if (entry.parameter->name() != "bias") continue;
     copy(random_normal(entry.parameter->shape(), ++seed), entry.parameter->edit());
   }
@@ -191,8 +194,8 @@ TEST(ConvertHeads, ModelsKeepAllOtherWeights) {
   ASSERT_NE(inner, nullptr);
   EXPECT_EQ(inner->get_layer("multi_head_attention")->class_name(), "GroupQueryAttention");
   EXPECT_EQ(after->get_layer("attention")->class_name(), "GroupQueryAttention");
-  const ParameterList from = before->parameters();
-  const ParameterList to = after->parameters();
+  const auto from = before->parameters();
+  const auto to = after->parameters();
   ASSERT_EQ(from.size(), to.size());
   int pooled = 0;
   for (std::size_t i = 0; i < from.size(); ++i) {
@@ -227,7 +230,7 @@ TEST(ConvertHeads, ModelsWithAsManyHeadsHaveTheSameOutputs) {
   const Symbol mask = input({.shape = {6}, .dtype = Dtype::boolean, .name = "mask"});
   const auto attention = layer<MultiHeadAttention>({.num_heads = 4, .key_dim = 3});
   const Symbol y = attention({x, x}, {{"query_mask", mask}});
-  const Model before({.inputs = {x, mask}, .outputs = {y}, .seed = 5});
+  Model before({.inputs = {x, mask}, .outputs = {y}, .seed = 5});
   const auto after = convert_heads(before, {.num_key_value_heads = 4});
   std::vector<Tensor> inputs = random_inputs(before, 7);
   inputs[1].data<bool>()[2] = false;
@@ -262,13 +265,13 @@ TEST(ConvertHeads, OneErrorListsAllLayersThatCannotBeConverted) {
   Symbol y = a({x, x});
   y = b({y, y});
   y = c({y, y});
-  const Model model({.inputs = {x}, .outputs = {y}, .name = "m"});
+  Model model({.inputs = {x}, .outputs = {y}, .name = "m"});
   const std::string error =
       error_of<ConfigError>([&] { convert_heads(model, {.num_key_value_heads = 2}); });
   EXPECT_THAT(error, HasSubstr("m/a: 3 key/value heads, m/b: value_dim 2 is not key_dim 4"));
   EXPECT_THAT(error, ::testing::Not(HasSubstr("m/c")));
   const Symbol z = input({.shape = {4}});
-  const Model dense({.inputs = {z}, .outputs = {layer<Dense>({.units = 2})(z)}});
+  Model dense({.inputs = {z}, .outputs = {layer<Dense>({.units = 2})(z)}});
   EXPECT_THAT(error_of<ConfigError>([&] { convert_heads(dense, {}); }), HasSubstr("got none"));
 }
 
@@ -280,13 +283,13 @@ TEST(ConvertHeads, LanguageModels) {
                         .num_key_value_heads = 4,
                         .num_layers = 2,
                         .rope = RopeConfig{}};
-  const LanguageModel before(config);
+  LanguageModel before(config);
   const auto after = convert_heads(before, {.num_key_value_heads = 2});
   EXPECT_EQ(after->config().transformer.num_key_value_heads, 2);
   EXPECT_TRUE(same_bits(parameter(*after, "head/kernel").value(),
                         parameter(before, "head/kernel").value()));
-  const Tensor tokens = Tensor::zeros({1, 8}, Dtype::i32);
-  for (int i = 0; i < 8; ++i) Tensor(tokens).data<std::int32_t>()[i] = 31 * i % 256;
+  Tensor tokens = Tensor::zeros({1, 8}, Dtype::i32);
+  for (int i = 0; i < 8; ++i) tokens.data<std::int32_t>()[i] = 31 * i % 256;
   const ConversionReport report = compare_heads(ctx, before, *after, tokens);
   ASSERT_EQ(report.layers.size(), 2U);
   EXPECT_EQ(report.layers[1].path, "gqa_block_2/attn");
@@ -295,6 +298,31 @@ TEST(ConvertHeads, LanguageModels) {
   EXPECT_EQ(report.cache_bytes(), 2 * 2 * 2 * 4 * 4);
   EXPECT_THROW(convert_heads(before, {.num_key_value_heads = 4}), ConfigError);
   EXPECT_THROW(convert_heads(before, {.num_key_value_heads = 3}), ConfigError);
+}
+
+TEST(RandomInputs, AreTokensWhereAnEmbeddingLooksThemUp) {
+  Context ctx;
+  const Symbol ids = input({.shape = {16}, .name = "ids"});  // f32, as in Keras by default
+  const Symbol shifted = input({.shape = {16}, .dtype = Dtype::i32, .name = "shifted"});
+  const Symbol other = input({.shape = {16, 4}, .name = "other"});
+  const auto shift = connect(make_operation("keras.src.ops.numpy", "Add", ConfigValue::Object{}),
+                             shifted, {{"args", ConfigValue::List{ConfigValue(), ConfigValue(1)}}});
+  const auto embed = [](const Symbol& x) {
+    return layer<Embedding>({.input_dim = 20, .output_dim = 4})(x);
+  };
+  const Model model({.inputs = {ids, shifted, other},
+                     .outputs = {layer<Add>({})({embed(ids), embed(shift), other})}});
+  const std::vector<Tensor> inputs = random_inputs(model, 3);
+  bool has_fractions = false;
+  for (Index i = 0; i < inputs[0].size(); ++i) {
+    const float id = inputs[0].data<float>()[i];
+    EXPECT_TRUE(id == std::floor(id) && id >= 0 && id < 20) << id;
+    EXPECT_LT(inputs[1].data<std::int32_t>()[i], 19);
+    has_fractions =
+        has_fractions || inputs[2].data<float>()[i] != std::floor(inputs[2].data<float>()[i]);
+  }
+  EXPECT_TRUE(has_fractions);
+  EXPECT_EQ(model(ctx, inputs)[0].shape(), (Shape{2, 16, 4}));
 }
 
 }  // namespace

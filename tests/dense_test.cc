@@ -91,7 +91,7 @@ TEST(Dense, ReplacesTheInputsGradientByWhatItWouldAdd) {
       layer.backward(ctx, *saved[0], std::span(&d_out, 1), std::span(&d_in, 1), grads[0]);
       layer.backward_to(ctx, *saved[1], d_y, replaced, grads[1]);
       EXPECT_TRUE(testing::compare("d_x", replaced, added, 0).ok());
-      for (const NamedParameter& each : layer.parameters()) {
+      for (const auto& each : layer.parameters()) {
         EXPECT_TRUE(testing::compare(each.path, grads[1].of(*each.parameter),
                                      grads[0].of(*each.parameter), 0)
                         .ok());
@@ -185,7 +185,7 @@ TEST(EinsumDense, IsItsDefinitionPlusABias) {
       EinsumDense layer = einsum_layer(each, Dtype::f32, Activation::linear);
       build(layer, {each.input});
       randomize(layer, 4);
-      const ParameterList parameters = layer.parameters();
+      const auto parameters = layer.parameters();
       EXPECT_EQ(parameters.at(0).parameter->shape(), each.kernel);
       const Tensor x = random_tensor(each.input, 1);
       const Tensor y = call(ctx, layer, {x});
@@ -237,8 +237,7 @@ TEST(EinsumDense, StartsWithTheFansOfItsEquation) {
 }
 
 TEST(EinsumDense, ComesBackFromItsConfiguration) {
-  const EinsumDense layer(
-      {.equation = "abc,cd->abd", .output_shape = {-1, 4}, .activation = "relu"});
+  EinsumDense layer({.equation = "abc,cd->abd", .output_shape = {-1, 4}, .activation = "relu"});
   const ConfigValue config = layer.get_config();
   // The keys of keras.layers.EinsumDense(...).get_config() in Keras 3.15.1.
   EXPECT_THAT(

@@ -142,7 +142,7 @@ TEST(EdificeGolden, StagesOfTheFirstBlockAreReproduced) {
 
         options.embed_dim = options.hidden_size;
         const auto attention = edifice::build_gqa_attention(options, "gqa_block_1_attn");
-        for (const NamedParameter& entry : attention->parameters()) {
+        for (const auto& entry : attention->parameters()) {
           const std::string name = edifice::edifice_name(attention->name() + "/" + entry.path);
           convert(file.contents.at("param." + name).view().reshaped(entry.parameter->shape()),
                   entry.parameter->edit());
@@ -210,7 +210,7 @@ TEST(EdificeGolden, TheWorkedExampleComesOutAsPrinted) {
                                        .yarn_scale = 4,
                                        .yarn_original_max_position = 12,
                                        .dtype = Dtype::f64});
-    for (const NamedParameter& entry : model->parameters()) {
+    for (const auto& entry : model->parameters()) {
       const std::string name = edifice::edifice_name(entry.path);
       const View value = entry.parameter->edit();
       const bool is_matrix = name.ends_with(".kernel");

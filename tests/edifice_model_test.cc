@@ -204,7 +204,7 @@ TEST(EdificeNames, FindKnowsEveryParameterByEdificesName) {
       {"gqa_block_2_ffn_down.bias", "gqa_block_2/ffn_down/bias", {16}},
       {"final_norm.gamma", "final_norm/gamma", {16}},
   };
-  const ParameterList parameters = model->parameters();
+  const auto parameters = model->parameters();
   for (const Expected& one : some) {
     Parameter* found = model->find(one.name);
     ASSERT_NE(found, nullptr) << one.name;
@@ -216,7 +216,7 @@ TEST(EdificeNames, FindKnowsEveryParameterByEdificesName) {
   }
   EXPECT_EQ(model->find("gqa_block_3_attn_norm.gamma"), nullptr);
   EXPECT_EQ(parameters.size(), 2U + 2 * 16 + 2);
-  for (const NamedParameter& entry : parameters) {
+  for (const auto& entry : parameters) {
     EXPECT_EQ(model->find(edifice::edifice_name(entry.path)), entry.parameter);
   }
 }
@@ -269,8 +269,8 @@ TEST(EdificeModel, ARowDependsOnItsPastAlone) {
     const Tensor full = (*model)(ctx, x);
     Tensor changed = x.clone();
     fill_zero(changed.view().slice(1, 20, 37));
-    EXPECT_TRUE(same_bits(dense((*model)(ctx, changed).view().slice(1, 0, 20)),
-                          dense(full.view().slice(1, 0, 20))));
+    const Tensor again = (*model)(ctx, changed);
+    EXPECT_TRUE(same_bits(dense(again.view().slice(1, 0, 20)), dense(full.view().slice(1, 0, 20))));
     // A prefix is another problem to the kernels: equal up to rounding.
     const double bound = 1e-5 * testing::max_abs(full);
     for (const Index length : {1, 2, 16, 17, 36}) {

@@ -72,7 +72,7 @@ std::vector<Tensor> run_all(Context& ctx) {
   Tensor turned = x.clone();
   const ops::RopeTable table = ops::make_rope_table(kRows, kWidth / kHeads, {}, Dtype::f32);
   ops::rope(ctx, table, 0, Direction::forward,
-            turned.reshaped({1, kRows, kHeads, kWidth / kHeads}));
+            turned.view().reshaped({1, kRows, kHeads, kWidth / kHeads}));
   Tensor lse({kRows});
   out.push_back(of_double(ops::softmax_cross_entropy_forward(ctx, x, labels, lse)));
   ops::softmax_cross_entropy_backward(ctx, x, labels, lse, 0.1, make(all));
@@ -144,7 +144,7 @@ TEST(ElementwiseDecode, TakesNoMemoryFromTheContext) {
   ops::layer_norm_forward(ctx, row, row, row, 1e-3, y, {}, {});
   ops::gelu_forward(ctx, row, y);
   ops::add(ctx, row, y, y);
-  ops::rope(ctx, table, 7, Direction::forward, y.reshaped({1, 1, kHeads, kWidth / kHeads}));
+  ops::rope(ctx, table, 7, Direction::forward, y.view().reshaped({1, 1, kHeads, kWidth / kHeads}));
   EXPECT_EQ(ctx.memory().peak_bytes, 0);
 }
 

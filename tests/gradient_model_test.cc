@@ -74,7 +74,7 @@ TransformerConfig small_transformer(Dtype dtype) {
 
 TEST(LanguageModelGradient, EveryParameterFollowsCentralDifferences) {
   Context ctx({.num_threads = 1});
-  const LanguageModel model({.vocab_size = 7, .transformer = small_transformer(Dtype::f64)});
+  LanguageModel model({.vocab_size = 7, .transformer = small_transformer(Dtype::f64)});
   randomize(model, 40);
   check_gradients(ctx, {.layer = model, .in = {random_tokens({2, 5}, 7, 1)}});
 }
@@ -99,8 +99,7 @@ double f32_bound(Index chain, double magnitude) {
   return 2 * testing::unit_roundoff(Dtype::f32) * std::sqrt(static_cast<double>(chain)) * magnitude;
 }
 
-void compare_precisions(const Layer& single, const Layer& exact, const std::vector<Tensor>& in,
-                        Index chain) {
+void compare_precisions(Layer& single, Layer& exact, const std::vector<Tensor>& in, Index chain) {
   copy_parameters(single, exact);
   std::vector<Tensor> in_exact;
   for (const Tensor& x : in) {
@@ -144,9 +143,9 @@ TEST(LanguageModelGradient, FloatsFollowDoubles) {
                            .num_key_value_heads = 1,
                            .num_layers = 2,
                            .rope = RopeConfig{}};
-  const LanguageModel single({.vocab_size = 50, .transformer = config});
+  LanguageModel single({.vocab_size = 50, .transformer = config});
   config.dtype = Dtype::f64;
-  const LanguageModel exact({.vocab_size = 50, .transformer = config});
+  LanguageModel exact({.vocab_size = 50, .transformer = config});
   const Index length = 20;
   const Index block = 3 * 32 + 128 + 2 * length + 2 * 32;
   compare_precisions(single, exact, {random_tokens({2, length}, 50, 4)},

@@ -13,7 +13,7 @@ namespace grouphead::testing_support {
 
 /// A layer called on fixed inputs, and the scalar sum(w * output) with fixed random w.
 struct GradientProblem {
-  const Layer& layer;
+  Layer& layer;
   std::vector<Tensor> in;
   bool training = false;  ///< with the random stream of `seed`, the same at each call
   const CallArguments* arguments = nullptr;
@@ -54,14 +54,14 @@ struct Gradients {
 };
 
 inline Gradients gradients_of(Context& ctx, const GradientProblem& problem) {
-  const ParameterList parameters = problem.layer.parameters();
+  const auto parameters = problem.layer.parameters();
   Grads grads(ctx, parameters);
   std::unique_ptr<Saved> saved;
   const Tensor y = problem.run(ctx, &saved);
   const std::vector<Tensor> d_in = call_backward(
       ctx, problem.layer, *saved, random_tensor(y.shape(), 99, y.dtype()), problem.in, grads);
   Gradients found;
-  for (const NamedParameter& entry : parameters) {
+  for (const auto& entry : parameters) {
     found.names.push_back(entry.path);
     found.values.push_back(dense(grads.of(*entry.parameter)));
   }
@@ -109,7 +109,7 @@ inline void check_gradients(Context& ctx, const GradientProblem& problem) {
   const auto sum = [&] { return weighted_sum(problem.run(ctx, nullptr), w); };
 
   std::vector<std::function<View()>> editors;
-  for (const NamedParameter& entry : problem.layer.parameters()) {
+  for (const auto& entry : problem.layer.parameters()) {
     editors.push_back([parameter = entry.parameter] { return parameter->edit(); });
   }
   for (Tensor x : problem.in) {

@@ -195,8 +195,15 @@ TEST(Initializers, KnowKerassNamesAndConfigurations) {
             R"({"seed": {"module": "keras.random", "class_name": "SeedGenerator", "config": )"
             R"({"seed": 5, "name": "seed_generator"}, "registered_name": null}, "mean": 0.0, )"
             R"("stddev": 0.5})");
-  EXPECT_EQ(initializers::variance_scaling(2, "fan_out", "Normal", 9)->get_config()["distribution"],
-            ConfigValue("truncated_normal"));
+  EXPECT_EQ(initializers::variance_scaling(
+                {.scale = 2, .mode = initializers::FanMode::fan_out, .seed = 9})
+                ->get_config()["mode"],
+            ConfigValue("fan_out"));
+  EXPECT_EQ(
+      Initializer(ConfigValue::Object{{"class_name", "VarianceScaling"},
+                                      {"config", ConfigValue::Object{{"distribution", "Normal"}}}})
+          ->get_config()["distribution"],
+      ConfigValue("truncated_normal"));
 }
 
 TEST(Initializers, RefuseWhatKerasRefuses) {

@@ -92,6 +92,15 @@ TEST(Json, DepthAndSizeHaveLimits) {
   EXPECT_THAT(refusal(nested(1'000'000)), HasSubstr("more than 256 levels"));
   EXPECT_THAT(error_of<IoError>([] { parse_json("[1]", "text", {.bytes = 2}); }),
               HasSubstr("at most 2 bytes"));
+  EXPECT_THAT(error_of<IoError>([] { parse_json("[[], [], []]", "text", {.values = 3}); }),
+              HasSubstr("more than 3 values"));
+  // Of a file: what it holds, and a text that is compressed in it.
+  EXPECT_LT(JsonLimits::of_file(76'000).values, std::size_t{1} << 22);
+  EXPECT_GE(JsonLimits::of_file(std::size_t{84} << 20).bytes, std::size_t{84} << 20);
+}
+
+TEST(Json, StringsForPeopleMayHoldAnyBytes) {
+  EXPECT_EQ(json_text(ConfigValue("a\xff"), -1, OtherBytes::replaced), "\"a\\ufffd\"");
 }
 
 }  // namespace

@@ -33,9 +33,9 @@ TEST(LanguageModel, RotatesByHalvesUnlessToldOtherwise) {
 TEST(LanguageModel, ParametersAreNamedInOrder) {
   LanguageModelConfig config = small_model();
   config.transformer.num_layers = 1;
-  const LanguageModel model(config);
+  LanguageModel model(config);
   std::vector<std::string> paths;
-  for (const NamedParameter& entry : model.parameters()) paths.push_back(entry.path);
+  for (const auto& entry : model.parameters()) paths.push_back(entry.path);
   const std::vector<std::string> expected = {"embedding/embeddings",
                                              "gqa_block_1/attn_norm/gamma",
                                              "gqa_block_1/attn_norm/beta",
@@ -61,9 +61,9 @@ TEST(LanguageModel, ParametersAreNamedInOrder) {
 }
 
 TEST(LanguageModel, StepsGiveTheLogitsOfTheFullRun) {
-  const LanguageModel exact(small_model(Dtype::f64));
+  LanguageModel exact(small_model(Dtype::f64));
   randomize(exact, 3);
-  const LanguageModel model(small_model());
+  LanguageModel model(small_model());
   copy_parameters(exact, model);
   const Tensor tokens = random_tokens({2, 40}, kVocabulary, 1);
   Context exact_ctx;
@@ -90,7 +90,7 @@ TEST(LanguageModel, StepsGiveTheLogitsOfTheFullRun) {
 // Three blocks, each with what its keys and values lose: a 256th of a number in bf16, in 8 bits a
 // 254th of the largest of its dim, and of a query once more.
 TEST(LanguageModel, CachesInFewerBitsGiveNearlyTheLogitsOfTheFullRun) {
-  const LanguageModel model(small_model());
+  LanguageModel model(small_model());
   randomize(model, 3);
   const Tensor tokens = random_tokens({2, 100}, kVocabulary, 1);
   for (const Isa isa : isas_under_test()) {
@@ -115,7 +115,7 @@ TEST(LanguageModel, CachesInFewerBitsGiveNearlyTheLogitsOfTheFullRun) {
 
 TEST(LanguageModel, AttentionScoresAreCausalSharesForEachLayerAndHead) {
   Context ctx;
-  const LanguageModel model(small_model());
+  LanguageModel model(small_model());
   Tensor tokens({2, 9}, Dtype::i32);
   for (Index i = 0; i < tokens.size(); ++i) {
     tokens.data<std::int32_t>()[i] = static_cast<std::int32_t>(i * 7 % kVocabulary);
@@ -141,7 +141,7 @@ TEST(LanguageModel, AttentionScoresAreCausalSharesForEachLayerAndHead) {
 
 TEST(LanguageModel, ATruncatedCacheGoesOnFromThere) {
   Context ctx;
-  const LanguageModel model(small_model());
+  LanguageModel model(small_model());
   randomize(model, 3);
   const Tensor tokens = random_tokens({1, 20}, kVocabulary, 1);
   const Tensor others = random_tokens({1, 9}, kVocabulary, 2);
@@ -160,7 +160,7 @@ TEST(LanguageModel, ATruncatedCacheGoesOnFromThere) {
 
 TEST(LanguageModel, ARefusedStepLeavesTheCacheAsItWas) {
   Context ctx;
-  const LanguageModel model(small_model());
+  LanguageModel model(small_model());
   KvCache cache = model.make_cache(ctx, 2, 16);
   Tensor logits({2, kVocabulary});
   model.step(ctx, random_tokens({2, 14}, kVocabulary, 1), cache, logits);
@@ -212,7 +212,7 @@ Allocations step_allocations(Context& ctx, const LanguageModel& model, Index len
 }
 
 TEST(LanguageModel, AWarmStepAllocatesNothingOfOurs) {
-  const LanguageModel model(small_model());
+  LanguageModel model(small_model());
   for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 1, .isa = isa});
     const Allocations early = step_allocations(ctx, model, 3);

@@ -69,12 +69,13 @@ TEST(AttentionMemory, OptionsKeepTheWorkspaceGrowingWithTheLengthAlone) {
   for (const Index i : {0, 1}) {
     const Index length = kLength / 4 << i;
     const OptionCase c{.base = {1, length, length, 4, 2, 64, 64, true, 0},
-                       .window = length / 2,
+                       .window_left = length / 2,
+                       .window_right = length / 2,
                        .mask = {1, 1, length, length},
                        .bias = {1, 1, length, length},
                        .key_mask = true,
                        .query_mask = true,
-                       .masked_rows = ops::MaskedRows::uniform,
+                       .masked_rows = MaskedRows::uniform,
                        .dropout_rate = 0.1};
     const OptionOperands o = make_operands(c, Dtype::f32);
     const AttentionInputs& in = o.in;
@@ -82,10 +83,9 @@ TEST(AttentionMemory, OptionsKeepTheWorkspaceGrowingWithTheLengthAlone) {
     Tensor d_q(in.q.shape()), d_k(in.k.shape()), d_v(in.v.shape());
     Context ctx({.num_threads = 2});
     peaks[i] = peak_of(ctx, [&] {
-      ops::attention_forward(ctx, in.q, in.k, in.v, o.options, out, softmax);
-      ops::attention_backward(
-          ctx, in.q, in.k, in.v, out, softmax, o.options,
-          {.d_out = in.d_out, .d_q = d_q, .d_k = d_k, .d_v = d_v, .d_bias = d_bias});
+      attention(ctx, in.q, in.k, in.v, o.options, out, {.statistics = softmax});
+      attention_backward(ctx, in.q, in.k, in.v, o.options, out, softmax,
+                         {.d_out = in.d_out, .d_q = d_q, .d_k = d_k, .d_v = d_v, .d_bias = d_bias});
     });
     EXPECT_LE(peaks[i], 16 * kMebibyte);
   }

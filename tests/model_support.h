@@ -63,16 +63,16 @@ inline Tensor dense(ConstView view) {
 }
 
 /// Random numbers for every parameter: no zero biases or unit gains that could hide a mistake.
-inline void randomize(const Layer& layer, std::uint64_t seed) {
-  for (const NamedParameter& entry : layer.parameters()) {
+inline void randomize(Layer& layer, std::uint64_t seed) {
+  for (const auto& entry : layer.parameters()) {
     convert(random_tensor(entry.parameter->shape(), ++seed), entry.parameter->edit());
   }
 }
 
 /// Gives `to`, of another type, the parameters of `from`.
-inline void copy_parameters(const Layer& from, const Layer& to) {
-  const ParameterList source = from.parameters();
-  const ParameterList target = to.parameters();
+inline void copy_parameters(const Layer& from, Layer& to) {
+  const auto source = from.parameters();
+  const auto target = to.parameters();
   ASSERT_EQ(source.size(), target.size());
   for (std::size_t i = 0; i < source.size(); ++i) {
     ASSERT_EQ(source[i].path, target[i].path);

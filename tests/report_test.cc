@@ -61,7 +61,7 @@ TEST(EscapeHtml, LetsNoMarkupOrBrokenTextThrough) {
 
 TEST(AttentionMaps, HoldAPictureForEachHead) {
   const Tensor scores = Tensor::from({1, 2, 1, 2}, {1, 0, 0.25F, 0.75F});
-  const std::string html = attention_maps({scores, scores});
+  const std::string html = attention_maps({scores, scores}, "ab");
   for (const char* caption : {"layer 1, head 1", "layer 1, head 2", "layer 2, head 2"}) {
     EXPECT_THAT(html, HasSubstr(caption));
   }
@@ -71,23 +71,25 @@ TEST(AttentionMaps, HoldAPictureForEachHead) {
   EXPECT_THAT(html, HasSubstr("bjIUAP8AAAA='>"));
   EXPECT_THAT(html, HasSubstr("bjIUAIDdAAA='>"));
   EXPECT_EQ(error_of<ShapeError>([] {
-              attention_maps({Tensor({2, 1, 1, 1})});
+              attention_maps({Tensor({2, 1, 1, 1})}, "a");
             }),
             "[attention_maps] scores: expected [1, *, *, *], got [2, 1, 1, 1]");
 }
 
 TEST(TrainingReport, IsOnePageWithoutTheNetwork) {
-  const TrainingRun run{.configuration = {{"text", "<b>"}},
-                        .model = {},
-                        .steps = {1, 2},
-                        .losses = {5.5, 4.5},
-                        .validation_steps = {2},
-                        .validation_losses = {4.6},
-                        .tokens_per_second = 1000,
-                        .seconds = 2,
-                        .sample = "int main() {}",
-                        .attended = "ab",
-                        .attention_scores = {Tensor::from({1, 1, 2, 2}, {1, 0, 0.5, 0.5})}};
+  const TrainingPage run{.configuration = {{"text", "<b>"}},
+                         .model = {},
+                         .steps = {1, 2},
+                         .losses = {5.5, 4.5},
+                         .validation_steps = {2},
+                         .validation_losses = {4.6},
+                         .learning_rates = {0.001, 0.002},
+                         .gradient_norms = {3, 2},
+                         .tokens_per_second = 1000,
+                         .seconds = 2,
+                         .sample = "int main() {}",
+                         .attended = "ab",
+                         .attention_scores = {Tensor::from({1, 1, 2, 2}, {1, 0, 0.5, 0.5})}};
   const std::string html = training_report_html(run);
   EXPECT_THAT(html, HasSubstr("<svg"));
   EXPECT_THAT(html, HasSubstr("4.600"));
@@ -95,6 +97,13 @@ TEST(TrainingReport, IsOnePageWithoutTheNetwork) {
   EXPECT_THAT(html, HasSubstr("int main() {}"));
   EXPECT_THAT(html, HasSubstr("&lt;b&gt;"));
   EXPECT_THAT(html, HasSubstr("layer 1, head 1"));
+  EXPECT_THAT(html, HasSubstr("aria-label='Learning rate'"));
+  EXPECT_THAT(html, HasSubstr("aria-label='Gradient norm'"));
+  EXPECT_THAT(html, HasSubstr("prefers-color-scheme: dark"));
+  EXPECT_THAT(html, HasSubstr("tokens per second"));
+  TrainingPage resumed = run;
+  resumed.tokens_per_second = 0;
+  EXPECT_THAT(training_report_html(resumed), Not(HasSubstr("tokens per second")));
   for (const char* outside : {"http", "src='/", "src=\"", "<script", "@import", "url("}) {
     EXPECT_THAT(html, Not(HasSubstr(outside)));
   }

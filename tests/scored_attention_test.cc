@@ -31,13 +31,12 @@ ScoredAttentionArguments arguments(bool causal, bool scores) {
 /// A layer of tensors alone, as gradient checks want it: masks are fixed, and both outputs are one.
 class Flat final : public Layer {
  public:
-  Flat(const Layer& inner, Tensor query_mask, Tensor value_mask)
+  Flat(Layer& inner, Tensor query_mask, Tensor value_mask)
       : Layer("flat", inner.policy()),
         inner_(inner),
         query_mask_(std::move(query_mask)),
         value_mask_(std::move(value_mask)) {}
-  void build(std::span<const Shape>, RandomStream&) override {}
-  void append_parameters(const std::string& prefix, ParameterList& out) const override {
+  void append_parameters(const std::string& prefix, ParameterList& out) override {
     inner_.append_parameters(prefix, out);
   }
 
@@ -74,7 +73,8 @@ class Flat final : public Layer {
   }
 
  private:
-  const Layer& inner_;
+  void create_parameters(std::span<const Shape>, RandomStream&) override {}
+  Layer& inner_;
   Tensor query_mask_;
   Tensor value_mask_;
   mutable std::vector<Shape> shapes_;
@@ -82,7 +82,7 @@ class Flat final : public Layer {
 
 std::vector<std::shared_ptr<Layer>> all_kinds(Dtype dtype, double dropout = 0) {
   std::vector<std::shared_ptr<Layer>> layers;
-  for (const char* mode : {"dot", "concat"}) {
+  for (const ScoreMode mode : {ScoreMode::dot, ScoreMode::concat}) {
     for (const bool use_scale : {false, true}) {
       layers.push_back(std::make_shared<Attention>(AttentionConfig{
           .use_scale = use_scale, .score_mode = mode, .dropout = dropout, .dtype = dtype}));
@@ -104,9 +104,9 @@ TEST(ScoredAttention, GradientsFollowCentralDifferences) {
   for (const std::shared_ptr<Layer>& layer : all_kinds(Dtype::f64, 0.3)) {
     build(*layer, {query.shape(), value.shape(), key.shape()});
     randomize(*layer, 5);
-    const Flat plain(*layer, {}, {});
+    Flat plain(*layer, {}, {});
     check_gradients(ctx, {.layer = plain, .in = {query, value, key}});
-    const Flat masked(*layer, query_mask, value_mask);
+    Flat masked(*layer, query_mask, value_mask);
     const ScoredAttentionArguments with_all = arguments(true, true);
     check_gradients(ctx, {.layer = masked, .in = {query, value, key}, .arguments = &with_all});
     const ScoredAttentionArguments causal = arguments(true, false);
@@ -125,10 +125,10 @@ TEST(ScoredAttention, AQueryThatSeesNothingHasTheGradientsOfOneThatSeesAll) {
   const Tensor value = random_tensor({1, 19, 5}, 2, Dtype::f64);
   for (const std::shared_ptr<Layer>& layer : all_kinds(Dtype::f64)) {
     build(*layer, {query.shape(), value.shape()});
-    const Flat blind(*layer, {}, Tensor::zeros({1, 19}, Dtype::boolean));
-    const Flat open(*layer, {}, {});
+    Flat blind(*layer, {}, Tensor::zeros({1, 19}, Dtype::boolean));
+    Flat open(*layer, {}, {});
     const ScoredAttentionArguments scores = arguments(false, true);
-    const auto gradients = [&](const Layer& flat) {
+    const auto gradients = [&](Layer& flat) {
       return gradients_of(ctx, {.layer = flat, .in = {query, value}, .arguments = &scores});
     };
     const Gradients got = gradients(blind);
@@ -336,7 +336,9 @@ TEST(ScoredAttention, RefusesWhatCannotWorkByName) {
             "[attention] value: expected the leading axes of value [2, 7, 6] and the last one of "
             "query [2, 3, 5], got [2, 7, 6]");
   EXPECT_THAT(shapes({{2, 3, 5}, {2, 7, 6}, {2, 8, 5}}), HasSubstr("[attention] key: expected"));
-  EXPECT_EQ(error_of<ConfigError>([] { Attention({.score_mode = "cosine"}); }),
+  EXPECT_EQ(error_of<ConfigError>([] {
+              make_layer("Attention", ConfigValue::Object{{"score_mode", "cosine"}});
+            }),
             "[attention] score_mode: expected dot or concat, got cosine");
   EXPECT_THAT(error_of<ConfigError>([] { AdditiveAttention({.dropout = 2}); }),
               HasSubstr("[additive_attention] dropout: expected 0 <= dropout <= 1"));
@@ -358,7 +360,7 @@ TEST(ScoredAttention, RefusesWhatCannotWorkByName) {
 }
 
 TEST(ScoredAttention, ComesBackFromItsConfiguration) {
-  const Attention layer({.use_scale = true, .score_mode = "concat", .dropout = 0.5, .seed = 3});
+  Attention layer({.use_scale = true, .score_mode = ScoreMode::concat, .dropout = 0.5, .seed = 3});
   const ConfigValue config = layer.get_config();
   std::vector<std::string> keys;
   for (const auto& [key, value] : config.as_object("config")) keys.push_back(key);
@@ -366,7 +368,7 @@ TEST(ScoredAttention, ComesBackFromItsConfiguration) {
   EXPECT_THAT(keys, ::testing::ElementsAre("name", "trainable", "dtype", "use_scale", "score_mode",
                                            "dropout", "seed"));
   EXPECT_EQ(make_layer("Attention", config)->get_config(), config);
-  const AdditiveAttention additive({.use_scale = false, .name = "add"});
+  AdditiveAttention additive({.use_scale = false, .name = "add"});
   EXPECT_EQ(make_layer("AdditiveAttention", additive.get_config())->get_config(),
             additive.get_config());
   const ConfigValue keywords =

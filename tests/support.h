@@ -39,6 +39,12 @@ inline bool same_bits(ConstView a, ConstView b) {
           std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.bytes())) == 0);
 }
 
+/// The first element, also of a temporary tensor.
+template <class T>
+T first(const Tensor& tensor) {
+  return tensor.data<T>()[0];
+}
+
 /// The text of the error of type E that `call()` throws; "no error" when it returns.
 template <class E, class Call>
 std::string error_of(Call&& call) {
