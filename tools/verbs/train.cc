@@ -124,7 +124,12 @@ TrainerConfig config_of(const TrainOptions& options, const std::vector<ConfigOpt
 int run_to_the_end(Context& ctx, TrainingRun& run, const TrainOptions& options) {
   Trainer& trainer = run.trainer;
   const bool was_done = trainer.is_done();
-  if (!was_done) run.train();
+  if (was_done) {
+    run.save();  // a run that was killed while it saved its last step has older files beside the
+                 // state
+  } else {
+    run.train();
+  }
   if (!trainer.is_done()) {
     print_err(
         "stopped and saved after step {} of {}; to go on:\n  grouphead train --resume --out {}\n",
