@@ -121,14 +121,23 @@ TrainerConfig config_of(const TrainOptions& options, const std::vector<ConfigOpt
   return config;
 }
 
+/// Whether a finished run wrote all of its files, of which the report is the last.
+bool is_whole(const fs::path& folder) {
+  std::error_code error;
+  const auto report = fs::last_write_time(folder / "report.html", error);
+  if (error) return false;
+  const auto state = fs::last_write_time(folder / "state.safetensors", error);
+  return !error && report >= state;
+}
+
 int run_to_the_end(Context& ctx, TrainingRun& run, const TrainOptions& options) {
   Trainer& trainer = run.trainer;
   const bool was_done = trainer.is_done();
-  if (was_done) {
-    run.save();  // a run that was killed while it saved its last step has older files beside the
-                 // state
-  } else {
+  const bool was_whole = was_done && is_whole(run.folder);
+  if (!was_done) {
     run.train();
+  } else if (!was_whole) {
+    run.save();  // killed while it saved the last step: older files stand beside the state
   }
   if (!trainer.is_done()) {
     print_err(
@@ -137,7 +146,7 @@ int run_to_the_end(Context& ctx, TrainingRun& run, const TrainOptions& options) 
     return exit_code_of_signal();
   }
   // A finished run that is resumed has nothing to add to its report.
-  if (!was_done || !fs::exists(run.folder / "report.html")) run.write_report(ctx);
+  if (!was_whole) run.write_report(ctx);
   const double loss = run.validation_loss();
   print_out("validation loss {:.4f} nats per byte ({:.4f} bits per byte) after {} steps\n", loss,
             loss / std::numbers::ln2, trainer.steps_done());
