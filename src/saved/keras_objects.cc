@@ -5,6 +5,7 @@
 #include <set>
 
 #include "graph/names.h"
+#include "grouphead/layers/sub_layers.h"
 #include "grouphead/models/model.h"
 
 namespace grouphead::saved {
@@ -57,6 +58,9 @@ class Walk {
       objects.push_back({.path = path, .name = layer.name(), .layer = &layer});
       return add_children(*model, path.empty() ? "layers" : path + "/layers");
     }
+    if (const auto* composed = dynamic_cast<const HasSubLayers*>(&layer)) {
+      return add_composed(layer, composed->sub_layers(), path);
+    }
     add_layer(layer, path);
   }
 
@@ -70,6 +74,23 @@ class Walk {
       if (const int count = counts[name]++; count > 0)
         name.append("_").append(std::to_string(count));
       add(*layer, place + "/" + name);
+    }
+  }
+
+  /// A layer of layers: its own variables are those that none of these has.
+  void add_composed(const Layer& layer, const std::vector<SubLayer>& parts,
+                    const std::string& path) {
+    std::set<const Parameter*> inner;
+    for (const SubLayer& part : parts) {
+      for (const auto& [name, parameter] : part.layer->parameters()) inner.insert(parameter);
+    }
+    KerasObject own{.path = path, .name = layer.name(), .layer = &layer};
+    for (const auto& [name, parameter] : const_cast<Layer&>(layer).parameters()) {
+      if (!inner.contains(parameter)) own.variables.push_back(parameter);
+    }
+    objects.push_back(std::move(own));
+    for (const SubLayer& part : parts) {
+      add(*part.layer, std::string(path).append("/").append(part.attribute));
     }
   }
 

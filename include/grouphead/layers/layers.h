@@ -14,3 +14,4 @@
 #include "grouphead/layers/pooling.h"
 #include "grouphead/layers/reshaping.h"
 #include "grouphead/layers/softmax.h"
+#include "grouphead/layers/sub_layers.h"
