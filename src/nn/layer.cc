@@ -96,6 +96,26 @@ void Grads::zero() noexcept {
   for (auto& [parameter, sum] : sums_) fill_zero(sum);
 }
 
+ConstView StateUpdates::value(const Parameter& parameter) const {
+  const auto found = values_.find(&parameter);
+  return found == values_.end() ? parameter.value() : found->second.view();
+}
+
+void StateUpdates::set(const Parameter& parameter, Tensor value) {
+  detail::require_shape("state_updates", parameter.name(), value.shape(),
+                        std::span<const Index>(parameter.shape().begin(), parameter.shape().end()));
+  detail::require_dtype("state_updates", parameter.name(), value, parameter.dtype());
+  values_.insert_or_assign(&parameter, std::move(value));
+}
+
+void StateUpdates::apply(const ParameterList& parameters) {
+  for (const auto& [path, parameter] : parameters) {
+    const auto found = values_.find(parameter);
+    if (found != values_.end()) copy(found->second, parameter->edit());
+  }
+  values_.clear();
+}
+
 void Layer::set_trainable(bool trainable) {
   trainable_ = trainable;
   for (const auto& [path, parameter] : parameters()) parameter->set_trainable(trainable);

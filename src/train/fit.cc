@@ -37,6 +37,7 @@ struct CompiledModel::State {
   std::vector<std::string> output_names;
   ParameterList parameters;
   std::unique_ptr<Grads> grads{};  // made for the first step
+  StateUpdates updates{};          // of the last batch, until its step
   double gradient_norm = 0;
   Mean mean_loss{MetricConfig{.name = "loss"}};
   bool is_between_validations = false;
@@ -123,7 +124,8 @@ double CompiledModel::compute_gradients(Context& ctx, const Data& batch, RandomS
   s.is_between_validations = false;
   if (!s.grads) s.grads = std::make_unique<Grads>(ctx, s.parameters);
   LossSink penalties;
-  const Mode mode{.training = true, .random = random, .losses = &penalties};
+  s.updates = {};
+  const Mode mode{.training = true, .random = random, .losses = &penalties, .updates = &s.updates};
   const std::vector<Value> in = values_of(batch.x);
   std::unique_ptr<Saved> saved;
   const std::vector<Value> out = s.model.call(ctx, in, mode, &saved);
@@ -152,6 +154,7 @@ double CompiledModel::train_on_batch(Context& ctx, const Data& batch, RandomStre
     if (scale != 1) ops::scale(ctx, gradient, scale, gradient);
   }
   s.gradient_norm = s.optimizer->step(ctx, *s.grads);
+  s.updates.apply(s.parameters);
   return total;
 }
 

@@ -34,6 +34,7 @@ struct ParameterOptions {
   bool trainable = true;
   Regularizer regularizer{};
   Constraint constraint{};
+  bool is_state = false;  ///< never trained: StateUpdates change it (moving statistics)
 };
 
 /// One tensor of a layer that an optimizer may change.
@@ -49,7 +50,11 @@ class Parameter {
   const std::string& name() const noexcept { return name_; }
   const Shape& shape() const noexcept { return value_.shape(); }
   Dtype dtype() const noexcept { return value_.dtype(); }  ///< as stored: policy.variable()
-  bool trainable() const noexcept { return options_.trainable; }
+  /// Whether an optimizer changes it.
+  bool trainable() const noexcept { return options_.trainable && !options_.is_state; }
+  /// Whether StateUpdates do.
+  bool is_updated() const noexcept { return options_.trainable && options_.is_state; }
+  /// False: nothing changes it.
   void set_trainable(bool trainable) noexcept { options_.trainable = trainable; }
   const Regularizer& regularizer() const noexcept { return options_.regularizer; }
   const Constraint& constraint() const noexcept { return options_.constraint; }
@@ -136,6 +141,21 @@ class LossSink {
   std::vector<double> losses_;
 };
 
+/// New values of parameters that are not trained, such as moving statistics: layers hand them in
+/// while they run in training, and they become the parameters' own when the step is over.
+class StateUpdates {
+ public:
+  /// What the parameter will hold: the last value handed in, else the one it has. In its dtype().
+  ConstView value(const Parameter& parameter) const;
+  /// Errors: ShapeError unless `value` has the parameter's shape and dtype().
+  void set(const Parameter& parameter, Tensor value);
+  /// Writes the values into these parameters, and forgets them all.
+  void apply(const ParameterList& parameters);
+
+ private:
+  std::unordered_map<const Parameter*, Tensor> values_;
+};
+
 /// A call's arguments that are not tensors; each layer that has some derives its own.
 struct CallArguments {
   virtual ~CallArguments() = default;
@@ -147,6 +167,7 @@ struct Mode {
   bool training = false;
   RandomStream* random = nullptr;            ///< needed where dropout acts
   LossSink* losses = nullptr;                ///< null: penalties are not collected
+  StateUpdates* updates = nullptr;           ///< null: moving statistics stay as they are
   const CallArguments* arguments = nullptr;  ///< null: the layer's defaults
 };
 
