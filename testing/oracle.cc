@@ -86,6 +86,18 @@ void add(OracleResult& result, Index index, double value, double rounding) {
   result.rounding.data<double>()[index] += rounding;
 }
 
+Index integer(ConstView x, Index i) {
+  return x.dtype() == Dtype::i32 ? Index{x.data<std::int32_t>()[i]} : x.data<Index>()[i];
+}
+
+// The sequence that position i belongs to, of those that end at bounds[n + 1]; -1 behind the last.
+Index sequence_at(ConstView bounds, Index i) {
+  for (Index n = 0; n + 1 < bounds.dim(0); ++n) {
+    if (i < integer(bounds, n + 1)) return n;
+  }
+  return -1;
+}
+
 struct Problem {
   Problem(ConstView q_view, ConstView k_view, ConstView v_view, const AttentionOptions& given)
       : q(q_view),
@@ -101,17 +113,37 @@ struct Problem {
         Dv(v_view.dim(3)) {
     scale = given.scale.value_or(1 / std::sqrt(static_cast<double>(D)));
   }
+  ConstView key_segments() const {
+    return options.key_segments.has_value() ? options.key_segments : options.segments;
+  }
+  /// Whether the key is one of the query's own sequence.
+  bool is_own(Index b, Index t, Index s) const {
+    if (options.lengths.has_value()) return s < integer(options.lengths, b);
+    if (!options.segments.has_value()) return true;
+    const Index n = sequence_at(options.segments, t);
+    return n >= 0 && n == sequence_at(key_segments(), s);
+  }
+  /// The query's position minus the key's, both within their sequence.
+  Index distance(Index b, Index t, Index s) const {
+    // Nothing overflows, and past this neither causality nor a window changes any more.
+    const Index far = Index{1} << 42;
+    const Index offset = std::clamp(options.causal_offset, -far, far);
+    if (options.lengths.has_value()) return integer(options.lengths, b) - T + t - s;
+    if (!options.segments.has_value()) return t + offset - s;
+    const Index n = sequence_at(options.segments, t);
+    return t - integer(options.segments, n) + offset - (s - integer(key_segments(), n));
+  }
   bool is_visible(Index b, Index h, Index t, Index s) const {
+    if (!is_own(b, t, s)) return false;
     // Past these neither causality nor a window changes any more, and nothing overflows.
     const auto width = [](std::optional<Index> side) {
       return side ? std::min(*side, Index{1} << 40) : Index{1} << 41;
     };
     const Index left = width(options.window_left);
     const Index right = options.causal ? 0 : width(options.window_right);
-    const Index far = Index{1} << 42;
-    const Index here = t + std::clamp(options.causal_offset, -far, far);
-    if (options.window_left && s < here - left) return false;
-    if ((options.causal || options.window_right) && s > here + right) return false;
+    const Index ahead = distance(b, t, s);
+    if (options.window_left && ahead > left) return false;
+    if ((options.causal || options.window_right) && ahead < -right) return false;
     if (options.key_mask.has_value() && !flag(options.key_mask, {b, s})) return false;
     if (options.query_mask.has_value() && !flag(options.query_mask, {b, t})) return false;
     return !options.mask.has_value() || flag(options.mask, {b, h, t, s});
@@ -119,6 +151,11 @@ struct Problem {
   double bias(Index b, Index h, Index t, Index s) const {
     return options.bias.has_value() ? element(options.bias, place(options.bias, {b, h, t, s})) : 0;
   }
+  double slope(Index h) const {
+    return options.alibi_slopes.has_value() ? element(options.alibi_slopes, h) : 0;
+  }
+  bool has_sinks() const { return options.sinks.has_value(); }
+  double sink(Index h) const { return element(options.sinks, h); }
   /// What dropout multiplies a probability with.
   double kept(Index b, Index h, Index t, Index s) const {
     const double rate = options.dropout_rate;
@@ -142,16 +179,50 @@ struct Problem {
 
 // Softmax of one query over all keys and the relative rounding of each probability.
 struct Softmax {
-  Numbers prob{};           // 0 where it does not see
-  Numbers prob_rounding{};  // relative
+  Numbers prob{};            // 0 where it does not see
+  Numbers prob_rounding{};   // relative
+  Numbers slope{};           // of each logit by its product
+  Numbers slope_rounding{};  //
+  double sink = 0;           // probability
   double lse = -std::numeric_limits<double>::infinity();
   double lse_rounding = 0;
   Index num_visible = 0;
   bool is_blind = false;  // sees nothing and attends to all keys alike
 };
 
+// A logit without what its maximum does to it.
+struct Logit {
+  double value = 0;
+  double magnitude = 0;
+  double slope = 1;
+  double slope_rounding = 0;
+};
+
+Logit logit_of(const Problem& p, Index b, Index h, Index t, Index s) {
+  const Dot product = dot(p.q(b, t, h), p.k(b, s, h / (p.Hq / p.Hkv)));
+  Logit out{p.scale * product.value, p.scale * product.magnitude};
+  if (p.options.softcap) {
+    const double cap = *p.options.softcap;
+    const double bent = std::tanh(out.value / cap);
+    out.value = cap * bent;
+    out.slope = 1 - bent * bent;
+    // The argument of tanh has the product's rounding, tanh and its square some units.
+    out.slope_rounding = 2 * std::abs(bent) * out.slope / cap *
+                             (roundings(static_cast<double>(p.D)) + 6) * out.magnitude +
+                         8 * bent * bent + 1;
+  }
+  const double added[] = {
+      -p.slope(h) * std::abs(static_cast<double>(p.slope(h) == 0 ? 0 : p.distance(b, t, s))),
+      p.bias(b, h, t, s)};
+  for (const double x : added) {
+    out.value += x;
+    out.magnitude += std::abs(x);
+  }
+  return out;
+}
+
 Softmax softmax(const Problem& p, Index b, Index t, Index h) {
-  Softmax out{Numbers(at(p.S)), Numbers(at(p.S))};
+  Softmax out{Numbers(at(p.S)), Numbers(at(p.S)), Numbers(at(p.S), 1), Numbers(at(p.S))};
   std::vector<bool> sees(at(p.S));
   for (Index s = 0; s < p.S; ++s) {
     sees[at(s)] = p.is_visible(b, h, t, s);
@@ -162,26 +233,40 @@ Softmax softmax(const Problem& p, Index b, Index t, Index h) {
     sees.assign(at(p.S), true);
     out.num_visible = p.S;
   }
-  if (out.num_visible == 0) return out;
+  if (out.num_visible == 0) {
+    const bool is_in_sequence =
+        !p.options.segments.has_value() || sequence_at(p.options.segments, t) >= 0;
+    if (!p.has_sinks() || !is_in_sequence) return out;
+    out.lse = p.sink(h);
+    out.lse_rounding = 8 + 4 * std::abs(out.lse);
+    return out;
+  }
   const auto length = static_cast<double>(out.num_visible);
   double max = -std::numeric_limits<double>::infinity();
   double max_magnitude = 0;
   for (Index s = 0; s < p.S; ++s) {
     if (!sees[at(s)] || out.is_blind) continue;
-    const Dot product = dot(p.q(b, t, h), p.k(b, s, h / (p.Hq / p.Hkv)));
-    const double bias = p.bias(b, h, t, s);
-    out.prob[at(s)] = p.scale * product.value + bias;
-    out.prob_rounding[at(s)] = p.scale * product.magnitude + std::abs(bias);
+    const Logit logit = logit_of(p, b, h, t, s);
+    out.prob[at(s)] = logit.value;
+    out.prob_rounding[at(s)] = logit.magnitude;
+    out.slope[at(s)] = logit.slope;
+    out.slope_rounding[at(s)] = logit.slope_rounding;
     max = std::max(max, out.prob[at(s)]);
     max_magnitude = std::max(max_magnitude, out.prob_rounding[at(s)]);
   }
   if (out.is_blind) max = 0;
-  double sum = 0;
+  if (p.has_sinks()) {
+    max = std::max(max, p.sink(h));
+    if (std::isfinite(p.sink(h))) max_magnitude = std::max(max_magnitude, std::abs(p.sink(h)));
+    out.sink = std::exp(p.sink(h) - max);
+  }
+  double sum = out.sink;
   for (Index s = 0; s < p.S; ++s) {
     double& x = out.prob[at(s)];
     sum += x = sees[at(s)] ? std::exp(x - max) : 0;
   }
   out.lse = max + std::log(sum);
+  out.sink /= sum;
   // A logit: D additions, scale and log2(e); its distance to a maximum is rounded again, also
   // when partial results with other maxima meet; exp itself has a few units.
   out.lse_rounding = roundings(length) + 8 + 4 * std::abs(out.lse) + 8 * max_magnitude;
@@ -278,6 +363,11 @@ void add_gradients(const Problem& p, const Rows& d_outs, ConstView d_scores, Ind
   const auto d_out = d_outs(b, t, h);
   const Rounded delta = delta_of(p, probs, d_outs, d_scores, b, t, h);
   const Index rows = p.T * (p.Hq / p.Hkv);
+  if (p.has_sinks()) {
+    add(g.d_sinks, h, -probs.sink * delta.value,
+        probs.sink * (delta.rounding +
+                      std::abs(delta.value) * (probs.lse_rounding + 8 + additions(p.B * p.T))));
+  }
   for (Index s = 0; s < p.S; ++s) {
     const double prob = probs.prob[at(s)];
     if (prob == 0) continue;
@@ -286,8 +376,10 @@ void add_gradients(const Problem& p, const Rows& d_outs, ConstView d_scores, Ind
     const Index q_row = ((b * p.T + t) * p.Hq + h) * p.D;
     const Index k_row = ((b * p.S + s) * p.Hkv + n) * p.D;
     const Index v_row = ((b * p.S + s) * p.Hkv + n) * p.Dv;
-    const double scaled = p.scale * d_logit.value;
-    const double rounding = p.scale * d_logit.rounding;
+    const double slope = probs.slope[at(s)];
+    const double scaled = p.scale * d_logit.value * slope;
+    const double rounding = p.scale * (d_logit.rounding * slope +
+                                       std::abs(d_logit.value) * probs.slope_rounding[at(s)]);
     for (Index d = 0; !probs.is_blind && d < p.D; ++d) {
       add(g.d_q, q_row + d, scaled * k[at(d)],
           (rounding + additions(p.S) * std::abs(scaled)) * std::abs(k[at(d)]));
@@ -300,7 +392,7 @@ void add_gradients(const Problem& p, const Rows& d_outs, ConstView d_scores, Ind
       add(g.d_v, v_row + d, kept * prob * d_out[at(d)],
           kept * (prob_rounding + additions(rows) * prob) * std::abs(d_out[at(d)]));
     }
-    if (g.d_bias.value.has_value() && g.d_bias.value.dim(3) > 1) {
+    if (g.d_bias.value.has_value() && (g.d_bias.value.dim(3) > 1 || p.has_sinks())) {
       const Index terms = p.B * p.Hq * p.T * p.S / std::max<Index>(1, g.d_bias.value.size());
       add(g.d_bias, place(g.d_bias.value, {b, h, t, s}), d_logit.value,
           d_logit.rounding + additions(terms) * std::abs(d_logit.value));
@@ -380,6 +472,7 @@ AttentionBackwardOracle attention_backward_oracle(ConstView q, ConstView k, Cons
   AttentionBackwardOracle result{make_result(q.shape()), make_result(k.shape()),
                                  make_result(v.shape())};
   if (options.bias.has_value()) result.d_bias = make_result(options.bias.shape());
+  if (options.sinks.has_value()) result.d_sinks = make_result(options.sinks.shape());
   for (Index b = 0; b < p.B; ++b) {
     for (Index t = 0; t < p.T; ++t) {
       for (Index h = 0; h < p.Hq; ++h) add_gradients(p, d_outs, d_scores, b, t, h, result);

@@ -30,7 +30,8 @@ struct AttentionForwardOracle {
 };
 struct AttentionBackwardOracle {
   OracleResult d_q{}, d_k{}, d_v{};
-  OracleResult d_bias{};  // of options.bias, if any
+  OracleResult d_bias{};   // of options.bias, if any
+  OracleResult d_sinks{};  // of options.sinks, if any
 };
 
 /// Bounds of an attention_forward in bf16, given what is exact. To those of f32 come the rounding

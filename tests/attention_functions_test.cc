@@ -302,7 +302,9 @@ TEST(AttentionFunctions, BadCallsOfCachesAreNamed) {
   EXPECT_EQ(call(long_q, long_k, 0, {}),
             "[decode] positions: expected within 0 .. 16, got 0 .. 17");
   EXPECT_EQ(call(q, double_k, 0, {}), "[decode] keys: expected f64, got f32");
-  EXPECT_EQ(call(q, k, 0, {.window_left = -3}), "[decode] window_left: expected 0 or more, got -3");
+  const Tensor lengths = Tensor::zeros({1}, Dtype::i32);
+  EXPECT_EQ(call(q, k, 0, {.lengths = lengths}),
+            "[decode] lengths: expected none with a cache, got some");
   EXPECT_EQ(call(q, k, 0, {.mask = k}),
             "[decode] mask: expected [1, 2, 3, 3] or 1 in place of any of these, got [1, 3, 1, 8]");
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "attention_support.h"
+#include "grouphead/core/tensor_functions.h"
 
 namespace grouphead::testing_support {
 
@@ -19,7 +20,11 @@ struct OptionCase {
   MaskedRows masked_rows = MaskedRows::zeros;
   double dropout_rate = 0;
   RandomAlgorithm algorithm = RandomAlgorithm::philox;
+  std::optional<double> softcap{};
+  bool slopes = false;
+  bool sinks = false;
   bool d_scores = false;
+  std::vector<Index> lengths{}, segments{}, key_segments{};
 
   std::string to_string() const {
     std::string text = base.key("attention.fwdbwd", Dtype::f32, Isa::ref);
@@ -32,6 +37,13 @@ struct OptionCase {
     if (dropout_rate != 0) text += " dropout=" + std::to_string(dropout_rate);
     if (algorithm == RandomAlgorithm::threefry) text += " threefry";
     if (d_scores) text += " d_scores";
+    if (softcap) text += " softcap=" + std::to_string(*softcap);
+    if (slopes) text += " slopes";
+    if (sinks) text += " sinks";
+    for (const auto& [name, list] : {std::pair("lengths", lengths), std::pair("segments", segments),
+                                     std::pair("key_segments", key_segments)}) {
+      if (!list.empty()) text += " " + std::string(name) + "=" + Shape::partial(list).to_string();
+    }
     return text;
   }
 };
@@ -73,9 +85,18 @@ inline Tensor length_mask(Index B, Index length, std::uint64_t seed) {
   return mask;
 }
 
+/// ALiBi's slopes, of which one is 0 and one grows with the distance.
+inline Tensor small_slopes(Index heads, Dtype dtype) {
+  std::vector<float> slopes(static_cast<std::size_t>(heads), 0.1F);
+  slopes[0] = 0;
+  slopes.back() = -0.03F;
+  return cast(Tensor::from({heads}, std::span<const float>(slopes)), dtype);
+}
+
 struct OptionOperands {
   AttentionInputs in{};
   Tensor mask{}, key_mask{}, query_mask{}, bias{}, d_scores{};
+  Tensor slopes{}, sinks{}, lengths{}, segments{}, key_segments{};
   AttentionOptions options{};
 };
 
@@ -92,12 +113,23 @@ inline OptionOperands make_operands(const OptionCase& c, Dtype dtype, std::uint6
   if (c.bias.rank() > 0) o.options.bias = o.bias = uniform(c.bias, dtype, seed + 11);
   if (c.key_mask) o.options.key_mask = o.key_mask = length_mask(base.B, base.S, seed);
   if (c.query_mask) o.options.query_mask = o.query_mask = length_mask(base.B, base.T, seed + 5);
+  o.options.softcap = c.softcap;
+  if (c.slopes) o.options.alibi_slopes = o.slopes = small_slopes(base.Hq, dtype);
+  if (c.sinks) o.options.sinks = o.sinks = uniform({base.Hq}, dtype, seed + 14);
+  const auto set_list = [](const std::vector<Index>& list, Tensor& memory, ConstView& option) {
+    if (list.empty()) return;
+    memory = Tensor::from({static_cast<Index>(list.size())}, std::span<const Index>(list));
+    option = memory;
+  };
+  set_list(c.lengths, o.lengths, o.options.lengths);
+  set_list(c.segments, o.segments, o.options.segments);
+  set_list(c.key_segments, o.key_segments, o.options.key_segments);
   if (c.d_scores) o.d_scores = uniform({base.B, base.Hq, base.T, base.S}, dtype, seed + 12);
   return o;
 }
 
 struct OptionResults {
-  Tensor out{}, softmax{}, lse{}, scores{}, d_q{}, d_k{}, d_v{}, d_bias{};
+  Tensor out{}, softmax{}, lse{}, scores{}, d_q{}, d_k{}, d_v{}, d_bias{}, d_sinks{};
 };
 
 inline OptionResults run_options(Context& ctx, const OptionOperands& o) {
@@ -119,6 +151,7 @@ inline OptionResults run_options(Context& ctx, const OptionOperands& o) {
     r.d_bias = Tensor(o.bias.shape(), dtype);
     gradients.d_bias = r.d_bias;
   }
+  if (o.sinks.has_value()) gradients.d_sinks = r.d_sinks = Tensor(o.sinks.shape(), dtype);
   attention_backward(ctx, in.q, in.k, in.v, o.options, r.out, r.softmax, gradients);
   return r;
 }
@@ -206,6 +239,49 @@ inline std::vector<OptionCase> option_cases() {
        .masked_rows = kUniform,
        .dropout_rate = 0.4,
        .d_scores = true},
+      {.base = small, .softcap = 0.4},
+      {.base = wide, .softcap = 3, .d_scores = true},
+      {.base = small, .bias = {2, 4, 37, 83}, .softcap = 0.7},
+      {.base = square, .slopes = true},
+      {.base = small, .slopes = true, .sinks = true},
+      {.base = square, .sinks = true, .d_scores = true},
+      {.base = small, .mask = {2, 4, 37, 83}, .bias = {2, 4, 37, 1}, .sinks = true},
+      {.base = {1, 40, 30, 2, 1, 12, 12, true, -20}, .sinks = true},
+      {.base = odd,
+       .window_left = 59,
+       .mask = {2, 1, 19, 201},
+       .bias = {2, 6, 19, 201},
+       .key_mask = true,
+       .dropout_rate = 0.2,
+       .softcap = 1.5,
+       .slopes = true,
+       .sinks = true,
+       .d_scores = true},
+      {.base = small, .window_left = 3, .window_right = -2, .masked_rows = kUniform},
+      {.base = {3, 9, 90, 4, 2, 16, 8, true}, .lengths = {90, 0, 41}},
+      {.base = {3, 9, 90, 4, 2, 16, 8, false},
+       .mask = {3, 4, 9, 90},
+       .bias = {1, 4, 9, 90},
+       .key_mask = true,
+       .query_mask = true,
+       .dropout_rate = 0.2,
+       .softcap = 2,
+       .slopes = true,
+       .sinks = true,
+       .d_scores = true,
+       .lengths = {3, 90, 1}},
+      {.base = {1, 210, 210, 3, 1, 16, 24, true}, .segments = {0, 100, 101, 101, 200}},
+      {.base = {1, 210, 330, 4, 2, 16, 24, true, 3},
+       .window_left = 50,
+       .mask = {1, 4, 210, 330},
+       .bias = {1, 1, 210, 330},
+       .dropout_rate = 0.3,
+       .softcap = 2,
+       .slopes = true,
+       .sinks = true,
+       .d_scores = true,
+       .segments = {0, 13, 13, 210},
+       .key_segments = {0, 30, 40, 300}},
   };
 }
 

@@ -41,6 +41,7 @@ void expect_oracle(const OptionCase& c, Dtype dtype, const std::vector<Isa>& isa
     expect("d_k", got.d_k, backward.d_k);
     expect("d_v", got.d_v, backward.d_v);
     if (o.bias.has_value()) expect("d_bias", got.d_bias, backward.d_bias);
+    if (o.sinks.has_value()) expect("d_sinks", got.d_sinks, backward.d_sinks);
   }
 }
 
@@ -61,6 +62,7 @@ void expect_same(const OptionResults& a, const OptionResults& b, const std::stri
   EXPECT_TRUE(same_bits(a.d_v, b.d_v)) << "d_v of " << what;
   ASSERT_EQ(a.d_bias.has_value(), b.d_bias.has_value());
   EXPECT_TRUE(!a.d_bias.has_value() || same_bits(a.d_bias, b.d_bias)) << "d_bias of " << what;
+  EXPECT_TRUE(!a.d_sinks.has_value() || same_bits(a.d_sinks, b.d_sinks)) << "d_sinks of " << what;
 }
 
 TEST(AttentionOptions, AnyNumberOfThreadsGivesTheSameBits) {
@@ -312,8 +314,36 @@ TEST(AttentionOptions, BadOptionsAreNamed) {
   const auto byte = [](const Shape& shape) { return Tensor::zeros(shape, Dtype::u8); };
   const Tensor rank = byte({3, 5}), size = byte({2, 4, 1, 6}), keys = byte({2, 3});
   const Tensor number({1, 1, 1, 5}), wide({1, 1, 1, 5}, Dtype::f64);
-  EXPECT_EQ(call({.window_left = -1}), "[attention] window_left: expected 0 or more, got -1");
-  EXPECT_EQ(call({.window_right = -2}), "[attention] window_right: expected 0 or more, got -2");
+  const std::vector<Index> falling{0, 3, 2}, late{1, 3}, past{0, 4}, too_long{5, 6};
+  const auto list = [](const std::vector<Index>& x) {
+    return ConstView(x.data(), {static_cast<Index>(x.size())});
+  };
+  const Tensor slopes({3}), sinks({4}), double_sinks({4}, Dtype::f64);
+  EXPECT_EQ(call({.softcap = 0}), "[attention] softcap: expected a positive number, got 0.0");
+  EXPECT_EQ(call({.alibi_slopes = slopes}), "[attention] alibi_slopes: expected [4], got [3]");
+  EXPECT_EQ(call({.sinks = double_sinks}), "[attention] sinks: expected f32, got f64");
+  EXPECT_EQ(call({.sinks = sinks, .masked_rows = MaskedRows::uniform}),
+            "[attention] masked_rows: expected zeros, as there are sinks, got uniform");
+  EXPECT_EQ(call({.lengths = list(too_long)}), "[attention] lengths: expected 0 to 5, got 6");
+  EXPECT_EQ(call({.causal_offset = 1, .lengths = list(late)}),
+            "[attention] causal_offset: expected 0, as lengths tell the positions, got 1");
+  EXPECT_EQ(call({.segments = list(past)}),
+            "[attention] q: expected batch 1, as there are segments, got [2, 3, 4, 8]");
+  EXPECT_EQ(call({.lengths = list(late), .segments = list(late)}),
+            "[attention] segments: expected none beside lengths, got some");
+  EXPECT_EQ(call({.key_segments = list(past)}),
+            "[attention] key_segments: expected segments beside them, got none");
+  const auto packed = [&](const AttentionOptions& options) {
+    return testing_support::error_of<Error>([&] {
+      attention(ctx, q.view().slice(0, 0, 1), k.view().slice(0, 0, 1), v.view().slice(0, 0, 1),
+                options, out.view().slice(0, 0, 1));
+    });
+  };
+  EXPECT_EQ(packed({.segments = list(falling)}),
+            "[attention] segments: expected 3 to 3 at 2, got 2");
+  EXPECT_EQ(packed({.segments = list(late)}), "[attention] segments: expected 0 first, got 1");
+  EXPECT_EQ(packed({.segments = list(past)}), "[attention] segments: expected 0 to 3 at 1, got 4");
+  EXPECT_EQ(packed({.segments = sinks}), "[attention] segments: expected i32 or i64, got f32");
   EXPECT_EQ(call({.masked_rows = MaskedRows::keras}),
             "[attention] masked_rows: expected zeros or uniform, got keras");
   EXPECT_EQ(call({.dropout_rate = 1.5}),

@@ -6,6 +6,7 @@
 #include "graph_support.h"
 #include "grouphead/layers/dense.h"
 #include "grouphead/layers/dropout.h"
+#include "grouphead/layers/embedding.h"
 #include "grouphead/layers/group_query_attention.h"
 #include "grouphead/models/model.h"
 
@@ -14,6 +15,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 std::vector<std::string> names_of(const std::vector<std::shared_ptr<Layer>>& layers) {
@@ -430,6 +432,23 @@ TEST(Model, RefusesInputsThatDoNotFit) {
             "[functional] inputs: expected x, got y");
   EXPECT_THAT(error_of<ConfigError>([&] { model.get_layer("none"); }),
               HasSubstr("layer: expected one of x, dense, got none"));
+}
+
+TEST(Model, NamesTheLayerOfAnErrorByItsPath) {
+  const Symbol tokens = input({.shape = {-1}, .dtype = Dtype::i32, .name = "tokens"});
+  const auto encoder = std::make_shared<Model>(ModelConfig{
+      .inputs = {tokens},
+      .outputs = {layer<Embedding>({.input_dim = 5, .output_dim = 2, .name = "words"})(tokens)},
+      .name = "encoder"});
+  const Symbol ids = input({.shape = {-1}, .dtype = Dtype::i32, .name = "ids"});
+  const Model model({.inputs = {ids}, .outputs = {connect(encoder, ids)}, .name = "net"});
+  Context ctx;
+  const std::int32_t id = 9;
+  const Tensor outside = Tensor::from({1, 1}, std::span(&id, 1));
+  EXPECT_THAT(error_of<ShapeError>([&] { (*encoder)(ctx, outside); }),
+              StartsWith("[words/embedding] tokens: "));
+  EXPECT_THAT(error_of<ShapeError>([&] { model(ctx, outside); }),
+              StartsWith("[encoder/words/embedding] tokens: "));
 }
 
 }  // namespace

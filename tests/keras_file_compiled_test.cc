@@ -401,7 +401,9 @@ TEST(MasksTakenOff, StayWhereTheModelKeepsThem) {
   const std::vector<Tensor> y = (*model)(ctx, std::span(&ids, 1));
   for (std::size_t i = 0; i < 3; ++i) {
     const Tensor& taken = file.at("masks.y." + std::to_string(i));
-    if (i == 0) EXPECT_FALSE(testing::compare("y", y[i], taken, 1e-3).ok());
+    if (i == 0) {
+      EXPECT_FALSE(testing::compare("y", y[i], taken, 1e-3).ok());
+    }
     // A row without padding has no mask to lose.
     for (Index column = 0; column < 4; ++column) {
       EXPECT_NEAR(y[i].data<float>()[4 + column], taken.data<float>()[4 + column], 1e-5) << i;

@@ -26,7 +26,8 @@ struct AttentionOptions {
   /// The position of query 0 among the keys, for `causal` and windows. With S - T the last query
   /// meets the last key.
   Index causal_offset = 0;
-  std::optional<Index> window_left{};   ///< ... iff j >= t + causal_offset - window_left
+  /// ... iff j >= t + causal_offset - window_left. Absent: no limit. Negative: not even its own.
+  std::optional<Index> window_left{};
   std::optional<Index> window_right{};  ///< ... iff j <= t + causal_offset + window_right
   /// bool or u8 (not 0 = visible), [B or 1, Hq or 1, T or 1, S or 1], any strides.
   ConstView mask{};
@@ -35,6 +36,25 @@ struct AttentionOptions {
   /// Added to the scaled products; [B or 1, Hq or 1, T or 1, S or 1], any strides, of q's type; of
   /// bf16 queries also f32. -inf hides the key; a query with nothing else gives zeros.
   ConstView bias{};
+  /// Positive: a scaled product x becomes softcap tanh(x / softcap), before what is added to it.
+  /// Source: Gemma 2, arXiv:2408.00118, section 2.
+  std::optional<double> softcap{};
+  /// [Hq] of q's type (of bf16 queries also f32): slope |t + causal_offset - j| is subtracted from
+  /// the logit of query t and key j. Source: ALiBi, arXiv:2108.12409, section 3.
+  ConstView alibi_slopes{};
+  /// [Hq] of q's type (of bf16 queries also f32): one more logit of each head's softmax, without a
+  /// value. -inf: none. Not with MaskedRows::uniform. Source: arXiv:2309.17453, equation 2.
+  ConstView sinks{};
+  /// i32 or i64 [B], 0 to S: entry b has its first lengths[b] keys, and its T queries end with
+  /// them: query t stands at position lengths[b] - T + t, so causal_offset must be 0. What a batch
+  /// entry gets is bitwise what a call with it alone gets, and the other keys cost nothing.
+  ConstView lengths{};
+  /// i32 or i64 [N + 1], ascending from 0: packed sequences. B = 1; sequence n has the queries
+  /// segments[n] to segments[n + 1] - 1 and the keys key_segments[n] to key_segments[n + 1] - 1
+  /// (absent: of the same numbers). Sequences do not see each other, and t, j and causal_offset
+  /// count within them; bitwise what one call for each gives. Queries behind the last one get 0.
+  ConstView segments{};
+  ConstView key_segments{};
   MaskedRows masked_rows = MaskedRows::zeros;
   /// Each probability is dropped with this rate, in [0, 1], the others are divided by 1 - rate.
   /// Element ((b Hq + h) T + t) S + j of `draw` decides, so a backward with the same draw drops the
@@ -86,8 +106,10 @@ struct AttentionGradients {
   ConstView d_scores{};  ///< [B, Hq, T, S] contiguous, as attention_scores() wrote; absent: zero
   View d_q{}, d_k{}, d_v{};
   /// Contiguous, of options.bias's shape: summed over the axes that the bias has once. A bias of
-  /// one element for all keys has gradient zero: the softmax does not change with it.
+  /// one element for all keys has gradient zero, unless there are sinks: the softmax does not
+  /// change with it.
   View d_bias{};
+  View d_sinks{};  ///< [Hq], of options.sinks' type
 };
 
 /// The gradients of attention() and attention_scores(), from the operands and options of the
@@ -102,9 +124,9 @@ void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v,
 /// stored positions; out [B, T, Hq, D]. A prompt takes one call, then each token one. Call
 /// cache.advance(T) once every layer has run.
 ///
-/// Options  all. Positions count from the start of the cache, so causal_offset must be 0: query t
-///          is at cache.length() + t. With S = cache.length() + T, masks and bias have the shapes
-///          that attention() wants
+/// Options  all but lengths and segments. Positions count from the start of the cache, so
+///          causal_offset must be 0: query t is at cache.length() + t. With S = cache.length() + T,
+///          masks and bias have the shapes that attention() wants
 /// Types    f32 with a cache in f32, bf16 or u8; f64 with one in f64
 /// Memory   allocates nothing once the Context is warm
 /// Errors   ShapeError, ConfigError; a cache without room for T positions, or another layer
@@ -112,7 +134,8 @@ void decode(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache,
             const AttentionOptions& options, View out);
 
 /// Attends to what is stored, and stores nothing: q [B, T, Hq, D] against the cache.length()
-/// positions of one layer, as a decoder to its encoder's keys. Options and errors as attention().
+/// positions of one layer, as a decoder to its encoder's keys. Options as decode(), causal_offset
+/// too; errors as attention().
 void attention_cached(Context& ctx, ConstView q, const KvCache& cache, Index layer,
                       const AttentionOptions& options, View out);
 

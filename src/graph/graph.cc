@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "graph/input_layer.h"
 #include "graph/names.h"
+#include "nn/error_path.h"
 
 namespace grouphead::detail {
 
@@ -188,7 +189,8 @@ void Graph::build(RandomStream& random) {
   for (const auto& layer : layers_) {
     const std::vector<const Step*> calls = calls_of(*layer);
     if (calls.empty() || layer->is_built()) continue;
-    layer->build(operand_shapes(*calls.front()->node), random);
+    nn::in_layer(layer->name(),
+                 [&] { layer->build(operand_shapes(*calls.front()->node), random); });
   }
   for (Step& step : steps_) {
     step.parameters.clear();

@@ -1,6 +1,7 @@
 #include "core/check.h"
 #include "graph/run.h"
 #include "graph/run_saved.h"
+#include "nn/error_path.h"
 #include "nn/layer_checks.h"
 #include "ops/arithmetic.h"
 #include "ops/convert.h"
@@ -142,11 +143,13 @@ class BackwardRun {
         d_in[i] = apart[i];
       }
     }
-    if (step.model != nullptr) {
-      step.model->backward(ctx_, saved, d_out, d_in, grads_);
-    } else {
-      layer.call_backward(ctx_, saved, d_out, d_in, grads_);
-    }
+    nn::in_layer(layer.name(), [&] {
+      if (step.model != nullptr) {
+        step.model->backward(ctx_, saved, d_out, d_in, grads_);
+      } else {
+        layer.call_backward(ctx_, saved, d_out, d_in, grads_);
+      }
+    });
     for (std::size_t i = 0; i < apart.size(); ++i) {
       if (apart[i].has_value()) add(step.operands[i], std::as_const(apart[i]).view());
     }

@@ -2,6 +2,7 @@
 #include "graph/input_layer.h"
 #include "graph/run.h"
 #include "graph/run_saved.h"
+#include "nn/error_path.h"
 #include "nn/layer_checks.h"
 #include "ops/convert.h"
 
@@ -152,17 +153,15 @@ class ForwardRun {
     mode.training = training.value_or(false);
     std::unique_ptr<Saved>* saved = keep != nullptr ? &keep->saved : nullptr;
     const std::size_t losses_before = num_losses();
-    std::vector<Value> made;
-    if (step.model != nullptr) {
-      made = run_forward(ctx_, step.model->name(), graph_of(*step.model), operands,
+    std::vector<Value> made = nn::in_layer(step.layer().name(), [&] {
+      if (step.model == nullptr) return step.layer().call(ctx_, operands, mode, saved);
+      return run_forward(ctx_, step.model->name(), graph_of(*step.model), operands,
                          {.mode = mode,
                           .training = training,
                           .observer = mode_.observer,
                           .keeps_masks = mode_.keeps_masks},
                          saved, &taken);
-    } else {
-      made = step.layer().call(ctx_, operands, mode, saved);
-    }
+    });
     if (mode_.observer != nullptr) (*mode_.observer)(step, operands, made);
     if (keep != nullptr) keep->adds_losses = num_losses() > losses_before;
     return made;

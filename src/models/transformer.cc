@@ -2,6 +2,7 @@
 
 #include "core/number_text.h"
 #include "models/transformer_block.h"
+#include "nn/error_path.h"
 #include "nn/layer_checks.h"
 #include "ops/arithmetic.h"
 
@@ -118,7 +119,10 @@ Tensor TransformerStack::run(Context& ctx, const Tensor& x, const StackCall& cal
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const bool is_last = i + 1 == blocks_.size();
     inner.positions = is_last ? call.positions : Positions::all;
-    h = blocks_[i]->run(ctx, h, inner, static_cast<Index>(i), keep ? &keep->blocks[i] : nullptr);
+    h = nn::in_layer(blocks_[i]->name(), [&] {
+      return blocks_[i]->run(ctx, h, inner, static_cast<Index>(i),
+                             keep ? &keep->blocks[i] : nullptr);
+    });
     const std::optional<RandomDraw> drawn =
         is_last ? std::nullopt : between_blocks_.draw(call.mode);
     if (drawn) between_blocks_.apply(ctx, *drawn, h, h);

@@ -18,6 +18,7 @@ struct BlockSaved {
 class TransformerBlock {
  public:
   TransformerBlock(const TransformerConfig& config, const std::string& name);
+  const std::string& name() const noexcept { return name_; }
   void build(RandomStream& random);
   void append_parameters(const std::string& prefix, ParameterList& out);
   const GroupQueryAttention& attention() const noexcept { return attn_; }

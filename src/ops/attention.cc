@@ -2,9 +2,10 @@
 
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "core/check.h"
-#include "ops/attention_problem.h"
+#include "ops/attention_sequences.h"
 
 namespace grouphead {
 namespace ops {
@@ -30,17 +31,11 @@ void check_statistics(std::string_view operation, ConstView q, ConstView statist
                         wide_dtype(q));
 }
 
-// The kernels read them or write them.
-template <class F>
-void set_statistics(ConstView statistics, AttentionProblem<F>& p) {
-  p.tops = const_cast<F*>(statistics.data<F>());
-  p.sums = p.tops + p.B * p.Hq * p.T;
-}
-
 template <class F>
 AttentionProblem<F> problem_of(ConstView q, ConstView k, ConstView v,
-                               const AttentionOptions& options) {
+                               const AttentionOptions& options, const kernels::CallPlace& whole) {
   AttentionProblem<F> p;
+  p.whole = whole;
   p.B = q.dim(0), p.T = q.dim(1), p.Hq = q.dim(2), p.D = q.dim(3);
   p.S = k.dim(1), p.Hkv = k.dim(2), p.Dv = v.dim(3);
   p.q = heads_of<F>(q), p.k = heads_of<F>(k), p.v = heads_of<F>(v);
@@ -161,11 +156,9 @@ class BackwardBlocks {
 };
 
 template <class F>
-void backward(Context& ctx, const AttentionProblem<F>& p, kernels::AttentionGradients<F> g) {
+void backward(Context& ctx, const AttentionProblem<F>& p, const kernels::AttentionGradients<F>& g) {
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index heads = p.B * p.Hkv;
-  Tensor delta = ctx.tensor({p.B, p.Hq, p.T}, kDtypeOf<F>);
-  g.delta = delta.data<F>();
   gradient_delta(ctx, p, g);
 
   // d_q is by definition the ascending sum of the tiles' shares, whoever computes them. A tile
@@ -199,28 +192,57 @@ void backward(Context& ctx, const AttentionProblem<F>& p, kernels::AttentionGrad
   });
 }
 
+// d_sink -= its probability times sum_j prob d_prob, of each query; a sink has no value.
+template <class F>
+void add_sink_gradient(const AttentionProblem<F>& p, const F* delta, double* d_sinks) {
+  for (Index b = 0; b < p.B; ++b) {
+    for (Index h = 0; h < p.Hq; ++h) {
+      const double sink = static_cast<double>(p.sinks[h]) * std::numbers::log2e;
+      for (Index t = 0; t < p.T; ++t) {
+        const Index place = p.place(b, h, t);
+        if (p.sums[place] == 0) continue;
+        const double prob = std::exp2(sink - static_cast<double>(p.tops[place])) /
+                            static_cast<double>(p.sums[place]);
+        d_sinks[h] -= prob * static_cast<double>(delta[place]);
+      }
+    }
+  }
+}
+
+/// What the parts of a backward share: [B, Hq, T] for the kernels, and the sums for the sinks.
+struct BackwardMemory {
+  Tensor delta, d_sinks;
+
+  BackwardMemory(Context& ctx, ConstView q, const AttentionOptions& options)
+      : delta(ctx.tensor({q.dim(0), q.dim(2), q.dim(1)},
+                         q.dtype() == Dtype::f64 ? Dtype::f64 : Dtype::f32)) {
+    if (options.sinks.has_value()) d_sinks = ctx.zeros({q.dim(2)}, Dtype::f64);
+  }
+};
+
 template <class F>
 void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView statistics,
-              const AttentionOptions& options, const AttentionGradients& operands) {
+              const AttentionOptions& options, const AttentionGradients& operands,
+              BackwardMemory& memory) {
   // The backward reads what the forward wrote.
   p.out = {const_cast<F*>(out.data<F>()), out.stride(0), out.stride(1), out.stride(2)};
   set_statistics(statistics, p);
   const Tensor fully_masked = note_fully_masked_queries(ctx, options, p);
   kernels::AttentionGradients<F> g;
+  g.delta = memory.delta.data<F>();
   g.d_out = heads_of<F>(operands.d_out);
   g.d_q = mutable_heads_of<F>(operands.d_q);
   g.d_k = mutable_heads_of<F>(operands.d_k);
   g.d_v = mutable_heads_of<F>(operands.d_v);
   if (operands.d_scores.has_value()) g.d_scores = operands.d_scores.data<F>();
-  if (operands.d_bias.has_value()) {
-    fill_zero(operands.d_bias);
-    if (operands.d_bias.dim(3) > 1) {
-      const auto grid = grid_of<F>(operands.d_bias);
-      g.d_bias = {operands.d_bias.data<F>(), grid.batch, grid.head, grid.time, grid.key};
-    }
+  // Without sinks, one number for all keys changes no softmax.
+  if (operands.d_bias.has_value() && (operands.d_bias.dim(3) > 1 || p.sinks != nullptr)) {
+    const auto grid = grid_of<F>(operands.d_bias);
+    g.d_bias = {operands.d_bias.data<F>(), grid.batch, grid.head, grid.time, grid.key};
   }
   if (p.S == 0) fill_zero(operands.d_q);
   backward(ctx, p, g);
+  if (p.sinks != nullptr) add_sink_gradient(p, g.delta, memory.d_sinks.data<double>());
 }
 
 // lse from what the forward noted.
@@ -234,25 +256,51 @@ void log_sums(ConstView statistics, View lse) {
   }
 }
 
+void forward_part(Context& ctx, ConstView q, ConstView k, ConstView v,
+                  const AttentionOptions& options, const kernels::CallPlace& whole, View out,
+                  View statistics) {
+  if (q.dtype() == Dtype::bf16) {
+    forward_bf16(ctx, q, k, v, options, whole, out, statistics);
+  } else if (q.dtype() == Dtype::f32) {
+    forward_f32(ctx, q, k, v, options, whole, out, statistics);
+  } else {
+    forward(ctx, problem_of<double>(q, k, v, options, whole), options, out, statistics);
+  }
+}
+
 void forward_checked(Context& ctx, ConstView q, ConstView k, ConstView v,
                      const AttentionOptions& options, View out, View statistics) {
-  if (q.dtype() == Dtype::bf16) {
-    forward_bf16(ctx, q, k, v, options, out, statistics);
-  } else if (q.dtype() == Dtype::f32) {
-    forward_f32(ctx, q, k, v, options, out, statistics);
-  } else {
-    forward(ctx, problem_of<double>(q, k, v, options), options, out, statistics);
+  if (!has_sequences(options)) return forward_part(ctx, q, k, v, options, {}, out, statistics);
+  fill_zero(out);
+  if (statistics.has_value()) fill_zero(statistics);
+  for (Index n = 0; n < num_sequences(options, q); ++n) {
+    const Sequence s = sequence_of(options, q, k.dim(1), n);
+    forward_part(ctx, s.queries(q), s.keys(k), s.keys(v), s.options, s.whole, s.queries(out),
+                 statistics);
   }
+}
+
+template <class F>
+void scores_part(Context& ctx, ConstView q, ConstView k, const AttentionOptions& options,
+                 const kernels::CallPlace& whole, ConstView statistics, View result) {
+  AttentionProblem<F> p = problem_of<F>(q, k, k, options, whole);
+  p.v.data = nullptr;
+  set_statistics(statistics, p);
+  p.scores = result.data<F>();
+  scores(ctx, p, options);
 }
 
 template <class F>
 void scores_checked(Context& ctx, ConstView q, ConstView k, const AttentionOptions& options,
                     ConstView statistics, View result) {
-  AttentionProblem<F> p = problem_of<F>(q, k, k, options);
-  p.v.data = nullptr;
-  set_statistics(statistics, p);
-  p.scores = result.data<F>();
-  scores(ctx, p, options);
+  if (!has_sequences(options)) {
+    return scores_part<F>(ctx, q, k, options, {}, statistics, result);
+  }
+  fill_zero(result);
+  for (Index n = 0; n < num_sequences(options, q); ++n) {
+    const Sequence s = sequence_of(options, q, k.dim(1), n);
+    scores_part<F>(ctx, s.queries(q), s.keys(k), s.options, s.whole, statistics, result);
+  }
 }
 
 void check_gradients(std::string_view operation, ConstView q, ConstView k, ConstView v,
@@ -269,6 +317,13 @@ void check_gradients(std::string_view operation, ConstView q, ConstView k, Const
   if (g.d_scores.has_value()) {
     detail::require_dense(operation, "d_scores", g.d_scores,
                           {q.dim(0), q.dim(2), q.dim(1), k.dim(1)}, wide_dtype(q));
+  }
+  if (g.d_sinks.has_value()) {
+    if (!options.sinks.has_value()) {
+      detail::throw_shape_error(operation, "d_sinks", "nothing, as there are no sinks",
+                                g.d_sinks.shape().to_string());
+    }
+    detail::require_dense(operation, "d_sinks", g.d_sinks, {q.dim(2)}, options.sinks.dtype());
   }
   if (!g.d_bias.has_value()) return;
   const ConstView& bias = options.bias;
@@ -294,6 +349,33 @@ struct UnwantedGradients {
   }
 };
 
+template <class F>
+void backward_wide(Context& ctx, ConstView q, ConstView k, ConstView v,
+                   const AttentionOptions& options, ConstView out, ConstView statistics,
+                   const AttentionGradients& wanted) {
+  AttentionGradients g = wanted;
+  const UnwantedGradients unwanted(ctx, q, k, v, g);
+  BackwardMemory memory(ctx, q, options);
+  if (g.d_bias.has_value()) fill_zero(g.d_bias);
+  if (!has_sequences(options)) {
+    backward(ctx, problem_of<F>(q, k, v, options, {}), out, statistics, options, g, memory);
+  } else {
+    for (const View& gradient : {g.d_q, g.d_k, g.d_v}) fill_zero(gradient);
+    for (Index n = 0; n < num_sequences(options, q); ++n) {
+      const Sequence s = sequence_of(options, q, k.dim(1), n);
+      AttentionGradients part = g;
+      part.d_out = s.queries(g.d_out);
+      part.d_q = s.queries(g.d_q), part.d_k = s.keys(g.d_k), part.d_v = s.keys(g.d_v);
+      if (g.d_bias.has_value()) part.d_bias = s.grid(g.d_bias);
+      backward(ctx, problem_of<F>(s.queries(q), s.keys(k), s.keys(v), s.options, s.whole),
+               s.queries(out), statistics, s.options, part, memory);
+    }
+  }
+  if (!g.d_sinks.has_value()) return;
+  const double* sums = memory.d_sinks.data<double>();
+  for (Index h = 0; h < q.dim(2); ++h) g.d_sinks.data<F>()[h] = static_cast<F>(sums[h]);
+}
+
 // In f32, from copies.
 void backward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
                    const AttentionOptions& options, ConstView out, ConstView statistics,
@@ -301,47 +383,38 @@ void backward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
   const auto wide = [&](ConstView x) { return converted(ctx, x, Dtype::f32); };
   const Tensor wide_q = wide(q), wide_k = wide(k), wide_v = wide(v), wide_out = wide(out);
   const Tensor d_out = wide(g.d_out);
-  Tensor d_q = ctx.tensor(q.shape()), d_k = ctx.tensor(k.shape()), d_v = ctx.tensor(v.shape());
-  Tensor bias, d_bias;
-  AttentionOptions wide_options = options;
-  AttentionGradients wide_g{.d_out = d_out,
-                            .d_scores = g.d_scores,
-                            .d_q = d_q,
-                            .d_k = d_k,
-                            .d_v = d_v,
-                            .d_bias = g.d_bias};
-  const bool is_narrow = options.bias.has_value() && options.bias.dtype() == Dtype::bf16;
-  if (is_narrow) {
-    wide_options.bias = bias = wide(options.bias);
-    if (g.d_bias.has_value()) wide_g.d_bias = d_bias = ctx.tensor(g.d_bias.shape());
+  const WideOptions wide_options(ctx, options);
+  // A wide gradient for each narrow one that is wanted.
+  AttentionGradients wide_g = g;
+  wide_g.d_out = d_out;
+  std::vector<std::pair<Tensor, View>> narrow;
+  for (View AttentionGradients::*gradient :
+       {&AttentionGradients::d_q, &AttentionGradients::d_k, &AttentionGradients::d_v,
+        &AttentionGradients::d_bias, &AttentionGradients::d_sinks}) {
+    const View& wanted = g.*gradient;
+    if (!wanted.has_value() || wanted.dtype() != Dtype::bf16) continue;
+    wide_g.*gradient = narrow.emplace_back(ctx.tensor(wanted.shape()), wanted).first;
   }
-  backward(ctx, problem_of<float>(wide_q, wide_k, wide_v, wide_options), wide_out, statistics,
-           wide_options, wide_g);
-  if (g.d_q.has_value()) convert_heads(ctx, d_q, g.d_q);
-  if (g.d_k.has_value()) convert_heads(ctx, d_k, g.d_k);
-  if (g.d_v.has_value()) convert_heads(ctx, d_v, g.d_v);
-  if (d_bias.has_value()) convert_heads(ctx, d_bias, g.d_bias);
+  backward_wide<float>(ctx, wide_q, wide_k, wide_v, wide_options.options(), wide_out, statistics,
+                       wide_g);
+  for (const auto& [from, to] : narrow) convert_heads(ctx, from, to);
 }
 
 void backward_checked(Context& ctx, ConstView q, ConstView k, ConstView v,
                       const AttentionOptions& options, ConstView out, ConstView statistics,
-                      AttentionGradients gradients) {
-  if (q.dtype() == Dtype::bf16) {
-    return backward_bf16(ctx, q, k, v, options, out, statistics, gradients);
-  }
-  const UnwantedGradients unwanted(ctx, q, k, v, gradients);
-  if (q.dtype() == Dtype::f32) {
-    backward(ctx, problem_of<float>(q, k, v, options), out, statistics, options, gradients);
-  } else {
-    backward(ctx, problem_of<double>(q, k, v, options), out, statistics, options, gradients);
-  }
+                      const AttentionGradients& gradients) {
+  const auto run = q.dtype() == Dtype::bf16  ? &backward_bf16
+                   : q.dtype() == Dtype::f32 ? &backward_wide<float>
+                                             : &backward_wide<double>;
+  run(ctx, q, k, v, options, out, statistics, gradients);
 }
 
 }  // namespace
 
 void forward_f32(Context& ctx, ConstView q, ConstView k, ConstView v,
-                 const AttentionOptions& options, View out, View statistics) {
-  forward(ctx, problem_of<float>(q, k, v, options), options, out, statistics);
+                 const AttentionOptions& options, const kernels::CallPlace& whole, View out,
+                 View statistics) {
+  forward(ctx, problem_of<float>(q, k, v, options, whole), options, out, statistics);
 }
 
 }  // namespace ops
@@ -350,7 +423,7 @@ void attention(Context& ctx, ConstView q, ConstView k, ConstView v, const Attent
                View out, const SoftmaxOutputs& softmax) {
   constexpr std::string_view kName = "attention";
   ops::check_operands(kName, q, k, v);
-  ops::check_options(kName, options, q, k.dim(1));
+  ops::check_options(kName, options, q, k.dim(1), ops::Keys::given);
   ops::check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), v.dim(3), q.dtype());
   View statistics = softmax.statistics;
   if (statistics.has_value()) ops::check_statistics(kName, q, statistics);
@@ -372,7 +445,7 @@ void attention_scores(Context& ctx, ConstView q, ConstView k, const AttentionOpt
                       ConstView statistics, View scores) {
   constexpr std::string_view kName = "attention_scores";
   ops::check_operands(kName, q, k, k);
-  ops::check_options(kName, options, q, k.dim(1));
+  ops::check_options(kName, options, q, k.dim(1), ops::Keys::given);
   ops::check_statistics(kName, q, statistics);
   detail::require_dense(kName, "scores", scores, {q.dim(0), q.dim(2), q.dim(1), k.dim(1)},
                         ops::wide_dtype(q));
@@ -384,12 +457,8 @@ void attention_scores(Context& ctx, ConstView q, ConstView k, const AttentionOpt
   }
   const Tensor wide_q = ops::converted(ctx, q, Dtype::f32);
   const Tensor wide_k = ops::converted(ctx, k, Dtype::f32);
-  AttentionOptions wide_options = options;
-  Tensor bias;
-  if (options.bias.has_value() && options.bias.dtype() == Dtype::bf16) {
-    wide_options.bias = bias = ops::converted(ctx, options.bias, Dtype::f32);
-  }
-  ops::scores_checked<float>(ctx, wide_q, wide_k, wide_options, statistics, scores);
+  const ops::WideOptions wide(ctx, options);
+  ops::scores_checked<float>(ctx, wide_q, wide_k, wide.options(), statistics, scores);
 }
 
 void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v,
@@ -397,7 +466,7 @@ void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v,
                         const AttentionGradients& gradients) {
   constexpr std::string_view kName = "attention_backward";
   ops::check_operands(kName, q, k, v);
-  ops::check_options(kName, options, q, k.dim(1));
+  ops::check_options(kName, options, q, k.dim(1), ops::Keys::given);
   ops::check_heads(kName, "out", out, q.dim(0), q.dim(1), q.dim(2), v.dim(3), q.dtype());
   ops::check_statistics(kName, q, statistics);
   ops::check_gradients(kName, q, k, v, options, gradients);

@@ -88,9 +88,21 @@ Tensor converted(Context& ctx, ConstView x, Dtype dtype) {
   return result;
 }
 
+WideOptions::WideOptions(Context& ctx, const AttentionOptions& options) : options_(options) {
+  const auto widen = [&](ConstView& x, Tensor& memory) {
+    if (x.has_value() && x.dtype() == Dtype::bf16) x = memory = converted(ctx, x, Dtype::f32);
+  };
+  widen(options_.bias, bias_);
+  widen(options_.sinks, sinks_);
+  widen(options_.alibi_slopes, slopes_);
+}
+
 bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept {
   const kernels::Bf16Kernels* const table = native_kernels(ctx);
   if (table == nullptr || options.scale.value_or(1) <= 0) return false;
+  if (options.softcap || options.alibi_slopes.has_value() || options.sinks.has_value()) {
+    return false;
+  }
   if (table->take_options) return true;
   const bool hides = options.window_left || options.window_right || options.mask.has_value() ||
                      options.key_mask.has_value() || options.query_mask.has_value();
@@ -102,30 +114,24 @@ bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept {
 }
 
 void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
-                  const AttentionOptions& options, View out, View statistics) {
-  AttentionOptions wide_options = options;
-  Tensor bias;
-  if (options.bias.has_value() && options.bias.dtype() != Dtype::f32) {
-    bias = converted(ctx, options.bias, Dtype::f32);
-    wide_options.bias = bias;
-  }
+                  const AttentionOptions& options, const kernels::CallPlace& whole, View out,
+                  View statistics) {
+  const WideOptions wide(ctx, options);
   if (bf16_is_native(ctx, options)) {
     AttentionProblem<float> p;
     p.B = q.dim(0), p.T = q.dim(1), p.Hq = q.dim(2), p.D = q.dim(3);
     p.S = k.dim(1), p.Hkv = k.dim(2), p.Dv = v.dim(3);
-    set_options(wide_options, p);
-    if (statistics.has_value()) {
-      p.tops = statistics.data<float>();
-      p.sums = p.tops + p.B * p.Hq * p.T;
-    }
-    const Tensor fully_masked = note_fully_masked_queries(ctx, wide_options, p);
+    p.whole = whole;
+    set_options(wide.options(), p);
+    if (statistics.has_value()) set_statistics(statistics, p);
+    const Tensor fully_masked = note_fully_masked_queries(ctx, wide.options(), p);
     return forward_natively(ctx, p, q, k, v, out);
   }
   const Tensor wide_q = converted(ctx, q, Dtype::f32);
   const Tensor wide_k = converted(ctx, k, Dtype::f32);
   const Tensor wide_v = converted(ctx, v, Dtype::f32);
   Tensor result = ctx.tensor(out.shape());
-  forward_f32(ctx, wide_q, wide_k, wide_v, wide_options, result, statistics);
+  forward_f32(ctx, wide_q, wide_k, wide_v, wide.options(), whole, result, statistics);
   convert_heads(ctx, result, out);
 }
 

@@ -91,8 +91,9 @@ void check_fits(std::string_view operation, const CacheSlice& cache, Index begin
 // Whether the decode kernels know all that the options ask for.
 bool suits_decode(const AttentionOptions& options) noexcept {
   return !options.mask.has_value() && !options.key_mask.has_value() &&
-         !options.query_mask.has_value() && !options.bias.has_value() &&
-         options.masked_rows == MaskedRows::zeros && options.dropout_rate == 0;
+         !options.query_mask.has_value() && !options.bias.has_value() && !options.softcap &&
+         !options.alibi_slopes.has_value() && options.masked_rows == MaskedRows::zeros &&
+         options.dropout_rate == 0;
 }
 
 kernels::CacheFormat format_of(Dtype dtype) noexcept {
@@ -265,7 +266,7 @@ void attention_cached(Context& ctx, std::string_view operation, ConstView q,
                       View out) {
   check_rank(operation, cache);
   check_queries(operation, "q", q, cache.keys.dim(1), MayBeBf16::no);
-  check_options(operation, options, q, length);
+  check_options(operation, options, q, length, Keys::cached);
   check_heads(operation, "out", out, q.dim(0), q.dim(1), q.dim(2), -1, q.dtype());
   check_cache(operation, cache, q, "out", out);
   check_fits(operation, cache, 0, length);

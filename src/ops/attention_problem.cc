@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/number_text.h"
+#include "ops/attention_sequences.h"
 #include "ops/keep_rule.h"
 
 namespace grouphead::ops {
@@ -45,6 +46,24 @@ bool is_fully_masked(const AttentionProblem<F>& p, Index b, Index h, Index t) no
   return true;
 }
 
+// softcap, slopes and sinks
+void check_logit_options(std::string_view operation, const AttentionOptions& options, ConstView q) {
+  if (options.softcap && !(*options.softcap > 0 && std::isfinite(*options.softcap))) {
+    detail::throw_config_error(operation, "softcap", "a positive number",
+                               detail::number_text(*options.softcap));
+  }
+  const auto check_per_head = [&](std::string_view operand, ConstView x) {
+    if (!x.has_value()) return;
+    const bool is_wide = q.dtype() == Dtype::bf16 && x.dtype() == Dtype::f32;
+    detail::require_dense(operation, operand, x, {q.dim(2)}, is_wide ? Dtype::f32 : q.dtype());
+  };
+  check_per_head("alibi_slopes", options.alibi_slopes);
+  check_per_head("sinks", options.sinks);
+  if (options.sinks.has_value() && options.masked_rows == MaskedRows::uniform) {
+    detail::throw_config_error(operation, "masked_rows", "zeros, as there are sinks", "uniform");
+  }
+}
+
 }  // namespace
 
 void check_heads(std::string_view operation, std::string_view operand, ConstView x, Index b,
@@ -76,18 +95,14 @@ void check_queries(std::string_view operation, std::string_view operand, ConstVi
 }
 
 void check_options(std::string_view operation, const AttentionOptions& options, ConstView q,
-                   Index num_keys) {
+                   Index num_keys, Keys keys) {
+  check_logit_options(operation, options, q);
+  check_sequences(operation, options, q, num_keys, keys);
   const auto require_bytes = [&](std::string_view operand, ConstView x) {
     if (!is_byte(x.dtype())) {
       throw_shape_error(operation, operand, "bool or u8", name_of(x.dtype()));
     }
   };
-  const auto require_width = [&](std::string_view name, std::optional<Index> width) {
-    if (!width || *width >= 0) return;
-    detail::throw_config_error(operation, name, "0 or more", std::to_string(*width));
-  };
-  require_width("window_left", options.window_left);
-  require_width("window_right", options.window_right);
   if (options.masked_rows != MaskedRows::zeros && options.masked_rows != MaskedRows::uniform) {
     detail::throw_config_error(operation, "masked_rows", "zeros or uniform", "keras");
   }
@@ -120,8 +135,8 @@ void set_options(const AttentionOptions& options, AttentionProblem<F>& p) {
   p.scale = static_cast<F>(options.scale.value_or(1 / std::sqrt(static_cast<double>(p.D))));
   p.causal = options.causal;
   p.causal_offset = std::clamp(options.causal_offset, -kFar, kFar);
-  if (options.window_left) p.window_left = std::min(*options.window_left, kFar);
-  if (options.window_right) p.window_right = std::min(*options.window_right, kFar);
+  if (options.window_left) p.window_left = std::clamp(*options.window_left, -kFar, kFar);
+  if (options.window_right) p.window_right = std::clamp(*options.window_right, -kFar, kFar);
   if (options.mask.has_value()) p.masks[p.num_masks++] = grid_of<std::uint8_t>(options.mask);
   if (options.key_mask.has_value()) {
     const ConstView& x = options.key_mask;
@@ -134,6 +149,9 @@ void set_options(const AttentionOptions& options, AttentionProblem<F>& p) {
     p.masks[p.num_masks++] = {data, x.stride(0), 0, x.stride(1), 0};
   }
   if (options.bias.has_value()) p.bias = grid_of<F>(options.bias);
+  p.softcap = static_cast<F>(options.softcap.value_or(0));
+  if (options.alibi_slopes.has_value()) p.slopes = options.alibi_slopes.data<F>();
+  if (options.sinks.has_value()) p.sinks = options.sinks.data<F>();
   if (options.dropout_rate == 0) return;
   const double rate = options.dropout_rate;
   p.dropout.active = true;

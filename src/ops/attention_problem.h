@@ -36,9 +36,11 @@ const kernels::AttentionKernels<F>& kernels_of(Context& ctx) noexcept {
   return kernels::attention_kernels<F>(static_cast<kernels::Level>(ctx.isa()));
 }
 
-/// Refuses options that the operands do not fit, with sizes B, T, S, Hq.
+/// Refuses options that the operands do not fit, with sizes B, T, S, Hq. A cache takes no lengths
+/// and segments.
+enum class Keys : std::uint8_t { given, cached };
 void check_options(std::string_view operation, const AttentionOptions& options, ConstView q,
-                   Index num_keys);
+                   Index num_keys, Keys keys);
 
 /// The options as the kernels take them; p has its sizes.
 template <class F>
@@ -128,14 +130,35 @@ void for_packed_units(Context& ctx, const kernels::AttentionProblem<F>& p, const
   });
 }
 
+/// The statistics that the kernels read or write, [2, B, Hq, T] of the whole call.
+template <class F>
+void set_statistics(ConstView statistics, kernels::AttentionProblem<F>& p) {
+  p.tops = const_cast<F*>(statistics.data<F>());
+  p.sums = p.tops + statistics.size() / 2;
+}
+
 /// attention() of operands that were checked; `statistics` may be absent.
 void forward_f32(Context& ctx, ConstView q, ConstView k, ConstView v,
-                 const AttentionOptions& options, View out, View statistics);
+                 const AttentionOptions& options, const kernels::CallPlace& whole, View out,
+                 View statistics);
 void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
-                  const AttentionOptions& options, View out, View statistics);
+                  const AttentionOptions& options, const kernels::CallPlace& whole, View out,
+                  View statistics);
+
+/// Options for queries in f32 that stand for bf16 ones: bias, sinks and slopes in f32. They live as
+/// long as this.
+class WideOptions {
+ public:
+  WideOptions(Context& ctx, const AttentionOptions& options);
+  const AttentionOptions& options() const noexcept { return options_; }
+
+ private:
+  AttentionOptions options_;
+  Tensor bias_, sinks_, slopes_;
+};
 
 /// Whether there are kernels for bf16 with these options: level avx3_amx, or avx3_bf16 with nothing
-/// but causality; and a positive scale.
+/// but causality; a positive scale; no softcap, slopes or sinks.
 bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept;
 
 /// A copy in the other of bf16 and f32; the last axis is contiguous, or all are copied first.

@@ -118,11 +118,13 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
                                     int i, Index row, Index first_key) {
   const RowLogits logits_of(p, b, place, first_key, visibility, i, w.strip);
   const RowSoftmax softmax(w.tops[row], w.inverses[row]);
-  const Index element = ((b * p.Hq + place.h) * p.T + place.t) * p.S + first_key;
+  const Index element = p.element(p.place(b, place.h, place.t), first_key);
   float* probs = w.probs + row * kProbRow;
   float* d_logits = w.d_logits + row * kProbRow;
+  float* d_biased = w.d_biased + row * kProbRow;
   const Vector one = hn::Set(kFloats, 1.0F);
-  // body(c, which keys from c on are hidden, probabilities, their gradients, what dropout does)
+  // body(c, which keys from c on are hidden, probabilities, their gradients, what dropout does,
+  // derivative of the logits by the products)
   const auto for_keys = [&](Index begin, Index end, const auto& body) HWY_ATTR {
     const float* d_scores = g.d_scores == nullptr ? nullptr
                                                   : row_part(g.d_scores + element, 1, begin, end,
@@ -132,11 +134,12 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
                             : nullptr;
     for (Index c = begin; c < end; c += kLanes) {
       Vector logit = hn::LoadU(kFloats, probs + c);
-      const auto hidden = logits_of(c, logit);
+      Vector slope = one;
+      const auto hidden = logits_of(c, logit, &slope);
       const Vector scale = kept == nullptr ? one : hn::LoadU(kFloats, kept + c - begin);
       Vector d_prob = hn::Mul(hn::LoadU(kFloats, d_logits + c), scale);
       if (d_scores != nullptr) d_prob = hn::Add(d_prob, hn::LoadU(kFloats, d_scores + c));
-      body(c, hidden, hn::IfThenZeroElse(hidden, softmax(logit)), d_prob, scale);
+      body(c, hidden, hn::IfThenZeroElse(hidden, softmax(logit)), d_prob, scale, slope);
     }
   };
   Vector delta = hn::Set(kFloats, w.delta[row]);
@@ -144,7 +147,7 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
     Vector sum = hn::Zero(kFloats);
     for (Index n = 0; n < visibility.num_segments; ++n) {
       for_keys(visibility.segments[n].begin, round_up(visibility.segments[n].end, kLanes),
-               [&](Index, auto hidden, Vector prob, Vector d_prob, Vector)
+               [&](Index, auto hidden, Vector prob, Vector d_prob, Vector, Vector)
                    HWY_ATTR { sum = hn::MulAdd(prob, hn::IfThenZeroElse(hidden, d_prob), sum); });
     }
     delta = hn::SumOfLanes(kFloats, sum);
@@ -153,21 +156,21 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
   for (Index n = 0; n < visibility.num_segments; ++n) {
     const Index begin = visibility.segments[n].begin;
     const Index end = round_up(visibility.segments[n].end, kLanes);
-    fill(probs + done, begin - done, 0.0F);
-    fill(d_logits + done, begin - done, 0.0F);
+    for (float* x : {probs, d_logits, d_biased}) fill(x + done, begin - done, 0.0F);
     done = end;
-    for_keys(begin, end,
-             [&](Index c, auto hidden, Vector prob, Vector d_prob, Vector scale) HWY_ATTR {
-               // The softmax of one key is constant: dropout must leave nothing of its gradient.
-               const Vector here = hn::IfThenElse(hn::Eq(prob, one), d_prob, delta);
-               Vector d_logit = hn::IfThenZeroElse(hidden, hn::Mul(prob, hn::Sub(d_prob, here)));
-               if (place.fully_masked) d_logit = hn::Zero(kFloats);
-               hn::StoreU(hn::Mul(prob, scale), kFloats, probs + c);
-               hn::StoreU(d_logit, kFloats, d_logits + c);
-             });
+    for_keys(
+        begin, end,
+        [&](Index c, auto hidden, Vector prob, Vector d_prob, Vector scale, Vector slope) HWY_ATTR {
+          // The softmax of one key is constant: dropout must leave nothing of its gradient.
+          const Vector here = hn::IfThenElse(hn::Eq(prob, one), d_prob, delta);
+          Vector d_logit = hn::IfThenZeroElse(hidden, hn::Mul(prob, hn::Sub(d_prob, here)));
+          if (place.fully_masked) d_logit = hn::Zero(kFloats);
+          hn::StoreU(hn::Mul(prob, scale), kFloats, probs + c);
+          hn::StoreU(d_logit, kFloats, d_biased + c);
+          hn::StoreU(hn::Mul(d_logit, slope), kFloats, d_logits + c);
+        });
   }
-  fill(probs + done, kGradientKeys - done, 0.0F);
-  fill(d_logits + done, kGradientKeys - done, 0.0F);
+  for (float* x : {probs, d_logits, d_biased}) fill(x + done, kGradientKeys - done, 0.0F);
 }
 
 // gradient_strip() with options.
@@ -264,8 +267,9 @@ static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
     seen = 0;
     look(p, b, places + row, first_key, kGradientKeys, w.strip, visibility);
     if (visibility.num_segments == 0) {
-      fill(w.probs + row * kProbRow, kStripRows * kProbRow, 0.0F);
-      fill(w.d_logits + row * kProbRow, kStripRows * kProbRow, 0.0F);
+      for (float* x : {w.probs, w.d_logits, w.d_biased}) {
+        fill(x + row * kProbRow, kStripRows * kProbRow, 0.0F);
+      }
       continue;
     }
     gradient_strip_with_options(w, p, g, b, places, visibility, row, first_key, ahead);

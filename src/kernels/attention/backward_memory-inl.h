@@ -31,7 +31,8 @@ struct GradientScratch {
   float* q;         // [kGradientRows][dp], times scale and log2 e
   float* d_out;     // [kGradientRows][dvp]
   float* probs;     // [kGradientRows][kProbRow]
-  float* d_logits;  // [kGradientRows][kProbRow]: logits, then d_prob, then their gradient
+  float* d_logits;  // [kGradientRows][kProbRow]: d_prob, then the gradient of the products
+  float* d_biased;  // the same of the logits: apart only where softcap and bias differ in it
   float* tops;      // [kGradientRows]: greatest logits
   float* inverses;  // [kGradientRows]: of the sums of weights
   float* delta;     // [kGradientRows]
@@ -53,6 +54,8 @@ struct GradientScratch {
         d_out(memory.take(kGradientRows * dvp)),
         probs(memory.take(kGradientRows * kProbRow)),
         d_logits(memory.take(kGradientRows * kProbRow)),
+        d_biased(p.softcap > 0.0F && p.bias.data != nullptr ? memory.take(kGradientRows * kProbRow)
+                                                            : d_logits),
         tops(memory.take(kGradientRows)),
         inverses(memory.take(kGradientRows)),
         delta(memory.take(kGradientRows)),
@@ -164,9 +167,14 @@ static void gradient_add_bias(const AttentionProblem<float>& p, const AttentionG
   const Index first_key = tile * kGradientKeys;
   const Index keys = min(kGradientKeys, p.S - first_key);
   for (Index r = first; r < min(first + kGradientRows, p.rows()); ++r) {
-    const float* share = w.d_logits + (r - first) * kProbRow;
-    float* d_bias = p.grid_row(g.d_bias, bn / p.Hkv, bn % p.Hkv, r) + first_key;
+    const float* share = w.d_biased + (r - first) * kProbRow;
+    float* d_bias = p.grid_row(g.d_bias, bn / p.Hkv, bn % p.Hkv, r);
     Index j = 0;
+    if (g.d_bias.key == 0) {
+      for (; j < keys; ++j) *d_bias += share[j];
+      continue;
+    }
+    d_bias += first_key;
     for (; j + kLanes <= keys; j += kLanes) {
       hn::StoreU(hn::Add(hn::LoadU(kFloats, d_bias + j), hn::LoadU(kFloats, share + j)), kFloats,
                  d_bias + j);

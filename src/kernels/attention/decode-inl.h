@@ -125,7 +125,7 @@ struct DecodeScratch {
  private:
   DecodeScratch(const AttentionProblem<float>& p, ScratchCarver<float> memory)
       : q_row(round_up(p.D, kPanelKeys)),
-        padded(round_up(p.rows(), kDecodeRows) + (p.window_left >= 0 ? kDecodeRows : 0)),
+        padded(round_up(p.rows(), kDecodeRows) + (p.has_left_window() ? kDecodeRows : 0)),
         q(memory.take(padded * q_row)),
         logits(memory.take(kDecodeRows * kDecodeKeys)),
         used(memory.used()) {}
@@ -178,7 +178,7 @@ static void decode_unit(const AttentionProblem<float>& p, Index unit, float* par
   for (Index r = 0, rows = 0; r < p.rows(); r += rows) {
     rows = min(kDecodeRows, p.rows() - r);
     // With a window, the rows of one position alone: they begin at the same key.
-    if (p.window_left >= 0) rows = min(rows, p.group() - r % p.group());
+    if (p.has_left_window()) rows = min(rows, p.group() - r % p.group());
     const Index from = first + max(0, min(kDecodeKeys, p.begin(r) - first));
     const Index begin = from / kPanelKeys * kPanelKeys;
     Index limits[kDecodeRows];
@@ -218,7 +218,7 @@ static void decode_merge(const AttentionProblem<float>& p, Index bn,
       }
       for (; d < p.Dv; ++d) out[d] += weight * part[c * next + d];
     }
-    finish_row(p, out, sum, out);
+    finish_row(p, bn, r, out, top, sum, out);
   }
 }
 

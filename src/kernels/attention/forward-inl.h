@@ -340,10 +340,20 @@ static HWY_INLINE void load_queries(const ForwardScratch& w, const AttentionProb
 
 static HWY_INLINE float inverse_of(float sum) { return sum == 0.0F ? 0.0F : 1.0F / sum; }
 
-// Divides a row by its weights.
-static HWY_INLINE void finish_row(const AttentionProblem<float>& p, const float* sums, float sum,
-                                  float* out) {
-  copy_row(sums, p.Dv, p.Dv, inverse_of(sum), out);
+// Divides packed row r of head bn by its weights, of which each head's sink is one more, and notes
+// its softmax.
+static HWY_INLINE void finish_row(const AttentionProblem<float>& p, Index bn, Index r,
+                                  const float* values, float top, float sum, float* out) {
+  float share = 1.0F;
+  if (p.sinks != nullptr) {
+    const float sink = p.sinks[p.head(bn % p.Hkv, r)] * kLog2E;
+    const float above = sum == 0.0F || sink > top ? sink : top;
+    share = sum == 0.0F ? 0.0F : exp2f(top - above);
+    sum = sum * share + (sink == kMasked ? 0.0F : exp2f(sink - above));
+    top = above;
+  }
+  copy_row(values, p.Dv, p.Dv, share * inverse_of(sum), out);
+  p.note_softmax(bn, r, top, sum);
 }
 
 static Index forward_scratch(const AttentionProblem<float>& p) noexcept {
@@ -428,8 +438,7 @@ static void forward_unit(const AttentionProblem<float>& p, Index unit, float* sc
   for (Index r = 0; r < rows; ++r, out.next()) {
     const float sum =
         hn::GetLane(hn::SumOfLanes(kFloats, hn::LoadU(kFloats, w.weights + r * kLanes)));
-    finish_row(p, w.out + r * w.width, sum, out.get());
-    p.note_softmax(bn, first + r, w.tops[r], sum);
+    finish_row(p, bn, first + r, w.out + r * w.width, w.tops[r], sum, out.get());
   }
 }
 

@@ -12,6 +12,8 @@
 
 namespace grouphead::kernels {
 
+inline constexpr Index kNoWindow = Index{1} << 61;
+
 inline constexpr Index kForwardRows = 96;    // packed rows of one forward unit
 inline constexpr Index kDecodeKeys = 1024;   // keys of one partial result of the decode
 inline constexpr Index kGradientKeys = 192;  // keys of one partial sum of d_q
@@ -47,7 +49,7 @@ struct Grid {
   }
 };
 
-/// Dropout of probabilities; element ((b Hq + h) T + t) S + j of the draw belongs to (b, h, t, j).
+/// Dropout of probabilities; AttentionProblem::element() tells which element of the draw decides.
 template <class F>
 struct ProbabilityDropout {
   bool active = false;
@@ -55,20 +57,33 @@ struct ProbabilityDropout {
   F scale = 0;  // of what is kept
 };
 
+/// Where a problem lies in the call that it is part of: packed sequences, and entries with lengths
+/// of their own, are problems of their own. Statistics, scores and the elements of a dropout draw
+/// are those of the whole call.
+struct CallPlace {
+  Index T = 0, S = 0;     // of the call; 0: the problem is the whole call
+  Index first_place = 0;  // in [B, Hq, T], of (entry, head 0, query) where the problem begins
+  Index first_key = 0;
+};
+
 /// Sizes and operands; what an operation does not use may be left out.
 template <class F>
 struct AttentionProblem {
   Index B = 0, T = 0, S = 0, Hq = 0, Hkv = 0, D = 0, Dv = 0;
+  CallPlace whole;
   F scale = 0;
   bool causal = false;
-  Index causal_offset = 0;  // key j is visible to query t iff j <= t + causal_offset
-  Index window_left = -1;   // and, unless negative, j >= t + causal_offset - window_left
-  Index window_right = -1;  // and, unless negative, j <= t + causal_offset + window_right
+  Index causal_offset = 0;         // key j is visible to query t iff j <= t + causal_offset
+  Index window_left = kNoWindow;   // and j >= t + causal_offset - window_left
+  Index window_right = kNoWindow;  // and j <= t + causal_offset + window_right
   Index num_masks = 0;
   Grid<const std::uint8_t> masks[3];  // and where all of them are not 0
   /// Absent, or not 0 for queries that see nothing and attend to every key alike.
   Grid<const std::uint8_t> fully_masked;
   Grid<const F> bias;
+  F softcap = 0;              // positive: products x become softcap tanh(x / softcap)
+  const F* slopes = nullptr;  // [Hq]: then slope |t + causal_offset - j| is subtracted (ALiBi)
+  const F* sinks = nullptr;   // [Hq]: one more logit of the softmax, without a value
   ProbabilityDropout<F> dropout;
   Heads<const F> q, k, v;
   PackedHeads<F> packed;
@@ -80,17 +95,18 @@ struct AttentionProblem {
   F* sums = nullptr;
   F* scores = nullptr;  // [B, Hq, T, S]
 
-  bool has_window() const noexcept { return window_left >= 0 || window_right >= 0; }
+  bool has_window() const noexcept { return has_left_window() || window_right != kNoWindow; }
+  bool has_left_window() const noexcept { return window_left != kNoWindow; }
   Index group() const noexcept { return Hq / Hkv; }
   Index rows() const noexcept { return T * group(); }
   /// By causality and window alone query t sees the keys [begin_at(t), limit_at(t)), perhaps none;
   /// both ascend in t.
   Index begin_at(Index t) const noexcept {
-    return window_left >= 0 ? max(0, min(S, t + causal_offset - window_left)) : 0;
+    return has_left_window() ? max(0, min(S, t + causal_offset - window_left)) : 0;
   }
   Index limit_at(Index t) const noexcept {
-    const Index last = causal ? 0 : window_right;
-    return last >= 0 ? max(0, min(S, t + causal_offset + last + 1)) : S;
+    const Index last = causal ? min(0, window_right) : window_right;
+    return last != kNoWindow ? max(0, min(S, t + causal_offset + last + 1)) : S;
   }
   /// The same of packed row r.
   Index begin(Index r) const noexcept { return begin_at(r / group()); }
@@ -104,9 +120,18 @@ struct AttentionProblem {
   F* packed_values(Index bn) const noexcept {
     return packed.values + bn * packed.capacity * round_up(Dv, kPanelKeys);
   }
-  /// Place of packed row r of head n in [B, Hq, T].
+  /// Place of query t of head h in the call's [B, Hq, T].
+  Index place(Index b, Index h, Index t) const noexcept {
+    return whole.first_place + (b * Hq + h) * (whole.T > 0 ? whole.T : T) + t;
+  }
+  /// Place of key j for it in the call's [B, Hq, T, S].
+  Index element(Index place, Index j) const noexcept {
+    return place * (whole.S > 0 ? whole.S : S) + whole.first_key + j;
+  }
+  /// Query head and place of packed row r of head n.
+  Index head(Index n, Index r) const noexcept { return n * group() + r % group(); }
   Index statistic(Index b, Index n, Index r) const noexcept {
-    return (b * Hq + n * group() + r % group()) * T + r / group();
+    return place(b, head(n, r), r / group());
   }
   /// The softmax of packed row r of head bn, if it is asked for.
   void note_softmax(Index bn, Index r, F top, F sum) const noexcept {

@@ -83,19 +83,31 @@ class Query {
   /// beyond the range.
   F logit(F product, Index s) const noexcept {
     if (fully_masked_) return 0;
+    if (p_.softcap > 0) product = cap() * std::tanh(product / cap());
+    if (p_.slopes != nullptr) {
+      const Index distance = r_ / p_.group() + p_.causal_offset - s;
+      product -= kLog2E<F> * p_.slopes[p_.head(n_, r_)] * std::abs(static_cast<F>(distance));
+    }
     if (p_.bias.data == nullptr) return product;
     constexpr F kLowest = std::numeric_limits<F>::lowest();
     const F sum = product + kLog2E<F> * bias(s);
     return sum < kLowest ? kLowest : sum;  // NaN stays
   }
+  /// The derivative of logit() by the product.
+  F slope(F product) const noexcept {
+    if (!(p_.softcap > 0)) return 1;
+    const F bent = std::tanh(product / cap());
+    return 1 - bent * bent;
+  }
   /// What dropout multiplies a probability with.
   F kept(Index s) const noexcept {
     if (!p_.dropout.active) return 1;
-    const Index element = p_.statistic(b_, n_, r_) * p_.S + s;
+    const Index element = p_.element(p_.statistic(b_, n_, r_), s);
     return p_.dropout.rule.keeps(static_cast<std::uint64_t>(element)) ? p_.dropout.scale : F{0};
   }
 
  private:
+  F cap() const noexcept { return p_.softcap * kLog2E<F>; }  // in base 2
   F bias(Index s) const noexcept { return p_.grid_row(p_.bias, b_, n_, r_)[s * p_.bias.key]; }
 
   const AttentionProblem<F>& p_;
@@ -143,14 +155,23 @@ RowState<F> attend(const AttentionProblem<F>& p, Index bn, Index r, Index begin,
   return state;
 }
 
-// Divides by the sum; a row without weight is zero.
+// Divides by the sum, of which the head's sink is a part; a row without weight is zero.
 template <class F>
-void finish(const AttentionProblem<F>& p, Index b, Index n, Index r, RowState<F> state) noexcept {
-  F* out = p.row(p.out, b, n, r);
-  for (Index d = 0; d < p.Dv; ++d) out[d] = state.sum == 0 ? F{0} : out[d] / state.sum;
-  if (p.tops == nullptr) return;
-  p.tops[p.statistic(b, n, r)] = state.sum == 0 ? F{0} : state.max;
-  p.sums[p.statistic(b, n, r)] = state.sum;
+void finish(const AttentionProblem<F>& p, Index bn, Index r, RowState<F> state) noexcept {
+  F* out = p.row(p.out, bn / p.Hkv, bn % p.Hkv, r);
+  F share = 1;
+  if (p.sinks != nullptr) {
+    const F sink = p.sinks[p.head(bn % p.Hkv, r)] * kLog2E<F>;
+    const F top = state.sum == 0 || sink > state.max ? sink : state.max;
+    share = state.sum == 0 ? F{0} : std::exp2(state.max - top);
+    const bool is_absent = sink == -std::numeric_limits<F>::infinity();
+    state.sum = state.sum * share + (is_absent ? F{0} : std::exp2(sink - top));
+    state.max = top;
+  }
+  for (Index d = 0; d < p.Dv; ++d) {
+    out[d] = state.sum == 0 || share == 0 ? F{0} : share * out[d] / state.sum;
+  }
+  p.note_softmax(bn, r, state.max, state.sum);
 }
 
 template <class F>
@@ -166,7 +187,7 @@ void forward(const AttentionProblem<F>& p, Index unit, F*) noexcept {
   const Index n = bn % p.Hkv;
   const Index first = unit % blocks * kForwardRows;
   for (Index r = first; r < min(first + kForwardRows, p.rows()); ++r) {
-    finish(p, b, n, r, attend(p, bn, r, 0, p.S, p.row(p.out, b, n, r)));
+    finish(p, bn, r, attend(p, bn, r, 0, p.S, p.row(p.out, b, n, r)));
   }
 }
 
@@ -198,14 +219,14 @@ void for_probabilities(const AttentionProblem<F>& p, Index unit, const Visit& vi
 template <class F>
 void scores(const AttentionProblem<F>& p, Index unit, F*) noexcept {
   for_probabilities(p, unit,
-                    [&](Index place, Index s, F prob) { p.scores[place * p.S + s] = prob; });
+                    [&](Index place, Index s, F prob) { p.scores[p.element(place, s)] = prob; });
 }
 
 template <class F>
 void gradient_scores(const AttentionProblem<F>& p, const AttentionGradients<F>& g, Index unit,
                      F*) noexcept {
   for_probabilities(p, unit, [&](Index place, Index s, F prob) {
-    g.delta[place] += prob * g.d_scores[place * p.S + s];
+    g.delta[place] += prob * g.d_scores[p.element(place, s)];
   });
 }
 
@@ -240,7 +261,7 @@ void decode_merge(const AttentionProblem<F>& p, Index bn, const F* partials) noe
       for (Index d = 0; d < p.Dv; ++d) out[d] = keep * out[d] + weight * part[d];
       state.max = now;
     }
-    finish(p, bn / p.Hkv, bn % p.Hkv, r, state);
+    finish(p, bn, r, state);
   }
 }
 
@@ -305,18 +326,20 @@ void gradient_block(const AttentionProblem<F>& p, const AttentionGradients<F>& g
       if (!query.attends(s)) continue;
       const F* k = p.k.data + b * p.k.batch + s * p.k.time + n * p.k.head;
       const F* v = p.v.data + b * p.v.batch + s * p.v.time + n * p.v.head;
-      // Forward: logit = scale q k + bias, prob = exp(logit) / sum, out += kept prob v.
-      const F prob = probability(p, place, query.logit(scaled_product(p, q, k, 1), s));
+      // Forward: logit = capped(scale q k) + bias, prob = exp(logit) / sum, out += kept prob v.
+      const F product = scaled_product(p, q, k, 1);
+      const F prob = probability(p, place, query.logit(product, s));
       const F kept = query.kept(s);
       accumulate(kept * prob, d_out, p.Dv, own.d_v + (s - begin) * p.Dv);
       if (query.fully_masked()) continue;
       F d_prob = kept * dot(d_out, v, p.Dv);
-      if (g.d_scores != nullptr) d_prob += g.d_scores[place * p.S + s];
+      if (g.d_scores != nullptr) d_prob += g.d_scores[p.element(place, s)];
       // The softmax of one key is constant, to the bit.
       const F d_logit = prob * (d_prob - (prob == 1 ? d_prob : g.delta[place]));
       own.d_logits[(r - first) * kGradientKeys + s - begin] = d_logit;
-      accumulate(p.scale * d_logit, k, p.D, own.d_q + (r - first) * p.D);
-      accumulate(p.scale * d_logit, q, p.D, own.d_k + (s - begin) * p.D);
+      const F d_product = p.scale * d_logit * query.slope(product);
+      accumulate(d_product, k, p.D, own.d_q + (r - first) * p.D);
+      accumulate(d_product, q, p.D, own.d_k + (s - begin) * p.D);
     }
   }
 }
@@ -340,8 +363,9 @@ void gradient_add_bias(const AttentionProblem<F>& p, const AttentionGradients<F>
   const Index first = block * kGradientRows;
   for (Index r = first; r < min(first + kGradientRows, p.rows()); ++r) {
     F* d_bias = p.grid_row(g.d_bias, bn / p.Hkv, bn % p.Hkv, r);
-    accumulate(F{1}, d_logits + (r - first) * kGradientKeys, min(kGradientKeys, p.S - begin),
-               d_bias + begin);
+    const F* share = d_logits + (r - first) * kGradientKeys;
+    const Index keys = min(kGradientKeys, p.S - begin);
+    for (Index j = 0; j < keys; ++j) d_bias[g.d_bias.key == 0 ? 0 : begin + j] += share[j];
   }
 }
 

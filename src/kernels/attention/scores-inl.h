@@ -59,13 +59,13 @@ static void scores(const AttentionProblem<float>& p, Index unit, float* scratch)
   const Index bn = unit / blocks;
   const Index first = unit % blocks * kForwardRows;
   for (Index r = first; r < min(first + kForwardRows, p.rows()); ++r) {
-    float* row = p.scores + p.statistic(bn / p.Hkv, bn % p.Hkv, r) * p.S;
+    float* row = p.scores + p.element(p.statistic(bn / p.Hkv, bn % p.Hkv, r), 0);
     for (Index s = 0; s < p.S; ++s) row[s] = 0.0F;
   }
   for_probabilities(
       p, unit, scratch,
       [&](Index, Index place, const Visibility<>& visibility, Index first_key, const float* x) {
-        float* row = p.scores + place * p.S + first_key;
+        float* row = p.scores + p.element(place, first_key);
         for (Index n = 0; n < visibility.num_segments; ++n) {
           const auto [begin, end] = visibility.segments[n];
           copy_row(x + begin, end - begin, end - begin, 1.0F, row + begin);
@@ -80,7 +80,7 @@ static void gradient_scores(const AttentionProblem<float>& p, const AttentionGra
   for_probabilities(
       p, unit, scratch,
       [&](Index row, Index place, const Visibility<>& visibility, Index first_key, const float* x) {
-        const float* d_row = g.d_scores + place * p.S + first_key;
+        const float* d_row = g.d_scores + p.element(place, first_key);
         Vector sum = hn::LoadU(kFloats, w.weights + row * kLanes);
         for (Index n = 0; n < visibility.num_segments; ++n) {
           const auto [begin, end] = visibility.segments[n];

@@ -228,7 +228,8 @@ class RowCursor {
 // [B, Hq, T] values as rows of one element.
 template <class E>
 static HWY_INLINE Heads<E> statistics(const AttentionProblem<float>& p, E* values) {
-  return {values, p.Hq * p.T, 1, p.T};
+  return {values + p.place(0, 0, 0), p.place(1, 0, 0) - p.place(0, 0, 0), 1,
+          p.place(0, 1, 0) - p.place(0, 0, 0)};
 }
 
 // 128-bit pieces of the rows 0, 4, 8, ... side by side.

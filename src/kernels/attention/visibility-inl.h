@@ -19,9 +19,14 @@ namespace grouphead::kernels::HWY_NAMESPACE {
 // fours, so that passing over them moves no key to another sum of the softmax.
 constexpr Index kVisibilityKeys = 64;
 
-// Whether the kernels must look at rows one by one; causality alone they trim.
+// Whether logits are more than products.
+static HWY_INLINE bool changes_products(const AttentionProblem<float>& p) {
+  return p.bias.data != nullptr || p.softcap > 0.0F || p.slopes != nullptr;
+}
+
+// Whether the kernels must look at rows one by one; causality alone they trim, and sinks come last.
 static HWY_INLINE bool has_options(const AttentionProblem<float>& p) {
-  return p.num_masks > 0 || p.has_window() || p.bias.data != nullptr ||
+  return p.num_masks > 0 || p.has_window() || changes_products(p) ||
          p.fully_masked.data != nullptr || p.dropout.active;
 }
 
@@ -261,7 +266,10 @@ struct RowLogits {
   RowLogits(const AttentionProblem<float>& p, Index b, const RowPlace& row, Index first_key,
             const Visibility<kRows>& visibility, int i, const StripMemory<kRows>& memory)
       : seen_(visibility.seen[i]),
-        partly_(p.bias.data != nullptr || row.fully_masked ? ~0U : visibility.partly),
+        partly_(changes_products(p) || row.fully_masked ? ~0U : visibility.partly),
+        cap_(p.softcap * kLog2E),
+        slope_(p.slopes == nullptr ? 0.0F : p.slopes[row.h] * kLog2E),
+        position_(row.t + p.causal_offset - first_key),
         fully_masked_(row.fully_masked) {
     if (p.bias.data == nullptr || fully_masked_ || visibility.num_segments == 0) return;
     bias_ =
@@ -271,13 +279,24 @@ struct RowLogits {
   }
   // Whether the products of a vector of keys from c on are the logits.
   HWY_INLINE bool are_products(Index c) const { return (partly_ >> c / kVisibilityKeys & 1) == 0; }
-  // What the row does not see of the keys from c on; `x`: their products, then logits in base 2.
-  HWY_INLINE hn::Mask<Floats> operator()(Index c, Vector& x) const {
+  // What the row does not see of the keys from c on; `x`: their products, then logits in base 2;
+  // `slope`: the derivative of one by the other, if it is asked for.
+  HWY_INLINE hn::Mask<Floats> operator()(Index c, Vector& x, Vector* slope = nullptr) const {
     const hn::Rebind<std::int8_t, Floats> bytes;
     const hn::RebindToSigned<Floats> integers;
     const auto wide =
         hn::PromoteTo(integers, hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(seen_ + c)));
     auto hidden = hn::RebindMask(kFloats, hn::Eq(wide, hn::Zero(integers)));
+    if (cap_ > 0.0F) {
+      const Vector cap = hn::Set(kFloats, cap_);
+      const Vector bent = tanh(hn::Div(x, cap));
+      x = hn::Mul(cap, bent);
+      if (slope != nullptr) *slope = hn::NegMulAdd(bent, bent, hn::Set(kFloats, 1.0F));
+    }
+    if (slope_ != 0.0F) {
+      const Vector keys = hn::Iota(kFloats, static_cast<float>(c - position_));
+      x = hn::NegMulAdd(hn::Set(kFloats, slope_), hn::Abs(keys), x);
+    }
     if (bias_ != nullptr) {
       const Vector bias = hn::LoadU(kFloats, bias_ + c);
       hidden = hn::Or(hidden, hn::Eq(bias, hn::Set(kFloats, kMasked)));
@@ -294,6 +313,8 @@ struct RowLogits {
   const std::uint8_t* seen_;
   unsigned partly_;
   const float* bias_ = nullptr;
+  float cap_, slope_;  // in base 2
+  Index position_;     // of the row among the tile's keys
   bool fully_masked_;
 };
 
@@ -333,7 +354,7 @@ static HWY_INLINE const float* kept_factors(const ProbabilityDropout<float>& dro
 // What dropout does to the keys [begin, end) of a tile, for one row.
 static HWY_INLINE const float* kept_of(const AttentionProblem<float>& p, Index b,
                                        const RowPlace& row, Index key, Index count, float* to) {
-  const Index element = ((b * p.Hq + row.h) * p.T + row.t) * p.S + key;
+  const Index element = p.element(p.place(b, row.h, row.t), key);
   return kept_factors(p.dropout, static_cast<std::uint64_t>(element), count, to);
 }
 

@@ -1,0 +1,52 @@
+#pragma once
+
+// Packed sequences, and batch entries with lengths of their own: each is a call of its own on parts
+// of the operands, so nothing is computed for keys of others, and the results are bitwise theirs.
+
+#include <string_view>
+
+#include "ops/attention_problem.h"
+
+namespace grouphead::ops {
+
+void check_sequences(std::string_view operation, const AttentionOptions& options, ConstView q,
+                     Index num_keys, Keys keys);
+
+/// One sequence of a call: its batch entries, queries and keys, and what the options are for it.
+struct Sequence {
+  Index first_entry = 0, end_entry = 0;
+  Index first_query = 0, end_query = 0;
+  Index first_key = 0, end_key = 0;
+  AttentionOptions options;
+  kernels::CallPlace whole;
+
+  /// The part of [B, T, H, D].
+  template <class V>
+  V queries(const V& x) const {
+    return x.slice(0, first_entry, end_entry).slice(1, first_query, end_query);
+  }
+  template <class V>
+  V keys(const V& x) const {
+    return x.slice(0, first_entry, end_entry).slice(1, first_key, end_key);
+  }
+  /// The part of a mask or bias [B or 1, Hq or 1, T or 1, S or 1].
+  template <class V>
+  V grid(const V& x) const {
+    V part = x;
+    if (x.dim(0) > 1) part = part.slice(0, first_entry, end_entry);
+    if (x.dim(2) > 1) part = part.slice(2, first_query, end_query);
+    if (x.dim(3) > 1) part = part.slice(3, first_key, end_key);
+    return part;
+  }
+};
+
+/// Whether a call falls into sequences.
+inline bool has_sequences(const AttentionOptions& options) noexcept {
+  return options.lengths.has_value() || options.segments.has_value();
+}
+
+Index num_sequences(const AttentionOptions& options, ConstView q);
+/// Sequence n of a call with has_sequences().
+Sequence sequence_of(const AttentionOptions& options, ConstView q, Index num_keys, Index n);
+
+}  // namespace grouphead::ops
