@@ -58,6 +58,10 @@ class LayerCase {
       }
     }
     compare_mask();
+    for (const auto& [path, parameter] : std::as_const(*layer_).parameters()) {
+      const std::string name = "expect.update." + path;
+      if (each_.expects(name)) each_.compare(name, widened(updated(*parameter), Dtype::f64));
+    }
     each_.compare("expect.loss", loss());
   }
 
@@ -98,6 +102,14 @@ class LayerCase {
     return {"output"};
   }
 
+  /// The parameter's value after a training step of no gradients.
+  Tensor updated(const Parameter& parameter) const {
+    const ConstView value = updates_.value(parameter);
+    Tensor copied(value.shape(), value.dtype());
+    copy(value, copied);
+    return copied;
+  }
+
   void assign_weights() {
     const ConfigValue::List& names = each_["weights"].as_list("weights");
     const auto parameters = layer_->parameters();
@@ -125,6 +137,7 @@ class LayerCase {
     Mode mode;
     mode.training = call_.training;
     mode.losses = with_losses_ ? &sink_ : nullptr;
+    mode.updates = &updates_;
     mode.arguments = arguments.get();
     outputs_ = layer_->call(ctx_, operands_, mode, &saved_);
     if (with_losses_) add_weight_penalties(ctx_, layer_->parameters(), &sink_, nullptr);
@@ -180,6 +193,7 @@ class LayerCase {
   bool with_losses_;
   std::vector<Value> operands_;
   LossSink sink_;
+  StateUpdates updates_;
   std::unique_ptr<Saved> saved_;
   std::vector<Value> outputs_;
 };

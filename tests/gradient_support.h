@@ -62,6 +62,7 @@ inline Gradients gradients_of(Context& ctx, const GradientProblem& problem) {
       ctx, problem.layer, *saved, random_tensor(y.shape(), 99, y.dtype()), problem.in, grads);
   Gradients found;
   for (const auto& entry : parameters) {
+    if (!entry.parameter->trainable()) continue;
     found.names.push_back(entry.path);
     found.values.push_back(dense(grads.of(*entry.parameter)));
   }
@@ -102,7 +103,8 @@ inline Difference central_difference(double& x, const std::function<WeightedSum(
   return {narrow, std::abs(narrow - wide) + rounding};
 }
 
-/// Compares every parameter and input gradient of an f64 problem with central differences.
+/// Compares the gradients of all trainable parameters and inputs of an f64 problem with central
+/// differences.
 inline void check_gradients(Context& ctx, const GradientProblem& problem) {
   const Gradients found = gradients_of(ctx, problem);
   const Tensor w = random_tensor(problem.run(ctx, nullptr).shape(), 99, Dtype::f64);
@@ -110,6 +112,7 @@ inline void check_gradients(Context& ctx, const GradientProblem& problem) {
 
   std::vector<std::function<View()>> editors;
   for (const auto& entry : problem.layer.parameters()) {
+    if (!entry.parameter->trainable()) continue;
     editors.push_back([parameter = entry.parameter] { return parameter->edit(); });
   }
   for (Tensor x : problem.in) {

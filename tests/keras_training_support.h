@@ -2,6 +2,8 @@
 
 // Numbers of Keras's losses, metrics, optimizers and fit: tests/golden/keras_training.
 
+#include <cmath>
+#include <limits>
 #include <set>
 #include <string>
 #include <vector>

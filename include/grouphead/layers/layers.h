@@ -4,6 +4,7 @@
 
 #include "grouphead/layers/activation.h"
 #include "grouphead/layers/attention.h"
+#include "grouphead/layers/convolution.h"
 #include "grouphead/layers/dense.h"
 #include "grouphead/layers/dropout.h"
 #include "grouphead/layers/einsum_dense.h"
@@ -13,5 +14,7 @@
 #include "grouphead/layers/normalization.h"
 #include "grouphead/layers/pooling.h"
 #include "grouphead/layers/reshaping.h"
+#include "grouphead/layers/resizing.h"
 #include "grouphead/layers/softmax.h"
 #include "grouphead/layers/sub_layers.h"
+#include "grouphead/layers/windows.h"
