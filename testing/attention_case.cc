@@ -1,3 +1,8 @@
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include "grouphead/core/tensor_functions.h"
 #include "ops/attention.h"
 #include "testing/cases.h"
 #include "testing/inputs.h"
@@ -6,6 +11,15 @@
 
 namespace grouphead::testing {
 namespace {
+
+// ALiBi's slopes, 2^(-8 (h + 1) / Hq). Source: arXiv:2108.12409, section 3.
+Tensor make_slopes(Index heads, Dtype dtype) {
+  std::vector<double> slopes;
+  for (Index h = 0; h < heads; ++h) {
+    slopes.push_back(std::exp2(-8 * static_cast<double>(h + 1) / static_cast<double>(heads)));
+  }
+  return cast(Tensor::from({heads}, std::span<const double>(slopes)), dtype);
+}
 
 struct InputSet {
   Tensor q, k, v, d_out;
@@ -35,6 +49,7 @@ class AttentionCase final : public Case {
       d_k_ = ctx.tensor(sets_[0].k.shape(), p.dtype);
       d_v_ = ctx.tensor(sets_[0].v.shape(), p.dtype);
       if (p.bias) d_bias_ = ctx.tensor(bias_.shape(), p.dtype);
+      if (p.sinks) d_sinks_ = ctx.tensor(sinks_.shape(), sinks_.dtype());
     }
   }
 
@@ -45,6 +60,7 @@ class AttentionCase final : public Case {
     if (has_backward_) {
       AttentionGradients gradients{.d_out = in.d_out, .d_q = d_q_, .d_k = d_k_, .d_v = d_v_};
       if (d_bias_.has_value()) gradients.d_bias = d_bias_;
+      if (d_sinks_.has_value()) gradients.d_sinks = d_sinks_;
       attention_backward(ctx_, in.q, in.k, in.v, options_, out_, softmax_, gradients);
     }
   }
@@ -67,6 +83,7 @@ class AttentionCase final : public Case {
       add("d_k", d_k_, backward.d_k);
       add("d_v", d_v_, backward.d_v);
       if (d_bias_.has_value()) add("d_bias", d_bias_, backward.d_bias);
+      if (d_sinks_.has_value()) add("d_sinks", d_sinks_, backward.d_sinks);
     }
     return results;
   }
@@ -85,6 +102,12 @@ class AttentionCase final : public Case {
     add("mask", mask_);
     add("bias", bias_);
     add("d_bias", d_bias_);
+    add("slopes", slopes_);
+    add("sinks", sinks_);
+    add("d_sinks", d_sinks_);
+    add("lengths", lengths_);
+    add("segments", segments_);
+    add("key_segments", key_segments_);
     return tensors;
   }
 
@@ -125,6 +148,15 @@ class AttentionCase final : public Case {
     options_.draw = {p.rng, {static_cast<std::uint64_t>(p.seed), 0}};
     if (p.mask == MaskKind::blocks) options_.mask = mask_ = make_block_mask(p);
     if (p.mask == MaskKind::keys) options_.key_mask = mask_ = make_key_mask(p);
+    const Dtype wide = p.dtype == Dtype::f64 ? Dtype::f64 : Dtype::f32;
+    if (p.softcap != 0) options_.softcap = p.softcap;
+    if (p.alibi) options_.alibi_slopes = slopes_ = make_slopes(p.Hq, wide);
+    if (p.sinks) options_.sinks = sinks_ = random_tensor(ctx_, {p.Hq}, wide, p.seed + 8);
+    if (p.lengths) options_.lengths = lengths_ = make_lengths(p);
+    if (p.packed != 0) {
+      options_.segments = segments_ = make_segments(p, p.T);
+      options_.key_segments = key_segments_ = make_segments(p, p.S);
+    }
     if (p.bias) {
       options_.bias = bias_ = random_tensor(ctx_, {1, p.Hq, p.T, p.S}, p.dtype, p.seed + 7);
     }
@@ -134,8 +166,8 @@ class AttentionCase final : public Case {
   bool has_backward_;
   AttentionOptions options_{};
   std::vector<InputSet> sets_;
-  Tensor mask_, bias_, wide_bias_;
-  Tensor out_, softmax_, d_q_, d_k_, d_v_, d_bias_;
+  Tensor mask_, bias_, wide_bias_, slopes_, sinks_, lengths_, segments_, key_segments_;
+  Tensor out_, softmax_, d_q_, d_k_, d_v_, d_bias_, d_sinks_;
   std::size_t next_ = 0;
 };
 

@@ -17,4 +17,10 @@ Tensor make_block_mask(const Problem& problem);
 /// The mask of `mask=key`, [B, S]: the first keys, at least half of them.
 Tensor make_key_mask(const Problem& problem);
 
+/// The lengths of `lengths`, [B]: at least half of the keys.
+Tensor make_lengths(const Problem& problem);
+
+/// Where the sequences of `packed=` begin and end among `length` positions, [packed + 1].
+Tensor make_segments(const Problem& problem, Index length);
+
 }  // namespace grouphead::testing

@@ -66,6 +66,11 @@ constexpr OptionWord kOptions[] = {{"causal", kAttention | kLayer},
                                    {"bias", kAttention},
                                    {"dropout=", kAttention},
                                    {"rng=", kAttention},
+                                   {"softcap=", kAttention},
+                                   {"alibi", kAttention},
+                                   {"sinks", kAttention},
+                                   {"lengths", kAttention},
+                                   {"packed=", kAttention},
                                    {"cache=", kDecode},
                                    {"weights=", kGemm | kGenerate},
                                    {"thr=", kAll},
@@ -112,12 +117,12 @@ Index number(std::string_view what, std::string_view digits, Index lowest, Index
   return value;
 }
 
-double rate(std::string_view what, std::string_view digits) {
+double real_number(std::string_view what, std::string_view digits, double highest) {
   double value = 0;
   const char* end = digits.data() + digits.size();
   const auto [stop, error] = std::from_chars(digits.data(), end, value);
-  if (error != std::errc() || stop != end || !(value >= 0 && value <= 1)) {
-    refuse(what, "a number from 0 to 1", digits);
+  if (error != std::errc() || stop != end || !(value >= 0 && value <= highest)) {
+    refuse(what, fmt::format("a number from 0 to {}", highest), digits);
   }
   return value;
 }
@@ -232,7 +237,12 @@ class Reader {
     if (name == "window=") problem_.window = number(name, value, 1, kLargestSize);
     if (name == "mask=") problem_.mask = value_of(kMasks, name, value);
     if (name == "bias") problem_.bias = true;
-    if (name == "dropout=") problem_.dropout_rate = rate(name, value);
+    if (name == "dropout=") problem_.dropout_rate = real_number(name, value, 1);
+    if (name == "softcap=") problem_.softcap = real_number(name, value, 1e6);
+    if (name == "alibi") problem_.alibi = true;
+    if (name == "sinks") problem_.sinks = true;
+    if (name == "lengths") problem_.lengths = true;
+    if (name == "packed=") problem_.packed = number(name, value, 1, kLargestSize);
     if (name == "rng=") problem_.rng = value_of(kGenerators, name, value);
     if (name == "cache=") {
       problem_.cache = value_of(kStored, name, value);
@@ -276,6 +286,12 @@ class Reader {
     }
     if (p.causal_offset != 0 && !p.causal && p.window == 0) {
       refuse("offset=", "causal or window= beside it", std::to_string(p.causal_offset));
+    }
+    if (p.lengths && (p.packed != 0 || p.causal_offset != 0)) {
+      refuse("lengths", "no packed= and offset= beside it", "one of them");
+    }
+    if (p.packed != 0 && (p.B != 1 || p.T % p.packed != 0 || p.S % p.packed != 0)) {
+      refuse("packed=", "b1, and a divisor of t and s", std::to_string(p.packed));
     }
     if (p.cache != p.dtype && (p.dtype == Dtype::f64 || p.cache == Dtype::f64)) {
       refuse("cache=", fmt::format("{}, as the queries", grouphead::name_of(p.dtype)),
@@ -368,6 +384,11 @@ std::string to_string(const Problem& p) {
   if (p.window != 0) text += fmt::format(" window={}", p.window);
   if (p.mask != MaskKind::none) text.append(" mask=").append(name_of(kMasks, p.mask));
   if (p.bias) text += " bias";
+  if (p.softcap != 0) text += fmt::format(" softcap={}", p.softcap);
+  if (p.alibi) text += " alibi";
+  if (p.sinks) text += " sinks";
+  if (p.lengths) text += " lengths";
+  if (p.packed != 0) text += fmt::format(" packed={}", p.packed);
   if (p.dropout_rate != 0) text += fmt::format(" dropout={}", p.dropout_rate);
   if (p.rng != RandomAlgorithm::philox) text.append(" rng=").append(name_of(kGenerators, p.rng));
   if (p.num_threads != 0) text += fmt::format(" thr={}", p.num_threads);

@@ -36,8 +36,9 @@ enum class MaskKind : std::uint8_t { none, blocks, keys };
 /// f, `f32` and `f64` are the dtype right behind the operation and the size elsewhere.
 ///
 /// attention.fwd, attention.fwdbwd   t hq d [b s hkv dv causal offset= window= mask=bool|key bias
-///                                   dropout= rng=philox|threefry]: bias is [1, Hq, T, S], the
-///                                   masks are drawn by the seed
+///                                   dropout= rng=philox|threefry softcap= alibi sinks lengths
+///                                   packed=]: bias is [1, Hq, T, S]; masks and lengths are drawn
+///                                   by the seed; packed= sequences of one length
 /// decode                            s hq d [b hkv dv cache=f32|bf16|int8]: one query against s
 ///                                   cached positions
 /// gemm                              m n k [weights=f32|bf16|int8]: with weights= the second
@@ -64,6 +65,11 @@ struct Problem {
   MaskKind mask = MaskKind::none;
   bool bias = false;
   double dropout_rate = 0;
+  double softcap = 0;
+  bool alibi = false;
+  bool sinks = false;
+  bool lengths = false;
+  Index packed = 0;
   Dtype cache = Dtype::f32;        ///< what decode reads: dtype, bf16, or u8 for int8
   std::optional<Dtype> weights{};  ///< what products read: dtype, bf16, or u8 for int8
   RandomAlgorithm rng = RandomAlgorithm::philox;

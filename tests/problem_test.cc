@@ -49,6 +49,8 @@ TEST(Problem, CanonicalStringReadsBackAsTheSameProblem) {
         "attention.fwdbwd f32 b1 t5 s9 hq2 hkv1 d3 dv4 offset=2 window=3 mask=key dropout=1 "
         "rng=threefry",
         "attention.fwdbwd f32 b4 t512 s512 hq8 hkv2 d64 dv64 causal thr=2 seed=7",
+        "attention.fwdbwd f32 b4 t5 s9 hq2 hkv1 d3 dv4 softcap=2.5 alibi sinks lengths",
+        "attention.fwd f32 b1 t6 s9 hq2 hkv1 d3 dv4 packed=3",
         "decode f32 b1 s8192 hq32 hkv8 d128 dv128 cache=f32 thr=1",
         "decode f32 b1 s64 hq32 hkv8 d128 dv128 cache=int8", "gemm f32 m512 n256 k256",
         "gemm f32 m512 n256 k256 weights=bf16",
@@ -99,8 +101,9 @@ TEST(Problem, UnknownOperationsAreRefusedWithTheKnownOnes) {
 TEST(Problem, UnknownWordsAreRefusedWithTheKnownOnes) {
   const std::string known =
       ": expected one of f32 f64 bf16 b# t# s# hq# hkv# d# dv# causal offset= window= mask= bias "
-      "dropout= rng= thr= isa= seed=, got a word that is not available";
-  for (const char* word : {"softcap=5", "bias=1", "mask", "f16", "cache=f32", "m64", "t", "x9",
+      "dropout= rng= softcap= alibi sinks lengths packed= thr= isa= seed=, got a word that is not "
+      "available";
+  for (const char* word : {"cap=5", "bias=1", "mask", "f16", "cache=f32", "m64", "t", "x9",
                            "causal=1", "offset", "thr", "12", "=", "T4"}) {
     EXPECT_EQ(error_of(std::string("attention.fwd t4 hq2 d8 ") + word),
               "[problem] " + std::string(word) + known);
@@ -128,6 +131,10 @@ TEST(Problem, ImpossibleValuesAreRefused) {
   EXPECT_EQ(error_of(base + "hkv3"), "[problem] hkv: expected a divisor of hq2, got 3");
   EXPECT_EQ(error_of(base + "offset=1"),
             "[problem] offset=: expected causal or window= beside it, got 1");
+  EXPECT_EQ(error_of(base + "packed=3"),
+            "[problem] packed=: expected b1, and a divisor of t and s, got 3");
+  EXPECT_EQ(error_of(base + "packed=2 lengths"),
+            "[problem] lengths: expected no packed= and offset= beside it, got one of them");
   EXPECT_EQ(error_of(base + "mask=rows"), "[problem] mask=: expected bool or key, got rows");
   EXPECT_EQ(error_of(base + "rng=threefry"),
             "[problem] rng=: expected dropout= beside it, got threefry");
@@ -158,6 +165,7 @@ TEST(Problem, WorkCountsWhatIsVisible) {
   EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8 causal")), 2.0 * 2 * 10 * 16);
   EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8 causal offset=-3")), 2.0 * 2 * 16);
   EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8 window=2")), 2.0 * 2 * 10 * 16);
+  EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8 packed=2")), 2.0 * 2 * 8 * 16);
   EXPECT_EQ(count_flops(parse_problem("attention.fwd t4 hq2 d8 causal window=2")),
             2.0 * 2 * 7 * 16);
   EXPECT_EQ(count_flops(parse_problem("attention.fwdbwd t4 hq2 d8")), 3.5 * 2 * 2 * 16 * 16);

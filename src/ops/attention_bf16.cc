@@ -1,6 +1,6 @@
 #include "kernels/attention/bf16.h"
 #include "kernels/rowwise/convert.h"
-#include "ops/attention_problem.h"
+#include "ops/attention_packed.h"
 
 namespace grouphead::ops {
 namespace {
@@ -31,8 +31,16 @@ const kernels::Bf16Kernels* native_kernels(Context& ctx) noexcept {
   return kernels::bf16_kernels(static_cast<kernels::Level>(ctx.isa()));
 }
 
-void forward_natively(Context& ctx, const AttentionProblem<float>& p, ConstView q, ConstView k,
-                      ConstView v, View out) {
+// One sequence, of its own queries and keys.
+void forward_natively(Context& ctx, const Sequence& s, ConstView q, ConstView k, ConstView v,
+                      View out, View statistics) {
+  AttentionProblem<float> p;
+  p.whole = s.whole;
+  p.B = q.dim(0), p.T = q.dim(1), p.Hq = q.dim(2), p.D = q.dim(3);
+  p.S = k.dim(1), p.Hkv = k.dim(2), p.Dv = v.dim(3);
+  set_options(s.options, p);
+  if (statistics.has_value()) set_statistics(statistics, p);
+  const Tensor fully_masked = note_fully_masked_queries(ctx, s.options, p);
   const kernels::Bf16Kernels& table = *native_kernels(ctx);
   kernels::Bf16Operands o;
   o.q = bits_of(q), o.k = bits_of(k), o.v = bits_of(v);
@@ -46,9 +54,10 @@ void forward_natively(Context& ctx, const AttentionProblem<float>& p, ConstView 
   o.packed.values = static_cast<std::uint16_t*>(values.view().raw());
   const Index scratch = table.forward_scratch(p);
   reserve_scratch<float>(ctx, scratch);
-  for_packed_units(
-      ctx, p, [&](Index unit) { table.pack(p, o, unit); },
-      [&](Index unit, int slot) {
+  for_packed_units<float>(
+      ctx, std::span(&p, 1),
+      [&](const AttentionProblem<float>&, Index unit) { table.pack(p, o, unit); },
+      [&](const AttentionProblem<float>&, Index unit, int slot) {
         table.forward(p, o, unit, ctx.impl().scratch<float>(slot, scratch));
       });
 }
@@ -114,24 +123,24 @@ bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept {
 }
 
 void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
-                  const AttentionOptions& options, const kernels::CallPlace& whole, View out,
-                  View statistics) {
+                  const AttentionOptions& options, View out, View statistics) {
   const WideOptions wide(ctx, options);
   if (bf16_is_native(ctx, options)) {
-    AttentionProblem<float> p;
-    p.B = q.dim(0), p.T = q.dim(1), p.Hq = q.dim(2), p.D = q.dim(3);
-    p.S = k.dim(1), p.Hkv = k.dim(2), p.Dv = v.dim(3);
-    p.whole = whole;
-    set_options(wide.options(), p);
-    if (statistics.has_value()) set_statistics(statistics, p);
-    const Tensor fully_masked = note_fully_masked_queries(ctx, wide.options(), p);
-    return forward_natively(ctx, p, q, k, v, out);
+    if (has_sequences(options)) {
+      fill_zero(out);
+      if (statistics.has_value()) fill_zero(statistics);
+    }
+    for (Index n = 0; n < num_sequences(options, q); ++n) {
+      const Sequence s = sequence_of(wide.options(), q, k.dim(1), n);
+      forward_natively(ctx, s, s.queries(q), s.keys(k), s.keys(v), s.queries(out), statistics);
+    }
+    return;
   }
   const Tensor wide_q = converted(ctx, q, Dtype::f32);
   const Tensor wide_k = converted(ctx, k, Dtype::f32);
   const Tensor wide_v = converted(ctx, v, Dtype::f32);
   Tensor result = ctx.tensor(out.shape());
-  forward_f32(ctx, wide_q, wide_k, wide_v, wide.options(), whole, result, statistics);
+  forward_wide<float>(ctx, wide_q, wide_k, wide_v, wide.options(), result, statistics);
   convert_heads(ctx, result, out);
 }
 

@@ -110,26 +110,6 @@ class Progress {
   Index* data_;
 };
 
-/// pack(unit) for all tiles of keys and values, body(unit, slot) for every forward_units(). One
-/// region for both steps: the rows of a batch entry start as soon as its keys are packed.
-template <class F, class Pack, class Body>
-void for_packed_units(Context& ctx, const kernels::AttentionProblem<F>& p, const Pack& pack,
-                      const Body& body) {
-  const Index tiles = kernels::pack_tiles(p, Index{0});
-  const Index packs = p.B * tiles;
-  const Index units_per_batch = p.B == 0 ? 1 : kernels::forward_units(p) / p.B;
-  Progress packed(ctx, p.B);
-  for_units(ctx, packs + kernels::forward_units(p), forward_flops(p), [&](Index unit, int slot) {
-    if (unit < packs) {
-      pack(unit);
-      packed.add(unit / tiles);
-    } else {
-      packed.wait_for((unit - packs) / units_per_batch, tiles);
-      body(unit - packs, slot);
-    }
-  });
-}
-
 /// The statistics that the kernels read or write, [2, B, Hq, T] of the whole call.
 template <class F>
 void set_statistics(ConstView statistics, kernels::AttentionProblem<F>& p) {
@@ -137,13 +117,22 @@ void set_statistics(ConstView statistics, kernels::AttentionProblem<F>& p) {
   p.sums = p.tops + statistics.size() / 2;
 }
 
-/// attention() of operands that were checked; `statistics` may be absent.
-void forward_f32(Context& ctx, ConstView q, ConstView k, ConstView v,
-                 const AttentionOptions& options, const kernels::CallPlace& whole, View out,
-                 View statistics);
+/// attention() of bf16 operands that were checked; `statistics` may be absent.
 void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
-                  const AttentionOptions& options, const kernels::CallPlace& whole, View out,
-                  View statistics);
+                  const AttentionOptions& options, View out, View statistics);
+/// The same of f32 or f64 ones.
+template <class F>
+void forward_wide(Context& ctx, ConstView q, ConstView k, ConstView v,
+                  const AttentionOptions& options, View out, View statistics);
+/// attention_scores() of f32 or f64 ones; `scores` in their type.
+template <class F>
+void scores_wide(Context& ctx, ConstView q, ConstView k, const AttentionOptions& options,
+                 ConstView statistics, View scores);
+/// attention_backward() of f32 or f64 ones.
+template <class F>
+void backward_wide(Context& ctx, ConstView q, ConstView k, ConstView v,
+                   const AttentionOptions& options, ConstView out, ConstView statistics,
+                   const AttentionGradients& gradients);
 
 /// Options for queries in f32 that stand for bf16 ones: bias, sinks and slopes in f32. They live as
 /// long as this.

@@ -92,12 +92,17 @@ void check_sequences(std::string_view operation, const AttentionOptions& options
 }
 
 Index num_sequences(const AttentionOptions& options, ConstView q) {
+  if (!has_sequences(options)) return 1;
   return options.lengths.has_value() ? q.dim(0) : options.segments.dim(0) - 1;
 }
 
 Sequence sequence_of(const AttentionOptions& options, ConstView q, Index num_keys, Index n) {
   Sequence s;
   s.options = options;
+  if (!has_sequences(options)) {
+    s.end_entry = q.dim(0), s.end_query = q.dim(1), s.end_key = num_keys;
+    return s;
+  }
   s.options.lengths = s.options.segments = s.options.key_segments = {};
   if (options.lengths.has_value()) {
     const Index length = number_at(options.lengths, n);

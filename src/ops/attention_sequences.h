@@ -40,13 +40,13 @@ struct Sequence {
   }
 };
 
-/// Whether a call falls into sequences.
+/// Whether a call falls into sequences. Then these need not have all of its queries and keys.
 inline bool has_sequences(const AttentionOptions& options) noexcept {
   return options.lengths.has_value() || options.segments.has_value();
 }
 
+/// 1 without has_sequences(): all of it.
 Index num_sequences(const AttentionOptions& options, ConstView q);
-/// Sequence n of a call with has_sequences().
 Sequence sequence_of(const AttentionOptions& options, ConstView q, Index num_keys, Index n);
 
 }  // namespace grouphead::ops

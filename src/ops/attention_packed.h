@@ -1,0 +1,129 @@
+#pragma once
+
+// Problems on keys and values that are packed first, in one region of work with what follows.
+
+#include <span>
+
+#include "ops/attention_sequences.h"
+
+namespace grouphead::ops {
+
+/// The problem of a sequence, on the operands of the whole call.
+template <class F>
+kernels::AttentionProblem<F> problem_of(const Sequence& s, ConstView q, ConstView k, ConstView v) {
+  kernels::AttentionProblem<F> p;
+  p.whole = s.whole;
+  p.B = s.end_entry - s.first_entry;
+  p.T = s.end_query - s.first_query, p.Hq = q.dim(2), p.D = q.dim(3);
+  p.S = s.end_key - s.first_key, p.Hkv = k.dim(2), p.Dv = v.dim(3);
+  p.q = heads_of<F>(s.queries(q)), p.k = heads_of<F>(s.keys(k)), p.v = heads_of<F>(s.keys(v));
+  set_options(s.options, p);
+  return p;
+}
+
+/// Where the units of each of several problems begin: its packs, then its rows.
+class UnitStarts {
+ public:
+  template <class F>
+  UnitStarts(Context& ctx, std::span<const kernels::AttentionProblem<F>> problems)
+      : memory_(ctx.tensor({static_cast<Index>(problems.size()) + 1}, Dtype::i64)),
+        count_(static_cast<Index>(problems.size())) {
+    Index* starts = memory_.data<Index>();
+    starts[0] = 0;
+    for (Index i = 0; i < count_; ++i) {
+      const auto& p = problems[static_cast<std::size_t>(i)];
+      starts[i + 1] =
+          starts[i] + p.B * kernels::pack_tiles(p, Index{0}) + kernels::forward_units(p);
+    }
+  }
+  Index units() const noexcept { return data()[count_]; }
+  Index begin(Index problem) const noexcept { return data()[problem]; }
+  /// The problem that a unit belongs to.
+  Index problem_of(Index unit) const noexcept {
+    return std::upper_bound(data(), data() + count_ + 1, unit) - data() - 1;
+  }
+
+ private:
+  const Index* data() const noexcept { return memory_.data<Index>(); }
+
+  Tensor memory_;
+  Index count_;
+};
+
+/// pack(problem, unit) for all tiles of keys and values, body(problem, unit, slot) for every
+/// forward_units() of every problem. One region for all: the rows of a batch entry start as soon as
+/// its keys are packed. Of several problems each has one entry.
+template <class F, class Pack, class Body>
+void for_packed_units(Context& ctx, std::span<const kernels::AttentionProblem<F>> problems,
+                      const Pack& pack, const Body& body) {
+  const UnitStarts starts(ctx, problems);
+  Index entries = 0;
+  double flops = 0;
+  for (const auto& p : problems) {
+    entries += p.B;
+    flops += forward_flops(p);
+  }
+  Progress packed(ctx, entries);
+  for_units(ctx, starts.units(), flops, [&](Index unit, int slot) {
+    const Index problem = starts.problem_of(unit);
+    const auto& p = problems[static_cast<std::size_t>(problem)];
+    const Index tiles = kernels::pack_tiles(p, Index{0});
+    const Index own = unit - starts.begin(problem);
+    if (own < p.B * tiles) {
+      pack(p, own);
+      packed.add(problem + own / tiles);
+    } else {
+      const Index row_unit = own - p.B * tiles;
+      const Index units_per_entry = kernels::forward_units(p) / p.B;
+      packed.wait_for(problem + row_unit / units_per_entry, tiles);
+      body(p, row_unit, slot);
+    }
+  });
+}
+
+/// The packed keys of all problems, and their values if they have any; as long as this lives.
+template <class F>
+class PackedMemory {
+ public:
+  PackedMemory(Context& ctx, std::span<kernels::AttentionProblem<F>> problems) {
+    Index keys = 0;
+    Index values = 0;
+    const auto for_sizes = [&](const auto& body) {
+      for (kernels::AttentionProblem<F>& p : problems) {
+        p.packed.capacity = kernels::round_up(p.S, kernels::kPanelKeys);
+        const Index rows = p.B * p.Hkv * p.packed.capacity;
+        body(p, rows * p.D, rows * kernels::round_up(p.Dv, kernels::kPanelKeys));
+      }
+    };
+    for_sizes([&](const auto& p, Index key_size, Index value_size) {
+      keys += key_size;
+      if (p.v.data != nullptr) values += value_size;
+    });
+    keys_ = ctx.tensor({keys}, kDtypeOf<F>);
+    values_ = ctx.tensor({values}, kDtypeOf<F>);
+    F* next_keys = keys_.template data<F>();
+    F* next_values = values_.template data<F>();
+    for_sizes([&](auto& p, Index key_size, Index value_size) {
+      p.packed.keys = next_keys;
+      next_keys += key_size;
+      if (p.v.data == nullptr) return;
+      p.packed.values = next_values;
+      next_values += value_size;
+    });
+  }
+
+ private:
+  Tensor keys_, values_;
+};
+
+/// body(problem, unit, slot) for every forward_units(), of packed keys and values.
+template <class F, class Body>
+void with_packed(Context& ctx, std::span<kernels::AttentionProblem<F>> problems, const Body& body) {
+  const kernels::AttentionKernels<F>& table = kernels_of<F>(ctx);
+  const PackedMemory<F> memory(ctx, problems);
+  for_packed_units<F>(
+      ctx, problems,
+      [&](const kernels::AttentionProblem<F>& p, Index unit) { table.pack(p, 0, unit); }, body);
+}
+
+}  // namespace grouphead::ops
