@@ -160,12 +160,12 @@ TEST(ModelJson, ListsAllLayersThatThereAreNot) {
       R"({"class_name": "Conv2D", "config": {"name": "conv"}, "name": "conv", "inbound_nodes": []},
          {"class_name": "Sequential", "name": "inner", "inbound_nodes": [], "config": {
             "name": "inner", "layers": [{"class_name": "LSTM", "config": {"name": "lstm"}}]}},
-         {"module": "keras.src.ops.numpy", "class_name": "Sinc", "config": {"name": "sinc"},
-          "name": "sinc", "inbound_nodes": []})",
+         {"module": "keras.src.ops.numpy", "class_name": "Unique", "config": {"name": "unique"},
+          "name": "unique", "inbound_nodes": []})",
       R"([["x", 0, 0]])");
   EXPECT_EQ(error_of<ConfigError>([&] { model_from_json(text); }),
             "[model_from_config] layers: expected layers that this library has, got 'conv' "
-            "(Conv2D) in net, 'lstm' (LSTM) in net/inner, 'sinc' (Sinc) in net");
+            "(Conv2D) in net, 'lstm' (LSTM) in net/inner, 'unique' (Unique) in net");
 }
 
 TEST(ModelJson, RefusesGraphsThatDoNotHold) {

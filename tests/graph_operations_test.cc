@@ -53,7 +53,7 @@ TEST(Operations, AreNoLayersOfTheModel) {
   Model model({.inputs = {x}, .outputs = {layer<Dense>({.units = 3})(x + 1)}});
   ASSERT_EQ(model.layers().size(), 2U);
   EXPECT_THAT(model.summary(), HasSubstr("add (Add)"));
-  EXPECT_THAT(error_of<ConfigError>([&] { operation("Sinc", {x}); }), HasSubstr("Sinc"));
+  EXPECT_THAT(error_of<ConfigError>([&] { operation("Unique", {x}); }), HasSubstr("Unique"));
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 #include <functional>
 #include <random>
 
-#include "graph/constant_config.h"
+#include "nn/constant_config.h"
 #include "grouphead/models/model.h"
 #include "io/file.h"
 #include "io/json.h"

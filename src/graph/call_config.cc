@@ -4,7 +4,7 @@
 
 #include "core/check.h"
 #include "core/dtype_names.h"
-#include "graph/constant_config.h"
+#include "nn/constant_config.h"
 #include "graph/input_layer.h"
 
 namespace grouphead::detail {
@@ -13,7 +13,8 @@ namespace {
 constexpr std::string_view kMergingLayers[] = {"Add",     "Average", "Concatenate", "Dot",
                                                "Maximum", "Minimum", "Multiply",    "Subtract"};
 constexpr std::string_view kListAttention[] = {"AdditiveAttention", "Attention"};
-constexpr std::string_view kListOperations[] = {"Concatenate", "Stack"};
+constexpr std::string_view kListOperations[] = {"Concatenate", "Dstack", "Hstack", "Stack",
+                                                 "Vstack"};
 constexpr std::string_view kMaskSuffix = "_mask";
 
 bool is_one_of(std::span<const std::string_view> names, std::string_view name) {

@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "graph/node.h"
 #include "grouphead/models/model.h"
+#include "nn/operations/operation.h"
 
 namespace grouphead {
 namespace {
@@ -87,14 +88,23 @@ void require_operands(const Node& node) {
 }
 
 void infer_outputs(Node& node) {
+  std::vector<Dtype> dtypes;
+  for (const Operand& operand : node.operands) dtypes.push_back(dtype_of(operand));
+  const auto* operation = dynamic_cast<const nn::Operation*>(node.layer.get());
+  if (operation != nullptr) {
+    for (const nn::OperationOutput& output :
+         operation->outputs_for(operand_shapes(node), dtypes, node.arguments.get())) {
+      node.shapes.push_back(output.shape);
+      node.dtypes.push_back(output.dtype);
+    }
+    return;
+  }
   node.shapes = node.layer->output_shapes(operand_shapes(node), node.arguments.get());
   const auto* model = dynamic_cast<const Model*>(node.layer.get());
   if (model != nullptr && model->has_graph()) {
     for (const Symbol& output : model->outputs()) node.dtypes.push_back(output.dtype());
     return;
   }
-  std::vector<Dtype> dtypes;
-  for (const Operand& operand : node.operands) dtypes.push_back(dtype_of(operand));
   node.dtypes.assign(node.shapes.size(), node.layer->output_dtype(dtypes, node.arguments.get()));
 }
 

@@ -218,109 +218,7 @@ void add_gradient(Context& ctx, Binary kind, const ConstView& a, const ConstView
   sum_to(ctx, slopes, 1, Write::add, d_x);
 }
 
-template <class F>
-F unary_value(Unary kind, F x) noexcept {
-  switch (kind) {
-    case Unary::absolute:
-      return std::abs(x);
-    case Unary::cos:
-      return std::cos(x);
-    case Unary::exp:
-      return std::exp(x);
-    case Unary::log:
-      return std::log(x);
-    case Unary::negative:
-      return -x;
-    case Unary::reciprocal:
-      return 1 / x;
-    case Unary::rsqrt:
-      return 1 / std::sqrt(x);
-    case Unary::sigmoid:
-      return 1 / (1 + std::exp(-x));
-    case Unary::sin:
-      return std::sin(x);
-    case Unary::sqrt:
-      return std::sqrt(x);
-    case Unary::square:
-      return x * x;
-    case Unary::tanh:
-      return std::tanh(x);
-  }
-  return x;
-}
-
-template <class F>
-F unary_slope(Unary kind, F x) noexcept {
-  const F y = unary_value(kind, x);
-  switch (kind) {
-    case Unary::absolute:
-      return x < 0 ? F{-1} : F{1};
-    case Unary::cos:
-      return -std::sin(x);
-    case Unary::exp:
-      return y;
-    case Unary::log:
-      return 1 / x;
-    case Unary::negative:
-      return -1;
-    case Unary::reciprocal:
-      return -y * y;
-    case Unary::rsqrt:
-      return F{-0.5} * y / x;
-    case Unary::sigmoid:
-      return y * (1 - y);
-    case Unary::sin:
-      return std::cos(x);
-    case Unary::sqrt:
-      return F{0.5} / y;
-    case Unary::square:
-      return 2 * x;
-    case Unary::tanh:
-      return 1 - y * y;
-  }
-  return 1;
-}
-
-template <class T, class Function>
-void map_one(Context& ctx, const ConstView& x, const View& y, Function&& function) {
-  require_elements(kName, "x", x, y.size(), kDtypeOf<T>);
-  require_elements(kName, "y", y, x.size(), kDtypeOf<T>);
-  const T* in = x.data<T>();
-  T* out = y.data<T>();
-  for_blocks(ctx, x.size(), kBlockElements, [&](Index begin, Index end) {
-    for (Index i = begin; i < end; ++i) function(out[i], in[i], i);
-  });
-}
-
 }  // namespace
-
-void unary_forward(Context& ctx, Unary kind, ConstView x, View y) {
-  if (x.dtype() == Dtype::i64) {
-    map_one<Index>(ctx, x, y, [kind](Index& to, Index value, Index) {
-      const auto bits = static_cast<std::uint64_t>(value);
-      if (kind == Unary::square) {
-        to = static_cast<Index>(bits * bits);
-      } else {
-        to = kind == Unary::negative || value < 0 ? static_cast<Index>(-bits) : value;
-      }
-    });
-    return;
-  }
-  with_float_type(kName, "x", x, [&](auto zero) {
-    using F = decltype(zero);
-    map_one<F>(ctx, x, y, [kind](F& to, F value, Index) { to = unary_value(kind, value); });
-  });
-}
-
-void unary_backward(Context& ctx, Unary kind, ConstView x, ConstView d_y, View d_x) {
-  with_float_type(kName, "x", x, [&](auto zero) {
-    using F = decltype(zero);
-    require_elements(kName, "d_y", d_y, x.size(), kDtypeOf<F>);
-    const F* gradient = d_y.data<F>();
-    map_one<F>(ctx, x, d_x,
-               [&](F& sum, F value, Index i) { sum += gradient[i] * unary_slope(kind, value); });
-  });
-}
 
 void binary_forward(Context& ctx, Binary kind, ConstView a, ConstView b, View y) {
   if (y.dtype() == Dtype::boolean) {
@@ -381,7 +279,13 @@ void combine(Context& ctx, Logical kind, ConstView a, ConstView b, View y) {
 }
 
 void invert(Context& ctx, ConstView x, View y) {
-  map_one<bool>(ctx, x, y, [](bool& to, bool value, Index) { to = !value; });
+  require_elements(kName, "x", x, y.size(), Dtype::boolean);
+  require_elements(kName, "y", y, x.size(), Dtype::boolean);
+  const bool* in = x.data<bool>();
+  bool* out = y.data<bool>();
+  for_blocks(ctx, x.size(), kBlockElements, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) out[i] = !in[i];
+  });
 }
 
 void select(Context& ctx, ConstView condition, ConstView a, ConstView b, View y) {

@@ -89,10 +89,10 @@ def run_seed(program, seed, out, layers):
     return not failures
 
 
-def check_files(program, out, seeds):
+def check_files(script, program, out, seeds):
     """Model files in both directions; the program beside it is built with the tests."""
     files = os.path.join(os.path.dirname(program), "tests", "live_files")
-    return subprocess.run([sys.executable, os.path.join(HERE, "files.py"), "--program", program, "--files", files,
+    return subprocess.run([sys.executable, os.path.join(HERE, script + ".py"), "--program", program, "--files", files,
                            "--out", out, *map(str, seeds)]).returncode == 0
 
 
@@ -100,17 +100,19 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--program", required=True)
     ap.add_argument("--out", required=True)
-    ap.add_argument("--layers", default="", help="only these, comma-separated; `training` is the AdamW trajectory, `files` model files")
+    ap.add_argument("--layers", default="", help="only these, comma-separated; `training` is the AdamW trajectory, `files` model files, "
+                    "`operations` models of operations")
     ap.add_argument("seeds", type=int, nargs="+")
     a = ap.parse_args()
     layers = [n for n in a.layers.split(",") if n]
     if not layers:
         names = subprocess.run([a.program, "info", "--layers"], capture_output=True, text=True, check=True).stdout
-        layers = [n for n in names.split() if n != "InputLayer"] + ["training", "files"]
+        layers = [n for n in names.split() if n != "InputLayer"] + ["training", "files", "operations"]
     passed = []
-    if "files" in layers:
-        layers.remove("files")
-        passed.append(check_files(a.program, a.out, a.seeds))
+    for script in ("files", "operations"):
+        if script in layers:
+            layers.remove(script)
+            passed.append(check_files(script, a.program, a.out, a.seeds))
     if layers:
         passed += [run_seed(a.program, seed, a.out, layers) for seed in a.seeds]
     return 0 if all(passed) else 1

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "grouphead/layers/serialization.h"
+#include "nn/constant_config.h"
 #include "nn/layer_checks.h"
 #include "ops/convert.h"
 #include "ops/strided.h"
@@ -20,9 +21,12 @@ std::string name_from(const OperationClass& described, const ConfigValue& config
   return ConfigReader(described.name, config).name(described.name);
 }
 
-OperationOperand scalar_operand(const ConfigValue& value, std::string_view name) {
+OperationOperand literal_operand(const ConfigValue& value, std::string_view name) {
   OperationOperand operand;
-  if (value.is_bool()) {
+  if (detail::is_nested_list(value)) {
+    operand.tensor = detail::constant_from_list(value);
+    operand.type = {operand.tensor.dtype(), false};
+  } else if (value.is_bool()) {
     const bool truth = value.as_bool(name);
     operand.tensor = Tensor::from(Shape(), std::span<const bool>(&truth, 1));
     operand.type = {Dtype::boolean, false};
@@ -69,7 +73,7 @@ std::unique_ptr<CallArguments> Operation::arguments_from_config(const ConfigValu
   for (std::size_t i = 0; i < args.size(); ++i) {
     arguments->literals.emplace_back();
     if (args[i].is_null() || !is_operand(i)) continue;
-    arguments->literals[i] = scalar_operand(args[i], name());
+    arguments->literals[i] = literal_operand(args[i], name());
   }
   return arguments;
 }
@@ -107,6 +111,12 @@ Dtype Operation::output_dtype(std::span<const Dtype> inputs, const CallArguments
     types[i] = own.literals[i]->type;
   }
   return result_type_of(types);
+}
+
+std::vector<OperationOutput> Operation::outputs_for(std::span<const Shape> shapes,
+                                                    std::span<const Dtype> dtypes,
+                                                    const CallArguments* arguments) const {
+  return {{output_shapes(shapes, arguments).at(0), output_dtype(dtypes, arguments)}};
 }
 
 void Operation::create_parameters(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) {}
@@ -187,8 +197,11 @@ std::vector<int> operation_axes(std::string_view name, const ConfigValue& value,
 
 std::shared_ptr<Layer> make_operation(std::string_view module, std::string_view class_name,
                                       const ConfigValue& config) {
-  for (const auto& family : {nn::elementwise_operations(), nn::reduction_operations(),
-                             nn::shape_operations(), nn::joining_operations()}) {
+  for (const auto& family :
+       {nn::elementwise_operations(), nn::shape_operations(), nn::activation_operations(),
+        nn::arranging_operations(), nn::attending_operations(), nn::choosing_operations(),
+        nn::numeric_operations(), nn::product_operations(), nn::sorting_operations(),
+        nn::statistics_operations()}) {
     for (const nn::OperationClass& described : family) {
       if (described.module == module && described.name == class_name) {
         return described.make(described, config);

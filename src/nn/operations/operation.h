@@ -2,7 +2,7 @@
 
 // The operations that Keras writes between the layers of a functional model (`ids != 0`, `x + 1`).
 // An operation has no parameters, casts nothing on its way in or out, passes no mask on, and takes
-// literals as operands. Each family has a file operation_*.cc; operation.cc lists them.
+// literals as operands. Each family has a file; operation.cc lists them.
 
 #include <memory>
 #include <optional>
@@ -28,12 +28,25 @@ struct OperationArguments final : CallArguments {
   std::vector<std::optional<OperationOperand>> literals;
 };
 
+struct TracedCall;
+class Var;
+
 /// One class of Keras's module.
 struct OperationClass {
   std::string_view module;
   std::string_view name;
   std::shared_ptr<Layer> (*make)(const OperationClass& self, const ConfigValue& config);
   int kind = 0;  ///< of the family's enumeration
+  // Of traced operations: names of the operands ("x,indices"; "key!" is no tensor, "xs*" any
+  // number of them), and what it is.
+  std::string_view operands{};
+  std::vector<Var> (*function)(TracedCall& call) = nullptr;
+};
+
+/// What is known of a result before it is computed.
+struct OperationOutput {
+  Shape shape;
+  Dtype dtype = Dtype::f32;
 };
 
 class Operation : public Layer {
@@ -48,6 +61,10 @@ class Operation : public Layer {
                                    const CallArguments* arguments) const override;
   Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
+  /// Shapes and types of the results for operands of these, whose sizes may be unknown.
+  virtual std::vector<OperationOutput> outputs_for(std::span<const Shape> shapes,
+                                                   std::span<const Dtype> dtypes,
+                                                   const CallArguments* arguments) const;
 
  protected:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
@@ -97,8 +114,15 @@ std::vector<int> operation_axes(std::string_view name, const ConfigValue& value,
 
 // The classes of each family.
 std::span<const OperationClass> elementwise_operations();
-std::span<const OperationClass> reduction_operations();
 std::span<const OperationClass> shape_operations();
-std::span<const OperationClass> joining_operations();
+// Those of steps (traced.h).
+std::span<const OperationClass> activation_operations();
+std::span<const OperationClass> arranging_operations();
+std::span<const OperationClass> attending_operations();
+std::span<const OperationClass> choosing_operations();
+std::span<const OperationClass> numeric_operations();
+std::span<const OperationClass> product_operations();
+std::span<const OperationClass> sorting_operations();
+std::span<const OperationClass> statistics_operations();
 
 }  // namespace grouphead::nn

@@ -9,7 +9,8 @@ attaches to the output ([0]: none). The scalar differentiated is sum(output * co
 
 Operations: cases.json of ../keras_operations: `module`, `class_name`, `config` and the call's `args`
 ({"tensor": name} or a literal; lists of tensors for operations on lists) as Keras serializes them,
-`operand.<i>` the tensors of the call in order, `expect.output` and `grad.operand.<i>`; in the one file
+`operand.<i>` the tensors of the call in order, `expect.output` (of further ones `expect.output.<n>`)
+and `grad.operand.<i>`; in the one file
 tensors.safetensors all names start with the case's and a slash.
 
 Tolerance: atol = k eps s, with eps of the compute type, k = 16 (float32) or 4 (16-bit), s the largest
@@ -221,11 +222,15 @@ def layer_cases():
 
 
 # ------------------------------------------------------------------ operations
+def listed(results):
+    return list(results) if isinstance(results, (list, tuple)) else [results]
+
+
 def operation_case(name, function, operands):
     """function: of symbolic tensors, one op node; operands: arrays."""
     operands = [np.asarray(x) for x in operands]
     symbols = [keras.KerasTensor(x.shape, dtype=str(x.dtype)) for x in operands]
-    node = function(*symbols)._keras_history.operation
+    node = listed(function(*symbols))[0]._keras_history.operation
     arguments = node._inbound_nodes[-1].arguments
 
     def encoded(value):
@@ -237,25 +242,27 @@ def operation_case(name, function, operands):
         return keras.saving.serialize_keras_object(value)
 
     floats = [i for i, x in enumerate(operands) if is_float(x)]
-    y = function(*[jnp.asarray(x) for x in operands])
+    outputs = {"output" + (f".{i}" if i else ""): y
+               for i, y in enumerate(listed(function(*[jnp.asarray(x) for x in operands])))}
     tensors = {f"operand.{i}": x for i, x in enumerate(operands)}
-    tensors["expect.output"] = y
-    expect = ["expect.output"]
-    if is_float(y):
-        rng = rng_of(name)
-        cotangent = rng.standard_normal(y.shape).astype(np.float32)
-        tensors["cotangent.output"] = cotangent
+    tensors.update({f"expect.{k}": y for k, y in outputs.items()})
+    expect = [f"expect.{k}" for k in outputs]
+    rng = rng_of(name)
+    cotangents = {k: rng.standard_normal(y.shape).astype(np.float32) for k, y in outputs.items() if is_float(y)}
+    if cotangents:
+        tensors.update({f"cotangent.{k}": c for k, c in cotangents.items()})
 
         def loss(xs):
             filled = [jnp.asarray(x) for x in operands]
             for i, x in zip(floats, xs):
                 filled[i] = x
-            return jnp.sum(function(*filled).astype("float32") * cotangent)
+            made = dict(zip(outputs, listed(function(*filled))))
+            return sum(jnp.sum(made[k].astype("float32") * c) for k, c in cotangents.items())
 
         for i, g in zip(floats, jax.grad(loss)([jnp.asarray(operands[i]) for i in floats])):
             tensors[f"grad.operand.{i}"] = g.astype("float32")
             expect.append(f"grad.operand.{i}")
-    types = [str(v.dtype) for v in (y, *operands) if str(v.dtype) in EPS]
+    types = [str(v.dtype) for v in (*outputs.values(), *operands) if str(v.dtype) in EPS]
     compute = max(types or ["float32"], key=EPS.get)  # gradients are rounded to their operand's type
     document = {"name": name, "module": type(node).__module__, "class_name": type(node).__name__,
             "config": node.get_config(),

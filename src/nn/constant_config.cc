@@ -1,4 +1,4 @@
-#include "graph/constant_config.h"
+#include "nn/constant_config.h"
 
 #include <algorithm>
 #include <limits>
