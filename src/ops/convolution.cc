@@ -12,7 +12,7 @@ namespace grouphead::ops {
 namespace {
 
 /// Elements of the patches that are in memory at a time.
-constexpr Index kPatchElements = Index{1} << 20;
+constexpr Index kPatchElements = Index{1} << 19;
 constexpr Index kFewestPatches = 64;
 
 /// The products of one group.
@@ -35,7 +35,7 @@ struct Plan {
     block = is_cut ? std::max<Index>(1, limit / line) * line : limit / outputs * outputs;
   }
 
-  bool is_depthwise() const { return problem.channels == problem.groups; }
+  bool is_depthwise() const { return problem.groups > 1 && problem.channels == problem.groups; }
   /// Whether the patches are x as it lies.
   bool is_plain() const {
     const WindowAxis& c = windows.columns;

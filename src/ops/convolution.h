@@ -2,7 +2,7 @@
 
 // Convolutions (cross-correlations, as everywhere) of x [B, H, W, M] with w [Kh, Kw, M / groups, N]
 // to y [B, H', W', N]: products of patches of x with w, by ops/linear, a block of patches of about
-// 4 MB at a time. With one channel for each group (depthwise) the sums are taken directly. Tensors
+// 2 MB at a time. With one channel for each group (depthwise) the sums are taken directly. Tensors
 // are contiguous, f32 or f64. Bits do not depend on the number of threads; those of y and d_x not
 // on the batch either.
 

@@ -33,7 +33,7 @@ class Depthwise {
         for (Index m = 0; m < channels_; ++m) y[m] += from[m] * by[m];
         return;
       }
-      for (Index n = 0; n < filters_; ++n) y[n] += from[n / multiplier_] * by[n];
+      for_filters([&](Index m, Index n) { y[n] += from[m] * by[n]; });
     });
   }
 
@@ -63,7 +63,7 @@ class Depthwise {
         for (Index m = 0; m < channels_; ++m) to[m] += from[m] * d_y[m];
         return;
       }
-      for (Index n = 0; n < filters_; ++n) to[n] += from[n / multiplier_] * d_y[n];
+      for_filters([&](Index m, Index n) { to[n] += from[m] * d_y[n]; });
     });
   }
 
@@ -73,7 +73,15 @@ class Depthwise {
       for (Index m = 0; m < channels_; ++m) d_x[m] += d_y[m] * w[m];
       return;
     }
-    for (Index n = 0; n < filters_; ++n) d_x[n / multiplier_] += d_y[n] * w[n];
+    for_filters([&](Index m, Index n) { d_x[m] += d_y[n] * w[n]; });
+  }
+
+  /// body(channel, filter) for all filters.
+  template <class Body>
+  void for_filters(Body&& body) const {
+    for (Index m = 0; m < channels_; ++m) {
+      for (Index d = 0; d < multiplier_; ++d) body(m, m * multiplier_ + d);
+    }
   }
 
   /// body(tap, position) for the elements that exist.

@@ -21,6 +21,7 @@ struct WindowAxis {
   /// The k < size whose element exists: [first, second).
   std::pair<Index, Index> taps(Index o) const noexcept {
     const Index start = first(o);
+    if (start >= 0 && start + extent() <= in) return {0, size};
     const Index low = start >= 0 ? 0 : (-start + dilation - 1) / dilation;
     const Index high = start >= in ? 0 : (in - 1 - start) / dilation + 1;
     return {std::min(low, size), std::max(std::min(high, size), std::min(low, size))};
@@ -28,8 +29,8 @@ struct WindowAxis {
   /// The window whose element k is i; -1 where there is none.
   Index window_with(Index i, Index k) const noexcept {
     const Index at = i + before - k * dilation;
-    if (at < 0 || at % stride != 0) return -1;
-    const Index o = at / stride;
+    if (at < 0 || (stride != 1 && at % stride != 0)) return -1;
+    const Index o = stride == 1 ? at : at / stride;
     return o < out ? o : -1;
   }
 };

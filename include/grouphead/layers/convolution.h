@@ -154,7 +154,7 @@ using SeparableConv2DConfig = detail::SeparableConvConfig<2>;
 ///          floor((T - (K - 1) dilation_rate - 1) / strides) + 1. Group g takes channels
 ///          g M / G ... of x and makes filters g N / G ... of y.
 /// Mask     lost, as in Keras
-/// Memory   besides x and y about 4 MB
+/// Memory   besides x and y about 2 MB
 /// Errors   ConfigError for sizes below 1 or above 2^20, filters that groups do not divide, and
 ///          strides above 1 with a dilation_rate above 1; ShapeError for channels that groups do
 ///          not divide, and for an input shorter than the window
