@@ -157,15 +157,15 @@ TEST(ModelJson, KeepsConstants) {
 
 TEST(ModelJson, ListsAllLayersThatThereAreNot) {
   const std::string text = functional(
-      R"({"class_name": "Conv2D", "config": {"name": "conv"}, "name": "conv", "inbound_nodes": []},
+      R"({"class_name": "Conv3D", "config": {"name": "conv"}, "name": "conv", "inbound_nodes": []},
          {"class_name": "Sequential", "name": "inner", "inbound_nodes": [], "config": {
-            "name": "inner", "layers": [{"class_name": "LSTM", "config": {"name": "lstm"}}]}},
+            "name": "inner", "layers": [{"class_name": "ConvLSTM1D", "config": {"name": "lstm"}}]}},
          {"module": "keras.src.ops.numpy", "class_name": "Unique", "config": {"name": "unique"},
           "name": "unique", "inbound_nodes": []})",
       R"([["x", 0, 0]])");
   EXPECT_EQ(error_of<ConfigError>([&] { model_from_json(text); }),
             "[model_from_config] layers: expected layers that this library has, got 'conv' "
-            "(Conv2D) in net, 'lstm' (LSTM) in net/inner, 'unique' (Unique) in net");
+            "(Conv3D) in net, 'lstm' (ConvLSTM1D) in net/inner, 'unique' (Unique) in net");
 }
 
 TEST(ModelJson, RefusesGraphsThatDoNotHold) {
