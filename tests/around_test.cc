@@ -181,7 +181,7 @@ TEST(Around, RefusesCallsThatDoNotFitByName) {
             "[reshape] input: expected elements that fill [5], got [3, 4]");
   EXPECT_EQ(refusal(Permute({.dims = {1}}), {x}), "[permute] input: expected rank 2, got rank 3");
   EXPECT_EQ(refusal(GlobalAveragePooling1D(), {random_tensor({2, 3}, 1)}),
-            "[global_average_pooling1d] input: expected [*, *, *], got [2, 3]");
+            "[global_average_pooling1d] input: expected rank 3, got [2, 3]");
   EXPECT_EQ(refusal(GlobalMaxPooling1D(), {Tensor({2, 0, 4})}),
             "[global_max_pooling1d] input: expected 1 step or more, got [2, 0, 4]");
   Embedding embedding({.input_dim = 3, .output_dim = 2});
