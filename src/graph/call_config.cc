@@ -65,7 +65,9 @@ struct Arguments {
 void add_operand(const Graph& graph, const Step& step, std::size_t i, Arguments& call) {
   const auto names = step.layer().input_names();
   ConfigValue value = tensor_to_config(graph, step.operands[i]);
-  const auto first_mask = std::find_if(names.begin(), names.end(), is_mask);
+  // A model's inputs are tensors whatever their names are.
+  const auto first_mask =
+      step.model != nullptr ? names.end() : std::find_if(names.begin(), names.end(), is_mask);
   if (i >= names.size() || static_cast<std::ptrdiff_t>(i) < first_mask - names.begin()) {
     call.args.push_back(std::move(value));
   } else if (takes_list(step.layer()) && is_mask(names[i])) {

@@ -2,7 +2,9 @@
 
 #include "core/check.h"
 #include "graph/call_config.h"
+#include "graph/composite.h"
 #include "graph/input_layer.h"
+#include "graph/package_models.h"
 #include "grouphead/layers/serialization.h"
 #include "grouphead/models/model.h"
 
@@ -28,7 +30,7 @@ ConfigValue envelope_of(const Layer& layer) {
 // functional model from 1.
 ConfigValue end_config(const Graph& graph, detail::Place place) {
   const Symbol symbol = graph.symbol_at(place);
-  const Index first = symbol.node()->layer->class_name() == "Functional" ? 1 : 0;
+  const Index first = detail::counts_calls_from_1(*symbol.node()->layer) ? 1 : 0;
   return ConfigValue::List{symbol.name(), first + graph.call_index(symbol), Index{symbol.output()}};
 }
 
@@ -45,6 +47,24 @@ ConfigValue ends_config(const Graph& graph, const std::vector<detail::Place>& pl
   return histories.size() == 1 ? histories.front() : ConfigValue(histories);
 }
 
+// Gives a layer that another one holds too a number in both, by which Keras knows that it is one.
+void number_shared_layers(const Graph& graph, ConfigValue::List& entries) {
+  const auto& layers = graph.layers();
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const auto* composite = dynamic_cast<const detail::Composite*>(layers[i].get());
+    if (composite == nullptr || composite->shared_layer() == nullptr) continue;
+    const auto found = std::find(layers.begin(), layers.end(), composite->shared_layer());
+    if (found == layers.end()) continue;
+    const Index number = 1 + (found - layers.begin());
+    ConfigValue config = entries[i]["config"];
+    ConfigValue inner = config[composite->shared_key()];
+    inner.set("shared_object_id", number);
+    config.set(composite->shared_key(), std::move(inner));
+    entries[i].set("config", std::move(config));
+    entries[static_cast<std::size_t>(number - 1)].set("shared_object_id", number);
+  }
+}
+
 }  // namespace
 
 ConfigValue Model::get_config() const {
@@ -59,6 +79,7 @@ ConfigValue Model::get_config() const {
     entry.set("inbound_nodes", std::move(calls));
     entries.push_back(std::move(entry));
   }
+  number_shared_layers(graph(), entries);
   std::vector<detail::Place> input_places;
   for (std::size_t i = 0; i < graph().inputs().size(); ++i) {
     input_places.push_back(static_cast<detail::Place>(i));

@@ -5,7 +5,9 @@
 
 #include "core/check.h"
 #include "graph/call_config.h"
+#include "graph/composite.h"
 #include "graph/input_layer.h"
+#include "graph/package_models.h"
 #include "grouphead/layers/serialization.h"
 #include "grouphead/models/model.h"
 #include "nn/config_reader.h"
@@ -32,7 +34,8 @@ void find_unsupported(const ConfigValue& model, const std::string& place,
     const std::string name = name_in(entry);
     if (is_model(class_name)) {
       find_unsupported(entry, place + "/" + name, found);
-    } else if (class_name != "InputLayer" && !has_layer(entry)) {
+    } else if (class_name != "InputLayer" && !detail::is_package_model(entry) &&
+               !has_layer(entry)) {
       found.push_back("'" + name + "' (" + class_name + ") in " + place);
     }
   }
@@ -77,6 +80,7 @@ std::shared_ptr<Layer> make_layer_or_operation(const ConfigValue& entry) {
 std::shared_ptr<Layer> make_entry(const ConfigValue& entry, std::uint64_t seed) {
   const std::string& class_name = entry["class_name"].as_string("class_name");
   if (is_model(class_name)) return make_model(entry, seed);
+  if (detail::is_package_model(entry)) return detail::make_package_model(entry, seed);
   if (class_name == "InputLayer") {
     return std::make_shared<detail::InputLayer>(detail::InputLayer::config_from(entry["config"]));
   }
@@ -98,6 +102,10 @@ class FunctionalReader {
     Made& made = layers_[name];
     made.layer = make_entry(entry, seed_);
     if (made.layer->name() != name) made.layer->rename(name);
+    if (const ConfigValue& id = entry["shared_object_id"]; !id.is_null()) {
+      shared_[id.to_string()] = made.layer;
+    }
+    share_inner_layer(entry["config"], *made.layer);
     if (auto input_layer = std::dynamic_pointer_cast<detail::InputLayer>(made.layer)) {
       made.calls.push_back(Outputs({detail::symbol_of(std::move(input_layer))}));
     } else {
@@ -169,6 +177,17 @@ class FunctionalReader {
     std::size_t num_connected = 0;
   };
 
+  // Keras numbers objects that several others hold: a layer of the model inside another one.
+  void share_inner_layer(const ConfigValue& config, Layer& layer) {
+    auto* composite = dynamic_cast<detail::Composite*>(&layer);
+    if (composite == nullptr || composite->shared_layer() == nullptr) return;
+    const auto found =
+        shared_.find(config[composite->shared_key()]["shared_object_id"].to_string());
+    const bool fits = found != shared_.end() &&
+                      found->second->class_name() == composite->shared_layer()->class_name();
+    if (fits) composite->set_shared_layer(found->second);
+  }
+
   // The symbol; NotYet where its call is still to be connected. As the end of a model, and only
   // there, Keras counts the calls of a functional model from 1.
   Symbol found(const ConfigValue& history, bool is_end = false) const {
@@ -179,7 +198,7 @@ class FunctionalReader {
     const std::string& name = parts[0].as_string("layer");
     const auto made = layers_.find(name);
     if (made == layers_.end()) throw_config_error(model_, "keras_history", "a known layer", name);
-    const bool is_functional = made->second.layer->class_name() == "Functional";
+    const bool is_functional = detail::counts_calls_from_1(*made->second.layer);
     const Index call = parts[1].as_integer("call") - (is_end && is_functional ? 1 : 0);
     const Index output = parts[2].as_integer("output");
     if (call >= static_cast<Index>(made->second.calls.size())) throw NotYet{};
@@ -221,7 +240,8 @@ class FunctionalReader {
   std::string model_;
   std::uint64_t seed_;
   std::map<std::string, Made> layers_;
-  std::vector<std::string> order_;  // of the names, as in the file
+  std::vector<std::string> order_;                        // of the names, as in the file
+  std::map<std::string, std::shared_ptr<Layer>> shared_;  // by the numbers of shared objects
 };
 
 std::shared_ptr<Model> make_functional(const ConfigValue& config, std::uint64_t seed) {
@@ -274,9 +294,12 @@ std::shared_ptr<Model> make_model(const ConfigValue& envelope, std::uint64_t see
 }  // namespace
 
 std::shared_ptr<Model> model_from_config(const ConfigValue& envelope, std::uint64_t seed) {
+  if (detail::is_package_model(envelope)) return detail::make_package_model(envelope, seed);
   const std::string& class_name = envelope["class_name"].as_string("class_name");
   if (!is_model(class_name)) {
-    throw_config_error("model_from_config", "class_name", "Functional or Sequential", class_name);
+    throw_config_error("model_from_config", "class_name",
+                       "Functional, Sequential, or a model of KerasHub that this library has",
+                       class_name);
   }
   require_supported(envelope);
   return make_model(envelope, seed);

@@ -1,4 +1,5 @@
 #include "core/check.h"
+#include "graph/composite.h"
 #include "graph/input_layer.h"
 #include "graph/run.h"
 #include "graph/run_saved.h"
@@ -48,6 +49,13 @@ Value received(std::string_view model, const Symbol& input, const Value& given) 
                       name_of(value.tensor.dtype()));
   }
   return value;
+}
+
+// Of how many of its first operands a layer's call takes the masks off.
+std::size_t masks_taken_by(const Layer& layer) {
+  if (layer.class_name() == "MultiHeadAttention") return 3;
+  const auto* composite = dynamic_cast<const Composite*>(&layer);
+  return composite != nullptr && composite->takes_first_mask() ? 1 : 0;
 }
 
 class ForwardRun {
@@ -115,15 +123,14 @@ class ForwardRun {
   // Source: keras.layers.MultiHeadAttention.call, which takes the masks off query, value and key,
   // but for those that were cast for it. Whatever reads these tensors later sees none.
   void take_masks(const Step& step, const std::vector<bool>& taken_inside) {
-    constexpr std::size_t kQueryValueKey = 3;
-    const bool takes = step.layer().class_name() == "MultiHeadAttention";
+    const std::size_t num_taken = masks_taken_by(step.layer());
     for (std::size_t i = 0; i < step.operands.size(); ++i) {
       const Place place = step.operands[i];
       if (place == kNoPlace || !at(place).tensor.has_value()) continue;
       const Dtype dtype = at(place).tensor.dtype();
       const bool is_cast = ops::is_floating(dtype) && dtype != step.layer().policy().compute();
       const bool is_inside = i < taken_inside.size() && taken_inside[i];
-      if (is_inside || (takes && i < kQueryValueKey && !is_cast)) take_mask(place);
+      if (is_inside || (i < num_taken && !is_cast)) take_mask(place);
     }
   }
 

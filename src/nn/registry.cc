@@ -51,6 +51,7 @@ constexpr Entry kEntries[] = {
     {"Multiply", nn::make_multiply},
     {"Permute", nn::make_permute},
     {"Reshape", nn::make_reshape},
+    {"ReversibleEmbedding", hub::make_reversible_embedding},
     {"RMSNormalization", nn::make_rms_normalization},
     {"SeparableConv1D", nn::make_separable_conv_1d},
     {"SeparableConv2D", nn::make_separable_conv_2d},
@@ -69,9 +70,37 @@ constexpr Entry kModels[] = {
     {"LanguageModel", nn::make_language_model},
 };
 
+// KerasHub's, known by their registered names alone: people give their own layers such names.
+constexpr std::string_view kHubPackages[] = {"keras_hub>", "keras_nlp>"};
+constexpr Entry kHubLayers[] = {
+    {"CachedMultiHeadAttention", hub::make_cached_attention},
+    {"MaskedLMHead", hub::make_masked_lm_head},
+    {"PositionEmbedding", hub::make_position_embedding},
+    {"ReversibleEmbedding", hub::make_reversible_embedding},
+    {"RotaryEmbedding", hub::make_rotary_embedding},
+    {"SinePositionEncoding", hub::make_sine_position_encoding},
+    {"TokenAndPositionEmbedding", hub::make_token_and_position_embedding},
+    {"TransformerDecoder", hub::make_transformer_decoder},
+    {"TransformerEncoder", hub::make_transformer_encoder},
+};
+
+// The class in KerasHub; empty for a name of another package.
+std::string_view hub_class(std::string_view registered_name) noexcept {
+  for (const std::string_view package : kHubPackages) {
+    if (registered_name.starts_with(package)) return registered_name.substr(package.size());
+  }
+  return {};
+}
+
 constexpr std::string_view kOperationModules = "keras.src.ops.";
 
 nn::LayerFactory find_layer(std::string_view class_name) noexcept {
+  if (const std::string_view known = hub_class(class_name); !known.empty()) {
+    for (const Entry& entry : kHubLayers) {
+      if (entry.class_name == known) return entry.make;
+    }
+    return nullptr;
+  }
   for (const Entry& entry : kEntries) {
     if (entry.class_name == class_name) return entry.make;
   }
@@ -129,8 +158,9 @@ OwnLayers& own_layers() {
 /// What an envelope calls its class: the registered name where that is known.
 std::string class_in(const ConfigValue& envelope) {
   const ConfigValue& registered = envelope["registered_name"];
-  if (registered.is_string() && own_layers().find(registered.as_string("registered_name"))) {
-    return registered.as_string("registered_name");
+  if (registered.is_string()) {
+    const std::string& name = registered.as_string("registered_name");
+    if (own_layers().find(name) || !hub_class(name).empty()) return name;
   }
   return envelope["class_name"].as_string("class_name");
 }
@@ -193,6 +223,8 @@ ConfigValue layer_to_config(const Layer& layer) {
   // Keras registers by class name what its API does not export.
   if (layer.module().starts_with(kOperationModules)) {
     envelope.set("registered_name", layer.class_name());
+  } else if (layer.module().starts_with("keras_hub.")) {
+    envelope.set("registered_name", std::string("keras_hub>").append(layer.class_name()));
   } else if (layer.module().starts_with(kPackage)) {
     envelope.set("registered_name", std::string(kPackage).append(">").append(layer.class_name()));
   }

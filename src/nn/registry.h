@@ -59,3 +59,18 @@ std::shared_ptr<Layer> make_edifice_gqa(const ConfigValue& config);
 std::shared_ptr<Layer> make_language_model(const ConfigValue& config);
 
 }  // namespace grouphead::nn
+
+// KerasHub's, in models/hub/.
+namespace grouphead::hub {
+
+std::shared_ptr<Layer> make_cached_attention(const ConfigValue& config);
+std::shared_ptr<Layer> make_masked_lm_head(const ConfigValue& config);
+std::shared_ptr<Layer> make_position_embedding(const ConfigValue& config);
+std::shared_ptr<Layer> make_reversible_embedding(const ConfigValue& config);
+std::shared_ptr<Layer> make_rotary_embedding(const ConfigValue& config);
+std::shared_ptr<Layer> make_sine_position_encoding(const ConfigValue& config);
+std::shared_ptr<Layer> make_token_and_position_embedding(const ConfigValue& config);
+std::shared_ptr<Layer> make_transformer_decoder(const ConfigValue& config);
+std::shared_ptr<Layer> make_transformer_encoder(const ConfigValue& config);
+
+}  // namespace grouphead::hub

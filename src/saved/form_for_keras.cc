@@ -26,6 +26,7 @@ ConfigValue without(const ConfigValue& config, std::string_view key) {
 class Writer {
  public:
   ConfigValue model(const ConfigValue& envelope, const std::string& place) {
+    if (!envelope["config"].contains("layers")) return envelope;  // a package's own form
     const bool is_sequential = envelope["class_name"] == ConfigValue("Sequential");
     ConfigValue::List entries;
     for (const ConfigValue& entry : envelope["config"]["layers"].as_list("layers")) {

@@ -32,9 +32,18 @@ constexpr Attribute kAttributes[] = {
     {kMultiHead, "attention_output", "output_dense"},
 };
 
+constexpr std::string_view kCached = "CachedMultiHeadAttention";  // KerasHub's kind of the second
+
+bool is_attention(const Layer& layer) {
+  const std::string_view name = layer.class_name();
+  return name == kGrouped || name == kMultiHead || name == kCached;
+}
+
 std::string attribute_of(const Layer& layer, const std::string& sub_layer) {
+  const std::string_view class_name =
+      layer.class_name() == kCached ? kMultiHead : layer.class_name();
   for (const Attribute& known : kAttributes) {
-    if (known.class_name == layer.class_name() && known.sub_layer == sub_layer) {
+    if (known.class_name == class_name && known.sub_layer == sub_layer) {
       return std::string(known.attribute);
     }
   }
@@ -118,7 +127,7 @@ class Walk {
       object.layer = &layer;
       object.variables.push_back(parameter);
     }
-    if (layer.class_name() == kGrouped || layer.class_name() == kMultiHead) {
+    if (is_attention(layer)) {
       add_inner_without_variables(layer, path, inner);
     }
     objects.push_back(std::move(own));

@@ -1,6 +1,7 @@
 #include "saved/model_folder.h"
 
 #include "core/check.h"
+#include "graph/package_models.h"
 #include "grouphead/layers/serialization.h"
 #include "grouphead/models/model.h"
 #include "io/file.h"
@@ -123,7 +124,8 @@ void require_plausible(const ConfigValue& config, const io::StoredTensors& conte
 
 bool is_graph(const ConfigValue& envelope) {
   const ConfigValue& name = envelope["class_name"];
-  return name == ConfigValue("Functional") || name == ConfigValue("Sequential");
+  return name == ConfigValue("Functional") || name == ConfigValue("Sequential") ||
+         detail::is_package_model(envelope);
 }
 
 std::shared_ptr<Layer> made_from(const Description& description) {
