@@ -243,6 +243,28 @@ TEST(TracedOperations, ThreadsChangeNoBits) {
   }
 }
 
+TEST(TracedOperations, RearrangeBySizesOfTheCall) {
+  Context ctx;
+  const auto rearrange = make_operation("keras.src.ops.einops", "Rearrange", {});
+  const Tensor x = Tensor::from({1, 2, 4}, {0, 1, 2, 3, 4, 5, 6, 7});
+  const auto called = [&](const char* pattern, Index heads) {
+    return results(
+        ctx, *rearrange, {x},
+        ConfigValue::Object{{"args", ConfigValue::List{nullptr, pattern}}, {"h", heads}})[0];
+  };
+  EXPECT_TRUE(same_bits(called("b t (h d) -> b h t d", 2),
+                        Tensor::from({1, 2, 2, 2}, {0, 1, 4, 5, 2, 3, 6, 7})));
+  EXPECT_TRUE(same_bits(called("b t (h d) -> (b t h) d", 4),
+                        Tensor::from({8, 1}, {0, 1, 2, 3, 4, 5, 6, 7})));
+  for (const char* pattern : {"b t (h d) -> b h t", "b t h d -> b t h d", "b t (h d -> b t h d",
+                              "b t (h d)", "b (t h d) -> b", "b b (h d) -> b h d"}) {
+    EXPECT_THAT(error_of<ConfigError>([&] { called(pattern, 2); }), HasSubstr("pattern"))
+        << pattern;
+  }
+  EXPECT_THAT(error_of<ShapeError>([&] { called("b t (h d) -> b h t d", 3); }),
+              HasSubstr("sizes that fit"));
+}
+
 TEST(TracedOperations, KeepWhatTheCallSays) {
   const auto take = make_operation(kNumpy, "Take", ConfigValue::Object{{"axis", 1}});
   const ConfigValue given =

@@ -4,8 +4,8 @@
 
 #include "core/check.h"
 #include "core/dtype_names.h"
-#include "nn/constant_config.h"
 #include "graph/input_layer.h"
+#include "nn/constant_config.h"
 
 namespace grouphead::detail {
 namespace {
@@ -14,7 +14,7 @@ constexpr std::string_view kMergingLayers[] = {"Add",     "Average", "Concatenat
                                                "Maximum", "Minimum", "Multiply",    "Subtract"};
 constexpr std::string_view kListAttention[] = {"AdditiveAttention", "Attention"};
 constexpr std::string_view kListOperations[] = {"Concatenate", "Dstack", "Hstack", "Stack",
-                                                 "Vstack"};
+                                                "Vstack"};
 constexpr std::string_view kMaskSuffix = "_mask";
 
 bool is_one_of(std::span<const std::string_view> names, std::string_view name) {

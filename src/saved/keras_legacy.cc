@@ -54,8 +54,9 @@ bool is_operation(const ConfigValue& entry) {
 
 /// The entry with the module that a `.keras` file has of an operation.
 ConfigValue with_module(const ConfigValue& entry) {
-  for (const char* module : {"keras.src.ops.numpy", "keras.src.ops.nn", "keras.src.ops.core",
-                             "keras.src.ops.math", "keras.src.ops.linalg"}) {
+  for (const char* module :
+       {"keras.src.ops.numpy", "keras.src.ops.nn", "keras.src.ops.core", "keras.src.ops.math",
+        "keras.src.ops.linalg", "keras.src.ops.einops"}) {
     ConfigValue made = entry;
     made.set("module", module);
     if (has_layer(made)) return made;

@@ -1,4 +1,4 @@
-// Operations that move, repeat or join elements.
+// Operations that move or repeat elements.
 
 #include <algorithm>
 #include <limits>
@@ -13,91 +13,7 @@ namespace {
 using namespace steps;
 using Results = std::vector<Var>;
 
-std::vector<Index> integers(const TracedCall& call, std::string_view key) {
-  std::vector<Index> list;
-  const ConfigValue& value = call[key];
-  if (value.is_integer()) return {value.as_integer(key)};
-  for (const ConfigValue& one : value.as_list(key)) list.push_back(one.as_integer(key));
-  return list;
-}
-
-[[noreturn]] void refuse(const TracedCall& call, std::string_view key, std::string_view expected) {
-  detail::throw_config_error(call.name(), key, expected, call[key].to_string());
-}
-
 Index sum_of(Index a, Index b) noexcept { return a < 0 || b < 0 ? -1 : a + b; }
-
-/// Parts between consecutive bounds, as Python slices.
-Results parts_between(Var x, int axis, const std::vector<Index>& given) {
-  const Index size = x.dim(axis);
-  std::vector<Index> bounds{0};
-  for (const Index bound : given) {
-    if (size < 0) {
-      bounds.push_back(bound);
-      continue;
-    }
-    bounds.push_back(std::clamp<Index>(bound < 0 ? bound + size : bound, 0, size));
-  }
-  bounds.push_back(size);
-  Results parts;
-  for (std::size_t i = 0; i + 1 < bounds.size(); ++i) {
-    const bool is_unknown =
-        size < 0 && (i + 2 == bounds.size() || bounds[i] < 0 || bounds[i + 1] < bounds[i]);
-    const Index begin = is_unknown ? 0 : bounds[i];
-    parts.push_back(sliced(x, axis, begin, is_unknown ? -1 : std::max(begin, bounds[i + 1])));
-  }
-  return parts;
-}
-
-Results split_along(TracedCall& call, int axis, bool may_differ) {
-  const Var x = call[0];
-  if (call["indices_or_sections"].is_list()) {
-    return parts_between(x, axis, integers(call, "indices_or_sections"));
-  }
-  const Index count = call.integer("indices_or_sections", 1);
-  const Index size = x.dim(axis);
-  if (count < 1 || count > (Index{1} << 20)) refuse(call, "indices_or_sections", "1 or more");
-  if (size < 0) {
-    Results parts;
-    for (Index i = 0; i < count; ++i) parts.push_back(sliced(x, axis, 0, -1));
-    return parts;
-  }
-  if (size % count != 0 && !may_differ) {
-    detail::throw_shape_error(call.name(), "x",
-                              "a size of axis " + std::to_string(axis) + " that " +
-                                  std::to_string(count) + " parts share",
-                              x.shape().to_string());
-  }
-  std::vector<Index> bounds;
-  for (Index i = 1; i < count; ++i) {
-    bounds.push_back(size / count * i + std::min(i, size % count));
-  }
-  return parts_between(x, axis, bounds);
-}
-
-Results split(TracedCall& call) { return split_along(call, call.axis(call[0].rank(), 0), false); }
-
-Results array_split(TracedCall& call) {
-  return split_along(call, call.axis(call[0].rank(), 0), true);
-}
-
-/// Hsplit, Vsplit and Dsplit.
-template <int Axis>
-Results split_axis(TracedCall& call) {
-  const int axis = call[0].rank() == 1 && Axis == 1 ? 0 : Axis;
-  return split_along(call, positive_axis(call.name(), axis, call[0].rank()), false);
-}
-
-Results unstack(TracedCall& call) {
-  const Var x = call[0];
-  const int axis = call.axis(x.rank(), 0);
-  Index count = x.dim(axis);
-  if (count < 0) count = call.integer("num", -1);
-  if (count < 0 || count > (Index{1} << 20)) refuse(call, "num", "a known size");
-  Results parts;
-  for (Index i = 0; i < count; ++i) parts.push_back(squeezed(sliced(x, axis, i, i + 1), axis));
-  return parts;
-}
 
 Results flip(TracedCall& call) {
   Var y = call[0];
@@ -122,16 +38,16 @@ Var rolled(Var x, int axis, Index shift) {
 
 Results roll(TracedCall& call) {
   const Var x = call[0];
-  std::vector<Index> shifts = integers(call, "shift");
+  std::vector<Index> shifts = call.integers("shift");
   if (call["axis"].is_null()) {
     Var y = flattened(x);
     for (const Index shift : shifts) y = rolled(y, 0, shift);
     return {reshaped(y, x.shape())};
   }
-  std::vector<Index> axes = integers(call, "axis");
+  std::vector<Index> axes = call.integers("axis");
   if (shifts.size() == 1) shifts.resize(axes.size(), shifts[0]);
   if (axes.size() == 1) axes.resize(shifts.size(), axes[0]);
-  if (axes.size() != shifts.size()) refuse(call, "shift", "one for each axis");
+  if (axes.size() != shifts.size()) call.refuse("shift", "one for each axis");
   Var y = x;
   for (std::size_t i = 0; i < axes.size(); ++i) {
     y = rolled(y, positive_axis(call.name(), axes[i], x.rank()), shifts[i]);
@@ -142,11 +58,11 @@ Results roll(TracedCall& call) {
 Results rotate(TracedCall& call) {
   const Var x = call[0];
   std::vector<Index> axes{0, 1};
-  if (!call["axes"].is_null()) axes = integers(call, "axes");
-  if (axes.size() != 2) refuse(call, "axes", "two axes");
+  if (!call["axes"].is_null()) axes = call.integers("axes");
+  if (axes.size() != 2) call.refuse("axes", "two axes");
   const int a = positive_axis(call.name(), axes[0], x.rank());
   const int b = positive_axis(call.name(), axes[1], x.rank());
-  if (a == b) refuse(call, "axes", "two axes");
+  if (a == b) call.refuse("axes", "two axes");
   Axes order = all_axes(x.rank());
   std::swap(order[static_cast<std::size_t>(a)], order[static_cast<std::size_t>(b)]);
   switch (((call.integer("k", 1) % 4) + 4) % 4) {
@@ -165,17 +81,17 @@ Results repeat(TracedCall& call) {
   const bool is_flat = call["axis"].is_null();
   const Var x = is_flat ? flattened(call[0]) : call[0];
   const int axis = is_flat ? 0 : call.axis(x.rank(), 0);
-  const std::vector<Index> repeats = integers(call, "repeats");
+  const std::vector<Index> repeats = call.integers("repeats");
   const Index size = x.dim(axis);
   const bool is_one = repeats.size() == 1;
   if (std::any_of(repeats.begin(), repeats.end(), [](Index n) { return n < 0; }) ||
       (!is_one && size >= 0 && static_cast<Index>(repeats.size()) != size)) {
-    refuse(call, "repeats", "0 or more, for each element");
+    call.refuse("repeats", "0 or more, for each element");
   }
   Index count = size < 0 ? -1 : 0;
   if (is_one && size >= 0) {
     const Index most = std::numeric_limits<Index>::max() / std::max<Index>(size, 1);
-    if (repeats[0] > most) refuse(call, "repeats", "a size that tensors can have");
+    if (repeats[0] > most) call.refuse("repeats", "a size that tensors can have");
     count = size * repeats[0];
   } else {
     for (const Index n : repeats) count = sum_of(count, n);
@@ -193,15 +109,15 @@ Results repeat(TracedCall& call) {
 
 Results tile(TracedCall& call) {
   Var x = call[0];
-  std::vector<Index> repeats = integers(call, "repeats");
+  std::vector<Index> repeats = call.integers("repeats");
   while (static_cast<int>(repeats.size()) < x.rank()) repeats.insert(repeats.begin(), 1);
   while (x.rank() < static_cast<int>(repeats.size())) x = expanded(x, 0);
   for (int axis = 0; axis < x.rank(); ++axis) {
     const Index times = repeats[static_cast<std::size_t>(axis)];
     const Index size = x.dim(axis);
-    if (times < 0) refuse(call, "repeats", "0 or more");
+    if (times < 0) call.refuse("repeats", "0 or more");
     if (size > 0 && times > std::numeric_limits<Index>::max() / size) {
-      refuse(call, "repeats", "a size that tensors can have");
+      call.refuse("repeats", "a size that tensors can have");
     }
     if (times == 1) continue;
     const auto indices = [times, size] {
@@ -242,7 +158,7 @@ Results pad(TracedCall& call) {
       call["mode"].is_null() ? std::string("constant") : call["mode"].as_string("mode");
   constexpr std::string_view kModes[] = {"constant", "edge", "reflect", "symmetric", "wrap"};
   if (std::find(std::begin(kModes), std::end(kModes), mode) == std::end(kModes)) {
-    refuse(call, "mode", "constant, edge, reflect, symmetric or wrap");
+    call.refuse("mode", "constant, edge, reflect, symmetric or wrap");
   }
   const ConfigValue& constant = call.literal(1);
   const double fill = constant.is_null() ? 0 : constant.as_number("constant_values");
@@ -254,19 +170,19 @@ Results pad(TracedCall& call) {
     widths = given.as_list("pad_width");
   }
   if (widths.size() != 1 && static_cast<int>(widths.size()) != x.rank()) {
-    refuse(call, "pad_width", "[before, after] for each axis");
+    call.refuse("pad_width", "[before, after] for each axis");
   }
   constexpr Index kMost = Index{1} << 40;
   for (int axis = 0; axis < x.rank(); ++axis) {
     const ConfigValue& one = widths[widths.size() == 1 ? 0 : static_cast<std::size_t>(axis)];
     const ConfigValue::List width =
         one.is_list() ? one.as_list("pad_width") : ConfigValue::List{one};
-    if (width.empty() || width.size() > 2) refuse(call, "pad_width", "[before, after]");
+    if (width.empty() || width.size() > 2) call.refuse("pad_width", "[before, after]");
     const Index before = width.front().as_integer("pad_width");
     const Index after = width.back().as_integer("pad_width");
     const Index size = x.dim(axis);
     if (before < 0 || after < 0 || before > kMost || after > kMost) {
-      refuse(call, "pad_width", "0 or more");
+      call.refuse("pad_width", "0 or more");
     }
     if (before == 0 && after == 0) continue;
     if (size == 0 && mode != "constant") {
@@ -282,9 +198,9 @@ Results pad(TracedCall& call) {
 
 Results move_axes(TracedCall& call) {
   const Var x = call[0];
-  const std::vector<Index> from = integers(call, "source");
-  const std::vector<Index> to = integers(call, "destination");
-  if (from.size() != to.size()) refuse(call, "source", "as many axes as destination");
+  const std::vector<Index> from = call.integers("source");
+  const std::vector<Index> to = call.integers("destination");
+  if (from.size() != to.size()) call.refuse("source", "as many axes as destination");
   Axes order(static_cast<std::size_t>(x.rank()), -1);
   Axes rest = all_axes(x.rank());
   for (std::size_t i = 0; i < from.size(); ++i) {
@@ -292,7 +208,7 @@ Results move_axes(TracedCall& call) {
     const int target = positive_axis(call.name(), to[i], x.rank());
     const auto found = std::find(rest.begin(), rest.end(), source);
     if (found == rest.end() || order[static_cast<std::size_t>(target)] >= 0) {
-      refuse(call, "source", "each axis once");
+      call.refuse("source", "each axis once");
     }
     rest.erase(found);
     order[static_cast<std::size_t>(target)] = source;
@@ -302,67 +218,6 @@ Results move_axes(TracedCall& call) {
     if (axis < 0) axis = *next++;
   }
   return {transposed(x, order)};
-}
-
-/// Hstack, Vstack and Dstack: joined along `Axis` once all have as many axes.
-template <int Axis>
-Results stack_axis(TracedCall& call) {
-  std::vector<Var> parts;
-  for (std::size_t i = 0; i < call.operands.size(); ++i) {
-    Var x = call[i];
-    if (x.rank() == 0) x = expanded(x, 0);
-    if (Axis != 1 && x.rank() == 1) x = expanded(x, 0);
-    if (Axis == 2 && x.rank() == 2) x = expanded(x, 2);
-    parts.push_back(x);
-  }
-  return {joined(parts, Axis == 1 && parts[0].rank() == 1 ? 0 : Axis)};
-}
-
-Results concatenate(TracedCall& call) {
-  std::vector<Var> parts;
-  for (std::size_t i = 0; i < call.operands.size(); ++i) parts.push_back(call[i]);
-  return {joined(parts, call.axis(parts[0].rank(), -1))};
-}
-
-Results stack(TracedCall& call) {
-  const int axis = call.axis(call[0].rank() + 1, 0);
-  std::vector<Var> parts;
-  for (std::size_t i = 0; i < call.operands.size(); ++i) {
-    if (call[i].rank() != call[0].rank()) {
-      detail::throw_shape_error(call.name(), "x", "equal shapes", call[i].shape().to_string());
-    }
-    parts.push_back(expanded(call[i], axis));
-  }
-  return {joined(parts, axis)};
-}
-
-Results append(TracedCall& call) {
-  const bool is_flat = call["axis"].is_null();
-  const Var parts[] = {is_flat ? flattened(call[0]) : call[0],
-                       is_flat ? flattened(call[1]) : call[1]};
-  return {joined(parts, is_flat ? 0 : call.axis(parts[0].rank(), 0))};
-}
-
-Results meshgrid(TracedCall& call) {
-  const std::string indexing =
-      call["indexing"].is_null() ? std::string("xy") : call["indexing"].as_string("indexing");
-  if (indexing != "xy" && indexing != "ij") refuse(call, "indexing", "xy or ij");
-  const int rank = static_cast<int>(call.operands.size());
-  const auto place = [&](int i) { return indexing == "xy" && rank > 1 && i < 2 ? 1 - i : i; };
-  std::vector<Index> sizes(static_cast<std::size_t>(rank));
-  std::vector<Var> lines;
-  for (int i = 0; i < rank; ++i) {
-    lines.push_back(flattened(call[static_cast<std::size_t>(i)]));
-    sizes[static_cast<std::size_t>(place(i))] = lines.back().dim(0);
-  }
-  Results grids;
-  for (int i = 0; i < rank; ++i) {
-    std::vector<Index> dims(static_cast<std::size_t>(rank), 1);
-    const Var& line = lines[static_cast<std::size_t>(i)];
-    dims[static_cast<std::size_t>(place(i))] = line.dim(0);
-    grids.push_back(broadcast(reshaped(line, Shape::partial(dims)), Shape::partial(sizes)));
-  }
-  return grids;
 }
 
 /// x where `keeps(row, column)` holds in the last two axes, zero elsewhere.
@@ -415,7 +270,7 @@ Var diagonal_by(const TracedCall& call) {
   const Var x = call[0];
   const int a = positive_axis(call.name(), call.integer("axis1", 0), x.rank());
   const int b = positive_axis(call.name(), call.integer("axis2", 1), x.rank());
-  if (a == b) refuse(call, "axis1", "two axes");
+  if (a == b) call.refuse("axis1", "two axes");
   return diagonal_of(x, a, b, call.integer("offset", 0));
 }
 
@@ -470,15 +325,15 @@ std::vector<Index> starts(const TracedCall& call) {
 Results slice(TracedCall& call) {
   Var x = call[0];
   const std::vector<Index> begins = starts(call);
-  const std::vector<Index> sizes = integers(call, "shape");
-  if (sizes.size() != begins.size()) refuse(call, "shape", "a size for each axis");
+  const std::vector<Index> sizes = call.integers("shape");
+  if (sizes.size() != begins.size()) call.refuse("shape", "a size for each axis");
   for (int axis = 0; axis < x.rank(); ++axis) {
     const Index dim = x.dim(axis);
     Index begin = begins[static_cast<std::size_t>(axis)];
     if (begin < 0 && dim >= 0) begin += dim;
     Index size = sizes[static_cast<std::size_t>(axis)];
     if (size == -1) size = dim < 0 ? -1 : dim - begin;
-    if (dim >= 0 && (size < 0 || size > dim)) refuse(call, "shape", "sizes that x has");
+    if (dim >= 0 && (size < 0 || size > dim)) call.refuse("shape", "sizes that x has");
     begin = dim < 0 ? 0 : std::clamp<Index>(begin, 0, dim - size);
     x = sliced(x, axis, begin, size < 0 ? -1 : begin + size);
   }
@@ -548,42 +403,30 @@ Results space_and_depth(TracedCall& call) {
 }
 
 Results flatten(TracedCall& call) { return {flattened(call[0])}; }
+
 Results diagflat(TracedCall& call) {
   return {on_diagonal(flattened(call[0]), call.integer("k", 0))};
 }
 
 constexpr OperationClass kClasses[] = {
-    traced_class(kNumpyModule, "Append", "x1,x2", append),
-    traced_class(kNumpyModule, "ArraySplit", "x", array_split),
-    traced_class(kNumpyModule, "Concatenate", "xs*", concatenate),
     traced_class(kNumpyModule, "Diag", "x", diag),
     traced_class(kNumpyModule, "Diagflat", "x", diagflat),
     traced_class(kNumpyModule, "Diagonal", "x", diagonal),
-    traced_class(kNumpyModule, "Dsplit", "x", split_axis<2>),
-    traced_class(kNumpyModule, "Dstack", "xs*", stack_axis<2>),
     traced_class(kNumpyModule, "Flip", "x", flip),
     traced_class(kNumpyModule, "Fliplr", "x", flip_axis<1>),
     traced_class(kNumpyModule, "Flipud", "x", flip_axis<0>),
-    traced_class(kNumpyModule, "Hsplit", "x", split_axis<1>),
-    traced_class(kNumpyModule, "Hstack", "xs*", stack_axis<1>),
-    traced_class(kNumpyModule, "Meshgrid", "x*", meshgrid),
     traced_class(kNumpyModule, "Moveaxis", "x", move_axes),
     traced_class(kNumpyModule, "Pad", "x,constant_values!", pad),
     traced_class(kNumpyModule, "Ravel", "x", flatten),
     traced_class(kNumpyModule, "Repeat", "x", repeat),
     traced_class(kNumpyModule, "Roll", "x", roll),
     traced_class(kNumpyModule, "Rot90", "array", rotate),
-    traced_class(kNumpyModule, "Split", "x", split),
-    traced_class(kNumpyModule, "Stack", "x*", stack),
     traced_class(kNumpyModule, "Tile", "x", tile),
     traced_class(kNumpyModule, "Trace", "x", trace_of),
     traced_class(kNumpyModule, "Tril", "x", triangle<true>),
     traced_class(kNumpyModule, "Triu", "x", triangle<false>),
-    traced_class(kNumpyModule, "Vsplit", "x", split_axis<0>),
-    traced_class(kNumpyModule, "Vstack", "xs*", stack_axis<0>),
     traced_class(kCoreModule, "Slice", "inputs,start_indices!", slice),
     traced_class(kCoreModule, "SliceUpdate", "inputs,start_indices!,updates", slice_update),
-    traced_class(kCoreModule, "Unstack", "x", unstack),
     traced_class(kNnModule, "DepthToSpace", "x", space_and_depth<false>),
     traced_class(kNnModule, "SpaceToDepth", "x", space_and_depth<true>),
 };

@@ -200,8 +200,9 @@ std::shared_ptr<Layer> make_operation(std::string_view module, std::string_view 
   for (const auto& family :
        {nn::elementwise_operations(), nn::shape_operations(), nn::activation_operations(),
         nn::arranging_operations(), nn::attending_operations(), nn::choosing_operations(),
-        nn::numeric_operations(), nn::product_operations(), nn::sorting_operations(),
-        nn::statistics_operations()}) {
+        nn::crossentropy_operations(), nn::joining_operations(), nn::nan_operations(),
+        nn::numeric_operations(), nn::product_operations(), nn::rearranging_operations(),
+        nn::sorting_operations(), nn::statistics_operations(), nn::windowing_operations()}) {
     for (const nn::OperationClass& described : family) {
       if (described.module == module && described.name == class_name) {
         return described.make(described, config);

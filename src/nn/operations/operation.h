@@ -120,9 +120,14 @@ std::span<const OperationClass> activation_operations();
 std::span<const OperationClass> arranging_operations();
 std::span<const OperationClass> attending_operations();
 std::span<const OperationClass> choosing_operations();
+std::span<const OperationClass> crossentropy_operations();
+std::span<const OperationClass> joining_operations();
+std::span<const OperationClass> nan_operations();
 std::span<const OperationClass> numeric_operations();
 std::span<const OperationClass> product_operations();
+std::span<const OperationClass> rearranging_operations();
 std::span<const OperationClass> sorting_operations();
 std::span<const OperationClass> statistics_operations();
+std::span<const OperationClass> windowing_operations();
 
 }  // namespace grouphead::nn

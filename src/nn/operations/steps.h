@@ -49,6 +49,7 @@ inline Var operator-(Var a, double b) { return a - literal(a.trace(), b); }
 inline Var operator*(Var a, double b) { return a * literal(a.trace(), b); }
 inline Var operator/(Var a, double b) { return a / literal(a.trace(), b); }
 inline Var operator-(double a, Var b) { return literal(b.trace(), a) - b; }
+inline Var operator-(int a, Var b) { return literal(b.trace(), Index{a}) - b; }
 inline Var negative(Var x) { return x * literal(x.trace(), Index{-1}); }
 inline Var square(Var x) { return x * x; }
 inline Var maximum(Var a, Var b) { return binary(ops::Binary::maximum, a, b); }

@@ -168,6 +168,18 @@ steps::Axes TracedCall::axes(int rank, std::string_view key) const {
   return operation_axes(name(), config[key], rank);
 }
 
+std::vector<Index> TracedCall::integers(std::string_view key) const {
+  const ConfigValue& value = config[key];
+  if (value.is_integer()) return {value.as_integer(key)};
+  std::vector<Index> list;
+  for (const ConfigValue& one : value.as_list(key)) list.push_back(one.as_integer(key));
+  return list;
+}
+
+void TracedCall::refuse(std::string_view key, std::string_view expected) const {
+  detail::throw_config_error(name(), key, expected, config[key].to_string());
+}
+
 Dtype TracedCall::dtype(Dtype fallback) const {
   const ConfigValue& dtype = config["dtype"];
   return dtype.is_null() ? fallback : detail::dtype_from_keras(dtype.as_string("dtype"));

@@ -33,6 +33,9 @@ struct TracedCall {
   int axis(int rank, Index fallback) const;
   /// "axis" as a list; all for null.
   steps::Axes axes(int rank, std::string_view key = "axis") const;
+  /// An integer, or a list of them.
+  std::vector<Index> integers(std::string_view key) const;
+  [[noreturn]] void refuse(std::string_view key, std::string_view expected) const;
   /// "dtype", where one is given.
   Dtype dtype(Dtype fallback) const;
 };
