@@ -38,11 +38,10 @@ Layout layout_of(Var x) {
 
 Var arranged(Var x, const Layout& layout, bool repeats) {
   const Tensor value = x.value();
-  const Shape from = x.shape();
   return x.trace().step(
       {x}, layout.shape(), x.type(),
       [&](Context& ctx, Tensor& y) { ops::copy_elements(ctx, layout.view(value.view()), y); },
-      [layout, from, repeats](Context& ctx, const Tensor& d_y, std::span<const View> d_x) {
+      [layout, repeats](Context& ctx, const Tensor& d_y, std::span<const View> d_x) {
         if (!d_x[0].has_value()) return;
         if (repeats) return ops::sum_to(ctx, d_y, 1, ops::Write::add, d_x[0]);
         ops::add_elements(ctx, d_y, layout.view(d_x[0]));
