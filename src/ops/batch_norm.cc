@@ -83,6 +83,17 @@ class Columns {
   const F *mean_, *variance_, *stretch_, *shift_, *gamma_, *beta_;
 };
 
+/// y = x scale + offset of rows [begin, end), by columns.
+template <class F>
+void apply(const Rows& rows, const F* x, const F* scale, const F* offset, Index begin, Index end,
+           F* y) {
+  for (Index row = begin; row < end; ++row) {
+    const F* const from = x + row * rows.width;
+    F* const to = y + row * rows.width;
+    for (Index c = 0; c < rows.width; ++c) to[c] = from[c] * scale[c] + offset[c];
+  }
+}
+
 /// d_x = d_y scale + (constant + slope (x - mean)), the second part where the mask is.
 template <class F>
 struct Coefficients {
@@ -206,11 +217,7 @@ void column_norm_forward(Context& ctx, const ColumnNorm& norm, ConstView x, View
       offsets[c] = static_cast<F>((by.shift * by.gamma + by.beta) - by.mean * by.scale());
     }
     for_row_blocks(ctx, rows, [&](Index begin, Index end) {
-      for (Index row = begin; row < end; ++row) {
-        const F* const from = x.data<F>() + row * rows.width;
-        F* const to = y.data<F>() + row * rows.width;
-        for (Index c = 0; c < rows.width; ++c) to[c] = from[c] * scales[c] + offsets[c];
-      }
+      apply(rows, x.data<F>(), scales, offsets, begin, end, y.data<F>());
     });
   });
 }
@@ -236,6 +243,160 @@ void column_norm_backward(Context& ctx, const ColumnNorm& norm, const ColumnSour
       add_input_gradient(rows, coefficients.data(), mask, x.data<F>(), d_y.data<F>(), begin, end,
                          to);
     });
+  });
+}
+
+namespace {
+
+/// The entries of x [B, R, C] and the groups of its columns.
+struct Groups {
+  Groups(std::string_view operation, const ConstView& x, const ConstView& mean)
+      : rows{x.dim(1), x.dim(2)}, entries(x.dim(0)), count(mean.dim(1)) {
+    detail::require_contiguous(operation, "x", x);
+    require_elements(operation, "mean", mean, entries * count, x.dtype());
+    width = rows.width / count;
+  }
+
+  Index elements() const { return rows.count * rows.width; }  // of an entry
+  Index averaged() const { return rows.count * width; }       // of a group
+  Index of_column(Index c) const { return c / width; }
+
+  Rows rows;
+  Index entries, count, width = 0;
+};
+
+/// The sum of each group's columns.
+std::vector<double> group_sums(const Groups& groups, const double* columns) {
+  std::vector<double> sums(static_cast<std::size_t>(groups.count));
+  for (Index c = 0; c < groups.rows.width; ++c) {
+    sums[static_cast<std::size_t>(groups.of_column(c))] += columns[c];
+  }
+  return sums;
+}
+
+/// The mean of each column's group.
+template <class F>
+std::vector<F> column_means(const Groups& groups, const F* mean) {
+  std::vector<F> means(static_cast<std::size_t>(groups.rows.width));
+  for (Index c = 0; c < groups.rows.width; ++c) {
+    means[static_cast<std::size_t>(c)] = mean[groups.of_column(c)];
+  }
+  return means;
+}
+
+/// mean and rstd [G] of one entry; `buffer` has a number for each column.
+template <class F>
+void measure_groups(Context& ctx, const Groups& groups, const F* x, double epsilon, double* buffer,
+                    F* mean, F* rstd) {
+  const Index width = groups.rows.width;
+  const auto averaged = static_cast<double>(groups.averaged());
+  sum_columns(ctx, groups.rows, 1, buffer, [&](Index row, double* part) {
+    for (Index c = 0; c < width; ++c) part[c] += static_cast<double>(x[row * width + c]);
+  });
+  const std::vector<double> sums = group_sums(groups, buffer);
+  for (Index g = 0; g < groups.count; ++g) {
+    mean[g] = static_cast<F>(sums[static_cast<std::size_t>(g)] / averaged);
+  }
+  const std::vector<F> means = column_means(groups, mean);
+  sum_columns(ctx, groups.rows, 1, buffer, [&](Index row, double* part) {
+    for (Index c = 0; c < width; ++c) {
+      const double off =
+          static_cast<double>(x[row * width + c]) - means[static_cast<std::size_t>(c)];
+      part[c] += off * off;
+    }
+  });
+  const std::vector<double> squares = group_sums(groups, buffer);
+  for (Index g = 0; g < groups.count; ++g) {
+    rstd[g] =
+        static_cast<F>(1 / std::sqrt(squares[static_cast<std::size_t>(g)] / averaged + epsilon));
+  }
+}
+
+/// What the gradients of one entry are made of, from its sums of d_y and of d_y (x - mean).
+template <class F>
+void fill_group_coefficients(const Groups& groups, const F* gamma, const F* mean, const F* rstd,
+                             const double* sums, std::vector<Coefficients<F>>& coefficients) {
+  const Index width = groups.rows.width;
+  std::vector<double> scaled(static_cast<std::size_t>(2 * width));
+  for (Index i = 0; i < 2 * width; ++i) {
+    scaled[static_cast<std::size_t>(i)] = sums[i] * at(gamma, i % width, 1);
+  }
+  const std::vector<double> all = group_sums(groups, scaled.data());
+  const std::vector<double> products = group_sums(groups, scaled.data() + width);
+  const auto averaged = static_cast<double>(groups.averaged());
+  for (Index c = 0; c < width; ++c) {
+    const Index g = groups.of_column(c);
+    const double r = rstd[g];
+    coefficients[static_cast<std::size_t>(c)] = {
+        static_cast<F>(r * at(gamma, c, 1)),
+        static_cast<F>(-r * all[static_cast<std::size_t>(g)] / averaged),
+        static_cast<F>(-r * r * r * products[static_cast<std::size_t>(g)] / averaged), mean[g]};
+  }
+}
+
+}  // namespace
+
+void group_norm_forward(Context& ctx, ConstView x, ConstView gamma, ConstView beta, double epsilon,
+                        View y, View mean, View rstd) {
+  const Groups groups("group_norm", x, mean);
+  const Index width = groups.rows.width;
+  with_float_type("group_norm", "x", x, [&](auto zero) {
+    using F = decltype(zero);
+    const F* const gains = optional_numbers<F>(gamma);
+    const F* const shifts = optional_numbers<F>(beta);
+    Tensor buffer = ctx.tensor({width}, Dtype::f64);
+    Tensor columns = ctx.tensor({2, width}, kDtypeOf<F>);
+    F* const scale = columns.data<F>();
+    F* const offset = scale + width;
+    for (Index entry = 0; entry < groups.entries; ++entry) {
+      const F* const from = x.data<F>() + entry * groups.elements();
+      F* const to = y.data<F>() + entry * groups.elements();
+      F* const means = mean.data<F>() + entry * groups.count;
+      F* const rstds = rstd.data<F>() + entry * groups.count;
+      measure_groups(ctx, groups, from, epsilon, buffer.data<double>(), means, rstds);
+      for (Index c = 0; c < width; ++c) {
+        const double by = at(gains, c, 1) * static_cast<double>(rstds[groups.of_column(c)]);
+        scale[c] = static_cast<F>(by);
+        offset[c] =
+            static_cast<F>(at(shifts, c, 0) - static_cast<double>(means[groups.of_column(c)]) * by);
+      }
+      for_row_blocks(ctx, groups.rows, [&](Index begin, Index end) {
+        apply(groups.rows, from, scale, offset, begin, end, to);
+      });
+    }
+  });
+}
+
+void group_norm_backward(Context& ctx, ConstView x, ConstView gamma, ConstView mean, ConstView rstd,
+                         ConstView d_y, View d_x, View d_gamma, View d_beta) {
+  const Groups groups("group_norm_backward", x, mean);
+  const Index width = groups.rows.width;
+  with_float_type("group_norm_backward", "x", x, [&](auto zero) {
+    using F = decltype(zero);
+    const F* const gains = optional_numbers<F>(gamma);
+    Tensor buffer = ctx.tensor({2, width}, Dtype::f64);
+    double* const sums = buffer.data<double>();
+    std::vector<Coefficients<F>> coefficients(static_cast<std::size_t>(width));
+    for (Index entry = 0; entry < groups.entries; ++entry) {
+      const F* const from = x.data<F>() + entry * groups.elements();
+      const F* const d = d_y.data<F>() + entry * groups.elements();
+      const F* const means = mean.data<F>() + entry * groups.count;
+      const F* const rstds = rstd.data<F>() + entry * groups.count;
+      sum_gradients(ctx, groups.rows, from, column_means(groups, means).data(), d, sums);
+      for (Index c = 0; c < width; ++c) {
+        if (d_beta.has_value()) d_beta.data<F>()[c] += static_cast<F>(sums[c]);
+        if (!d_gamma.has_value()) continue;
+        d_gamma.data<F>()[c] +=
+            static_cast<F>(sums[width + c] * static_cast<double>(rstds[groups.of_column(c)]));
+      }
+      if (!d_x.has_value()) continue;
+      fill_group_coefficients(groups, gains, means, rstds, sums, coefficients);
+      F* const to = d_x.data<F>() + entry * groups.elements();
+      for_row_blocks(ctx, groups.rows, [&](Index begin, Index end) {
+        add_input_gradient(groups.rows, coefficients.data(), static_cast<const bool*>(nullptr),
+                           from, d, begin, end, to);
+      });
+    }
   });
 }
 
@@ -271,61 +432,6 @@ void variances(ConstView x, double a, View y) {
       const double deviation = x.data<F>()[i];
       y.data<F>()[i] = static_cast<F>(std::max(deviation * deviation - a, 0.0));
     }
-  });
-}
-
-namespace {
-
-constexpr double kLargestScale = 1e12;
-
-template <class F>
-double scale_of(const F* row, Index width) {
-  double sum = 0;
-  for (Index m = 0; m < width; ++m) sum += static_cast<double>(row[m]) * row[m];
-  return std::min(1 / std::sqrt(sum), kLargestScale);
-}
-
-}  // namespace
-
-void unit_norm_forward(Context& ctx, ConstView x, View y) {
-  const Rows rows = rows_of("unit_norm", "x", x);
-  require_elements("unit_norm", "y", y, x.size(), x.dtype());
-  with_float_type("unit_norm", "x", x, [&](auto zero) {
-    using F = decltype(zero);
-    for_row_blocks(ctx, rows, [&](Index begin, Index end) {
-      for (Index row = begin; row < end; ++row) {
-        const F* const from = x.data<F>() + row * rows.width;
-        F* const to = y.data<F>() + row * rows.width;
-        const auto scale = static_cast<F>(scale_of(from, rows.width));
-        for (Index m = 0; m < rows.width; ++m) to[m] = from[m] * scale;
-      }
-    });
-  });
-}
-
-void unit_norm_backward(Context& ctx, ConstView x, ConstView d_y, View d_x) {
-  constexpr std::string_view kName = "unit_norm_backward";
-  const Rows rows = rows_of(kName, "x", x);
-  require_elements(kName, "d_y", d_y, x.size(), x.dtype());
-  require_elements(kName, "d_x", d_x, x.size(), x.dtype());
-  with_float_type(kName, "x", x, [&](auto zero) {
-    using F = decltype(zero);
-    for_row_blocks(ctx, rows, [&](Index begin, Index end) {
-      for (Index row = begin; row < end; ++row) {
-        const F* const from = x.data<F>() + row * rows.width;
-        const F* const d = d_y.data<F>() + row * rows.width;
-        F* const to = d_x.data<F>() + row * rows.width;
-        const double scale = scale_of(from, rows.width);
-        double along = 0;  // of d_y along the row, over its squared length
-        if (scale < kLargestScale) {
-          for (Index m = 0; m < rows.width; ++m) along += static_cast<double>(d[m]) * from[m];
-          along *= scale * scale;
-        }
-        for (Index m = 0; m < rows.width; ++m) {
-          to[m] += static_cast<F>(scale * (d[m] - along * from[m]));
-        }
-      }
-    });
   });
 }
 

@@ -30,6 +30,15 @@ struct ColumnSource {
 void column_norm_backward(Context& ctx, const ColumnNorm& norm, const ColumnSource& source,
                           ConstView x, ConstView d_y, View d_x, View d_gamma, View d_beta);
 
+/// y = (x - mean) rstd gamma + beta with x [B, R, C], whose columns form G groups of neighbours:
+/// mean and rstd = 1 / sqrt(variance + epsilon), [B, G], of each entry and group. gamma and beta
+/// [C] may be absent: 1 and 0.
+void group_norm_forward(Context& ctx, ConstView x, ConstView gamma, ConstView beta, double epsilon,
+                        View y, View mean, View rstd);
+/// Adds to d_x, d_gamma and d_beta; each may be absent.
+void group_norm_backward(Context& ctx, ConstView x, ConstView gamma, ConstView mean, ConstView rstd,
+                         ConstView d_y, View d_x, View d_gamma, View d_beta);
+
 struct RenormLimits {
   double rmin, rmax, dmax;
 };
@@ -44,10 +53,5 @@ void renorm_corrections(ConstView mean, ConstView deviation, ConstView moving_me
 void deviations(ConstView x, double a, View y);
 /// y = max(x^2 - a, 0).
 void variances(ConstView x, double a, View y);
-
-/// y = x / |x| of each row of x [R, M], and y = 1e12 x of rows shorter than 1e-12.
-void unit_norm_forward(Context& ctx, ConstView x, View y);
-/// d_x += what the gradients d_y give.
-void unit_norm_backward(Context& ctx, ConstView x, ConstView d_y, View d_x);
 
 }  // namespace grouphead::ops

@@ -223,7 +223,7 @@ class GroupNormalization final : public Layer {
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
-  /// The axes of x in the order of [B, channels, ...].
+  /// The axes of x in the order of [B, ..., channels].
   std::vector<int> order_for(const Shape& shape) const;
 
   GroupNormalizationConfig config_;

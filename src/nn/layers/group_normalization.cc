@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "grouphead/layers/normalization.h"
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
@@ -5,8 +7,7 @@
 #include "nn/loading_scope.h"
 #include "nn/registry.h"
 #include "nn/shapes.h"
-#include "ops/broadcasting.h"
-#include "ops/normalization.h"
+#include "ops/batch_norm.h"
 #include "ops/strided.h"
 
 namespace grouphead {
@@ -14,12 +15,11 @@ namespace {
 
 struct GroupSaved final : Saved {
   std::vector<int> order;
-  Tensor x;           // [B, channels, rest]
-  Tensor normalized;  // likewise
-  Tensor mean, rstd;  // [B groups]
+  Tensor x;           // [B, rest, channels]
+  Tensor mean, rstd;  // [B, groups]
 };
 
-/// Whether no element moves in this order.
+/// Whether no element moves in this order: the channels are last.
 bool is_ascending(const std::vector<int>& order) {
   return std::is_sorted(order.begin(), order.end());
 }
@@ -54,10 +54,11 @@ std::vector<int> GroupNormalization::order_for(const Shape& shape) const {
   if (axis == 0) {
     detail::throw_shape_error(name(), "axis", "another than the batch", shape.to_string());
   }
-  std::vector<int> order{0, axis};
-  for (int other = 1; other < shape.rank(); ++other) {
+  std::vector<int> order;
+  for (int other = 0; other < shape.rank(); ++other) {
     if (other != axis) order.push_back(other);
   }
+  order.push_back(axis);
   return order;
 }
 
@@ -85,18 +86,6 @@ void GroupNormalization::create_parameters(std::span<const Shape> inputs, Random
   if (c.center) beta_ = make("beta", c.beta_initializer, c.beta_regularizer, c.beta_constraint);
 }
 
-namespace {
-
-/// A tensor of zeros or ones in place of gains and offsets: each group has its own afterwards.
-Tensor filled(Context& ctx, Index width, Dtype dtype, double value) {
-  Tensor numbers = ctx.zeros({width}, dtype);
-  const Tensor each = Tensor::from(Shape{}, {static_cast<float>(value)});
-  ops::cast(ctx, ops::broadcast_to("group_normalization", each, numbers.shape()), numbers);
-  return numbers;
-}
-
-}  // namespace
-
 std::vector<Value> GroupNormalization::forward(Context& ctx, std::span<const Value> in,
                                                const Mode& /*mode*/,
                                                std::unique_ptr<Saved>* saved) const {
@@ -107,39 +96,30 @@ std::vector<Value> GroupNormalization::forward(Context& ctx, std::span<const Val
   auto keep = std::make_unique<GroupSaved>();
   keep->order = order_for(x.shape());
   const ConstView moved = ops::permuted(x.view(), keep->order);
-  if (moved.dim(1) != channels_) {
+  if (moved.shape().back() != channels_) {
     detail::throw_shape_error(name(), "input", std::to_string(channels_) + " channels",
                               x.shape().to_string());
   }
   const Index batch = x.dim(0);
-  const Index rest = batch == 0 ? 0 : x.size() / batch / channels_;
-  const Shape channels{batch, channels_, rest};
-  const Shape groups{batch * config_.groups, channels_ / config_.groups * rest};
-  if (is_ascending(keep->order)) {
-    keep->x = x.reshaped(channels);
+  const Shape rows{batch, batch == 0 ? 0 : x.size() / batch / channels_, channels_};
+  const bool is_ordered = is_ascending(keep->order);
+  if (is_ordered) {
+    keep->x = x.reshaped(rows);
   } else {
-    keep->x = ctx.tensor(channels, dtype());
+    keep->x = ctx.tensor(rows, dtype());
     ops::copy_elements(ctx, moved, keep->x.view().reshaped(moved.shape()));
   }
-  keep->normalized = ctx.tensor(channels, dtype());
-  keep->mean = ctx.tensor({groups[0]}, dtype());
-  keep->rstd = ctx.tensor({groups[0]}, dtype());
-  const Tensor ones = filled(ctx, groups[1], dtype(), 1);
-  const Tensor zeros = ctx.zeros({groups[1]}, dtype());
-  ops::layer_norm_forward(ctx, keep->x.view().reshaped(groups), ones, zeros, config_.epsilon,
-                          keep->normalized.view().reshaped(groups), keep->mean, keep->rstd);
-  Tensor scaled = gamma_ || beta_ ? nn::copied(ctx, keep->normalized) : keep->normalized;
-  const Shape column{channels_, 1};
-  if (gamma_) {
-    ops::binary_forward(ctx, ops::Binary::multiply, scaled, gamma_->numbers().reshaped(column),
-                        scaled);
-  }
-  if (beta_) {
-    ops::binary_forward(ctx, ops::Binary::add, scaled, beta_->numbers().reshaped(column), scaled);
-  }
+  keep->mean = ctx.tensor({batch, config_.groups}, dtype());
+  keep->rstd = ctx.tensor({batch, config_.groups}, dtype());
   Tensor y = ctx.tensor(x.shape(), dtype());
-  ops::copy_elements(ctx, scaled.view().reshaped(moved.shape()),
-                     ops::permuted(y.view(), keep->order));
+  Tensor normalized = is_ordered ? y.reshaped(rows) : ctx.tensor(rows, dtype());
+  ops::group_norm_forward(ctx, keep->x, gamma_ ? gamma_->numbers() : ConstView(),
+                          beta_ ? beta_->numbers() : ConstView(), config_.epsilon, normalized,
+                          keep->mean, keep->rstd);
+  if (!is_ordered) {
+    ops::copy_elements(ctx, normalized.view().reshaped(moved.shape()),
+                       ops::permuted(y.view(), keep->order));
+  }
   if (saved != nullptr) *saved = std::move(keep);
   return {Value{std::move(y), in[0].mask}};
 }
@@ -150,31 +130,29 @@ void GroupNormalization::backward(Context& ctx, Saved& saved, std::span<const Co
   nn::require_count(name(), "number of output gradients", d_out.size(), 1, 1);
   nn::require_count(name(), "number of input gradients", d_in.size(), 1, 1);
   if (!d_out[0].has_value()) return;
-  const Shape& shape = kept.x.shape();
-  const ConstView moved = ops::permuted(d_out[0], kept.order);
-  Tensor d_y = ctx.tensor(shape, dtype());
-  ops::copy_elements(ctx, moved, d_y.view().reshaped(moved.shape()));
-  const Shape column{channels_, 1};
-  const View d_gamma = gamma_ ? grads.of(*gamma_) : View();
-  const View d_beta = beta_ ? grads.of(*beta_) : View();
-  if (d_beta.has_value()) {
-    ops::binary_backward(ctx, ops::Binary::add, kept.normalized, beta_->numbers().reshaped(column),
-                         d_y, View(), d_beta.reshaped(column));
+  const Shape& rows = kept.x.shape();
+  const bool is_ordered = is_ascending(kept.order);
+  Tensor d_y;
+  Tensor d_x;
+  ConstView d_rows = d_out[0];
+  View target = d_in[0];
+  if (!is_ordered) {
+    d_y = ctx.tensor(rows, dtype());
+    const ConstView moved = ops::permuted(d_out[0], kept.order);
+    ops::copy_elements(ctx, moved, d_y.view().reshaped(moved.shape()));
+    d_rows = std::as_const(d_y).view();
+    if (target.has_value()) {
+      d_x = ctx.zeros(rows, dtype());
+      target = d_x;
+    }
   }
-  Tensor d_normalized = gamma_ ? ctx.zeros(shape, dtype()) : d_y;
-  if (gamma_) {
-    ops::binary_backward(ctx, ops::Binary::multiply, kept.normalized,
-                         gamma_->numbers().reshaped(column), d_y, d_normalized,
-                         d_gamma.has_value() ? d_gamma.reshaped(column) : View());
-  }
-  if (!d_in[0].has_value()) return;
-  const Shape groups{shape[0] * config_.groups, channels_ / config_.groups * shape[2]};
-  const Tensor ones = filled(ctx, groups[1], dtype(), 1);
-  Tensor d_x = ctx.tensor(shape, dtype());
-  ops::layer_norm_backward(ctx, kept.x.view().reshaped(groups), ones, kept.mean, kept.rstd,
-                           d_normalized.view().reshaped(groups), ops::Write::overwrite,
-                           d_x.view().reshaped(groups), View(), View());
-  ops::add_elements(ctx, d_x.view().reshaped(moved.shape()), ops::permuted(d_in[0], kept.order));
+  if (target.has_value()) target = target.reshaped(rows);
+  ops::group_norm_backward(ctx, kept.x, gamma_ ? gamma_->numbers() : ConstView(), kept.mean,
+                           kept.rstd, d_rows.reshaped(rows), target,
+                           gamma_ ? grads.of(*gamma_) : View(), beta_ ? grads.of(*beta_) : View());
+  if (!d_x.has_value()) return;
+  const View to = ops::permuted(d_in[0], kept.order);
+  ops::add_elements(ctx, d_x.view().reshaped(to.shape()), to);
 }
 
 void GroupNormalization::append_parameters(const std::string& prefix, ParameterList& out) {

@@ -4,7 +4,7 @@
 #include "nn/layers/normalized_axes.h"
 #include "nn/registry.h"
 #include "nn/shapes.h"
-#include "ops/batch_norm.h"
+#include "ops/unit_norm.h"
 
 namespace grouphead {
 namespace {
