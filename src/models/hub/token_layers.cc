@@ -232,11 +232,17 @@ class OutputBias final : public Layer {
     if (bias_) out.push_back({prefix + "output_bias", bias_.get()});
   }
 
+ protected:
+  Tensor leaving(Context& ctx, Tensor tensor) const override {
+    return tensor.dtype() == policy().variable() ? tensor : Layer::leaving(ctx, std::move(tensor));
+  }
+
  private:
   void create_parameters(std::span<const Shape> /*inputs*/, RandomStream& random) override {
+    const DtypePolicy exact(policy().variable());  // KerasHub does not cast these two
     const auto make = [&](const char* variable, const Shape& shape, const Initializer& start) {
       auto made =
-          std::make_unique<Parameter>(variable, shape, policy(), ParameterOptions{trainable()});
+          std::make_unique<Parameter>(variable, shape, exact, ParameterOptions{trainable()});
       nn::initialize(*made, start, fans_of(shape), random);
       return made;
     };
@@ -298,6 +304,8 @@ class MaskedLmHead final : public detail::Composite {
   Tensor received(Context& ctx, const Tensor& tensor) const override {
     return widened(ctx, tensor);
   }
+  // In the type of the bias.
+  Tensor leaving(Context& /*ctx*/, Tensor tensor) const override { return tensor; }
 
  private:
   bool passes_mask() const override { return false; }
