@@ -251,6 +251,8 @@ Var diagonal_of(Var x, int axis1, int axis2, Index offset) {
   const auto a = static_cast<std::size_t>(axis1);
   const auto b = static_cast<std::size_t>(axis2);
   Layout kept;
+  constexpr Index kMost = Index{1} << 31;  // beyond all sizes, within what products of strides take
+  offset = std::clamp<Index>(offset, -kMost, kMost);
   kept.offset = offset >= 0 ? offset * from.strides[b] : -offset * from.strides[a];
   for (std::size_t i = 0; i < from.dims.size(); ++i) {
     if (i != a && i != b) kept.push(from.dims[i], from.strides[i]);
@@ -314,7 +316,8 @@ std::vector<Index> starts(const TracedCall& call) {
   std::vector<Index> list;
   const ConfigValue& given = call.literal(1);
   for (const ConfigValue& one : given.as_list("start_indices")) {
-    list.push_back(one.as_integer("start_indices"));
+    constexpr Index kMost = Index{1} << 40;  // so that sums with sizes do not overflow
+    list.push_back(std::clamp<Index>(one.as_integer("start_indices"), -kMost, kMost));
   }
   if (static_cast<int>(list.size()) != call[0].rank()) {
     detail::throw_shape_error(call.name(), "start_indices", "one for each axis", given.to_string());

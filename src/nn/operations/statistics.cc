@@ -186,14 +186,13 @@ Results norm(TracedCall& call) {
   const Var x = cast(call[0], floating(call[0].dtype()));
   const ConfigValue& kind = call["ord"];
   const bool keeps = call.truth("keepdims");
-  Axes axes;
+  Axes axes = call.axes(x.rank());
   if (call["axis"].is_list()) {
+    axes.clear();  // in the order given: rows, then columns
     for (const ConfigValue& axis : call["axis"].as_list("axis")) {
       const Axes one = operation_axes(call.name(), axis, x.rank());
       axes.push_back(one[0]);
     }
-  } else {
-    axes = call.axes(x.rank());
   }
   if (kind.is_null()) return {sqrt(sum(square(x), axes, keeps))};
   if (kind.is_string()) {
@@ -300,7 +299,8 @@ Results difference(TracedCall& call) {
   Var x = call[0];
   const int axis = call.axis(x.rank(), -1);
   const Index times = call.integer("n", 1);
-  if (times < 0) detail::throw_config_error(call.name(), "n", "0 or more", std::to_string(times));
+  constexpr Index kMost = 1000;
+  if (times < 0 || times > kMost) call.refuse("n", "0 to 1000");
   for (Index i = 0; i < times && x.dim(axis) != 0; ++i) {
     const Index size = x.dim(axis);
     const Index rest = size < 0 ? -1 : size - 1;
