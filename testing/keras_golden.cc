@@ -47,7 +47,7 @@ void run_kind(KerasCase& each) {
        "dtype_policy", "compute_dtype", "weights",      "call",      "loss",
        "tags",         "notes",         "expect",       "tolerance", "float64_comparable",
        "keras_file",   "weights_file",  "model_config", "optimizer", "training_loss",
-       "steps"});
+       "steps",        "outputs"});
   const std::string& kind = each["kind"].as_string("kind");
   for (const Kind& known : kKinds) {
     if (known.name == kind) return known.run(each);

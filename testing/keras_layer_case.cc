@@ -98,6 +98,13 @@ class LayerCase {
     return asked.is_bool() && asked.as_bool("return_attention_scores");
   }
   std::vector<std::string> output_names() const {
+    if (const ConfigValue& named = each_["outputs"]; named.is_list()) {
+      std::vector<std::string> names;
+      for (const ConfigValue& name : named.as_list("outputs")) {
+        names.push_back(name.as_string("outputs"));
+      }
+      return names;
+    }
     if (returns_scores()) return {"output", "attention_scores"};
     return {"output"};
   }

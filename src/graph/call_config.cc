@@ -16,10 +16,14 @@ constexpr std::string_view kListAttention[] = {"AdditiveAttention", "Attention"}
 constexpr std::string_view kListOperations[] = {"Concatenate", "Dstack", "Hstack", "Stack",
                                                 "Vstack"};
 constexpr std::string_view kMaskSuffix = "_mask";
+// A list in Keras's calls of recurrent layers; the operands are this, `initial_state_1`, ...
+constexpr std::string_view kStates = "initial_state";
 
 bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
+
+bool is_state(std::string_view name) { return name.starts_with(kStates); }
 
 bool is_mask(std::string_view name) { return name == "mask" || name.ends_with(kMaskSuffix); }
 
@@ -60,6 +64,7 @@ struct Arguments {
   ConfigValue::List args;
   ConfigValue::Object kwargs;
   ConfigValue::List mask_list;  // of the layers that take lists
+  ConfigValue::List states;     // of recurrent layers
 };
 
 void add_operand(const Graph& graph, const Step& step, std::size_t i, Arguments& call) {
@@ -68,7 +73,9 @@ void add_operand(const Graph& graph, const Step& step, std::size_t i, Arguments&
   // A model's inputs are tensors whatever their names are.
   const auto first_mask =
       step.model != nullptr ? names.end() : std::find_if(names.begin(), names.end(), is_mask);
-  if (i >= names.size() || static_cast<std::ptrdiff_t>(i) < first_mask - names.begin()) {
+  if (step.model == nullptr && i < names.size() && is_state(names[i])) {
+    call.states.push_back(std::move(value));
+  } else if (i >= names.size() || static_cast<std::ptrdiff_t>(i) < first_mask - names.begin()) {
     call.args.push_back(std::move(value));
   } else if (takes_list(step.layer()) && is_mask(names[i])) {
     call.mask_list.push_back(std::move(value));
@@ -96,6 +103,7 @@ ConfigValue call_to_config(const Graph& graph, const Step& step) {
   Arguments call;
   for (std::size_t i = 0; i < step.operands.size(); ++i) add_operand(graph, step, i, call);
   while (!call.args.empty() && call.args.back().is_null()) call.args.pop_back();
+  if (!call.states.empty()) call.kwargs.emplace_back(std::string(kStates), call.states);
   if (step.model != nullptr && !step.model->input_keys().empty()) {
     const std::vector<std::string>& keys = step.model->input_keys();
     ConfigValue::Object dict;
@@ -166,11 +174,18 @@ ConfigValue modern_call(const ConfigValue& call) {
   return ConfigValue::Object{{"args", std::move(args)}, {"kwargs", std::move(kwargs)}};
 }
 
+bool has_states(const Layer& layer) {
+  const auto names = layer.input_names();
+  return names.size() > 2 && is_state(names[2]);
+}
+
 class CallReader {
  public:
   CallReader(const Layer& layer, const FindSymbol& find) : layer_(layer), find_(find) {}
 
   void read_positional(const ConfigValue& value) {
+    // Behind the sequences Keras's calls have states, and then the mask.
+    if (operands_.size() == 1 && has_states(layer_)) operands_.emplace_back();
     const bool is_one = !takes_list(layer_) && is_nested_list(value);
     if (is_one && !is_operation(layer_)) {
       operands_.push_back(operand_from(value, find_));
@@ -196,6 +211,8 @@ class CallReader {
   void read_keyword(const std::string& key, const ConfigValue& value) {
     if (is_tensor(value)) {
       keywords_.add({key, operand_from(value, find_)});
+    } else if (key == kStates && value.is_list()) {
+      read_states(value);
     } else if (!is_operation(layer_) && !takes_list(layer_) && is_nested_list(value)) {
       keywords_.add({key, operand_from(value, find_)});
     } else if (key == "mask" && value.is_list()) {
@@ -221,11 +238,29 @@ class CallReader {
  private:
   void read_list(const ConfigValue& list) {
     for (const ConfigValue& value : list.as_list("args")) {
+      if (operands_.size() == 1 && has_states(layer_)) operands_.emplace_back();
       if (!is_operand(value)) {
         throw_config_error(layer_.name(), "call", "tensors in a list", value.to_string());
       }
       operands_.push_back(operand_from(value, find_));
       literals_.emplace_back();
+    }
+  }
+
+  // A list of tensors, or of a list for each cell.
+  void read_states(const ConfigValue& list) {
+    for (const ConfigValue& value : list.as_list(kStates)) {
+      if (value.is_list()) {
+        read_states(value);
+        continue;
+      }
+      if (!is_tensor(value)) {
+        throw_config_error(layer_.name(), kStates, "tensors in a list", value.to_string());
+      }
+      std::string name(kStates);
+      if (num_states_ > 0) name.append("_").append(std::to_string(num_states_));
+      keywords_.add({std::move(name), operand_from(value, find_)});
+      ++num_states_;
     }
   }
 
@@ -264,6 +299,7 @@ class CallReader {
   std::vector<Operand> operands_;
   ConfigValue::List literals_;  // null where a tensor stands
   Keywords keywords_;
+  int num_states_ = 0;
 };
 
 }  // namespace

@@ -4,29 +4,34 @@
 #include "graph/node.h"
 #include "nn/config_reader.h"
 #include "nn/layer_checks.h"
+#include "nn/shapes.h"
 #include "ops/arithmetic.h"
 
 namespace grouphead {
 namespace detail {
 namespace {
 
-Shape with_batch(const InputConfig& config) {
+constexpr std::string_view kText = "string";
+
+Shape with_batch(const InputConfig& config, bool is_text) {
   std::vector<Index> dims = {config.batch_size};
   dims.insert(dims.end(), config.shape.begin(), config.shape.end());
+  if (is_text) dims.push_back(-1);
   return Shape::partial(dims);
 }
 
 }  // namespace
 
-InputLayer::InputLayer(const InputConfig& config)
+InputLayer::InputLayer(const InputConfig& config, bool is_text)
     : Layer(config.name, config.dtype == Dtype::f64 ? DtypePolicy("float64") : DtypePolicy()),
       config_(config),
-      shape_(with_batch(config)) {}
+      is_text_(is_text),
+      shape_(with_batch(config, is_text)) {}
 
 ConfigValue InputLayer::get_config() const {
   ConfigValue config;
-  config.set("batch_shape", ConfigValue(shape_));
-  config.set("dtype", keras_name(config_.dtype));
+  config.set("batch_shape", ConfigValue(is_text_ ? nn::without_last_axis(shape_) : shape_));
+  config.set("dtype", is_text_ ? kText : keras_name(config_.dtype));
   config.set("sparse", false);
   config.set("ragged", false);
   config.set("name", name());
@@ -34,7 +39,7 @@ ConfigValue InputLayer::get_config() const {
   return config;
 }
 
-InputConfig InputLayer::config_from(const ConfigValue& config) {
+std::shared_ptr<InputLayer> InputLayer::from_config(const ConfigValue& config) {
   nn::ConfigReader reader("InputLayer", config);
   InputConfig made;
   // Older files say batch_input_shape.
@@ -43,7 +48,9 @@ InputConfig InputLayer::config_from(const ConfigValue& config) {
   if (shape.rank() < 1) throw_config_error("InputLayer", key, "a batch axis", shape.to_string());
   made.batch_size = shape[0];
   made.shape.assign(shape.begin() + 1, shape.end());
-  made.dtype = dtype_from_keras(reader.string("dtype", "float32"));
+  const std::string dtype = reader.string("dtype", "float32");
+  const bool is_text = dtype == kText;
+  made.dtype = is_text ? Dtype::u8 : dtype_from_keras(dtype);
   made.name = reader.name(made.name);
   made.optional = reader.boolean("optional", false);
   for (const char* kind : {"sparse", "ragged"}) {
@@ -52,7 +59,7 @@ InputConfig InputLayer::config_from(const ConfigValue& config) {
     }
   }
   reader.finish();
-  return made;
+  return std::make_shared<InputLayer>(made, is_text);
 }
 
 void InputLayer::create_parameters(std::span<const Shape> /*inputs*/, RandomStream& /*random*/) {}

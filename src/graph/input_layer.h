@@ -7,10 +7,12 @@ namespace grouphead::detail {
 /// Where a model's tensor comes in. Source: keras.layers.InputLayer.
 class InputLayer final : public Layer {
  public:
-  explicit InputLayer(const InputConfig& config);
+  /// `is_text`: the tensor has texts of this shape, and one more axis for their bytes, see
+  /// text_tensor(). Keras's files say dtype "string".
+  explicit InputLayer(const InputConfig& config, bool is_text = false);
   std::string_view class_name() const override { return "InputLayer"; }
   ConfigValue get_config() const override;
-  static InputConfig config_from(const ConfigValue& config);
+  static std::shared_ptr<InputLayer> from_config(const ConfigValue& config);
 
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
@@ -22,10 +24,12 @@ class InputLayer final : public Layer {
   const Shape& shape() const noexcept { return shape_; }
   Dtype input_dtype() const noexcept { return config_.dtype; }
   bool is_optional() const noexcept { return config_.optional; }
+  bool is_text() const noexcept { return is_text_; }
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   InputConfig config_;
+  bool is_text_;
   Shape shape_;
 };
 

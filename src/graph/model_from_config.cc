@@ -11,6 +11,7 @@
 #include "grouphead/layers/serialization.h"
 #include "grouphead/models/model.h"
 #include "nn/config_reader.h"
+#include "nn/registry.h"
 
 namespace grouphead {
 namespace {
@@ -82,7 +83,7 @@ std::shared_ptr<Layer> make_entry(const ConfigValue& entry, std::uint64_t seed) 
   if (is_model(class_name)) return make_model(entry, seed);
   if (detail::is_package_model(entry)) return detail::make_package_model(entry, seed);
   if (class_name == "InputLayer") {
-    return std::make_shared<detail::InputLayer>(detail::InputLayer::config_from(entry["config"]));
+    return detail::InputLayer::from_config(entry["config"]);
   }
   return make_layer_or_operation(entry);
 }
@@ -304,5 +305,16 @@ std::shared_ptr<Model> model_from_config(const ConfigValue& envelope, std::uint6
   require_supported(envelope);
   return make_model(envelope, seed);
 }
+
+namespace nn {
+
+std::shared_ptr<Layer> make_functional(const ConfigValue& config) {
+  return model_from_config(config_envelope("keras", "Functional", config));
+}
+std::shared_ptr<Layer> make_sequential(const ConfigValue& config) {
+  return model_from_config(config_envelope("keras", "Sequential", config));
+}
+
+}  // namespace nn
 
 }  // namespace grouphead

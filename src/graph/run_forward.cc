@@ -32,6 +32,12 @@ Tensor with_expected_rank(const Tensor& tensor, const Shape& expected) {
   return tensor.reshaped(Shape(dims));
 }
 
+// Texts without their axis of 1.
+Tensor with_text_axis(const Tensor& tensor, const Shape& expected) {
+  const bool lacks_one = tensor.rank() == 2 && expected.rank() == 3 && expected[1] == 1;
+  return lacks_one ? tensor.reshaped({tensor.dim(0), 1, tensor.dim(1)}) : tensor;
+}
+
 Value received(std::string_view model, const Symbol& input, const Value& given) {
   const auto& layer = *input_layer_of(input);
   if (!given.tensor.has_value()) {
@@ -39,7 +45,8 @@ Value received(std::string_view model, const Symbol& input, const Value& given) 
     return given;
   }
   Value value = given;
-  value.tensor = with_expected_rank(given.tensor, layer.shape());
+  value.tensor = layer.is_text() ? with_text_axis(given.tensor, layer.shape())
+                                 : with_expected_rank(given.tensor, layer.shape());
   if (!fits(value.tensor.shape(), layer.shape())) {
     throw_shape_error(model, input.name(), layer.shape().to_string(),
                       given.tensor.shape().to_string());

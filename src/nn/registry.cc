@@ -4,6 +4,7 @@
 
 #include <map>
 #include <mutex>
+#include <span>
 #include <typeindex>
 
 #include "core/check.h"
@@ -25,6 +26,8 @@ constexpr Entry kEntries[] = {
     {"AveragePooling1D", nn::make_average_pooling_1d},
     {"AveragePooling2D", nn::make_average_pooling_2d},
     {"BatchNormalization", nn::make_batch_normalization},
+    {"Bidirectional", nn::make_bidirectional},
+    {"CategoryEncoding", nn::make_category_encoding},
     {"Concatenate", nn::make_concatenate},
     {"Conv1D", nn::make_conv_1d},
     {"Conv2D", nn::make_conv_2d},
@@ -43,19 +46,29 @@ constexpr Entry kEntries[] = {
     {"GlobalMaxPooling2D", nn::make_global_max_pooling_2d},
     {"GroupNormalization", nn::make_group_normalization},
     {"GroupQueryAttention", nn::make_group_query_attention},
+    {"GRU", nn::make_gru},
+    {"IntegerLookup", nn::make_integer_lookup},
     {"LayerNormalization", nn::make_layer_normalization},
+    {"LSTM", nn::make_lstm},
     {"Masking", nn::make_masking},
     {"MaxPooling1D", nn::make_max_pooling_1d},
     {"MaxPooling2D", nn::make_max_pooling_2d},
     {"MultiHeadAttention", nn::make_multi_head_attention},
     {"Multiply", nn::make_multiply},
+    {"Normalization", nn::make_normalization},
     {"Permute", nn::make_permute},
+    {"Rescaling", nn::make_rescaling},
     {"Reshape", nn::make_reshape},
     {"ReversibleEmbedding", hub::make_reversible_embedding},
     {"RMSNormalization", nn::make_rms_normalization},
+    {"RNN", nn::make_rnn},
     {"SeparableConv1D", nn::make_separable_conv_1d},
     {"SeparableConv2D", nn::make_separable_conv_2d},
+    {"SimpleRNN", nn::make_simple_rnn},
     {"Softmax", nn::make_softmax},
+    {"StringLookup", nn::make_string_lookup},
+    {"TextVectorization", nn::make_text_vectorization},
+    {"TimeDistributed", nn::make_time_distributed},
     {"UnitNormalization", nn::make_unit_normalization},
     {"UpSampling1D", nn::make_up_sampling_1d},
     {"UpSampling2D", nn::make_up_sampling_2d},
@@ -68,6 +81,13 @@ constexpr std::string_view kPackage = "grouphead";
 constexpr Entry kModels[] = {
     {"EdificeGqa", nn::make_edifice_gqa},
     {"LanguageModel", nn::make_language_model},
+};
+
+// Keras's models, where a layer has one inside.
+constexpr Entry kInnerModels[] = {
+    {"Functional", nn::make_functional},
+    {"Model", nn::make_functional},
+    {"Sequential", nn::make_sequential},
 };
 
 // KerasHub's, known by their registered names alone: people give their own layers such names.
@@ -101,8 +121,11 @@ nn::LayerFactory find_layer(std::string_view class_name) noexcept {
     }
     return nullptr;
   }
-  for (const Entry& entry : kEntries) {
-    if (entry.class_name == class_name) return entry.make;
+  for (const std::span<const Entry> entries :
+       {std::span<const Entry>(kEntries), std::span<const Entry>(kInnerModels)}) {
+    for (const Entry& entry : entries) {
+      if (entry.class_name == class_name) return entry.make;
+    }
   }
   if (class_name.starts_with(kPackage) && class_name.substr(kPackage.size()).starts_with('>')) {
     class_name.remove_prefix(kPackage.size() + 1);

@@ -18,6 +18,8 @@ std::shared_ptr<Layer> make_attention(const ConfigValue& config);
 std::shared_ptr<Layer> make_average_pooling_1d(const ConfigValue& config);
 std::shared_ptr<Layer> make_average_pooling_2d(const ConfigValue& config);
 std::shared_ptr<Layer> make_batch_normalization(const ConfigValue& config);
+std::shared_ptr<Layer> make_bidirectional(const ConfigValue& config);
+std::shared_ptr<Layer> make_category_encoding(const ConfigValue& config);
 std::shared_ptr<Layer> make_concatenate(const ConfigValue& config);
 std::shared_ptr<Layer> make_conv_1d(const ConfigValue& config);
 std::shared_ptr<Layer> make_conv_2d(const ConfigValue& config);
@@ -36,18 +38,28 @@ std::shared_ptr<Layer> make_global_max_pooling_1d(const ConfigValue& config);
 std::shared_ptr<Layer> make_global_max_pooling_2d(const ConfigValue& config);
 std::shared_ptr<Layer> make_group_normalization(const ConfigValue& config);
 std::shared_ptr<Layer> make_group_query_attention(const ConfigValue& config);
+std::shared_ptr<Layer> make_gru(const ConfigValue& config);
+std::shared_ptr<Layer> make_integer_lookup(const ConfigValue& config);
 std::shared_ptr<Layer> make_layer_normalization(const ConfigValue& config);
+std::shared_ptr<Layer> make_lstm(const ConfigValue& config);
 std::shared_ptr<Layer> make_masking(const ConfigValue& config);
 std::shared_ptr<Layer> make_max_pooling_1d(const ConfigValue& config);
 std::shared_ptr<Layer> make_max_pooling_2d(const ConfigValue& config);
 std::shared_ptr<Layer> make_multi_head_attention(const ConfigValue& config);
 std::shared_ptr<Layer> make_multiply(const ConfigValue& config);
+std::shared_ptr<Layer> make_normalization(const ConfigValue& config);
 std::shared_ptr<Layer> make_permute(const ConfigValue& config);
+std::shared_ptr<Layer> make_rescaling(const ConfigValue& config);
 std::shared_ptr<Layer> make_reshape(const ConfigValue& config);
 std::shared_ptr<Layer> make_rms_normalization(const ConfigValue& config);
+std::shared_ptr<Layer> make_rnn(const ConfigValue& config);
 std::shared_ptr<Layer> make_separable_conv_1d(const ConfigValue& config);
 std::shared_ptr<Layer> make_separable_conv_2d(const ConfigValue& config);
+std::shared_ptr<Layer> make_simple_rnn(const ConfigValue& config);
 std::shared_ptr<Layer> make_softmax(const ConfigValue& config);
+std::shared_ptr<Layer> make_string_lookup(const ConfigValue& config);
+std::shared_ptr<Layer> make_text_vectorization(const ConfigValue& config);
+std::shared_ptr<Layer> make_time_distributed(const ConfigValue& config);
 std::shared_ptr<Layer> make_unit_normalization(const ConfigValue& config);
 std::shared_ptr<Layer> make_up_sampling_1d(const ConfigValue& config);
 std::shared_ptr<Layer> make_up_sampling_2d(const ConfigValue& config);
@@ -57,6 +69,10 @@ std::shared_ptr<Layer> make_zero_padding_2d(const ConfigValue& config);
 // Beside their models, in models/.
 std::shared_ptr<Layer> make_edifice_gqa(const ConfigValue& config);
 std::shared_ptr<Layer> make_language_model(const ConfigValue& config);
+
+// Beside theirs, in graph/: for models inside of other layers.
+std::shared_ptr<Layer> make_functional(const ConfigValue& config);
+std::shared_ptr<Layer> make_sequential(const ConfigValue& config);
 
 }  // namespace grouphead::nn
 

@@ -8,6 +8,7 @@
 #include "io/zip.h"
 #include "nn/loading_scope.h"
 #include "saved/form_for_keras.h"
+#include "saved/keras_assets.h"
 #include "saved/keras_config.h"
 #include "saved/keras_files.h"
 #include "saved/keras_legacy.h"
@@ -81,7 +82,9 @@ TrainableModel load_archive(const fs::path& file, bool with_training) {
   const KerasStore store(weights_in(archive));
   TrainableModel made{.model = architecture(config, store.num_elements())};
   WeightsToLoad weights("[load] " + file.string());
-  weights.add(store, keras_objects(*made.model));
+  const std::vector<KerasObject> objects = keras_objects(*made.model);
+  read_vocabularies(archive.archive, objects);
+  weights.add(store, objects);
   if (with_training) made.compiled = compile_as(config["compile_config"], *made.model);
   if (made.compiled && made.compiled->has_optimizer()) {
     weights.add(store, made.compiled->optimizer());

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "graph/names.h"
+#include "grouphead/layers/recurrent.h"
 #include "grouphead/layers/sub_layers.h"
 #include "grouphead/models/model.h"
 
@@ -40,6 +41,9 @@ bool is_attention(const Layer& layer) {
 }
 
 std::string attribute_of(const Layer& layer, const std::string& sub_layer) {
+  if (const auto* recurrent = dynamic_cast<const Recurrent*>(&layer)) {
+    return recurrent->attribute_of(sub_layer);
+  }
   const std::string_view class_name =
       layer.class_name() == kCached ? kMultiHead : layer.class_name();
   for (const Attribute& known : kAttributes) {
@@ -123,7 +127,7 @@ class Walk {
       if (attribute != sub_layer && attribute[0] != '_') {
         object.other_path = std::string(path).append("/_").append(attribute);
       }
-      object.name = sub_layer;
+      object.name = sub_layer.substr(sub_layer.rfind('/') + 1);
       object.layer = &layer;
       object.variables.push_back(parameter);
     }

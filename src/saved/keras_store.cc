@@ -58,8 +58,9 @@ std::vector<std::string> files_of(const ConfigValue& list, const std::string& wh
 }  // namespace
 
 Index parameter_elements(const io::Hdf5Dataset& dataset) {
+  const bool is_counter = dataset.dtype == Dtype::i32 && dataset.shape.rank() == 0;
   const bool counts =
-      dataset.problem.empty() && (dataset.is_int8 || ops::is_floating(dataset.dtype));
+      dataset.problem.empty() && (dataset.is_int8 || is_counter || ops::is_floating(dataset.dtype));
   return counts ? dataset.shape.size() : 0;
 }
 

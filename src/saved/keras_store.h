@@ -41,7 +41,8 @@ class KerasStore {
   Index num_elements_ = 0;
 };
 
-/// Elements of an array that a parameter may have: of floating values, or of int8 ones with scales.
+/// Elements of an array that a parameter may have: of floating values, of int8 ones with scales, or
+/// a counter.
 Index parameter_elements(const io::Hdf5Dataset& dataset);
 
 /// A file that is mapped to memory. Errors: IoError.

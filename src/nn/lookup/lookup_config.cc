@@ -1,0 +1,44 @@
+#include "nn/lookup/lookup_config.h"
+
+#include <array>
+
+namespace grouphead::nn {
+namespace {
+
+constexpr std::array<std::string_view, 5> kModes = {"int", "one_hot", "multi_hot", "count",
+                                                    "tf_idf"};
+
+}  // namespace
+
+LookupMode lookup_mode_from(std::string_view layer, const std::string& name) {
+  // Two old names.
+  if (name == "binary") return LookupMode::multi_hot;
+  if (name == "tf-idf") return LookupMode::tf_idf;
+  for (std::size_t i = 0; i < kModes.size(); ++i) {
+    if (kModes[i] == name) return static_cast<LookupMode>(i);
+  }
+  detail::throw_config_error(layer, "output_mode", "int, one_hot, multi_hot, count or tf_idf",
+                             name);
+}
+
+std::string_view name_of(LookupMode mode) noexcept {
+  return kModes[static_cast<std::size_t>(mode)];
+}
+
+void refuse(ConfigReader& reader, std::string_view layer, const char* key) {
+  const ConfigValue& value = reader.value(key);
+  if (value.is_null() || value == ConfigValue(false)) return;
+  detail::throw_config_error(layer, key, "null or false", value.to_string());
+}
+
+std::optional<Index> optional_integer(ConfigReader& reader, const char* key) {
+  const ConfigValue& value = reader.value(key);
+  if (value.is_null()) return {};
+  return value.as_integer(key);
+}
+
+ConfigValue number_or_null(const std::optional<Index>& number) {
+  return number ? ConfigValue(*number) : ConfigValue();
+}
+
+}  // namespace grouphead::nn
