@@ -44,10 +44,12 @@ std::map<std::string, Tensor> parameters_of(Context& ctx, const Layer& model) {
 struct Trained {
   Trained(const Problem& p, Dtype dtype)
       : model(model_config(p, dtype)),
-        compiled(model,
-                 {.optimizer = std::make_shared<AdamW>(AdamWConfig{
-                      .learning_rate = kLearningRate, .weight_decay = 0.1, .global_clipnorm = 1.0}),
-                  .loss = {sparse_categorical_crossentropy({.from_logits = true})}}) {}
+        compiled(
+            model,
+            {.optimizer = std::make_shared<AdamW>(AdamWConfig{.learning_rate = kLearningRate,
+                                                              .weight_decay = 0.1,
+                                                              .options = {.global_clipnorm = 1.0}}),
+             .loss = {sparse_categorical_crossentropy({.from_logits = true})}}) {}
 
   double step(Context& ctx, const Tensor& tokens, const Tensor& labels) {
     return compiled.train_on_batch(ctx, {.x = {tokens}, .y = {labels}});

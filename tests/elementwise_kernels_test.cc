@@ -155,9 +155,8 @@ TEST(GeluGradient, IsWithinItsBoundAndMayWriteOverTheUpstreamGradient) {
 }
 
 TEST(AdamW, IsOneStepOfKeras) {
-  const ops::AdamWStep step = {.learning_rate = 0.01,
+  const ops::AdamWStep step = {.decay = 0.01 * 0.1,
                                .alpha = 0.005,
-                               .weight_decay = 0.1,
                                .beta_1 = 0.9,
                                .beta_2 = 0.999,
                                .epsilon = 1e-7,
@@ -215,7 +214,7 @@ TEST(AdamW, FirstStepMovesByTheLearningRateAfterTheDecay) {
     set(values[0], 3);
     set(values[1], 2);
     const double alpha = 0.1 * std::sqrt(1 - 0.999) / (1 - 0.9);
-    ops::adamw(ctx, {0.1, alpha, 0.5, 0.9, 0.999, 1e-7, 1.0}, values[0], values[1], values[2],
+    ops::adamw(ctx, {0.1 * 0.5, alpha, 0.9, 0.999, 1e-7, 1.0}, values[0], values[1], values[2],
                values[3]);
     EXPECT_NEAR(get(values[1]), 2 - 0.1 * 0.5 * 2 - 0.1, 1e-6);
     EXPECT_NEAR(get(values[2]), 0.3, 1e-7);

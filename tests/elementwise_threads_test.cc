@@ -78,7 +78,7 @@ std::vector<Tensor> run_all(Context& ctx) {
   ops::softmax_cross_entropy_backward(ctx, x, labels, lse, 0.1, make(all));
   out.push_back(of_double(ops::sum_of_squares(ctx, x)));
   Tensor w = x.clone(), m = Tensor::zeros(all), v = Tensor::zeros(all);
-  ops::adamw(ctx, {0.01, 0.01, 0.1, 0.9, 0.999, 1e-7, 1}, d_y, w, m, v);
+  ops::adamw(ctx, {0.01 * 0.1, 0.01, 0.9, 0.999, 1e-7, 1}, d_y, w, m, v);
   out.insert(out.end(), {turned, lse, w, m, v});
   return out;
 }

@@ -8,8 +8,8 @@
 namespace grouphead::testing {
 namespace {
 
-TEST(KerasLayers, NumbersAndMasksAreKeras) {
-  const std::string folder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_layers";
+void follow(const std::string& name) {
+  const std::string folder = GROUPHEAD_SOURCE_DIR "/tests/golden/" + name;
   for (const Isa isa : testing_support::isas_under_test()) {
     Context ctx({.num_threads = 2, .isa = isa});
     for (const GoldenResult& result : run_keras_golden(ctx, folder)) {
@@ -17,6 +17,9 @@ TEST(KerasLayers, NumbersAndMasksAreKeras) {
     }
   }
 }
+
+TEST(KerasLayers, NumbersAndMasksAreKeras) { follow("keras_layers"); }
+TEST(KerasLayers, SmallOnesAreKeras) { follow("keras_small"); }
 
 }  // namespace
 }  // namespace grouphead::testing

@@ -181,7 +181,12 @@ io::Safetensors others() { return io::read_safetensors(kFolder / "others.safeten
 
 void expect_adam_state(const Optimizer& optimizer, const std::string& what) {
   const io::Safetensors file = others();
-  const std::vector<OptimizerVariable> variables = optimizer.variables();
+  std::vector<OptimizerVariable> variables = optimizer.variables();
+  // What scales the loss comes first.
+  if (optimizer.config()["class_name"] == ConfigValue("LossScaleOptimizer")) {
+    EXPECT_EQ(variables[3].path, "loss_scale_optimizer/dynamic_scale") << what;
+    variables.erase(variables.begin(), variables.begin() + 4);
+  }
   ASSERT_TRUE(file.tensors.contains("loss_scale." + std::to_string(variables.size() - 1))) << what;
   // Steps that overflowed do not count.
   EXPECT_EQ(optimizer.iterations(), *file.at("loss_scale.0").data<std::int32_t>()) << what;
@@ -206,16 +211,33 @@ TEST(LossScale, TheOptimizerInsideIsTaken) {
       {"class_name", "LossScaleOptimizer"},
       {"config", ConfigValue::Object{{"inner_optimizer", "sgd"}, {"initial_scale", 2.0}}}});
   EXPECT_EQ(optimizer->name(), "sgd");
+  EXPECT_EQ(optimizer->loss_scale(), 2);
+}
+
+TEST(LossScale, ComesBackFromFiles) {
+  const TrainableModel loaded = load_compiled_model(kFolder / "loss_scale.h5");
+  const fs::path file = fs::temp_directory_path() / "grouphead_loss_scale.keras";
+  *loaded.compiled->optimizer().variables()[2].value.data<std::int64_t>() = 17;
+  save_model(*loaded.compiled, file);
+  const TrainableModel again = load_compiled_model(file);
+  fs::remove(file);
+  const auto want = loaded.compiled->optimizer().variables();
+  const auto got = again.compiled->optimizer().variables();
+  ASSERT_EQ(got.size(), want.size());
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    EXPECT_EQ(got[i].path, want[i].path);
+    EXPECT_TRUE(same_bits(got[i].value, want[i].value)) << want[i].path;
+  }
+  EXPECT_EQ(again.compiled->optimizer().config(), loaded.compiled->optimizer().config());
 }
 
 TEST(UnknownTraining, IsNamedOrLeftOut) {
   const fs::path file = kFolder / "own.keras";
   EXPECT_THAT(error_of<IoError>([&] { load_compiled_model(file); }),
-              AllOf(HasSubstr("SGD, Adam or AdamW, got"), HasSubstr("RMSprop"),
-                    HasSubstr("[loss] name"), HasSubstr("got own")));
+              AllOf(HasSubstr("[loss] name"), HasSubstr("got own")));
   const TrainableModel loaded = load_compiled_model(file, {.requires_training = false});
   EXPECT_EQ(loaded.compiled, nullptr);
-  EXPECT_THAT(loaded.problem, HasSubstr("RMSprop"));
+  EXPECT_THAT(loaded.problem, HasSubstr("got own"));
   Context ctx;
   const io::Safetensors file_of = others();
   EXPECT_TRUE(
@@ -223,8 +245,8 @@ TEST(UnknownTraining, IsNamedOrLeftOut) {
 }
 
 TEST(UnknownTraining, MetricsAreNoLosses) {
-  EXPECT_THAT(error_of<ConfigError>([] { Metric::from_config(ConfigValue("AUC")); }),
-              AllOf(HasSubstr("[metric] name: expected Accuracy"), HasSubstr("got AUC")));
+  EXPECT_THAT(error_of<ConfigError>([] { Metric::from_config(ConfigValue("Nothing")); }),
+              AllOf(HasSubstr("[metric] name: expected Accuracy"), HasSubstr("got Nothing")));
 }
 
 TEST(LegacyOperations, AreNoLayers) {

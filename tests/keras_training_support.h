@@ -1,6 +1,7 @@
 #pragma once
 
-// Numbers of Keras's losses, metrics, optimizers and fit: tests/golden/keras_training.
+// Numbers of Keras's losses, metrics, optimizers and fit: tests/golden/keras_training and
+// keras_training_more.
 
 #include <cmath>
 #include <limits>
@@ -38,16 +39,26 @@ class KerasCase {
   std::string name_;
 };
 
-/// The cases of one kind.
+/// A folder of cases.
+struct KerasCases {
+  explicit KerasCases(const std::string& name) {
+    const std::string folder = std::string(GROUPHEAD_SOURCE_DIR) + "/tests/golden/" + name + "/";
+    cases = io::parse_json(io::read_file(folder + "cases.json"), "cases.json");
+    tensors = io::read_safetensors(folder + "tensors.safetensors");
+  }
+  ConfigValue cases;
+  io::Safetensors tensors;
+};
+
+/// The cases of one kind, of both folders.
 inline std::vector<KerasCase> keras_cases(const std::string& kind) {
-  static const std::string folder =
-      std::string(GROUPHEAD_SOURCE_DIR) + "/tests/golden/keras_training/";
-  static const ConfigValue cases =
-      io::parse_json(io::read_file(folder + "cases.json"), "cases.json");
-  static const io::Safetensors tensors = io::read_safetensors(folder + "tensors.safetensors");
+  static const KerasCases folders[] = {KerasCases("keras_training"),
+                                       KerasCases("keras_training_more")};
   std::vector<KerasCase> found;
-  for (const ConfigValue& entry : cases["cases"].as_list("cases")) {
-    if (entry["kind"] == ConfigValue(kind)) found.emplace_back(entry, tensors);
+  for (const KerasCases& folder : folders) {
+    for (const ConfigValue& entry : folder.cases["cases"].as_list("cases")) {
+      if (entry["kind"] == ConfigValue(kind)) found.emplace_back(entry, folder.tensors);
+    }
   }
   return found;
 }

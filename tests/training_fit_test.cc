@@ -310,9 +310,10 @@ TEST(Fit, ThreadsDoNotChangeTheBits) {
         layer<Dense>(DenseConfig{.units = 300, .activation = Activation::gelu})(x);
     const Symbol out = layer<Dense>(DenseConfig{.units = 5})(hidden);
     Model model({.inputs = {x}, .outputs = {out}});
-    CompiledModel compiled =
-        compile(model, {.optimizer = std::make_shared<AdamW>(AdamWConfig{.global_clipnorm = 1.0}),
-                        .loss = {sparse_categorical_crossentropy({.from_logits = true})}});
+    CompiledModel compiled = compile(
+        model,
+        {.optimizer = std::make_shared<AdamW>(AdamWConfig{.options = {.global_clipnorm = 1.0}}),
+         .loss = {sparse_categorical_crossentropy({.from_logits = true})}});
     const History history = compiled.fit(
         ctx,
         {.x = {random_tensor({500, 65}, 1)}, .y = {testing_support::random_tokens({500}, 5, 2)}},

@@ -82,7 +82,9 @@ void follow(Context& ctx, const KerasCase& c, Dtype dtype, double tolerance) {
     EXPECT_EQ(variables[i].path, names[i].as_list("variable")[0].as_string("path"));
     EXPECT_EQ(variables[i].value.shape(), names[i].as_list("variable")[1].as_shape("shape"));
     const Tensor want = c.tensor("state." + std::to_string(i));
-    if (i == 0) {
+    if (variables[i].value.dtype() == Dtype::i32) {
+      EXPECT_EQ(*variables[i].value.data<std::int32_t>(), 0);  // read by nobody
+    } else if (i == 0) {
       EXPECT_EQ(static_cast<double>(*variables[0].value.data<std::int64_t>()),
                 *want.data<double>());
     } else {
@@ -126,18 +128,18 @@ TEST(Optimizers, NamesMeanKerasDefaults) {
 }
 
 TEST(Optimizers, OptionsThatExcludeEachOtherAreRefused) {
-  EXPECT_THAT(error_of<ConfigError>([] { Adam({.clipnorm = 1.0, .clipvalue = 1.0}); }),
+  EXPECT_THAT(error_of<ConfigError>([] { Adam({.options = {.clipnorm = 1.0, .clipvalue = 1.0}}); }),
               HasSubstr("one of clipnorm, clipvalue and global_clipnorm"));
   EXPECT_THROW(SGD({.momentum = 1.1}), ConfigError);
   EXPECT_THROW(SGD({.momentum = -0.1}), ConfigError);
-  EXPECT_THROW(SGD({.clipnorm = 0.0}), ConfigError);
-  EXPECT_THROW(SGD({.clipvalue = -1.0}), ConfigError);
+  EXPECT_THROW(SGD({.options = {.clipnorm = 0.0}}), ConfigError);
+  EXPECT_THROW(SGD({.options = {.clipvalue = -1.0}}), ConfigError);
   EXPECT_THROW(SGD({.weight_decay = -1.0}), ConfigError);
-  EXPECT_THROW(SGD({.loss_scale_factor = 0.0}), ConfigError);
-  EXPECT_THROW(SGD({.gradient_accumulation_steps = 1}), ConfigError);
-  EXPECT_THROW(SGD({.use_ema = true, .ema_momentum = 1.5}), ConfigError);
-  EXPECT_THROW(SGD({.use_ema = true, .ema_overwrite_frequency = 0}), ConfigError);
-  EXPECT_NO_THROW(SGD({.ema_momentum = 1.5}));
+  EXPECT_THROW(SGD({.options = {.loss_scale_factor = 0.0}}), ConfigError);
+  EXPECT_THROW(SGD({.options = {.gradient_accumulation_steps = 1}}), ConfigError);
+  EXPECT_THROW(SGD({.options = {.use_ema = true, .ema_momentum = 1.5}}), ConfigError);
+  EXPECT_THROW(SGD({.options = {.use_ema = true, .ema_overwrite_frequency = 0}}), ConfigError);
+  EXPECT_NO_THROW(SGD({.options = {.ema_momentum = 1.5}}));
   EXPECT_THROW(SGD({.learning_rate = CosineDecay{.decay_steps = 0}}), ConfigError);
   EXPECT_THROW(SGD({.learning_rate = ExponentialDecay{.decay_steps = -1}}), ConfigError);
 }
@@ -238,7 +240,7 @@ TEST(Optimizers, ThreadsDoNotChangeTheBits) {
 
 TEST(Schedules, AreKeras) {
   const std::vector<KerasCase> cases = keras_cases("schedule");
-  EXPECT_EQ(cases.size(), 5U);
+  EXPECT_EQ(cases.size(), 15U);
   for (const KerasCase& c : cases) {
     SCOPED_TRACE(c.name());
     const LearningRate rate = LearningRate::from_config(c["schedule"]);

@@ -74,7 +74,7 @@ Distances follow_golden(Context& ctx, Dtype dtype) {
                                                .warmup_target = 2e-2,
                                                .warmup_steps = 5},
                   .weight_decay = 0.05,
-                  .global_clipnorm = 1.25});
+                  .options = {.global_clipnorm = 1.25}});
   CompiledModel compiled(model, {.optimizer = optimizer,
                                  .loss = {sparse_categorical_crossentropy({.from_logits = true})}});
   const ConstView steps = golden.at("steps").view();
@@ -130,7 +130,7 @@ TEST(AdamW, ClippingScalesTheJointNormAndKeepsSmallOnes) {
   Parameter still("still", {1}, Dtype::f64, {.trainable = false});
   const ParameterList list = {{"a", &a}, {"b", &b}, {"still", &still}};
   const auto momentum_after = [&](double clipnorm) {
-    AdamW optimizer({.weight_decay = 0, .beta_1 = 0.5, .global_clipnorm = clipnorm});
+    AdamW optimizer({.beta_1 = 0.5, .weight_decay = 0, .options = {.global_clipnorm = clipnorm}});
     optimizer.build(list);
     EXPECT_EQ(optimizer.parameters().size(), 2U);
     Grads grads(ctx, list);
@@ -153,7 +153,7 @@ TEST(AdamW, ImpossibleRatesAreRefused) {
   EXPECT_THROW(AdamW({.beta_1 = 1}), ConfigError);
   EXPECT_THROW(AdamW({.beta_2 = 1.5}), ConfigError);
   EXPECT_THROW(AdamW({.epsilon = nan}), ConfigError);
-  EXPECT_THROW(AdamW({.global_clipnorm = 0.0}), ConfigError);
+  EXPECT_THROW(AdamW({.options = {.global_clipnorm = 0.0}}), ConfigError);
 }
 
 TEST(CosineDecay, FollowsKeras) {

@@ -25,6 +25,7 @@
 #include "grouphead/models/models.h"
 #include "grouphead/train/callbacks.h"
 #include "grouphead/train/fit.h"
+#include "grouphead/train/keras_callbacks.h"
 #include "grouphead/train/losses.h"
 #include "grouphead/train/metrics.h"
 #include "grouphead/train/optimizers.h"

@@ -50,16 +50,7 @@ DtypePolicy ConfigReader::dtype() {
                              got);
 }
 
-Activation ConfigReader::activation() {
-  const ConfigValue& held = value("activation");
-  if (held.is_null()) return Activation("linear");
-  if (held.is_string()) return Activation(held.as_string("activation"));
-  const ConfigValue& name =
-      held["class_name"] == ConfigValue("function") ? held["config"] : held["class_name"];
-  detail::throw_config_error(
-      class_name_, "activation", "a name",
-      name.is_string() ? "an object of class " + name.as_string("activation") : "an object");
-}
+Activation ConfigReader::activation() { return Activation::from_config(value("activation")); }
 
 std::optional<std::uint32_t> ConfigReader::seed() {
   const ConfigValue& held = value("seed");

@@ -33,7 +33,7 @@ class ConfigReader {
   DtypePolicy dtype();
   /// `seed`: an integer that a SeedGenerator takes, or null.
   std::optional<std::uint32_t> seed();
-  /// `activation`, a name; linear when absent or null.
+  /// `activation`, as Activation::from_config() takes it; linear when absent.
   Activation activation();
 
   bool has(std::string_view key) const noexcept { return config_.contains(key); }

@@ -1,158 +1,83 @@
 #include "ops/activation.h"
 
 #include <cmath>
+#include <vector>
 
+#include "ops/activation_functions.h"
+#include "ops/reduction.h"
 #include "ops/rowwise.h"
+#include "ops/strided.h"
 
 namespace grouphead::ops {
 namespace {
 
-// Functions of one element: value(x), and gradient(x, d_y) = d_y value'(x).
-
-struct Relu {
-  template <class F>
-  static F value(F x) noexcept {
-    return x < 0 ? F{0} : x;  // NaN stays
+/// body(function) for a function of each element alone.
+template <class Body>
+void with_function(const Activation& activation, const Body& body) {
+  namespace f = activations;
+  const auto& [first, second, third] = activation.numbers();
+  switch (activation) {
+    case Activation::relu:
+      if (first == 0 && third == 0 && std::isinf(second)) return body(f::Relu{});
+      if (third == 0 && std::isinf(second)) return body(f::LeakyRelu{first});
+      return body(f::GeneralRelu{first, second, third});
+    case Activation::leaky_relu:
+      return body(f::LeakyRelu{first});
+    case Activation::gelu_tanh:
+      return body(f::GeluTanh{});
+    case Activation::silu:
+      return body(f::Silu{});
+    case Activation::tanh:
+      return body(f::Tanh{});
+    case Activation::sigmoid:
+      return body(f::Sigmoid{});
+    case Activation::elu:
+      return body(f::Elu{first});
+    case Activation::selu:
+      return body(f::Selu{});
+    case Activation::softplus:
+      return body(f::Softplus{});
+    case Activation::exponential:
+      return body(f::Exponential{});
+    case Activation::celu:
+      return body(f::Celu{first});
+    case Activation::hard_shrink:
+      return body(f::HardShrink{first});
+    case Activation::hard_sigmoid:
+      return body(f::HardSigmoid{});
+    case Activation::hard_silu:
+      return body(f::HardSilu{});
+    case Activation::hard_tanh:
+      return body(f::HardTanh{});
+    case Activation::log_sigmoid:
+      return body(f::LogSigmoid{});
+    case Activation::mish:
+      return body(f::Mish{});
+    case Activation::relu6:
+      return body(f::GeneralRelu{0, 6, 0});
+    case Activation::soft_shrink:
+      return body(f::SoftShrink{first});
+    case Activation::softsign:
+      return body(f::Softsign{});
+    case Activation::sparse_plus:
+      return body(f::SparsePlus{});
+    case Activation::sparse_sigmoid:
+      return body(f::SparseSigmoid{});
+    case Activation::squareplus:
+      return body(f::Squareplus{first});
+    case Activation::tanh_shrink:
+      return body(f::TanhShrink{});
+    case Activation::linear:
+    case Activation::gelu:
+    case Activation::softmax:
+    case Activation::log_softmax:
+    case Activation::sparsemax:
+      return;  // not of each element alone, or with kernels of their own
   }
-  template <class F>
-  static F gradient(F x, F d_y) noexcept {
-    return x > 0 ? d_y : F{0};
-  }
-};
-
-struct Sigmoid {
-  template <class F>
-  static F value(F x) noexcept {
-    return 1 / (1 + std::exp(-x));
-  }
-  // Without a difference from 1: both tails keep their relative accuracy.
-  template <class F>
-  static F gradient(F x, F d_y) noexcept {
-    const F e = std::exp(-std::abs(x));
-    return d_y * (e / ((1 + e) * (1 + e)));
-  }
-};
-
-struct Silu {
-  template <class F>
-  static F value(F x) noexcept {
-    return x / (1 + std::exp(-x));
-  }
-  template <class F>
-  static F gradient(F x, F d_y) noexcept {
-    const F s = Sigmoid::value(x);
-    return d_y * (s * (1 + x * Sigmoid::value(-x)));
-  }
-};
-
-// exp(x) - 1 below zero. Source: Clevert et al. 2015, arXiv:1511.07289, with alpha 1.
-struct Elu {
-  template <class F>
-  static F value(F x) noexcept {
-    return x < 0 ? std::expm1(x) : x;
-  }
-  template <class F>
-  static F gradient(F x, F d_y) noexcept {
-    return x < 0 ? d_y * std::exp(x) : d_y;
-  }
-};
-
-// Source: Klambauer et al. 2017, arXiv:1706.02515, equation 2.
-struct Selu {
-  template <class F>
-  static constexpr F kScale = static_cast<F>(1.0507009873554804934);
-  template <class F>
-  static constexpr F kAlpha = static_cast<F>(1.6732632423543772848);
-
-  template <class F>
-  static F value(F x) noexcept {
-    return x < 0 ? kScale<F> * kAlpha<F> * std::expm1(x) : kScale<F> * x;
-  }
-  template <class F>
-  static F gradient(F x, F d_y) noexcept {
-    return x < 0 ? d_y * (kScale<F> * kAlpha<F> * std::exp(x)) : d_y * kScale<F>;
-  }
-};
-
-struct LeakyRelu {
-  template <class F>
-  static constexpr F kSlope = static_cast<F>(0.2);
-  template <class F>
-  static F value(F x) noexcept {
-    return x < 0 ? kSlope<F> * x : x;
-  }
-  template <class F>
-  static F gradient(F x, F d_y) noexcept {
-    return x < 0 ? kSlope<F> * d_y : d_y;
-  }
-};
-
-// log(1 + exp(x)), which is x from where exp(-x) no longer counts.
-struct Softplus {
-  template <class F>
-  static F value(F x) noexcept {
-    return (x < 0 ? F{0} : x) + std::log1p(std::exp(-std::abs(x)));
-  }
-  template <class F>
-  static F gradient(F x, F d_y) noexcept {
-    return d_y * Sigmoid::value(x);
-  }
-};
-
-struct Exponential {
-  template <class F>
-  static F value(F x) noexcept {
-    return std::exp(x);
-  }
-  template <class F>
-  static F gradient(F x, F d_y) noexcept {
-    return d_y * std::exp(x);
-  }
-};
-
-struct Tanh {
-  template <class F>
-  static F value(F x) noexcept {
-    return std::tanh(x);
-  }
-  template <class F>
-  static F gradient(F x, F d_y) noexcept {
-    const F t = std::tanh(x);
-    return d_y * ((1 - t) * (1 + t));
-  }
-};
-
-// x (1 + tanh(u)) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), which is x sigmoid(2 u).
-// Source: Hendrycks & Gimpel 2016, arXiv:1606.08415.
-struct GeluTanh {
-  template <class F>
-  static constexpr F kSlope = static_cast<F>(1.59576912160573071176);  // 2 sqrt(2 / pi)
-  template <class F>
-  static constexpr F kCubic = static_cast<F>(0.044715);
-  template <class F>
-  static constexpr F kFar = 30;  // from here on the function is 0 or x
-
-  template <class F>
-  static F value(F x) noexcept {
-    return x / (1 + std::exp(-argument(x)));
-  }
-  template <class F>
-  static F gradient(F x, F d_y) noexcept {
-    if (std::abs(x) > kFar<F>) return x > 0 ? d_y : F{0};
-    const F u = argument(x);
-    const F slope = kSlope<F> * (1 + 3 * kCubic<F> * x * x);
-    return d_y * (Sigmoid::value(u) + x * Sigmoid::gradient(u, slope));
-  }
-
- private:
-  template <class F>
-  static F argument(F x) noexcept {
-    return kSlope<F> * x * (1 + kCubic<F> * x * x);
-  }
-};
+}
 
 template <class Function>
-void map_forward(Context& ctx, ConstView x, View y) {
+void map_forward(Context& ctx, const Function& function, ConstView x, View y) {
   with_float_type("activation", "x", x, [&](auto zero) {
     using F = decltype(zero);
     require_elements("activation", "x", x, y.size(), kDtypeOf<F>);
@@ -160,13 +85,13 @@ void map_forward(Context& ctx, ConstView x, View y) {
     const F* in = x.data<F>();
     F* out = y.data<F>();
     for_blocks(ctx, y.size(), kBlockElements, [&](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i) out[i] = Function::value(in[i]);
+      for (Index i = begin; i < end; ++i) out[i] = function.value(in[i]);
     });
   });
 }
 
 template <class Function>
-void map_backward(Context& ctx, ConstView x, ConstView d_y, View d_x) {
+void map_backward(Context& ctx, const Function& function, ConstView x, ConstView d_y, View d_x) {
   with_float_type("activation_backward", "x", x, [&](auto zero) {
     using F = decltype(zero);
     require_elements("activation_backward", "x", x, x.size(), kDtypeOf<F>);
@@ -176,10 +101,12 @@ void map_backward(Context& ctx, ConstView x, ConstView d_y, View d_x) {
     const F* d_out = d_y.data<F>();
     F* d_in = d_x.data<F>();
     for_blocks(ctx, x.size(), kBlockElements, [&](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i) d_in[i] = Function::gradient(in[i], d_out[i]);
+      for (Index i = begin; i < end; ++i) d_in[i] = function.gradient(in[i], d_out[i]);
     });
   });
 }
+
+// ---- Rows --------------------------------------------------------------------------------------
 
 // Sums in double. A NaN may be lost in the maximum: it enters by its own exponential.
 template <class F>
@@ -201,102 +128,162 @@ void softmax_gradient_row(const F* y, const F* d_y, Index width, F* d_x) noexcep
   for (Index i = 0; i < width; ++i) d_x[i] = y[i] * (d_y[i] - static_cast<F>(sum));
 }
 
+// y = x - max - log(sum(exp(x - max)))
+template <class F>
+void log_softmax_row(const F* x, Index width, F* y) noexcept {
+  const F max = *std::max_element(x, x + width);
+  double sum = 0;
+  for (Index i = 0; i < width; ++i) sum += std::exp(x[i] - max);
+  const auto log_sum = static_cast<F>(std::log(sum));
+  for (Index i = 0; i < width; ++i) y[i] = x[i] - max - log_sum;
+}
+
+template <class F>
+void log_softmax_gradient_row(const F* y, const F* d_y, Index width, F* d_x) noexcept {
+  double sum = 0;
+  for (Index i = 0; i < width; ++i) sum += d_y[i];
+  for (Index i = 0; i < width; ++i) d_x[i] = d_y[i] - std::exp(y[i]) * static_cast<F>(sum);
+}
+
+// The row's projection on the simplex: max(x - tau, 0), whose numbers add up to 1.
+// Source: Martins & Astudillo 2016, arXiv:1602.02068, algorithm 1.
+template <class F>
+void sparsemax_row(const F* x, Index width, F* y) {
+  std::vector<F> sorted(x, x + width);
+  std::sort(sorted.begin(), sorted.end(),
+            [](F a, F b) { return a > b || (std::isnan(a) && !std::isnan(b)); });
+  double sum = 0;
+  double tau = std::numeric_limits<double>::quiet_NaN();
+  double count = 0;
+  for (const F number : sorted) {
+    sum += number;
+    ++count;
+    if (!(number - (sum - 1) / count > 0)) break;
+    tau = (sum - 1) / count;
+  }
+  for (Index i = 0; i < width; ++i) {
+    const F over = x[i] - static_cast<F>(tau);
+    y[i] = over < 0 ? F{0} : over;
+  }
+}
+
+template <class F>
+void sparsemax_gradient_row(const F* y, const F* d_y, Index width, F* d_x) noexcept {
+  double sum = 0;
+  double count = 0;
+  for (Index i = 0; i < width; ++i) {
+    if (y[i] > 0) sum += d_y[i], ++count;
+  }
+  const auto mean = static_cast<F>(count > 0 ? sum / count : 0);
+  for (Index i = 0; i < width; ++i) d_x[i] = y[i] > 0 ? d_y[i] - mean : F{0};
+}
+
+/// row(x, width, y) of each row; `row` is a pair of functions of float and of double.
+template <class Row>
+void rows_forward(Context& ctx, std::string_view name, ConstView x, View y, const Row& row) {
+  const Rows rows = rows_of(name, "x", x);
+  with_float_type(name, "x", x, [&](auto zero) {
+    using F = decltype(zero);
+    require_elements(name, "y", y, x.size(), kDtypeOf<F>);
+    for_row_blocks(ctx, rows, [&](Index begin, Index end) {
+      for (Index r = begin; r < end; ++r) {
+        row(x.data<F>() + r * rows.width, rows.width, y.data<F>() + r * rows.width);
+      }
+    });
+  });
+}
+
+/// row(y, d_y, width, d_x) of each row.
+template <class Row>
+void rows_backward(Context& ctx, std::string_view name, ConstView y, ConstView d_y, View d_x,
+                   const Row& row) {
+  const Rows rows = rows_of(name, "y", y);
+  with_float_type(name, "y", y, [&](auto zero) {
+    using F = decltype(zero);
+    require_elements(name, "d_y", d_y, y.size(), kDtypeOf<F>);
+    require_elements(name, "d_x", d_x, y.size(), kDtypeOf<F>);
+    for_row_blocks(ctx, rows, [&](Index begin, Index end) {
+      for (Index r = begin; r < end; ++r) {
+        const Index at = r * rows.width;
+        row(y.data<F>() + at, d_y.data<F>() + at, rows.width, d_x.data<F>() + at);
+      }
+    });
+  });
+}
+
+void log_softmax_forward(Context& ctx, ConstView x, View y) {
+  rows_forward(ctx, "log_softmax", x, y,
+               [](const auto* in, Index width, auto* out) { log_softmax_row(in, width, out); });
+}
+
+void sparsemax_forward(Context& ctx, ConstView x, View y) {
+  rows_forward(ctx, "sparsemax", x, y,
+               [](const auto* in, Index width, auto* out) { sparsemax_row(in, width, out); });
+}
+
 }  // namespace
 
-void activation_forward(Context& ctx, Activation activation, ConstView x, View y) {
+void activation_forward(Context& ctx, const Activation& activation, ConstView x, View y) {
   switch (activation) {
     case Activation::linear:
       if (x.raw() != y.raw()) copy(x, y);
       return;
-    case Activation::relu:
-      return map_forward<Relu>(ctx, x, y);
     case Activation::gelu:
       return gelu_forward(ctx, x, y);
-    case Activation::gelu_tanh:
-      return map_forward<GeluTanh>(ctx, x, y);
-    case Activation::silu:
-      return map_forward<Silu>(ctx, x, y);
-    case Activation::tanh:
-      return map_forward<Tanh>(ctx, x, y);
-    case Activation::sigmoid:
-      return map_forward<Sigmoid>(ctx, x, y);
-    case Activation::elu:
-      return map_forward<Elu>(ctx, x, y);
-    case Activation::selu:
-      return map_forward<Selu>(ctx, x, y);
-    case Activation::leaky_relu:
-      return map_forward<LeakyRelu>(ctx, x, y);
-    case Activation::softplus:
-      return map_forward<Softplus>(ctx, x, y);
-    case Activation::exponential:
-      return map_forward<Exponential>(ctx, x, y);
     case Activation::softmax:
       return softmax_forward(ctx, x, y);
+    case Activation::log_softmax:
+      return log_softmax_forward(ctx, x, y);
+    case Activation::sparsemax:
+      return sparsemax_forward(ctx, x, y);
+    default:
+      with_function(activation, [&](const auto& function) { map_forward(ctx, function, x, y); });
   }
 }
 
-void activation_backward(Context& ctx, Activation activation, ConstView x, ConstView d_y,
+void activation_backward(Context& ctx, const Activation& activation, ConstView x, ConstView d_y,
                          View d_x) {
+  Tensor y;
   switch (activation) {
     case Activation::linear:
       if (d_y.raw() != d_x.raw()) copy(d_y, d_x);
       return;
-    case Activation::relu:
-      return map_backward<Relu>(ctx, x, d_y, d_x);
     case Activation::gelu:
       return gelu_backward(ctx, x, d_y, d_x);
-    case Activation::gelu_tanh:
-      return map_backward<GeluTanh>(ctx, x, d_y, d_x);
-    case Activation::silu:
-      return map_backward<Silu>(ctx, x, d_y, d_x);
-    case Activation::tanh:
-      return map_backward<Tanh>(ctx, x, d_y, d_x);
-    case Activation::sigmoid:
-      return map_backward<Sigmoid>(ctx, x, d_y, d_x);
-    case Activation::elu:
-      return map_backward<Elu>(ctx, x, d_y, d_x);
-    case Activation::selu:
-      return map_backward<Selu>(ctx, x, d_y, d_x);
-    case Activation::leaky_relu:
-      return map_backward<LeakyRelu>(ctx, x, d_y, d_x);
-    case Activation::softplus:
-      return map_backward<Softplus>(ctx, x, d_y, d_x);
-    case Activation::exponential:
-      return map_backward<Exponential>(ctx, x, d_y, d_x);
-    case Activation::softmax: {
-      Tensor y = ctx.tensor(x.shape(), x.dtype());
+    case Activation::softmax:
+      y = ctx.tensor(x.shape(), x.dtype());
       softmax_forward(ctx, x, y);
       return softmax_backward(ctx, y, d_y, d_x);
-    }
+    case Activation::log_softmax:
+      y = ctx.tensor(x.shape(), x.dtype());
+      log_softmax_forward(ctx, x, y);
+      return rows_backward(ctx, "log_softmax_backward", y, d_y, d_x,
+                           [](const auto* out, const auto* d_out, Index width, auto* d_in) {
+                             log_softmax_gradient_row(out, d_out, width, d_in);
+                           });
+    case Activation::sparsemax:
+      y = ctx.tensor(x.shape(), x.dtype());
+      sparsemax_forward(ctx, x, y);
+      return rows_backward(ctx, "sparsemax_backward", y, d_y, d_x,
+                           [](const auto* out, const auto* d_out, Index width, auto* d_in) {
+                             sparsemax_gradient_row(out, d_out, width, d_in);
+                           });
+    default:
+      with_function(activation,
+                    [&](const auto& function) { map_backward(ctx, function, x, d_y, d_x); });
   }
 }
 
 void softmax_forward(Context& ctx, ConstView x, View y) {
-  const Rows rows = rows_of("softmax", "x", x);
-  with_float_type("softmax", "x", x, [&](auto zero) {
-    using F = decltype(zero);
-    require_elements("softmax", "y", y, x.size(), kDtypeOf<F>);
-    for_row_blocks(ctx, rows, [&](Index begin, Index end) {
-      for (Index row = begin; row < end; ++row) {
-        softmax_row(x.data<F>() + row * rows.width, rows.width, y.data<F>() + row * rows.width);
-      }
-    });
-  });
+  rows_forward(ctx, "softmax", x, y,
+               [](const auto* in, Index width, auto* out) { softmax_row(in, width, out); });
 }
 
 void softmax_backward(Context& ctx, ConstView y, ConstView d_y, View d_x) {
-  const Rows rows = rows_of("softmax_backward", "y", y);
-  with_float_type("softmax_backward", "y", y, [&](auto zero) {
-    using F = decltype(zero);
-    require_elements("softmax_backward", "d_y", d_y, y.size(), kDtypeOf<F>);
-    require_elements("softmax_backward", "d_x", d_x, y.size(), kDtypeOf<F>);
-    for_row_blocks(ctx, rows, [&](Index begin, Index end) {
-      for (Index row = begin; row < end; ++row) {
-        const Index at = row * rows.width;
-        softmax_gradient_row(y.data<F>() + at, d_y.data<F>() + at, rows.width, d_x.data<F>() + at);
-      }
-    });
-  });
+  rows_backward(ctx, "softmax_backward", y, d_y, d_x,
+                [](const auto* out, const auto* d_out, Index width, auto* d_in) {
+                  softmax_gradient_row(out, d_out, width, d_in);
+                });
 }
 
 void gelu_forward(Context& ctx, ConstView x, View y) {
@@ -322,6 +309,61 @@ void gelu_backward(Context& ctx, ConstView x, ConstView d_y, View d_x) {
       kernels.gelu_backward(x.data<F>() + begin, d_y.data<F>() + begin, end - begin,
                             d_x.data<F>() + begin);
     });
+  });
+}
+
+namespace {
+
+/// body(F{}, alpha repeated to x's shape), of operands that belong together.
+template <class Body>
+void with_prelu(std::string_view name, ConstView x, ConstView alpha, ConstView y,
+                const Body& body) {
+  with_float_type(name, "x", x, [&](auto zero) {
+    using F = decltype(zero);
+    require_elements(name, "x", x, x.size(), kDtypeOf<F>);
+    require_elements(name, "y", y, x.size(), kDtypeOf<F>);
+    require_elements(name, "alpha", alpha, alpha.size(), kDtypeOf<F>);
+    body(zero, broadcast_to(name, alpha, x.shape()));
+  });
+}
+
+}  // namespace
+
+void prelu_forward(Context& ctx, ConstView x, ConstView alpha, View y) {
+  with_prelu("prelu", x, alpha, y, [&](auto zero, const ConstView& slopes) {
+    using F = decltype(zero);
+    const Walk<2> walk(x.shape(), {x.strides(), slopes.strides()});
+    for_runs(ctx, walk, [&](const auto& at, const auto& by, Index count) {
+      const F* in = x.data<F>() + at[0];
+      const F* slope = slopes.data<F>() + at[1];
+      F* out = y.data<F>() + at[0];
+      for (Index i = 0; i < count; ++i) {
+        out[i * by[0]] = in[i * by[0]] < 0 ? slope[i * by[1]] * in[i * by[0]] : in[i * by[0]];
+      }
+    });
+  });
+}
+
+void prelu_backward(Context& ctx, ConstView x, ConstView alpha, ConstView d_y, View d_x,
+                    View d_alpha) {
+  with_prelu("prelu_backward", x, alpha, d_y, [&](auto zero, const ConstView& slopes) {
+    using F = decltype(zero);
+    Tensor parts = ctx.tensor(x.shape(), kDtypeOf<F>);  // of d_alpha
+    const Walk<2> walk(x.shape(), {x.strides(), slopes.strides()});
+    for_runs(ctx, walk, [&](const auto& at, const auto& by, Index count) {
+      const F* in = x.data<F>() + at[0];
+      const F* slope = slopes.data<F>() + at[1];
+      const F* d_out = d_y.data<F>() + at[0];
+      F* d_in = d_x.has_value() ? d_x.data<F>() + at[0] : nullptr;
+      F* part = parts.data<F>() + at[0];
+      for (Index j = 0; j < count; ++j) {
+        const Index i = j * by[0];
+        part[i] = in[i] < 0 ? d_out[i] * in[i] : F{0};
+        const F factor = in[i] < 0 ? slope[j * by[1]] : in[i] > 0 ? F{1} : F{0};
+        if (d_in != nullptr) d_in[i] += d_out[i] * factor;
+      }
+    });
+    if (d_alpha.has_value()) sum_to(ctx, parts, 1, Write::add, d_alpha);
   });
 }
 

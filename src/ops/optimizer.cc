@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "ops/rowwise.h"
+#include "ops/optimizer_elements.h"
 
 namespace grouphead::ops {
 namespace {
@@ -10,28 +10,13 @@ namespace {
 template <class F>
 kernels::AdamWCoefficients<F> coefficients_of(const AdamWStep& step) {
   return {
-      .decay = static_cast<F>(step.learning_rate * step.weight_decay),
+      .decay = static_cast<F>(step.decay),
       .alpha = static_cast<F>(step.alpha),
       .one_minus_beta_1 = static_cast<F>(1 - step.beta_1),
       .one_minus_beta_2 = static_cast<F>(1 - step.beta_2),
       .epsilon = static_cast<F>(step.epsilon),
       .gradient_scale = static_cast<F>(step.gradient_scale),
   };
-}
-
-/// body(F{}, i) for the places of w, in parallel, where every operand has w's type and size.
-template <class Body>
-void for_elements(Context& ctx, std::string_view operation, const View& w,
-                  std::initializer_list<ConstView> others, Body&& body) {
-  with_float_type(operation, "w", w, [&](auto zero) {
-    using F = decltype(zero);
-    require_elements(operation, "w", w, w.size(), kDtypeOf<F>);
-    for (const ConstView& other : others) {
-      require_elements(operation, "operand", other, w.size(), kDtypeOf<F>);
-    }
-    for_blocks(ctx, w.size(), kBlockElements,
-               [&](Index begin, Index end) { body(F{}, begin, end); });
-  });
 }
 
 }  // namespace
@@ -76,7 +61,7 @@ void sgd(Context& ctx, const SgdStep& step, ConstView gradient, View w, View m) 
   const View velocity = m.has_value() ? m : w;
   for_elements(ctx, "sgd", w, {gradient, velocity}, [&](auto zero, Index begin, Index end) {
     using F = decltype(zero);
-    const auto decay = static_cast<F>(step.learning_rate * step.weight_decay);
+    const auto decay = static_cast<F>(step.decay);
     const auto momentum = static_cast<F>(step.momentum);
     const auto rate = static_cast<F>(step.learning_rate);
     const auto scale = static_cast<F>(step.gradient_scale);

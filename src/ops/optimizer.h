@@ -8,9 +8,9 @@
 namespace grouphead::ops {
 
 struct AdamWStep {
-  double learning_rate;  ///< lr, for the decay
-  double alpha;          ///< lr with bias correction
-  double weight_decay, beta_1, beta_2, epsilon;
+  double decay;  ///< w -= decay w, first
+  double alpha;  ///< lr with bias correction
+  double beta_1, beta_2, epsilon;
   double gradient_scale;  ///< from clipping; 1: none
 };
 /// One AdamW update of w with moments m and v. Source: keras.optimizers.AdamW.
@@ -21,7 +21,7 @@ void amsgrad(Context& ctx, const AdamWStep& step, ConstView gradient, View w, Vi
 
 struct SgdStep {
   double learning_rate;
-  double weight_decay;
+  double decay;
   double momentum;
   bool nesterov;
   double gradient_scale;

@@ -3,63 +3,18 @@
 #include <cmath>
 
 #include "ops/loss.h"
-#include "ops/rowwise.h"
+#include "ops/loss_rows.h"
 
 namespace grouphead::ops {
 namespace {
-
-// Keras keeps probabilities this far from 0 and 1.
-constexpr double kEpsilon = 1e-7;
-
-template <class F>
-struct Clipped {
-  F value;
-  bool is_inside;  // else the gradient stops here
-};
-// NaN stays NaN.
-template <class F>
-Clipped<F> clip_probability(F p) noexcept {
-  constexpr F low = static_cast<F>(kEpsilon);
-  constexpr F high = static_cast<F>(1 - kEpsilon);
-  if (p < low) return {low, false};
-  if (p > high) return {high, false};
-  return {p, true};
-}
-
-/// row(prediction, target, weight, d_prediction) -> value, for each row; d_prediction is null where
-/// nobody asks for it, and is all zeros where the weight is 0.
-template <class F, class Row>
-void for_rows(Context& ctx, const LossRows& rows, Row&& row) {
-  const Rows size = rows_of("loss", "prediction", rows.prediction);
-  const auto* prediction = rows.prediction.data<F>();
-  const auto* target = rows.target.data<F>();
-  const auto* weights = rows.weights.has_value() ? rows.weights.data<double>() : nullptr;
-  F* d_prediction = rows.d_prediction.has_value() ? rows.d_prediction.data<F>() : nullptr;
-  F* values = rows.values.data<F>();
-  for_row_blocks(ctx, size, [&](Index begin, Index end) {
-    for (Index r = begin; r < end; ++r) {
-      const Index at = r * size.width;
-      const double weight = weights != nullptr ? weights[r] : rows.scale;
-      F* d = d_prediction != nullptr ? d_prediction + at : nullptr;
-      values[r] = row(prediction + at, target + at, size.width, static_cast<F>(weight), d);
-      if (d != nullptr && weight == 0) std::fill_n(d, size.width, F{0});
-    }
-  });
-}
 
 template <class F>
 F softplus(F x) noexcept {
   return std::max(x, F{0}) + std::log1p(std::exp(-std::abs(x)));
 }
 template <class F>
-F sigmoid(F x) noexcept {
-  const F small = std::exp(-std::abs(x));
-  return (x >= 0 ? F{1} : small) / (1 + small);
-}
-
-template <class F>
 F binary_from_logits(F x, F t, F* d) noexcept {
-  if (d != nullptr) *d = (1 - t) * sigmoid(x) - t * sigmoid(-x);
+  if (d != nullptr) *d = (1 - t) * loss_sigmoid(x) - t * loss_sigmoid(-x);
   return t * softplus(-x) + (1 - t) * softplus(x);
 }
 
@@ -155,23 +110,10 @@ void sparse_from_logits(Context& ctx, const LossRows& rows) {
   }
 }
 
-void check(std::string_view operation, const LossRows& rows, Index targets, Dtype target_type) {
-  const Rows size = rows_of(operation, "prediction", rows.prediction);
-  const Dtype dtype = rows.prediction.dtype();
-  require_elements(operation, "target", rows.target, targets, target_type);
-  require_elements(operation, "values", rows.values, size.count, dtype);
-  if (rows.weights.has_value()) {
-    require_elements(operation, "weights", rows.weights, size.count, Dtype::f64);
-  }
-  if (rows.d_prediction.has_value()) {
-    require_elements(operation, "d_prediction", rows.d_prediction, rows.prediction.size(), dtype);
-  }
-}
-
 }  // namespace
 
 void error_loss(Context& ctx, const LossRows& rows, ErrorNorm norm, double delta) {
-  check("error_loss", rows, rows.prediction.size(), rows.prediction.dtype());
+  check_loss_rows("error_loss", rows, rows.prediction.size(), rows.prediction.dtype());
   with_float_type("error_loss", "prediction", rows.prediction, [&](auto zero) {
     using F = decltype(zero);
     const auto limit = static_cast<F>(delta);
@@ -183,7 +125,7 @@ void error_loss(Context& ctx, const LossRows& rows, ErrorNorm norm, double delta
       if (size <= limit) return d = e, e * e / 2;
       return d = limit * sign, limit * size - limit * limit / 2;
     };
-    for_rows<F>(ctx, rows, [&](const F* x, const F* t, Index width, F weight, F* d) {
+    for_loss_rows<F>(ctx, rows, [&](const F* x, const F* t, Index width, F weight, F* d) {
       F sum = 0;
       for (Index i = 0; i < width; ++i) {
         F slope;
@@ -196,10 +138,10 @@ void error_loss(Context& ctx, const LossRows& rows, ErrorNorm norm, double delta
 }
 
 void binary_cross_entropy(Context& ctx, const LossRows& rows, const CrossentropyOptions& options) {
-  check("binary_cross_entropy", rows, rows.prediction.size(), rows.prediction.dtype());
+  check_loss_rows("binary_cross_entropy", rows, rows.prediction.size(), rows.prediction.dtype());
   with_float_type("binary_cross_entropy", "prediction", rows.prediction, [&](auto zero) {
     using F = decltype(zero);
-    for_rows<F>(ctx, rows, [&](const F* x, const F* t, Index width, F weight, F* d) {
+    for_loss_rows<F>(ctx, rows, [&](const F* x, const F* t, Index width, F weight, F* d) {
       F sum = 0;
       for (Index i = 0; i < width; ++i) {
         const F target =
@@ -216,10 +158,11 @@ void binary_cross_entropy(Context& ctx, const LossRows& rows, const Crossentropy
 
 void categorical_cross_entropy(Context& ctx, const LossRows& rows,
                                const CrossentropyOptions& options) {
-  check("categorical_cross_entropy", rows, rows.prediction.size(), rows.prediction.dtype());
+  check_loss_rows("categorical_cross_entropy", rows, rows.prediction.size(),
+                  rows.prediction.dtype());
   with_float_type("categorical_cross_entropy", "prediction", rows.prediction, [&](auto zero) {
     using F = decltype(zero);
-    for_rows<F>(ctx, rows, [&](const F* x, const F* t, Index width, F weight, F* d) {
+    for_loss_rows<F>(ctx, rows, [&](const F* x, const F* t, Index width, F weight, F* d) {
       return options.from_logits ? categorical_from_logits(x, t, options, width, weight, d)
                                  : categorical_from_probabilities(x, t, options, width, weight, d);
     });
@@ -229,7 +172,7 @@ void categorical_cross_entropy(Context& ctx, const LossRows& rows,
 void sparse_cross_entropy(Context& ctx, const LossRows& rows, bool from_logits) {
   constexpr std::string_view kName = "sparse_cross_entropy";
   const Rows size = rows_of(kName, "prediction", rows.prediction);
-  check(kName, rows, size.count, Dtype::i32);
+  check_loss_rows(kName, rows, size.count, Dtype::i32);
   require_indices(kName, "target", rows.target, size.width);
   with_float_type(kName, "prediction", rows.prediction, [&](auto zero) {
     using F = decltype(zero);

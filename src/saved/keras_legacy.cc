@@ -156,7 +156,8 @@ void add_legacy_state(const io::Hdf5File& file, Optimizer& optimizer, WeightsToL
   const auto last = std::find_if(arrays.begin(), arrays.end(), [](const KerasArray& array) {
     return array.path.ends_with("/dynamic_scale");
   });
-  if (last != arrays.end()) arrays.erase(arrays.begin(), last + 1);
+  const bool fits = arrays.size() == optimizer.variables().size();
+  if (!fits && last != arrays.end()) arrays.erase(arrays.begin(), last + 1);
   weights.add("optimizer", arrays, optimizer);
 }
 

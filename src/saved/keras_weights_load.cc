@@ -173,15 +173,22 @@ void WeightsToLoad::add(const std::string& object, const std::vector<KerasArray>
 }
 
 void WeightsToLoad::add(const KerasStore& store, Optimizer& optimizer) {
-  const auto* arrays = store.arrays_of(kInnerOptimizer);
-  if (arrays == nullptr) arrays = store.arrays_of(kOptimizer);
-  if (arrays == nullptr) return;
-  std::vector<KerasArray> ordered;
-  for (std::size_t i = 0; i < arrays->size(); ++i) {
-    const auto found = arrays->find(std::to_string(i));
-    if (found != arrays->end()) ordered.push_back(found->second);
-  }
-  add(kOptimizer, ordered, optimizer);
+  const auto ordered = [&](const std::string& object) {
+    std::vector<KerasArray> list;
+    const auto* arrays = store.arrays_of(object);
+    for (std::size_t i = 0; arrays != nullptr && i < arrays->size(); ++i) {
+      const auto found = arrays->find(std::to_string(i));
+      if (found != arrays->end()) list.push_back(found->second);
+    }
+    return list;
+  };
+  std::vector<KerasArray> all = ordered(kOptimizer);
+  const std::vector<KerasArray> inner = ordered(kInnerOptimizer);
+  const std::size_t wanted = optimizer.variables().size();
+  // A LossScaleOptimizer lists the state inside too, but in some versions of Keras.
+  if (all.size() + inner.size() == wanted) all.insert(all.end(), inner.begin(), inner.end());
+  if (inner.size() == wanted) all = inner;
+  if (!all.empty()) add(kOptimizer, all, optimizer);
 }
 
 void WeightsToLoad::add(const std::string& object, const std::vector<KerasArray>& arrays,

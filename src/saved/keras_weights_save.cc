@@ -1,3 +1,5 @@
+#include <span>
+
 #include "io/file.h"
 #include "io/json.h"
 #include "saved/keras_weights.h"
@@ -18,9 +20,10 @@ struct Contents {
 };
 
 // Keras's iteration has 32 bits on JAX. The learning rate keeps its 64, which Keras rounds.
-Contents contents_of(const Optimizer& optimizer) {
-  Contents contents{.path = kOptimizer, .name = optimizer.name()};
-  for (const OptimizerVariable& variable : optimizer.variables()) {
+Contents contents_of(const std::string& path, const std::string& name,
+                     std::span<const OptimizerVariable> variables) {
+  Contents contents{.path = path, .name = name};
+  for (const OptimizerVariable& variable : variables) {
     contents.owned.push_back(variable.value);
     if (variable.value.dtype() != Dtype::i64) continue;
     Tensor iteration({}, Dtype::i32);
@@ -32,6 +35,24 @@ Contents contents_of(const Optimizer& optimizer) {
   return contents;
 }
 
+/// The state of an optimizer; that of one whose loss is scaled as Keras's LossScaleOptimizer has
+/// it, which lists the state inside twice.
+void append_contents(const Optimizer& optimizer, std::vector<Contents>& all) {
+  constexpr std::size_t kOwn = 4;
+  constexpr std::string_view kLast = "/dynamic_scale";
+  const std::vector<OptimizerVariable> variables = optimizer.variables();
+  const bool scales = variables.size() > kOwn && variables[kOwn - 1].path.ends_with(kLast);
+  std::string name = optimizer.name();
+  if (scales) {
+    const std::string& path = variables[kOwn - 1].path;
+    name = path.substr(0, path.size() - kLast.size());
+  }
+  all.push_back(contents_of(kOptimizer, name, variables));
+  if (!scales) return;
+  all.push_back(contents_of(kOptimizer + "/inner_optimizer", optimizer.name(),
+                            std::span(variables).subspan(kOwn)));
+}
+
 std::vector<Contents> contents_of(const std::vector<KerasObject>& objects,
                                   const Optimizer* optimizer) {
   std::vector<Contents> all;
@@ -39,7 +60,7 @@ std::vector<Contents> contents_of(const std::vector<KerasObject>& objects,
     Contents& contents = all.emplace_back(Contents{.path = object.path, .name = object.name});
     for (const Parameter* variable : object.variables) contents.arrays.push_back(variable->value());
   }
-  if (optimizer != nullptr && optimizer->is_built()) all.push_back(contents_of(*optimizer));
+  if (optimizer != nullptr && optimizer->is_built()) append_contents(*optimizer, all);
   return all;
 }
 

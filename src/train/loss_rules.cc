@@ -1,12 +1,14 @@
 // The losses and their configurations.
 
-#include <array>
+#include <algorithm>
+#include <span>
 
 #include "core/check.h"
 #include "core/comma_list.h"
 #include "core/number_text.h"
 #include "nn/config_reader.h"
 #include "ops/row_losses.h"
+#include "train/loss_entries.h"
 
 namespace grouphead {
 namespace {
@@ -60,12 +62,6 @@ class Huber final : public LossRule {
   double delta_;
 };
 
-void require_smoothing(std::string_view loss, double label_smoothing) {
-  if (label_smoothing >= 0 && label_smoothing <= 1) return;
-  detail::throw_config_error(loss, "label_smoothing", "a number in [0, 1]",
-                             detail::number_text(label_smoothing));
-}
-
 ConfigValue crossentropy_config(ConfigValue config, const CrossentropyConfig& options) {
   config.set("from_logits", options.from_logits);
   config.set("label_smoothing", options.label_smoothing);
@@ -78,7 +74,7 @@ class BinaryCrossentropy final : public LossRule {
   explicit BinaryCrossentropy(const CrossentropyConfig& config)
       : LossRule(config.name.empty() ? "binary_crossentropy" : config.name, config.reduction),
         config_(config) {
-    require_smoothing(name(), config.label_smoothing);
+    train::require_smoothing(name(), config.label_smoothing);
   }
   std::string_view class_name() const override { return "BinaryCrossentropy"; }
   ConfigValue get_config() const override {
@@ -100,7 +96,7 @@ class CategoricalCrossentropy final : public LossRule {
   explicit CategoricalCrossentropy(const CrossentropyConfig& config)
       : LossRule(config.name.empty() ? "categorical_crossentropy" : config.name, config.reduction),
         config_(config) {
-    require_smoothing(name(), config.label_smoothing);
+    train::require_smoothing(name(), config.label_smoothing);
   }
   std::string_view class_name() const override { return "CategoricalCrossentropy"; }
   ConfigValue get_config() const override {
@@ -144,15 +140,10 @@ class SparseCategoricalCrossentropy final : public LossRule {
 
 using Rule = std::shared_ptr<const LossRule>;
 
-Reduction reduction_of(nn::ConfigReader& reader) {
-  return reader.has("reduction") ? reduction_from_config(reader.value("reduction"))
-                                 : Reduction::sum_over_batch_size;
-}
-
 template <class R>
 Rule make_error(const ConfigValue& config) {
   nn::ConfigReader reader("loss", config);
-  MeanErrorConfig options{.reduction = reduction_of(reader), .name = reader.name("")};
+  MeanErrorConfig options{.reduction = train::reduction_of(reader), .name = reader.name("")};
   reader.finish();
   return std::make_shared<R>(options);
 }
@@ -160,17 +151,10 @@ Rule make_error(const ConfigValue& config) {
 Rule make_huber(const ConfigValue& config) {
   nn::ConfigReader reader("Huber", config);
   HuberConfig options{.delta = reader.number("delta", 1),
-                      .reduction = reduction_of(reader),
+                      .reduction = train::reduction_of(reader),
                       .name = reader.name("huber_loss")};
   reader.finish();
   return std::make_shared<Huber>(options);
-}
-
-void require_last(nn::ConfigReader& reader) {
-  const Index axis = reader.integer("axis", -1);
-  if (axis != -1) {
-    detail::throw_config_error("loss", "axis", "the last axis, -1", std::to_string(axis));
-  }
 }
 
 template <class R>
@@ -178,9 +162,9 @@ Rule make_crossentropy(const ConfigValue& config) {
   nn::ConfigReader reader("crossentropy", config);
   CrossentropyConfig options{.from_logits = reader.boolean("from_logits", false),
                              .label_smoothing = reader.number("label_smoothing", 0),
-                             .reduction = reduction_of(reader),
+                             .reduction = train::reduction_of(reader),
                              .name = reader.name("")};
-  require_last(reader);
+  train::require_last_axis(reader);
   reader.finish();
   return std::make_shared<R>(options);
 }
@@ -189,19 +173,16 @@ Rule make_sparse(const ConfigValue& config) {
   nn::ConfigReader reader("SparseCategoricalCrossentropy", config);
   SparseCategoricalCrossentropyConfig options{
       .from_logits = reader.boolean("from_logits", false),
-      .reduction = reduction_of(reader),
+      .reduction = train::reduction_of(reader),
       .name = reader.name("sparse_categorical_crossentropy")};
   const ConfigValue& ignored = reader.value("ignore_class");
   if (!ignored.is_null()) options.ignore_class = ignored.as_integer("ignore_class");
-  require_last(reader);
+  train::require_last_axis(reader);
   reader.finish();
   return std::make_shared<SparseCategoricalCrossentropy>(options);
 }
 
-struct Entry {
-  std::array<std::string_view, 4> names;
-  Rule (*make)(const ConfigValue& config);
-};
+using Entry = train::LossEntry;
 // Class names first; then the names of Keras's functions.
 constexpr Entry kEntries[] = {
     {{"BinaryCrossentropy", "binary_crossentropy", "bce", "BCE"},
@@ -214,13 +195,27 @@ constexpr Entry kEntries[] = {
     {{"SparseCategoricalCrossentropy", "sparse_categorical_crossentropy"}, make_sparse},
 };
 
-const Entry* entry_of(std::string_view name) {
-  for (const Entry& entry : kEntries) {
-    for (const std::string_view candidate : entry.names) {
-      if (!candidate.empty() && candidate == name) return &entry;
+/// body(entry) for all of them, until it says true.
+template <class Body>
+void for_entries(const Body& body) {
+  for (const std::span<const Entry> entries :
+       {std::span<const Entry>(kEntries), train::other_losses()}) {
+    for (const Entry& entry : entries) {
+      if (body(entry)) return;
     }
   }
-  return nullptr;
+}
+
+const Entry* entry_of(std::string_view name) {
+  const Entry* found = nullptr;
+  for_entries([&](const Entry& entry) {
+    const auto& names = entry.names;
+    const bool is_named =
+        !name.empty() && std::find(names.begin(), names.end(), name) != names.end();
+    if (is_named) found = &entry;
+    return is_named;
+  });
+  return found;
 }
 
 Rule make(std::string_view name, const ConfigValue& config) {
@@ -237,7 +232,11 @@ bool LossRule::is_known(std::string_view name) { return entry_of(name) != nullpt
 
 std::string LossRule::known_names() {
   std::vector<std::string_view> names;
-  for (const Entry& entry : kEntries) names.push_back(entry.names[0]);
+  for_entries([&](const Entry& entry) {
+    names.push_back(entry.names[0]);
+    return false;
+  });
+  std::sort(names.begin(), names.end());
   return detail::comma_list(names);
 }
 

@@ -46,6 +46,18 @@ struct LossRule::Prepared {
   LossRows rows{};
 };
 
+namespace {
+
+Shape value_axes(std::string_view loss, const Shape& prediction, int count) {
+  if (count < 0 || count >= prediction.rank()) {
+    detail::throw_shape_error(loss, "prediction", "the axes that one value is made of",
+                              prediction.to_string());
+  }
+  return Shape(std::span<const Index>(prediction.begin(), static_cast<std::size_t>(count)));
+}
+
+}  // namespace
+
 LossRule::Prepared LossRule::prepared(Context& ctx, const LossOperands& operands) const {
   const ConstView& prediction = operands.prediction;
   const Dtype dtype = train::arithmetic_of(name_, prediction);
@@ -56,9 +68,10 @@ LossRule::Prepared LossRule::prepared(Context& ctx, const LossOperands& operands
     detail::throw_shape_error(name_, "prediction", "[..., C] with C >= 1",
                               prediction.shape().to_string());
   }
-  Prepared out{.prediction = train::Numbers(ctx, prediction, dtype),
-               .target = train::Numbers(ctx, operands.target, takes_labels() ? Dtype::i32 : dtype),
-               .values_shape = train::without_last_axis(prediction_shape)};
+  Prepared out{
+      .prediction = train::Numbers(ctx, prediction, dtype),
+      .target = train::Numbers(ctx, operands.target, takes_labels() ? Dtype::i32 : dtype),
+      .values_shape = value_axes(name_, prediction_shape, num_value_axes(prediction_shape))};
   Shape wanted = prediction_shape;
   if (takes_labels()) {
     const bool has_axis =
@@ -71,8 +84,8 @@ LossRule::Prepared LossRule::prepared(Context& ctx, const LossOperands& operands
         name_, "target", wanted.to_string(),
         operands.target.has_value() ? operands.target.shape().to_string() : "nothing");
   }
-  const Index width = prediction_shape.back();
   const Index rows = out.values_shape.size();
+  const Index width = rows == 0 ? prediction_shape.back() : prediction_shape.size() / rows;
   out.rows.prediction = out.prediction.view().reshaped({rows, width});
   out.rows.target = out.target.view().reshaped(takes_labels() ? Shape{rows} : Shape{rows, width});
   return out;

@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "nn/config_reader.h"
+#include "train/metric_entries.h"
 #include "train/operands.h"
 
 namespace grouphead {
@@ -89,23 +90,7 @@ namespace {
 
 // ---- Metrics that are means --------------------------------------------------------------------
 
-/// The mean of values that a target and a prediction give.
-class MeanOfValues : public Metric {
- public:
-  using Metric::Metric;
-  void update(Context& ctx, const LossOperands& operands) override {
-    const Tensor values = values_of(ctx, operands);
-    mean_.update(
-        ctx,
-        {.prediction = values, .mask = operands.mask, .sample_weight = operands.sample_weight});
-  }
-  double result() const override { return mean_.result(); }
-  void reset() override { mean_.reset(); }
-
- private:
-  virtual Tensor values_of(Context& ctx, const LossOperands& operands) const = 0;
-  Mean mean_;
-};
+using train::MeanOfValues;
 
 /// 1 where prediction, or whether it is above a threshold, equals the target.
 class Equality final : public MeanOfValues {
@@ -301,11 +286,13 @@ std::shared_ptr<Metric> make_loss_metric(const std::string& name, const ConfigVa
     }
   }
   if (!LossRule::is_known(name)) {
+    std::string known = "Accuracy, BinaryAccuracy, CategoricalAccuracy, Mean, Perplexity, "
+                        "SparseCategoricalAccuracy, ";
+    for (const auto entries : {train::confusion_metrics(), train::score_metrics()}) {
+      for (const train::MetricEntry& entry : entries) known.append(entry.class_name).append(", ");
+    }
     detail::throw_config_error("metric", "name",
-                               "Accuracy, BinaryAccuracy, CategoricalAccuracy, "
-                               "SparseCategoricalAccuracy, Mean, Perplexity or a loss (" +
-                                   LossRule::known_names() + ")",
-                               name);
+                               known + "or a loss (" + LossRule::known_names() + ")", name);
   }
   const Loss loss = ConfigValue(ConfigValue::Object{{"class_name", name}, {"config", options}});
   const ConfigValue& given = options["name"];
@@ -331,6 +318,9 @@ std::shared_ptr<Metric> make_metric(const std::string& identifier, const ConfigV
     if (!token.is_null()) options.mask_token_id = token.as_integer("mask_token_id");
     metric = perplexity(options);
   }
+  if (const train::MetricEntry* entry = train::find_metric(identifier); !metric && entry) {
+    metric = entry->make(reader);
+  }
   if (!metric) return make_loss_metric(identifier, config);
   metric->rename(reader.name(metric->name()));
   reader.finish();
@@ -338,6 +328,15 @@ std::shared_ptr<Metric> make_metric(const std::string& identifier, const ConfigV
 }
 
 }  // namespace
+
+const train::MetricEntry* train::find_metric(std::string_view name) {
+  for (const auto entries : {confusion_metrics(), score_metrics()}) {
+    for (const MetricEntry& entry : entries) {
+      if (entry.class_name == name || entry.alias == name) return &entry;
+    }
+  }
+  return nullptr;
+}
 
 std::shared_ptr<Metric> accuracy(const MetricConfig& config) {
   return std::make_shared<Equality>(name_or(config, "accuracy"), std::nullopt);

@@ -24,11 +24,11 @@ void require_positive(std::string_view option, const std::optional<double>& valu
   if (value) require(*value > 0, option, "a number above 0", *value);
 }
 
-void check(const OptimizerOptions& options) {
+void check(const OptimizerOptions& options, const std::optional<double>& weight_decay) {
   const auto& o = options;
-  if (o.weight_decay) {
-    require(*o.weight_decay >= 0 && std::isfinite(*o.weight_decay), "weight_decay",
-            "a finite number of 0 or more", *o.weight_decay);
+  if (weight_decay) {
+    require(*weight_decay >= 0 && std::isfinite(*weight_decay), "weight_decay",
+            "a finite number of 0 or more", *weight_decay);
   }
   require_positive("clipnorm", o.clipnorm);
   require_positive("global_clipnorm", o.global_clipnorm);
@@ -81,6 +81,15 @@ std::string variable_name(const std::string& path, std::string_view slot) {
   return name.append("_").append(slot);
 }
 
+/// Adafactor's moments of rows and columns have the name of the variable alone in Keras, and those
+/// that nobody reads lack the optimizer's.
+std::string variable_path(const std::string& optimizer, const NamedParameter& named,
+                          const std::string& slot, const Tensor& state) {
+  if (!slot.starts_with("factored_")) return optimizer + "/" + variable_name(named.path, slot);
+  const std::string& own = named.parameter->name();
+  return state.rank() == 0 ? own : optimizer + "/" + own;
+}
+
 template <class T>
 ConfigValue or_null(const std::optional<T>& value) {
   return value ? ConfigValue(*value) : ConfigValue();
@@ -88,14 +97,69 @@ ConfigValue or_null(const std::optional<T>& value) {
 
 }  // namespace
 
-Optimizer::Optimizer(std::string_view class_name, OptimizerOptions options)
-    : options_(std::move(options)), iteration_(Tensor::zeros({}, Dtype::i64)) {
-  check(options_);
-  if (options_.name.empty()) options_.name = class_name;
-  if (options_.learning_rate.is_number()) {
-    learning_rate_ = Tensor({}, Dtype::f64);
-    *learning_rate_.data<double>() = options_.learning_rate(0);
+/// The scale of the loss and its state: what Keras's LossScaleOptimizer has besides the optimizer
+/// inside.
+struct Optimizer::Scale {
+  explicit Scale(LossScaling given) : scaling(std::move(given)) {
+    *dynamic.data<float>() = static_cast<float>(scaling.initial_scale);
   }
+
+  void after_step(bool was_finite) {
+    std::int64_t& steps = *counter.data<std::int64_t>();
+    const bool grows = was_finite && steps + 1 == scaling.dynamic_growth_steps;
+    *dynamic.data<float>() *= grows ? 2.0F : was_finite ? 1.0F : 0.5F;
+    steps = grows || !was_finite ? 0 : steps + 1;
+  }
+
+  LossScaling scaling;
+  Tensor iteration = Tensor::zeros({}, Dtype::i64);      // Keras does not count
+  Tensor learning_rate = Tensor::zeros({}, Dtype::f64);  // nor use it
+  Tensor counter = Tensor::zeros({}, Dtype::i64);
+  Tensor dynamic = Tensor::zeros({}, Dtype::f32);
+};
+
+Optimizer::Optimizer(std::string_view class_name, LearningRate learning_rate,
+                     std::optional<double> weight_decay, OptimizerOptions options)
+    : options_(std::move(options)),
+      rate_(std::move(learning_rate)),
+      weight_decay_(weight_decay),
+      iteration_(Tensor::zeros({}, Dtype::i64)) {
+  check(options_, weight_decay_);
+  if (options_.name.empty()) options_.name = class_name;
+  if (rate_.is_number()) {
+    learning_rate_ = Tensor({}, Dtype::f64);
+    *learning_rate_.data<double>() = rate_(0);
+  }
+}
+
+Optimizer::~Optimizer() = default;
+
+void Optimizer::scale_loss(const LossScaling& scaling) {
+  if (is_built_) {
+    detail::throw_config_error(name(), "scale_loss", "a call before build()", "a call after it");
+  }
+  require_positive("initial_scale", scaling.initial_scale);
+  require(scaling.dynamic_growth_steps >= 1, "dynamic_growth_steps", "1 or more",
+          static_cast<double>(scaling.dynamic_growth_steps));
+  scale_ = std::make_unique<Scale>(scaling);
+  options_.loss_scale_factor.reset();
+}
+
+double Optimizer::loss_scale() const noexcept {
+  if (scale_) return *scale_->dynamic.data<float>();
+  return options_.loss_scale_factor.value_or(1);
+}
+
+ConfigValue Optimizer::config() const {
+  ConfigValue own = config_envelope(kModule, class_name(), get_config());
+  if (!scale_) return own;
+  const LossScaling& scaling = scale_->scaling;
+  return config_envelope(
+      kModule, "LossScaleOptimizer",
+      ConfigValue::Object{{"name", scaling.name},
+                          {"inner_optimizer", std::move(own)},
+                          {"initial_scale", scaling.initial_scale},
+                          {"dynamic_growth_steps", scaling.dynamic_growth_steps}});
 }
 
 void Optimizer::exclude_from_weight_decay(std::vector<const Parameter*> parameters,
@@ -128,8 +192,12 @@ void Optimizer::build(const ParameterList& parameters) {
   for (const SlotGroup& group : groups_) {
     for (const std::string& slot : group) {
       OptimizerSlot& made = slots_.emplace_back(OptimizerSlot{.name = slot});
-      for (const auto& [path, parameter] : parameters_) {
-        made.tensors.push_back(Tensor::zeros(parameter->shape(), parameter->gradient_dtype()));
+      const std::size_t place = slots_.size() - 1;
+      for (const NamedParameter& named : parameters_) {
+        const Parameter& parameter = *named.parameter;
+        made.tensors.push_back(place < first_own_
+                                   ? Tensor::zeros(parameter.shape(), parameter.gradient_dtype())
+                                   : initial(place - first_own_, named));
       }
     }
   }
@@ -147,7 +215,7 @@ void Optimizer::set_iterations(Index iterations) noexcept {
 // Keras asks a schedule by the number of steps, not of updates.
 double Optimizer::learning_rate() const {
   return learning_rate_.has_value() ? *learning_rate_.data<double>()
-                                    : options_.learning_rate(*iteration_.data<std::int64_t>());
+                                    : rate_(*iteration_.data<std::int64_t>());
 }
 
 void Optimizer::set_learning_rate(double rate) {
@@ -158,18 +226,28 @@ void Optimizer::set_learning_rate(double rate) {
 }
 
 std::vector<OptimizerVariable> Optimizer::variables() const {
-  std::vector<OptimizerVariable> list{{name() + "/iteration", iteration_}};
+  std::vector<OptimizerVariable> list;
+  if (scale_) {
+    const std::string& prefix = scale_->scaling.name;
+    list = {{prefix + "/iteration", scale_->iteration},
+            {prefix + "/learning_rate", scale_->learning_rate},
+            {prefix + "/step_counter", scale_->counter},
+            {prefix + "/dynamic_scale", scale_->dynamic}};
+  }
+  list.push_back({name() + "/iteration", iteration_});
   if (learning_rate_.has_value()) list.push_back({name() + "/learning_rate", learning_rate_});
   std::size_t first = 0;
   for (const SlotGroup& group : groups_) {
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       for (std::size_t k = 0; k < group.size(); ++k) {
-        list.push_back({name() + "/" + variable_name(parameters_[i].path, group[k]),
-                        slots_[first + k].tensors[i]});
+        const Tensor& state = slots_[first + k].tensors[i];
+        if (!state.has_value()) continue;
+        list.push_back({variable_path(name(), parameters_[i], group[k], state), state});
       }
     }
     first += group.size();
   }
+  for (OptimizerVariable& number : own_numbers()) list.push_back(std::move(number));
   return list;
 }
 
@@ -177,8 +255,8 @@ ConfigValue Optimizer::get_config() const {
   const OptimizerOptions& o = options_;
   return ConfigValue::Object{
       {"name", o.name},
-      {"learning_rate", learning_rate_.has_value() ? learning_rate() : o.learning_rate.config()},
-      {"weight_decay", or_null(o.weight_decay)},
+      {"learning_rate", learning_rate_.has_value() ? learning_rate() : rate_.config()},
+      {"weight_decay", or_null(weight_decay_)},
       {"clipnorm", or_null(o.clipnorm)},
       {"global_clipnorm", or_null(o.global_clipnorm)},
       {"clipvalue", or_null(o.clipvalue)},
@@ -261,23 +339,35 @@ void Optimizer::average(Context& ctx, std::size_t parameter, View w) {
 
 double Optimizer::step(Context& ctx, Grads& grads) {
   const std::vector<View> gradients = gradients_of(grads);
+  if (!scale_) return apply(ctx, gradients);
+  double squares = 0;
+  for (const View& gradient : gradients) squares += ops::sum_of_squares(ctx, gradient);
+  const bool is_finite = std::isfinite(squares);
+  const double norm = is_finite ? apply(ctx, gradients) : squares;
+  scale_->after_step(is_finite);
+  return norm;
+}
+
+double Optimizer::apply(Context& ctx, std::span<const View> gradients) {
   const double rate = learning_rate();
   double scale = 1 / loss_scale();
   const bool moves = accumulate(ctx, gradients, scale);
   double joint_norm = 0;
   const std::vector<double> scales = clip(ctx, gradients, scale, joint_norm);
+  if (moves) begin_update(iterations() + 1);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& parameter = *parameters_[i].parameter;
     Editing editing(ctx, parameter);
     const View w = editing.view();
     if (moves) {
-      const double decay = is_decayed(parameter) ? options_.weight_decay.value_or(0) : 0;
+      const bool decays = is_decayed(parameter);
       update(ctx, {.parameter = i,
                    .w = w,
                    .gradient = gradients[i],
                    .gradient_scale = scales[i],
                    .learning_rate = rate,
-                   .weight_decay = decay,
+                   .weight_decay = decays ? weight_decay_.value_or(0) : 0,
+                   .is_decayed = decays,
                    .iteration = iterations() + 1});
     }
     average(ctx, i, w);

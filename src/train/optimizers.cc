@@ -1,213 +1,384 @@
-// The algorithms, and optimizers from configurations.
+// The algorithms: what each keeps for a parameter, and one step of it.
 
 #include "grouphead/train/optimizers.h"
 
-#include <algorithm>
-#include <cctype>
 #include <cmath>
-#include <limits>
+#include <regex>
 
 #include "core/check.h"
 #include "core/number_text.h"
-#include "nn/config_reader.h"
 #include "ops/optimizer.h"
+#include "ops/optimizer_algorithms.h"
+#include "train/optimizer_fields.h"
 
 namespace grouphead {
 namespace {
 
-/// The fields that every configuration has.
-template <class Config>
-OptimizerOptions options_of(const Config& config) {
-  return {.name = config.name,
-          .learning_rate = config.learning_rate,
-          .weight_decay = config.weight_decay,
-          .clipnorm = config.clipnorm,
-          .global_clipnorm = config.global_clipnorm,
-          .clipvalue = config.clipvalue,
-          .use_ema = config.use_ema,
-          .ema_momentum = config.ema_momentum,
-          .ema_overwrite_frequency = config.ema_overwrite_frequency,
-          .loss_scale_factor = config.loss_scale_factor,
-          .gradient_accumulation_steps = config.gradient_accumulation_steps};
-}
+using Groups = std::vector<std::vector<std::string>>;
 
-AdamConfig adam_config(const AdamWConfig& config) {
-  return {.learning_rate = config.learning_rate,
-          .beta_1 = config.beta_1,
-          .beta_2 = config.beta_2,
-          .epsilon = config.epsilon,
-          .amsgrad = config.amsgrad,
-          .weight_decay = config.weight_decay,
-          .clipnorm = config.clipnorm,
-          .clipvalue = config.clipvalue,
-          .global_clipnorm = config.global_clipnorm,
-          .use_ema = config.use_ema,
-          .ema_momentum = config.ema_momentum,
-          .ema_overwrite_frequency = config.ema_overwrite_frequency,
-          .loss_scale_factor = config.loss_scale_factor,
-          .gradient_accumulation_steps = config.gradient_accumulation_steps,
-          .name = config.name};
-}
+// ---- States ------------------------------------------------------------------------------------
 
-void require_below(std::string_view optimizer, std::string_view option, double value,
-                   double limit) {
-  if (value >= 0 && value < limit) return;
-  detail::throw_config_error(optimizer, option,
-                             limit == 1 ? "a number in [0, 1)" : "a finite number of 0 or more",
-                             detail::number_text(value));
-}
-
-}  // namespace
-
-// ---- SGD ---------------------------------------------------------------------------------------
-
-SGD::SGD(const SGDConfig& config)
-    : Optimizer("sgd", options_of(config)), momentum_(config.momentum), nesterov_(config.nesterov) {
-  if (!(momentum_ >= 0 && momentum_ <= 1)) {
-    detail::throw_config_error("sgd", "momentum", "a number in [0, 1]",
-                               detail::number_text(momentum_));
+Tensor filled(const Shape& shape, Dtype dtype, double value) {
+  Tensor made = Tensor::zeros(shape, dtype);
+  for (Index i = 0; i < made.size() && value != 0; ++i) {
+    if (dtype == Dtype::f64) {
+      made.data<double>()[i] = value;
+    } else {
+      made.data<float>()[i] = static_cast<float>(value);
+    }
   }
+  return made;
 }
 
-ConfigValue SGD::get_config() const {
-  ConfigValue config = Optimizer::get_config();
-  config.set("momentum", momentum_);
-  config.set("nesterov", nesterov_);
-  return config;
+Groups groups_of(const SGDConfig& config) {
+  return config.momentum == 0 ? Groups{} : Groups{{"momentum"}};
 }
-
-std::vector<Optimizer::SlotGroup> SGD::slot_groups() const {
-  if (momentum_ == 0) return {};
-  return {{"momentum"}};
-}
-
-void SGD::update(Context& ctx, const Update& u) {
-  const ops::SgdStep step = {.learning_rate = u.learning_rate,
-                             .weight_decay = u.weight_decay,
-                             .momentum = momentum_,
-                             .nesterov = nesterov_,
-                             .gradient_scale = u.gradient_scale};
-  ops::sgd(ctx, step, u.gradient, u.w, momentum_ != 0 ? own(0, u.parameter) : View());
-}
-
-// ---- Adam --------------------------------------------------------------------------------------
-
-Adam::Adam(std::string_view class_name, const AdamConfig& config)
-    : Optimizer(class_name, options_of(config)),
-      beta_1_(config.beta_1),
-      beta_2_(config.beta_2),
-      epsilon_(config.epsilon),
-      amsgrad_(config.amsgrad) {
-  require_below(class_name, "beta_1", beta_1_, 1);
-  require_below(class_name, "beta_2", beta_2_, 1);
-  require_below(class_name, "epsilon", epsilon_, std::numeric_limits<double>::infinity());
-}
-
-Adam::Adam(const AdamConfig& config) : Adam("adam", config) {}
-
-ConfigValue Adam::get_config() const {
-  ConfigValue config = Optimizer::get_config();
-  config.set("beta_1", beta_1_);
-  config.set("beta_2", beta_2_);
-  config.set("epsilon", epsilon_);
-  config.set("amsgrad", amsgrad_);
-  return config;
-}
-
-std::vector<Optimizer::SlotGroup> Adam::slot_groups() const {
-  std::vector<SlotGroup> groups = {{"momentum", "velocity"}};
-  if (amsgrad_) groups.push_back({"velocity_hat"});
+Groups groups_of(const AdamConfig& config) {
+  Groups groups = {{"momentum", "velocity"}};
+  if (config.amsgrad) groups.push_back({"velocity_hat"});
   return groups;
 }
-
-void Adam::update(Context& ctx, const Update& u) {
-  const auto t = static_cast<double>(u.iteration);
-  const double correction = std::sqrt(1 - std::pow(beta_2_, t)) / (1 - std::pow(beta_1_, t));
-  const ops::AdamWStep step = {.learning_rate = u.learning_rate,
-                               .alpha = u.learning_rate * correction,
-                               .weight_decay = u.weight_decay,
-                               .beta_1 = beta_1_,
-                               .beta_2 = beta_2_,
-                               .epsilon = epsilon_,
-                               .gradient_scale = u.gradient_scale};
-  const View m = own(0, u.parameter);
-  const View v = own(1, u.parameter);
-  if (amsgrad_) {
-    ops::amsgrad(ctx, step, u.gradient, u.w, m, v, own(2, u.parameter));
-  } else {
-    ops::adamw(ctx, step, u.gradient, u.w, m, v);
-  }
+Groups groups_of(const AdamWConfig& config) {
+  return groups_of(AdamConfig{.amsgrad = config.amsgrad});
+}
+Groups groups_of(const RMSpropConfig& config) {
+  Groups groups = {{"velocity"}};
+  if (config.momentum > 0) groups.push_back({"momentum"});
+  if (config.centered) groups.push_back({"average_gradient"});
+  return groups;
+}
+Groups groups_of(const NadamConfig& /*config*/) { return {{"momentum", "velocity"}}; }
+Groups groups_of(const LambConfig& /*config*/) { return {{"momentum", "velocity"}}; }
+Groups groups_of(const ScheduleFreeAdamWConfig& /*config*/) { return {{"momentum", "velocity"}}; }
+Groups groups_of(const MuonConfig& /*config*/) { return {{"momentum", "velocity"}}; }
+Groups groups_of(const AdamaxConfig& /*config*/) { return {{"momentum", "norm"}}; }
+Groups groups_of(const AdagradConfig& /*config*/) { return {{"accumulator"}}; }
+Groups groups_of(const AdadeltaConfig& /*config*/) {
+  return {{"accumulated_grad", "accumulated_delta_var"}};
+}
+Groups groups_of(const FtrlConfig& /*config*/) { return {{"accumulator", "linear"}}; }
+Groups groups_of(const LionConfig& /*config*/) { return {{"momentum"}}; }
+Groups groups_of(const AdafactorConfig& /*config*/) {
+  return {{"factored_rows", "factored_columns", "velocity"}};
 }
 
-AdamW::AdamW(const AdamWConfig& config) : Adam("adam_w", adam_config(config)) {}
-
-// ---- From configurations -----------------------------------------------------------------------
-
-namespace {
-
-/// Reads the fields that every configuration has; what a file lacks keeps Keras's default.
+/// Zeros, where an algorithm says nothing else.
 template <class Config>
-void read_options(nn::ConfigReader& reader, Config& config) {
-  const auto number = [&](std::string_view key) {
-    const ConfigValue& held = reader.value(key);
-    return held.is_null() ? std::optional<double>() : held.as_number(key);
-  };
-  const auto integer = [&](std::string_view key) {
-    const ConfigValue& held = reader.value(key);
-    return held.is_null() ? std::optional<Index>() : held.as_integer(key);
-  };
-  config.name = reader.name("");
-  if (reader.has("learning_rate")) {
-    config.learning_rate = LearningRate::from_config(reader.value("learning_rate"));
-  }
-  config.clipnorm = number("clipnorm");
-  config.global_clipnorm = number("global_clipnorm");
-  config.clipvalue = number("clipvalue");
-  config.use_ema = reader.boolean("use_ema", false);
-  config.ema_momentum = reader.number("ema_momentum", 0.99);
-  config.ema_overwrite_frequency = integer("ema_overwrite_frequency");
-  config.loss_scale_factor = number("loss_scale_factor");
-  config.gradient_accumulation_steps = integer("gradient_accumulation_steps");
-  if (!reader.value("weight_decay").is_null()) {
-    config.weight_decay = reader.value("weight_decay").as_number("weight_decay");
-  }
+Tensor state_of(const Config& /*config*/, std::size_t /*slot*/, const NamedParameter& named) {
+  return Tensor::zeros(named.parameter->shape(), named.parameter->gradient_dtype());
+}
+Tensor state_of(const AdagradConfig& config, std::size_t /*slot*/, const NamedParameter& named) {
+  return filled(named.parameter->shape(), named.parameter->gradient_dtype(),
+                config.initial_accumulator_value);
+}
+Tensor state_of(const FtrlConfig& config, std::size_t slot, const NamedParameter& named) {
+  return filled(named.parameter->shape(), named.parameter->gradient_dtype(),
+                slot == 0 ? config.initial_accumulator_value : 0);
+}
+Tensor state_of(const ScheduleFreeAdamWConfig& /*config*/, std::size_t slot,
+                const NamedParameter& named) {
+  const Parameter& parameter = *named.parameter;
+  Tensor made = Tensor::zeros(parameter.shape(), parameter.gradient_dtype());
+  if (slot == 0) copy(parameter.numbers(), made);
+  return made;
+}
+/// Keras keeps a number that nobody reads where there are no two axes to factor.
+Tensor state_of(const AdafactorConfig& /*config*/, std::size_t slot, const NamedParameter& named) {
+  const Shape& shape = named.parameter->shape();
+  const Dtype dtype = named.parameter->gradient_dtype();
+  if (slot == 2) return Tensor::zeros(shape, dtype);
+  if (shape.rank() < 2) return Tensor::zeros({}, Dtype::i32);
+  std::vector<Index> dims(shape.begin(), shape.end());
+  dims.erase(dims.end() - (slot == 0 ? 1 : 2));
+  return Tensor::zeros(Shape(dims), dtype);
 }
 
-std::shared_ptr<Optimizer> make_sgd(const ConfigValue& held) {
-  nn::ConfigReader reader("SGD", held);
-  SGDConfig config;
-  read_options(reader, config);
-  config.momentum = reader.number("momentum", config.momentum);
-  config.nesterov = reader.boolean("nesterov", config.nesterov);
-  reader.finish();
-  return std::make_shared<SGD>(config);
+std::regex pattern_of(const std::string& text) {
+  constexpr std::size_t kLongest = 256;  // what is compiled recursively
+  try {
+    if (text.size() <= kLongest) return std::regex(text);
+  } catch (const std::regex_error&) {  // reported below
+  }
+  detail::throw_config_error("muon", "exclude_layers",
+                             "regular expressions of 256 characters at most", text);
 }
 
-template <class Algorithm, class Config>
-std::shared_ptr<Optimizer> make_adam(const ConfigValue& held) {
-  nn::ConfigReader reader("Adam", held);
-  Config config;
-  read_options(reader, config);
-  config.beta_1 = reader.number("beta_1", config.beta_1);
-  config.beta_2 = reader.number("beta_2", config.beta_2);
-  config.epsilon = reader.number("epsilon", config.epsilon);
-  config.amsgrad = reader.boolean("amsgrad", config.amsgrad);
-  reader.finish();
-  return std::make_shared<Algorithm>(config);
+bool takes_adam(const MuonConfig& config, const NamedParameter& named) {
+  if (named.parameter->shape().rank() != 2) return true;
+  const bool is_embedding = detail::lower_case(named.path).find("embedding") != std::string::npos;
+  if (config.exclude_embeddings && is_embedding) return true;
+  return std::any_of(config.exclude_layers.begin(), config.exclude_layers.end(),
+                     [&](const std::string& pattern) {
+                       return std::regex_search(named.path, pattern_of(pattern));
+                     });
 }
+Tensor state_of(const MuonConfig& config, std::size_t slot, const NamedParameter& named) {
+  if (slot == 1 && !takes_adam(config, named)) return {};
+  return Tensor::zeros(named.parameter->shape(), named.parameter->gradient_dtype());
+}
+
+// ---- Steps -------------------------------------------------------------------------------------
+
+/// What a step of one parameter is made of.
+struct Call {
+  Context& ctx;
+  View w;
+  View gradient;
+  ops::OptimizerStep step;
+  double t;  // 1: the first update
+  bool is_decayed;
+  std::array<View, 3> state;  // the own slots; absent where there is none
+  const double* product;      // Nadam's
+};
+
+double share_left(double beta, double t) { return 1 - std::pow(beta, t); }
+
+void move(const SGDConfig& config, const Call& c) {
+  ops::sgd(c.ctx,
+           {.learning_rate = c.step.learning_rate,
+            .decay = c.step.decay,
+            .momentum = config.momentum,
+            .nesterov = config.nesterov,
+            .gradient_scale = c.step.gradient_scale},
+           c.gradient, c.w, c.state[0]);
+}
+
+struct Moments {
+  double beta_1, beta_2, epsilon;
+};
+void adam(const Moments& n, const Call& c, View largest) {
+  const double correction = std::sqrt(share_left(n.beta_2, c.t)) / share_left(n.beta_1, c.t);
+  const ops::AdamWStep step = {.decay = c.step.decay,
+                               .alpha = c.step.learning_rate * correction,
+                               .beta_1 = n.beta_1,
+                               .beta_2 = n.beta_2,
+                               .epsilon = n.epsilon,
+                               .gradient_scale = c.step.gradient_scale};
+  if (largest.has_value()) {
+    ops::amsgrad(c.ctx, step, c.gradient, c.w, c.state[0], c.state[1], largest);
+  } else {
+    ops::adamw(c.ctx, step, c.gradient, c.w, c.state[0], c.state[1]);
+  }
+}
+void move(const AdamConfig& config, const Call& c) {
+  adam({config.beta_1, config.beta_2, config.epsilon}, c, c.state[2]);
+}
+void move(const AdamWConfig& config, const Call& c) {
+  adam({config.beta_1, config.beta_2, config.epsilon}, c, c.state[2]);
+}
+
+void move(const RMSpropConfig& config, const Call& c) {
+  const std::size_t mean = config.momentum > 0 ? 2 : 1;
+  ops::rmsprop(c.ctx, c.step, {config.rho, config.momentum, config.epsilon}, c.gradient, c.w,
+               c.state[0], config.momentum > 0 ? c.state[1] : View(),
+               config.centered ? c.state[mean] : View());
+}
+
+/// Dozat's schedule of the momentum.
+double nadam_momentum(double beta_1, double t) { return beta_1 * (1 - 0.5 * std::pow(0.96, t)); }
+
+void move(const NadamConfig& config, const Call& c) {
+  const double now = nadam_momentum(config.beta_1, c.t);
+  const double next = nadam_momentum(config.beta_1, c.t + 1);
+  ops::nadam(c.ctx, c.step,
+             {.beta_1 = config.beta_1,
+              .beta_2 = config.beta_2,
+              .epsilon = config.epsilon,
+              .m_factor = next / (1 - *c.product * next),
+              .g_factor = (1 - now) / (1 - *c.product),
+              .v_correction = share_left(config.beta_2, c.t)},
+             c.gradient, c.w, c.state[0], c.state[1]);
+}
+
+void move(const AdamaxConfig& config, const Call& c) {
+  ops::adamax(c.ctx, c.step,
+              {config.beta_1, config.beta_2, config.epsilon, share_left(config.beta_1, c.t)},
+              c.gradient, c.w, c.state[0], c.state[1]);
+}
+
+void move(const LambConfig& config, const Call& c) {
+  ops::lamb(c.ctx, c.step,
+            {config.beta_1, config.beta_2, config.epsilon, share_left(config.beta_1, c.t),
+             share_left(config.beta_2, c.t)},
+            c.gradient, c.w, c.state[0], c.state[1]);
+}
+
+void move(const AdagradConfig& config, const Call& c) {
+  ops::adagrad(c.ctx, c.step, config.epsilon, c.gradient, c.w, c.state[0]);
+}
+
+void move(const AdadeltaConfig& config, const Call& c) {
+  ops::adadelta(c.ctx, c.step, config.rho, config.epsilon, c.gradient, c.w, c.state[0], c.state[1]);
+}
+
+void move(const FtrlConfig& config, const Call& c) {
+  ops::ftrl(c.ctx, c.step,
+            {.power = -config.learning_rate_power,
+             .l1 = config.l1_regularization_strength,
+             .l2 = config.l2_regularization_strength + config.beta / (2 * c.step.learning_rate),
+             .shrinkage = config.l2_shrinkage_regularization_strength},
+            c.gradient, c.w, c.state[0], c.state[1]);
+}
+
+void move(const LionConfig& config, const Call& c) {
+  ops::lion(c.ctx, c.step, config.beta_1, config.beta_2, c.gradient, c.w, c.state[0]);
+}
+
+void move(const AdafactorConfig& config, const Call& c) {
+  const bool is_factored = c.w.rank() >= 2;
+  // `relative_step` bounds the rate by what bounds it anyway.
+  ops::adafactor(c.ctx, c.step,
+                 {.beta_2 = 1 - std::pow(c.t, config.beta_2_decay),
+                  .epsilon_1 = config.epsilon_1,
+                  .epsilon_2 = config.epsilon_2,
+                  .clip_threshold = config.clip_threshold,
+                  .largest_rate = 1 / std::sqrt(c.t)},
+                 c.gradient, c.w, is_factored ? c.state[0] : View(),
+                 is_factored ? c.state[1] : View(), c.state[2]);
+}
+
+void move(const MuonConfig& config, const Call& c) {
+  if (c.state[1].has_value()) {
+    Call call = c;
+    call.step.decay =
+        c.is_decayed ? c.step.learning_rate * config.adam_weight_decay.value_or(0) : 0;
+    call.step.learning_rate *= config.adam_lr_ratio;
+    return adam({config.adam_beta_1, config.adam_beta_2, config.epsilon}, call, {});
+  }
+  const auto longer = static_cast<double>(std::max(c.w.dim(0), c.w.dim(1)));
+  ops::muon(c.ctx, c.step,
+            {.momentum = config.momentum,
+             .nesterov = config.nesterov,
+             .coefficients = {config.muon_a, config.muon_b, config.muon_c},
+             .iterations = config.ns_steps,
+             .factor = config.rms_rate ? std::sqrt(longer) * *config.rms_rate : 1},
+            c.gradient, c.w, c.state[0]);
+}
+
+void move(const ScheduleFreeAdamWConfig& config, const Call& c) {
+  ops::OptimizerStep step = c.step;
+  if (config.warmup_steps > 0) {
+    step.learning_rate *= std::min(c.t / static_cast<double>(config.warmup_steps), 1.0);
+  }
+  ops::schedule_free(
+      c.ctx, step,
+      {config.beta_1, config.beta_2, config.epsilon, share_left(config.beta_2, c.t), 1 / c.t},
+      c.gradient, c.w, c.state[0], c.state[1]);
+}
+
+/// The class's name of the variables: `rm_sprop` of RMSprop.
+std::string variable_prefix(std::string_view class_name) {
+  if (class_name == "SGD") return "sgd";
+  if (class_name == "RMSprop") return "rm_sprop";
+  std::string name;
+  for (std::size_t i = 0; i < class_name.size(); ++i) {
+    const bool is_upper = class_name[i] >= 'A' && class_name[i] <= 'Z';
+    if (is_upper && i > 0) name += '_';
+    name += class_name[i];
+  }
+  return detail::lower_case(name);
+}
+
+template <class Config>
+constexpr bool kIsNadam = std::is_same_v<Config, NadamConfig>;
 
 }  // namespace
 
-std::shared_ptr<Optimizer> Optimizer::from_config(const ConfigValue& identifier) {
-  const ConfigValue& held = identifier.is_string() ? identifier : identifier["class_name"];
-  const std::string name = detail::lower_case(held.as_string("optimizer"));
-  const ConfigValue config = identifier.is_string() ? ConfigValue() : identifier["config"];
-  // The loss scale of float16 is not needed here: gradients are f32.
-  if (name == "lossscaleoptimizer") return from_config(config["inner_optimizer"]);
-  if (name == "sgd") return make_sgd(config);
-  if (name == "adam") return make_adam<Adam, AdamConfig>(config);
-  if (name == "adamw") return make_adam<AdamW, AdamWConfig>(config);
-  detail::throw_config_error("optimizer", "name", "SGD, Adam or AdamW", held.to_string());
+namespace detail {
+
+template <class Config>
+AlgorithmOf<Config>::AlgorithmOf(const Config& config)
+    : Optimizer(variable_prefix(train::kOptimizerClass<Config>), config.learning_rate,
+                config.weight_decay, config.options),
+      config_(config) {
+  train::visit_fields(config_, train::RequireRanges{train::kOptimizerClass<Config>});
+  if constexpr (std::is_same_v<Config, MuonConfig>) {
+    for (const std::string& pattern : config_.exclude_layers) pattern_of(pattern);
+  }
+  if constexpr (kIsNadam<Config>) product_ = filled({}, Dtype::f64, 1);
 }
 
+template <class Config>
+std::string_view AlgorithmOf<Config>::class_name() const {
+  return train::kOptimizerClass<Config>;
+}
+
+template <class Config>
+ConfigValue AlgorithmOf<Config>::get_config() const {
+  ConfigValue config = Optimizer::get_config();
+  Config own = config_;
+  train::visit_fields(own, [&](std::string_view key, const auto& field, auto... /*range*/) {
+    using Field = std::remove_cvref_t<decltype(field)>;
+    if constexpr (std::is_same_v<Field, std::optional<double>>) {
+      config.set(key, field ? ConfigValue(*field) : ConfigValue());
+    } else if constexpr (std::is_same_v<Field, std::vector<std::string>>) {
+      config.set(key, ConfigValue::List(field.begin(), field.end()));
+    } else {
+      config.set(key, field);
+    }
+  });
+  return config;
+}
+
+template <class Config>
+std::vector<Optimizer::SlotGroup> AlgorithmOf<Config>::slot_groups() const {
+  return groups_of(config_);
+}
+
+template <class Config>
+Tensor AlgorithmOf<Config>::initial(std::size_t slot, const NamedParameter& parameter) const {
+  return state_of(config_, slot, parameter);
+}
+
+template <class Config>
+std::vector<OptimizerVariable> AlgorithmOf<Config>::own_numbers() const {
+  if constexpr (kIsNadam<Config>) return {{"variable", product_}};
+  return {};
+}
+
+template <class Config>
+void AlgorithmOf<Config>::begin_update(Index iteration) {
+  if constexpr (kIsNadam<Config>) {
+    *product_.template data<double>() *=
+        nadam_momentum(config_.beta_1, static_cast<double>(iteration));
+  } else {
+    static_cast<void>(iteration);
+  }
+}
+
+template <class Config>
+void AlgorithmOf<Config>::update(Context& ctx, const Update& u) {
+  Call call{.ctx = ctx,
+            .w = u.w,
+            .gradient = u.gradient,
+            .step = {u.learning_rate, u.learning_rate * u.weight_decay, u.gradient_scale},
+            .t = static_cast<double>(u.iteration),
+            .is_decayed = u.is_decayed,
+            .state = {},
+            .product = product_.has_value() ? product_.template data<double>() : nullptr};
+  std::size_t slot = 0;
+  for (const SlotGroup& group : slot_groups()) {
+    for (std::size_t i = 0; i < group.size(); ++i, ++slot) {
+      if (has_own(slot, u.parameter)) call.state[slot] = own(slot, u.parameter);
+    }
+  }
+  move(config_, call);
+}
+
+template class AlgorithmOf<AdadeltaConfig>;
+template class AlgorithmOf<AdafactorConfig>;
+template class AlgorithmOf<AdagradConfig>;
+template class AlgorithmOf<AdamConfig>;
+template class AlgorithmOf<AdamWConfig>;
+template class AlgorithmOf<AdamaxConfig>;
+template class AlgorithmOf<FtrlConfig>;
+template class AlgorithmOf<LambConfig>;
+template class AlgorithmOf<LionConfig>;
+template class AlgorithmOf<MuonConfig>;
+template class AlgorithmOf<NadamConfig>;
+template class AlgorithmOf<RMSpropConfig>;
+template class AlgorithmOf<SGDConfig>;
+template class AlgorithmOf<ScheduleFreeAdamWConfig>;
+
+}  // namespace detail
 }  // namespace grouphead

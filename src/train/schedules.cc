@@ -1,5 +1,6 @@
 #include "grouphead/train/schedules.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -12,57 +13,129 @@ namespace {
 
 constexpr std::string_view kModule = "keras.optimizers.schedules";
 
-void require_steps(std::string_view schedule, Index decay_steps) {
-  if (decay_steps > 0) return;
-  detail::throw_config_error(schedule, "decay_steps", "1 or more", std::to_string(decay_steps));
+// ---- Fields, in Keras's order: visit(key, field, whether Keras has no default) -----------------
+
+template <class V>
+void visit_fields(CosineDecay& s, V&& visit) {
+  visit("initial_learning_rate", s.initial_learning_rate, true);
+  visit("decay_steps", s.decay_steps, true);
+  visit("alpha", s.alpha, false);
+  visit("name", s.name, false);
+  visit("warmup_target", s.warmup_target, false);
+  visit("warmup_steps", s.warmup_steps, false);
+}
+template <class V>
+void visit_fields(CosineDecayRestarts& s, V&& visit) {
+  visit("initial_learning_rate", s.initial_learning_rate, true);
+  visit("first_decay_steps", s.first_decay_steps, true);
+  visit("t_mul", s.t_mul, false);
+  visit("m_mul", s.m_mul, false);
+  visit("alpha", s.alpha, false);
+  visit("name", s.name, false);
+}
+/// ExponentialDecay and InverseTimeDecay.
+template <class Schedule, class V>
+requires requires(Schedule& s) { s.staircase; }
+void visit_fields(Schedule& s, V&& visit) {
+  visit("initial_learning_rate", s.initial_learning_rate, true);
+  visit("decay_steps", s.decay_steps, true);
+  visit("decay_rate", s.decay_rate, true);
+  visit("staircase", s.staircase, false);
+  visit("name", s.name, false);
+}
+template <class V>
+void visit_fields(PiecewiseConstantDecay& s, V&& visit) {
+  visit("boundaries", s.boundaries, true);
+  visit("values", s.values, true);
+  visit("name", s.name, false);
+}
+template <class V>
+void visit_fields(PolynomialDecay& s, V&& visit) {
+  visit("initial_learning_rate", s.initial_learning_rate, true);
+  visit("decay_steps", s.decay_steps, true);
+  visit("end_learning_rate", s.end_learning_rate, false);
+  visit("power", s.power, false);
+  visit("cycle", s.cycle, false);
+  visit("name", s.name, false);
 }
 
-ExponentialDecay exponential_decay(const ConfigValue& config) {
-  nn::ConfigReader reader("ExponentialDecay", config);
-  ExponentialDecay schedule{
-      .initial_learning_rate = reader.value("initial_learning_rate").as_number("rate"),
-      .decay_steps = reader.value("decay_steps").as_integer("decay_steps"),
-      .decay_rate = reader.value("decay_rate").as_number("decay_rate"),
-      .staircase = reader.boolean("staircase", false),
-      .name = reader.name("ExponentialDecay")};
-  reader.finish();
-  return schedule;
+template <class Schedule>
+constexpr std::string_view kClass = "";
+template <>
+constexpr std::string_view kClass<CosineDecay> = "CosineDecay";
+template <>
+constexpr std::string_view kClass<CosineDecayRestarts> = "CosineDecayRestarts";
+template <>
+constexpr std::string_view kClass<ExponentialDecay> = "ExponentialDecay";
+template <>
+constexpr std::string_view kClass<InverseTimeDecay> = "InverseTimeDecay";
+template <>
+constexpr std::string_view kClass<PiecewiseConstantDecay> = "PiecewiseConstantDecay";
+template <>
+constexpr std::string_view kClass<PolynomialDecay> = "PolynomialDecay";
+
+// ---- Reading and writing -----------------------------------------------------------------------
+
+void assign(const ConfigValue& value, std::string_view key, double& field) {
+  field = value.as_number(key);
+}
+void assign(const ConfigValue& value, std::string_view key, Index& field) {
+  field = value.as_integer(key);
+}
+void assign(const ConfigValue& value, std::string_view key, bool& field) {
+  field = value.as_bool(key);
+}
+void assign(const ConfigValue& value, std::string_view key, std::string& field) {
+  field = value.as_string(key);
+}
+void assign(const ConfigValue& value, std::string_view key, std::optional<double>& field) {
+  field = value.as_number(key);
+}
+void assign(const ConfigValue& value, std::string_view key, std::vector<double>& field) {
+  for (const ConfigValue& each : value.as_list(key)) field.push_back(each.as_number(key));
+}
+// Keras cuts boundaries off to whole steps.
+void assign(const ConfigValue& value, std::string_view key, std::vector<Index>& field) {
+  constexpr double kLargest = 0x1p62;
+  for (const ConfigValue& each : value.as_list(key)) {
+    field.push_back(static_cast<Index>(std::clamp(each.as_number(key), -kLargest, kLargest)));
+  }
 }
 
-CosineDecay cosine_decay(const ConfigValue& config) {
-  nn::ConfigReader reader("CosineDecay", config);
-  CosineDecay schedule{
-      .initial_learning_rate = reader.value("initial_learning_rate").as_number("rate"),
-      .decay_steps = reader.value("decay_steps").as_integer("decay_steps"),
-      .alpha = reader.number("alpha", 0),
-      .warmup_steps = reader.integer("warmup_steps", 0),
-      .name = reader.name("CosineDecay")};
-  const ConfigValue& target = reader.value("warmup_target");
-  if (!target.is_null()) schedule.warmup_target = target.as_number("warmup_target");
+ConfigValue written(double value) { return value; }
+ConfigValue written(Index value) { return value; }
+ConfigValue written(bool value) { return value; }
+ConfigValue written(const std::string& value) { return value; }
+ConfigValue written(const std::optional<double>& value) {
+  return value ? ConfigValue(*value) : ConfigValue();
+}
+template <class T>
+ConfigValue written(const std::vector<T>& values) {
+  return ConfigValue::List(values.begin(), values.end());
+}
+
+template <class Schedule>
+LearningRate read(const ConfigValue& config) {
+  nn::ConfigReader reader(kClass<Schedule>, config);
+  Schedule schedule;
+  visit_fields(schedule, [&](std::string_view key, auto& field, bool is_needed) {
+    const ConfigValue& value = reader.value(key);
+    if (is_needed || !value.is_null()) assign(value, key, field);
+  });
   reader.finish();
   return schedule;
 }
 
 struct ConfigOf {
   ConfigValue operator()(double rate) const { return rate; }
-  ConfigValue operator()(const ExponentialDecay& s) const {
-    return config_envelope(kModule, "ExponentialDecay",
-                           ConfigValue::Object{{"initial_learning_rate", s.initial_learning_rate},
-                                               {"decay_steps", s.decay_steps},
-                                               {"decay_rate", s.decay_rate},
-                                               {"staircase", s.staircase},
-                                               {"name", s.name}});
-  }
-  ConfigValue operator()(const CosineDecay& s) const {
-    return config_envelope(
-        kModule, "CosineDecay",
-        ConfigValue::Object{
-            {"initial_learning_rate", s.initial_learning_rate},
-            {"decay_steps", s.decay_steps},
-            {"alpha", s.alpha},
-            {"name", s.name},
-            {"warmup_target", s.warmup_target ? ConfigValue(*s.warmup_target) : ConfigValue()},
-            {"warmup_steps", s.warmup_steps}});
+  template <class Schedule>
+  ConfigValue operator()(const Schedule& schedule) const {
+    ConfigValue config = ConfigValue::Object{};
+    Schedule copy = schedule;
+    visit_fields(copy, [&](std::string_view key, const auto& field, bool /*is_needed*/) {
+      config.set(key, written(field));
+    });
+    return config_envelope(kModule, kClass<Schedule>, std::move(config));
   }
   ConfigValue operator()(const LearningRate::Function& /*function*/) const {
     detail::throw_config_error("optimizer", "learning_rate",
@@ -70,26 +143,83 @@ struct ConfigOf {
   }
 };
 
+struct Entry {
+  std::string_view class_name;
+  LearningRate (*read)(const ConfigValue& config);
+};
+constexpr Entry kEntries[] = {
+    {kClass<CosineDecay>, read<CosineDecay>},
+    {kClass<CosineDecayRestarts>, read<CosineDecayRestarts>},
+    {kClass<ExponentialDecay>, read<ExponentialDecay>},
+    {kClass<InverseTimeDecay>, read<InverseTimeDecay>},
+    {kClass<PiecewiseConstantDecay>, read<PiecewiseConstantDecay>},
+    {kClass<PolynomialDecay>, read<PolynomialDecay>},
+};
+
+const LearningRate::Form& with_steps(std::string_view schedule, std::string_view key, Index steps,
+                                     const LearningRate::Form& form) {
+  if (steps > 0) return form;
+  detail::throw_config_error(schedule, key, "1 or more", std::to_string(steps));
+}
+
+double quotient(Index a, Index b) noexcept {
+  return static_cast<double>(a) / static_cast<double>(b);
+}
+
 }  // namespace
 
 double ExponentialDecay::operator()(Index step) const noexcept {
-  const double periods = static_cast<double>(step) / static_cast<double>(decay_steps);
+  const double periods = quotient(step, decay_steps);
   return initial_learning_rate * std::pow(decay_rate, staircase ? std::floor(periods) : periods);
 }
 
 double CosineDecay::operator()(Index step) const noexcept {
   const auto cosine = [this](Index from_start, double from) {
-    const double fraction =
-        static_cast<double>(std::min(from_start, decay_steps)) / static_cast<double>(decay_steps);
+    const double fraction = quotient(std::min(from_start, decay_steps), decay_steps);
     const double decayed = 0.5 * (1 + std::cos(std::numbers::pi * fraction));
     return from * ((1 - alpha) * decayed + alpha);
   };
   if (!warmup_target) return cosine(step, initial_learning_rate);
   if (step < warmup_steps) {
-    const double fraction = static_cast<double>(step) / static_cast<double>(warmup_steps);
-    return initial_learning_rate + (*warmup_target - initial_learning_rate) * fraction;
+    return initial_learning_rate +
+           (*warmup_target - initial_learning_rate) * quotient(step, warmup_steps);
   }
   return cosine(step - warmup_steps, *warmup_target);
+}
+
+double CosineDecayRestarts::operator()(Index step) const noexcept {
+  double fraction = quotient(step, first_decay_steps);
+  double restarts = std::floor(fraction);
+  if (t_mul == 1) {
+    fraction -= restarts;
+  } else {
+    restarts = std::floor(std::log(1 - fraction * (1 - t_mul)) / std::log(t_mul));
+    const double longer = std::pow(t_mul, restarts);
+    fraction = (fraction - (1 - longer) / (1 - t_mul)) / longer;
+  }
+  const double decayed =
+      0.5 * std::pow(m_mul, restarts) * (1 + std::cos(std::numbers::pi * fraction));
+  return initial_learning_rate * ((1 - alpha) * decayed + alpha);
+}
+
+double InverseTimeDecay::operator()(Index step) const noexcept {
+  const double periods = quotient(step, decay_steps);
+  return initial_learning_rate / (1 + decay_rate * (staircase ? std::floor(periods) : periods));
+}
+
+double PiecewiseConstantDecay::operator()(Index step) const noexcept {
+  const auto place = std::lower_bound(boundaries.begin(), boundaries.end(), step);
+  return values[static_cast<std::size_t>(place - boundaries.begin())];
+}
+
+double PolynomialDecay::operator()(Index step) const noexcept {
+  double fraction = quotient(std::min(step, decay_steps), decay_steps);
+  if (cycle && step > 0) {
+    const double periods = quotient(step, decay_steps);
+    fraction = periods / std::ceil(periods);
+  }
+  return (initial_learning_rate - end_learning_rate) * std::pow(1 - fraction, power) +
+         end_learning_rate;
 }
 
 LearningRate::LearningRate(double rate) : rate_(rate) {
@@ -97,28 +227,52 @@ LearningRate::LearningRate(double rate) : rate_(rate) {
   detail::throw_config_error("optimizer", "learning_rate", "a finite number of 0 or more",
                              detail::number_text(rate));
 }
-LearningRate::LearningRate(const ExponentialDecay& schedule) : rate_(schedule) {
-  require_steps(schedule.name, schedule.decay_steps);
+LearningRate::LearningRate(const CosineDecay& s)
+    : rate_(with_steps(s.name, "decay_steps", s.decay_steps, s)) {}
+LearningRate::LearningRate(const CosineDecayRestarts& s)
+    : rate_(with_steps(s.name, "first_decay_steps", s.first_decay_steps, s)) {
+  if (s.t_mul > 0 && std::isfinite(s.t_mul)) return;
+  detail::throw_config_error(s.name, "t_mul", "a finite number above 0",
+                             detail::number_text(s.t_mul));
 }
-LearningRate::LearningRate(const CosineDecay& schedule) : rate_(schedule) {
-  require_steps(schedule.name, schedule.decay_steps);
+LearningRate::LearningRate(const ExponentialDecay& s)
+    : rate_(with_steps(s.name, "decay_steps", s.decay_steps, s)) {}
+LearningRate::LearningRate(const InverseTimeDecay& s)
+    : rate_(with_steps(s.name, "decay_steps", s.decay_steps, s)) {}
+LearningRate::LearningRate(const PolynomialDecay& s)
+    : rate_(with_steps(s.name, "decay_steps", s.decay_steps, s)) {}
+LearningRate::LearningRate(const PiecewiseConstantDecay& s) : rate_(s) {
+  if (!s.boundaries.empty() && s.values.size() == s.boundaries.size() + 1 &&
+      std::is_sorted(s.boundaries.begin(), s.boundaries.end())) {
+    return;
+  }
+  detail::throw_config_error(
+      s.name, "values", "one more than ascending boundaries",
+      std::to_string(s.values.size()) + " for " + std::to_string(s.boundaries.size()));
 }
 LearningRate::LearningRate(Function function) : rate_(std::move(function)) {}
 
 LearningRate LearningRate::from_config(const ConfigValue& identifier) {
   if (identifier.is_number()) return identifier.as_number("learning_rate");
   const std::string& class_name = identifier["class_name"].as_string("learning_rate");
-  if (class_name == "ExponentialDecay") return exponential_decay(identifier["config"]);
-  if (class_name == "CosineDecay") return cosine_decay(identifier["config"]);
-  detail::throw_config_error("optimizer", "learning_rate",
-                             "a number, ExponentialDecay or CosineDecay", class_name);
+  std::string known = "a number";
+  for (const Entry& entry : kEntries) {
+    if (entry.class_name == class_name) return entry.read(identifier["config"]);
+    known.append(", ").append(entry.class_name);
+  }
+  detail::throw_config_error("optimizer", "learning_rate", known, class_name);
 }
 
 double LearningRate::operator()(Index step) const {
-  if (const auto* rate = std::get_if<double>(&rate_)) return *rate;
-  if (const auto* schedule = std::get_if<ExponentialDecay>(&rate_)) return (*schedule)(step);
-  if (const auto* schedule = std::get_if<CosineDecay>(&rate_)) return (*schedule)(step);
-  return std::get<Function>(rate_)(step);
+  return std::visit(
+      [step](const auto& schedule) -> double {
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(schedule)>, double>) {
+          return schedule;
+        } else {
+          return schedule(step);
+        }
+      },
+      rate_);
 }
 
 ConfigValue LearningRate::config() const { return std::visit(ConfigOf{}, rate_); }

@@ -44,7 +44,7 @@ CosineDecay schedule_of(const TrainerConfig& config) {
 AdamWConfig adamw_config(const TrainerConfig& config) {
   return {.learning_rate = schedule_of(config),
           .weight_decay = config.weight_decay,
-          .global_clipnorm = config.clipnorm};
+          .options = {.global_clipnorm = config.clipnorm}};
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "grouphead/layers/dropout.h"
 #include "grouphead/layers/einsum_dense.h"
 #include "grouphead/layers/embedding.h"
+#include "grouphead/layers/identity.h"
 #include "grouphead/layers/lookup.h"
 #include "grouphead/layers/masking.h"
 #include "grouphead/layers/merging.h"

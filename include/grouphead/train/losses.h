@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "grouphead/core/context.h"
 #include "grouphead/layers/choice.h"
@@ -91,6 +92,8 @@ class LossRule {
   virtual bool takes_labels() const { return false; }
   /// A label whose positions do not count.
   virtual std::optional<Index> ignored_class() const { return {}; }
+  /// How many of the prediction's first axes the values have.
+  virtual int num_value_axes(const Shape& prediction) const { return prediction.rank() - 1; }
 
   struct Prepared;
   Prepared prepared(Context& ctx, const LossOperands& operands) const;
@@ -105,7 +108,7 @@ class LossRule {
 using Loss = Choice<LossRule>;
 
 // The losses. Names and defaults are Keras's; every one is a mean over the last axis but the
-// categorical ones, which are sums over it.
+// categorical ones and kl_divergence, which are sums over it, and where it says otherwise.
 
 struct MeanErrorConfig {
   Reduction reduction = Reduction::sum_over_batch_size;
@@ -143,6 +146,76 @@ struct SparseCategoricalCrossentropyConfig {
 };
 /// -log p[label]. Source: keras.losses.SparseCategoricalCrossentropy.
 Loss sparse_categorical_crossentropy(const SparseCategoricalCrossentropyConfig& config = {});
+
+/// 100 |target - prediction| / |target|. Source: keras.losses.MeanAbsolutePercentageError.
+Loss mean_absolute_percentage_error(const MeanErrorConfig& config = {});
+/// (log(prediction + 1) - log(target + 1))^2. Source: keras.losses.MeanSquaredLogarithmicError.
+Loss mean_squared_logarithmic_error(const MeanErrorConfig& config = {});
+/// log(cosh(prediction - target)). Source: keras.losses.LogCosh.
+Loss log_cosh(const MeanErrorConfig& config = {});
+/// max(1 - target prediction, 0), targets -1 and 1, or 0 and 1. Source: keras.losses.Hinge.
+Loss hinge(const MeanErrorConfig& config = {});
+/// Source: keras.losses.SquaredHinge.
+Loss squared_hinge(const MeanErrorConfig& config = {});
+/// prediction - target log(prediction). Source: keras.losses.Poisson.
+Loss poisson(const MeanErrorConfig& config = {});
+/// Minus the cosine of target and prediction. Source: keras.losses.CosineSimilarity.
+Loss cosine_similarity(const MeanErrorConfig& config = {});
+/// By the target's class and the best other one. Source: keras.losses.CategoricalHinge.
+Loss categorical_hinge(const MeanErrorConfig& config = {});
+/// sum of target log(target / prediction). Source: keras.losses.KLDivergence.
+Loss kl_divergence(const MeanErrorConfig& config = {});
+
+struct BinaryFocalCrossentropyConfig {
+  bool apply_class_balancing = false;
+  double alpha = 0.25;  ///< of the class 1 where classes are balanced
+  double gamma = 2;
+  bool from_logits = false;
+  double label_smoothing = 0;
+  Reduction reduction = Reduction::sum_over_batch_size;
+  std::string name = "binary_focal_crossentropy";
+};
+/// Source: keras.losses.BinaryFocalCrossentropy; Lin et al. 2017, arXiv:1708.02002.
+Loss binary_focal_crossentropy(const BinaryFocalCrossentropyConfig& config = {});
+
+struct CategoricalFocalCrossentropyConfig {
+  double alpha = 0.25;
+  double gamma = 2;
+  bool from_logits = false;
+  double label_smoothing = 0;
+  Reduction reduction = Reduction::sum_over_batch_size;
+  std::string name = "categorical_focal_crossentropy";
+};
+/// Source: keras.losses.CategoricalFocalCrossentropy.
+Loss categorical_focal_crossentropy(const CategoricalFocalCrossentropyConfig& config = {});
+
+struct CategoricalGeneralizedCrossEntropyConfig {
+  double q = 0.5;  ///< in (0, 1)
+  Reduction reduction = Reduction::sum_over_batch_size;
+  std::string name = "categorical_generalized_cross_entropy";
+};
+/// (1 - p[label]^q) / q. Source: keras.losses.CategoricalGeneralizedCrossEntropy; Zhang & Sabuncu
+/// 2018, arXiv:1805.07836.
+Loss categorical_generalized_cross_entropy(
+    const CategoricalGeneralizedCrossEntropyConfig& config = {});
+
+struct DiceConfig {
+  std::vector<Index> axis{};  ///< the last axes, over which one value is made; empty: all
+  Reduction reduction = Reduction::sum_over_batch_size;
+  std::string name = "dice";
+};
+/// 1 - 2 sum(t x) / (sum(t) + sum(x)). Source: keras.losses.Dice.
+Loss dice(const DiceConfig& config = {});
+
+struct TverskyConfig {
+  double alpha = 0.5;         ///< of what the target has alone
+  double beta = 0.5;          ///< of what the prediction has alone
+  std::vector<Index> axis{};  ///< as in DiceConfig
+  Reduction reduction = Reduction::sum_over_batch_size;
+  std::string name = "tversky";
+};
+/// Source: keras.losses.Tversky; Salehi et al. 2017, arXiv:1706.05721.
+Loss tversky(const TverskyConfig& config = {});
 
 }  // namespace grouphead
 #pragma GCC visibility pop

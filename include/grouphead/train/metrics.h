@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "grouphead/train/losses.h"
 
@@ -97,6 +98,77 @@ std::shared_ptr<Metric> mean_of(const LossMetricConfig& config);
 /// exp(sum of cross entropies / number of labels), over all batches together: exp of the loss
 /// `sparse_categorical_crossentropy` of all of them. Source: keras_hub.metrics.Perplexity.
 std::shared_ptr<Metric> perplexity(const PerplexityConfig& config = {});
+
+/// sqrt of the mean of squared errors. Source: keras.metrics.RootMeanSquaredError.
+std::shared_ptr<Metric> root_mean_squared_error(const MetricConfig& config = {});
+/// The cosine of target and prediction. Source: keras.metrics.CosineSimilarity.
+std::shared_ptr<Metric> cosine_similarity_metric(const MetricConfig& config = {});
+
+struct TopKConfig {
+  Index k = 5;
+  std::string name{};  ///< empty: Keras's default
+};
+/// The target's class is one of the k likeliest. Source: keras.metrics.TopKCategoricalAccuracy.
+std::shared_ptr<Metric> top_k_categorical_accuracy(const TopKConfig& config = {});
+/// Source: keras.metrics.SparseTopKCategoricalAccuracy.
+std::shared_ptr<Metric> sparse_top_k_categorical_accuracy(const TopKConfig& config = {});
+
+/// What counts as positive: predictions above the threshold. Masks are not read.
+struct ConfusionConfig {
+  std::optional<double> threshold{};  ///< none: 0.5, or with top_k any
+  std::optional<Index> top_k{};       ///< precision, recall: only the k highest of the last axis
+  std::optional<Index> class_id{};    ///< precision, recall: of the last axis this one alone
+  std::string name{};                 ///< empty: Keras's default
+};
+std::shared_ptr<Metric> precision(const ConfusionConfig& config = {});  ///< keras.metrics.Precision
+std::shared_ptr<Metric> recall(const ConfusionConfig& config = {});     ///< keras.metrics.Recall
+// Errors: ConfigError with top_k or class_id, which Keras's do not take.
+std::shared_ptr<Metric> true_positives(const ConfusionConfig& config = {});
+std::shared_ptr<Metric> true_negatives(const ConfusionConfig& config = {});
+std::shared_ptr<Metric> false_positives(const ConfusionConfig& config = {});
+std::shared_ptr<Metric> false_negatives(const ConfusionConfig& config = {});
+
+struct AtConfig {
+  double value = 0;  ///< what is asked of the other number, in [0, 1]
+  Index num_thresholds = 200;
+  std::optional<Index> class_id{};
+  std::string name{};  ///< empty: Keras's default
+};
+// The best of one number where the other is `value` or more. Source: the classes of keras.metrics.
+std::shared_ptr<Metric> sensitivity_at_specificity(const AtConfig& config);
+std::shared_ptr<Metric> specificity_at_sensitivity(const AtConfig& config);
+std::shared_ptr<Metric> precision_at_recall(const AtConfig& config);
+std::shared_ptr<Metric> recall_at_precision(const AtConfig& config);
+
+struct AUCConfig {
+  Index num_thresholds = 200;
+  std::string curve = "ROC";                       ///< or `PR`
+  std::string summation_method = "interpolation";  ///< `minoring`, `majoring`
+  std::vector<double> thresholds{};                ///< in (0, 1), in num_thresholds' place
+  bool from_logits = false;
+  std::string name{};  ///< empty: Keras's default
+};
+/// The area under a curve by Riemann sums. Source: keras.metrics.AUC.
+std::shared_ptr<Metric> auc(const AUCConfig& config = {});
+
+struct FBetaScoreConfig {
+  std::string average{};  ///< `micro`, `macro` or `weighted`; needed, as there is one number
+  double beta = 1;
+  std::optional<double> threshold{};  ///< none: the highest prediction of a row is its class
+  std::string name{};                 ///< empty: Keras's default
+};
+/// Source: keras.metrics.FBetaScore.
+std::shared_ptr<Metric> fbeta_score(const FBetaScoreConfig& config);
+/// Source: keras.metrics.F1Score. Errors: ConfigError for another beta than 1.
+std::shared_ptr<Metric> f1_score(const FBetaScoreConfig& config);
+
+struct R2ScoreConfig {
+  std::string class_aggregation = "uniform_average";  ///< or `variance_weighted_average`
+  Index num_regressors = 0;
+  std::string name{};  ///< empty: Keras's default
+};
+/// Source: keras.metrics.R2Score.
+std::shared_ptr<Metric> r2_score(const R2ScoreConfig& config = {});
 
 /// A metric by Keras's name, by its configuration, or as an object. Where compile() is given
 /// `accuracy` or `acc`, the shapes of the first batch choose between the three kinds.

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "grouphead/core/config_value.h"
 
@@ -35,15 +36,72 @@ struct CosineDecay {
   double operator()(Index step) const noexcept;
 };
 
+/// The same cosine again and again: period i is t_mul times as long as the one before, and starts
+/// m_mul times as high. Source: keras.optimizers.schedules.CosineDecayRestarts; Loshchilov & Hutter
+/// 2017, arXiv:1608.03983.
+struct CosineDecayRestarts {
+  double initial_learning_rate = 0;
+  Index first_decay_steps = 0;
+  double t_mul = 2;  ///< above 0
+  double m_mul = 1;
+  double alpha = 0;
+  std::string name = "SGDRDecay";
+
+  double operator()(Index step) const noexcept;
+};
+
+/// initial_learning_rate / (1 + decay_rate step / decay_steps), with `staircase` the whole part of
+/// the quotient. Source: keras.optimizers.schedules.InverseTimeDecay.
+struct InverseTimeDecay {
+  double initial_learning_rate = 0;
+  Index decay_steps = 0;
+  double decay_rate = 0;
+  bool staircase = false;
+  std::string name = "InverseTimeDecay";
+
+  double operator()(Index step) const noexcept;
+};
+
+/// values[i] up to the step boundaries[i], and the last value from there on.
+/// Source: keras.optimizers.schedules.PiecewiseConstantDecay.
+struct PiecewiseConstantDecay {
+  std::vector<Index> boundaries{};  ///< 1 or more, ascending
+  std::vector<double> values{};     ///< one more
+  std::string name = "PiecewiseConstant";
+
+  double operator()(Index step) const noexcept;
+};
+
+/// From initial_learning_rate to end_learning_rate by (1 - step / decay_steps)^power, then that;
+/// with `cycle` over the next multiple of decay_steps.
+/// Source: keras.optimizers.schedules.PolynomialDecay.
+struct PolynomialDecay {
+  double initial_learning_rate = 0;
+  Index decay_steps = 0;
+  double end_learning_rate = 1e-4;
+  double power = 1;
+  bool cycle = false;
+  std::string name = "PolynomialDecay";
+
+  double operator()(Index step) const noexcept;
+};
+
 /// A learning rate: a number, a schedule, or any function of the step.
 class LearningRate {
  public:
   using Function = std::function<double(Index step)>;
+  using Form = std::variant<double, CosineDecay, CosineDecayRestarts, ExponentialDecay,
+                            InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay, Function>;
 
-  LearningRate(double rate);                       // NOLINT(google-explicit-constructor)
-  LearningRate(const ExponentialDecay& schedule);  // NOLINT(google-explicit-constructor)
-  LearningRate(const CosineDecay& schedule);       // NOLINT(google-explicit-constructor)
-  LearningRate(Function function);                 // NOLINT(google-explicit-constructor)
+  LearningRate(double rate);  // NOLINT(google-explicit-constructor)
+  // Errors: ConfigError for steps below 1, or lists that do not belong together.
+  LearningRate(const CosineDecay& schedule);             // NOLINT(google-explicit-constructor)
+  LearningRate(const CosineDecayRestarts& schedule);     // NOLINT(google-explicit-constructor)
+  LearningRate(const ExponentialDecay& schedule);        // NOLINT(google-explicit-constructor)
+  LearningRate(const InverseTimeDecay& schedule);        // NOLINT(google-explicit-constructor)
+  LearningRate(const PiecewiseConstantDecay& schedule);  // NOLINT(google-explicit-constructor)
+  LearningRate(const PolynomialDecay& schedule);         // NOLINT(google-explicit-constructor)
+  LearningRate(Function function);                       // NOLINT(google-explicit-constructor)
   /// A number or Keras's envelope of a schedule. Errors: ConfigError.
   static LearningRate from_config(const ConfigValue& identifier);
 
@@ -54,7 +112,7 @@ class LearningRate {
   ConfigValue config() const;
 
  private:
-  std::variant<double, ExponentialDecay, CosineDecay, Function> rate_;
+  Form rate_;
 };
 
 }  // namespace grouphead

@@ -89,7 +89,7 @@ ConfigValue Convolution::get_config() const {
   config.set("data_format", name_of(s.windows.data_format));
   config.set("dilation_rate", nn::sizes_config(s.windows.dilation, s.windows.axes));
   if (is_full) config.set("groups", s.groups);
-  config.set("activation", s.activation.name());
+  config.set("activation", s.activation.config());
   config.set("use_bias", s.use_bias);
   write_rules(is_full ? "kernel" : "depthwise", s.kernel, config);
   if (s.kind == ConvolutionKind::separable) write_rules("pointwise", s.pointwise, config);

@@ -35,7 +35,7 @@ Dense::~Dense() = default;
 ConfigValue Dense::get_config() const {
   ConfigValue config = Layer::get_config();
   config.set("units", config_.units);
-  config.set("activation", config_.activation.name());
+  config.set("activation", config_.activation.config());
   config.set("use_bias", config_.use_bias);
   nn::write_initializers_and_regularizers(config_, config);
   nn::write_constraints(config_, config);

@@ -1,128 +1,234 @@
 #include "grouphead/layers/dropout.h"
 
-#include <algorithm>
-#include <array>
+#include <cmath>
 
 #include "core/number_text.h"
-#include "nn/config_reader.h"
+#include "nn/base_config.h"
 #include "nn/layer_checks.h"
+#include "nn/layers/random_numbers.h"
 #include "nn/registry.h"
 #include "ops/arithmetic.h"
-#include "ops/dropout.h"
 
 namespace grouphead {
 namespace {
 
-constexpr std::string_view kLayer = "dropout";
+using nn::NoiseShape;
 
-struct DropoutSaved final : Saved {
+struct RandomSaved final : Saved {
   std::optional<RandomDraw> draw;  // absent: the call was the identity
 };
 
-/// y = x * factors, whose axes of 1 repeat along those of x.
-template <class T>
-void multiply_repeated(ConstView x, const Tensor& factors, View y) {
-  const int rank = x.rank();
-  std::array<Index, kMaxRank> strides{};
-  Index stride = 1;
-  for (int axis = rank - 1; axis >= 0; --axis) {
-    const auto a = static_cast<std::size_t>(axis);
-    strides[a] = factors.dim(axis) == 1 ? 0 : stride;
-    stride *= factors.dim(axis);
+double share(std::string_view layer, const char* option, double value, bool one_is_valid = true) {
+  if (!(value >= 0 && (value < 1 || (one_is_valid && value == 1)))) {
+    detail::throw_config_error(
+        layer, option, std::string("0 <= ").append(option).append(one_is_valid ? " <= 1" : " < 1"),
+        detail::number_text(value));
   }
-  std::array<Index, kMaxRank> index{};
-  Index place = 0;
-  for (Index i = 0; i < x.size(); ++i) {
-    y.data<T>()[i] = x.data<T>()[i] * factors.data<T>()[place];
-    for (int axis = rank - 1; axis >= 0; --axis) {
-      const auto a = static_cast<std::size_t>(axis);
-      place += strides[a];
-      if (++index[a] < x.dim(axis)) break;
-      place -= strides[a] * x.dim(axis);
-      index[a] = 0;
-    }
+  return value;
+}
+
+// ---- What the layers differ in: how much they draw, and what they make of it -------------------
+//
+// Of each configuration: its class, `strength` (0: the identity), `apply` to numbers or, with
+// `is_gradient`, to the gradient of the result, and the keys that are its own.
+
+struct Call {
+  Context& ctx;
+  const RandomDraw& draw;
+  const DtypePolicy& policy;
+  bool is_gradient;
+};
+
+std::string_view class_of(const DropoutConfig& /*config*/) { return "Dropout"; }
+double strength(const DropoutConfig& config) { return share("dropout", "rate", config.rate); }
+void apply(const DropoutConfig& config, const Call& call, ConstView x, View y) {
+  nn::drop(call.ctx, config.rate, call.draw, NoiseShape("dropout", config.noise_shape), call.policy,
+           x, y);
+}
+void write(const DropoutConfig& config, ConfigValue& out) {
+  out.set("noise_shape", nn::noise_shape_config(config.noise_shape));
+}
+void read(nn::ConfigReader& reader, DropoutConfig& config) {
+  config.rate = reader.value("rate").as_number("rate");
+  config.noise_shape = nn::noise_shape_from("dropout", reader.value("noise_shape"));
+}
+
+std::string_view class_of(const SpatialDropout1DConfig& /*config*/) { return "SpatialDropout1D"; }
+double strength(const SpatialDropout1DConfig& config) {
+  return share("spatial_dropout1d", "rate", config.rate);
+}
+void apply(const SpatialDropout1DConfig& config, const Call& call, ConstView x, View y) {
+  nn::drop(call.ctx, config.rate, call.draw, NoiseShape("spatial_dropout1d", {-1, 1, -1}),
+           call.policy, x, y);
+}
+void write(const SpatialDropout1DConfig& /*config*/, ConfigValue& /*out*/) {}
+void read(nn::ConfigReader& reader, SpatialDropout1DConfig& config) {
+  config.rate = reader.value("rate").as_number("rate");
+}
+
+std::string_view class_of(const SpatialDropout2DConfig& /*config*/) { return "SpatialDropout2D"; }
+double strength(const SpatialDropout2DConfig& config) {
+  return share("spatial_dropout2d", "rate", config.rate);
+}
+void apply(const SpatialDropout2DConfig& config, const Call& call, ConstView x, View y) {
+  const std::vector<Index> shape =
+      config.channels_first ? std::vector<Index>{-1, -1, 1, 1} : std::vector<Index>{-1, 1, 1, -1};
+  nn::drop(call.ctx, config.rate, call.draw, NoiseShape("spatial_dropout2d", shape), call.policy, x,
+           y);
+}
+void write(const SpatialDropout2DConfig& config, ConfigValue& out) {
+  out.set("data_format", config.channels_first ? "channels_first" : "channels_last");
+}
+void read(nn::ConfigReader& reader, SpatialDropout2DConfig& config) {
+  config.rate = reader.value("rate").as_number("rate");
+  const std::string format = reader.string("data_format", "channels_last");
+  if (format != "channels_first" && format != "channels_last") {
+    detail::throw_config_error("spatial_dropout2d", "data_format",
+                               "channels_last or channels_first", format);
+  }
+  config.channels_first = format == "channels_first";
+}
+
+std::string_view class_of(const GaussianNoiseConfig& /*config*/) { return "GaussianNoise"; }
+double strength(const GaussianNoiseConfig& config) {
+  return share("gaussian_noise", "stddev", config.stddev);
+}
+void apply(const GaussianNoiseConfig& config, const Call& call, ConstView x, View y) {
+  if (call.is_gradient) return copy(x, y);
+  const Tensor noise =
+      nn::normal_numbers(call.ctx, x.shape(), 0, config.stddev, call.draw.key, call.policy);
+  ops::add(call.ctx, x, noise, y);
+}
+void write(const GaussianNoiseConfig& /*config*/, ConfigValue& /*out*/) {}
+void read(nn::ConfigReader& reader, GaussianNoiseConfig& config) {
+  config.stddev = reader.value("stddev").as_number("stddev");
+}
+
+std::string_view class_of(const GaussianDropoutConfig& /*config*/) { return "GaussianDropout"; }
+double strength(const GaussianDropoutConfig& config) {
+  return share("gaussian_dropout", "rate", config.rate);
+}
+void apply(const GaussianDropoutConfig& config, const Call& call, ConstView x, View y) {
+  share("gaussian_dropout", "rate", config.rate, false);
+  const double stddev = std::sqrt(config.rate / (1 - config.rate));
+  const Tensor noise =
+      nn::normal_numbers(call.ctx, x.shape(), 1, stddev, call.draw.key, call.policy);
+  nn::multiply(call.ctx, x, noise, y);
+}
+void write(const GaussianDropoutConfig& /*config*/, ConfigValue& /*out*/) {}
+void read(nn::ConfigReader& reader, GaussianDropoutConfig& config) {
+  config.rate = reader.value("rate").as_number("rate");
+}
+
+std::string_view class_of(const AlphaDropoutConfig& /*config*/) { return "AlphaDropout"; }
+double strength(const AlphaDropoutConfig& config) {
+  return share("alpha_dropout", "rate", config.rate);
+}
+void apply(const AlphaDropoutConfig& config, const Call& call, ConstView x, View y) {
+  share("alpha_dropout", "rate", config.rate, false);
+  nn::alpha_drop(call.ctx, config.rate, call.draw.key,
+                 NoiseShape("alpha_dropout", config.noise_shape), call.is_gradient, x, y);
+}
+void write(const AlphaDropoutConfig& config, ConfigValue& out) {
+  out.set("noise_shape", nn::noise_shape_config(config.noise_shape));
+}
+void read(nn::ConfigReader& reader, AlphaDropoutConfig& config) {
+  config.rate = reader.value("rate").as_number("rate");
+  config.noise_shape = nn::noise_shape_from("alpha_dropout", reader.value("noise_shape"));
+}
+
+template <class Config>
+constexpr bool kIsSpatial = std::is_same_v<Config, SpatialDropout1DConfig> ||
+                            std::is_same_v<Config, SpatialDropout2DConfig>;
+
+/// Errors: ShapeError for another rank than the spatial ones have.
+template <class Config>
+void require_rank(std::string_view layer, const Shape& input) {
+  if constexpr (kIsSpatial<Config>) {
+    constexpr int kRank = std::is_same_v<Config, SpatialDropout1DConfig> ? 3 : 4;
+    if (input.rank() == kRank) return;
+    detail::throw_shape_error(layer, "input", "rank " + std::to_string(kRank), input.to_string());
   }
 }
 
-/// Errors: ShapeError unless each axis is 1, -1 or as in `x`.
-Shape concrete_noise_shape(const std::vector<Index>& noise_shape, const Shape& x) {
-  bool fits = noise_shape.size() == static_cast<std::size_t>(x.rank());
-  std::vector<Index> dims;
-  for (std::size_t i = 0; fits && i < noise_shape.size(); ++i) {
-    const Index size = x[static_cast<int>(i)];
-    dims.push_back(noise_shape[i] < 0 ? size : noise_shape[i]);
-    fits = dims.back() == 1 || dims.back() == size;
+template <class Config>
+Regularizer activity_regularizer_of(const Config& config) {
+  if constexpr (kIsSpatial<Config>) {
+    return {};
+  } else {
+    return config.activity_regularizer;
   }
-  if (!fits) {
-    detail::throw_shape_error(kLayer, "noise_shape", "axes of 1 or of " + x.to_string(),
-                              Shape::partial(noise_shape).to_string());
-  }
-  return Shape(dims);
-}
-
-ConfigValue noise_shape_config(const std::vector<Index>& noise_shape) {
-  if (noise_shape.empty()) return {};
-  ConfigValue::List list;
-  for (const Index size : noise_shape) list.push_back(size < 0 ? ConfigValue() : ConfigValue(size));
-  return list;
 }
 
 }  // namespace
 
-Dropout::Dropout(const DropoutConfig& config) : Layer(config.name, config.dtype), config_(config) {
-  if (!(config.rate >= 0 && config.rate <= 1)) {
-    detail::throw_config_error(kLayer, "rate", "0 <= rate <= 1", detail::number_text(config.rate));
-  }
-  if (config.seed && config.rate > 0) generator_ = std::make_unique<SeedGenerator>(*config.seed);
+namespace detail {
+
+template <class Config>
+RandomLayer<Config>::RandomLayer(const Config& config)
+    : Layer(config.name, config.dtype, activity_regularizer_of(config)), config_(config) {
+  const bool draws = strength(config) > 0;
+  if (config.seed && draws) generator_ = std::make_unique<SeedGenerator>(*config.seed);
 }
 
-ConfigValue Dropout::get_config() const {
+template <class Config>
+std::string_view RandomLayer<Config>::class_name() const {
+  return class_of(config_);
+}
+
+template <class Config>
+ConfigValue RandomLayer<Config>::get_config() const {
   ConfigValue config = Layer::get_config();
-  config.set("rate", config_.rate);
+  // Keras's constructors of the spatial ones take no `trainable`.
+  if (kIsSpatial<Config>) {
+    config = ConfigValue::Object{{"name", config["name"]}, {"dtype", config["dtype"]}};
+  }
+  if constexpr (std::is_same_v<Config, GaussianNoiseConfig>) {
+    config.set("stddev", config_.stddev);
+  } else {
+    config.set("rate", config_.rate);
+  }
   config.set("seed", config_.seed ? ConfigValue(Index{*config_.seed}) : ConfigValue());
-  config.set("noise_shape", noise_shape_config(config_.noise_shape));
+  write(config_, config);
   return config;
 }
 
-void Dropout::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
-  nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
-  if (!generator_ && config_.rate > 0) {
+template <class Config>
+void RandomLayer<Config>::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
+  nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
+  require_rank<Config>(name(), inputs[0]);
+  if (!generator_ && strength(config_) > 0) {
     generator_ = std::make_unique<SeedGenerator>(draw_seed(random));
   }
 }
 
-std::optional<RandomDraw> Dropout::draw(const Mode& mode) const {
-  if (!mode.training || config_.rate == 0) return {};
-  if (config_.rate == 1) return RandomDraw{};  // needs no numbers, and Keras takes none
+template <class Config>
+std::optional<RandomDraw> RandomLayer<Config>::draw(const Mode& mode) const {
+  if (!mode.training || strength(config_) == 0) return {};
+  if ((std::is_same_v<Config, DropoutConfig> || kIsSpatial<Config>)&&strength(config_) == 1) {
+    return RandomDraw{};  // needs no numbers, and Keras takes none
+  }
   if (mode.random != nullptr) return RandomDraw{RandomAlgorithm::philox, mode.random->next()};
   if (!generator_) {
-    detail::throw_config_error(kLayer, "mode.random", "a random stream, a seed, or build()",
-                               "none");
+    throw_config_error(name(), "mode.random", "a random stream, a seed, or build()", "none");
   }
   return RandomDraw{RandomAlgorithm::threefry, generator_->next()};
 }
 
-void Dropout::apply(Context& ctx, const RandomDraw& draw, ConstView x, View y) const {
-  if (config_.noise_shape.empty()) {
-    return ops::dropout(ctx, x, config_.rate, draw, policy().compute(), y);
-  }
-  Tensor factors = ctx.tensor(concrete_noise_shape(config_.noise_shape, x.shape()), dtype());
-  if (dtype() == Dtype::f64) {
-    std::fill_n(factors.data<double>(), factors.size(), 1.0);
-  } else {
-    std::fill_n(factors.data<float>(), factors.size(), 1.0F);
-  }
-  ops::dropout(ctx, factors, config_.rate, draw, policy().compute(), factors);
-  if (dtype() == Dtype::f64) return multiply_repeated<double>(x, factors, y);
-  multiply_repeated<float>(x, factors, y);
+template <class Config>
+void RandomLayer<Config>::apply(Context& ctx, const RandomDraw& draw, ConstView x, View y) const {
+  grouphead::apply(config_, {ctx, draw, policy(), false}, x, y);
 }
 
-std::vector<Value> Dropout::forward(Context& ctx, std::span<const Value> in, const Mode& mode,
-                                    std::unique_ptr<Saved>* saved) const {
-  nn::require_count(kLayer, "number of inputs", in.size(), 1, 1);
+template <class Config>
+std::vector<Value> RandomLayer<Config>::forward(Context& ctx, std::span<const Value> in,
+                                                const Mode& mode,
+                                                std::unique_ptr<Saved>* saved) const {
+  nn::require_count(name(), "number of inputs", in.size(), 1, 1);
+  require_rank<Config>(name(), in[0].tensor.shape());
   const std::optional<RandomDraw> drawn = draw(mode);
   if (saved != nullptr) {
-    auto keep = std::make_unique<DropoutSaved>();
+    auto keep = std::make_unique<RandomSaved>();
     keep->draw = drawn;
     *saved = std::move(keep);
   }
@@ -132,40 +238,71 @@ std::vector<Value> Dropout::forward(Context& ctx, std::span<const Value> in, con
   return {Value{std::move(y), in[0].mask}};
 }
 
-void Dropout::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
-                       std::span<View> d_in, Grads& /*grads*/) const {
-  auto& kept = nn::saved_as<DropoutSaved>(kLayer, saved);
-  nn::require_count(kLayer, "number of output gradients", d_out.size(), 1, 1);
-  nn::require_count(kLayer, "number of input gradients", d_in.size(), 1, 1);
+template <class Config>
+void RandomLayer<Config>::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
+                                   std::span<View> d_in, Grads& /*grads*/) const {
+  auto& kept = nn::saved_as<RandomSaved>(name(), saved);
+  nn::require_count(name(), "number of output gradients", d_out.size(), 1, 1);
+  nn::require_count(name(), "number of input gradients", d_in.size(), 1, 1);
   if (!d_out[0].has_value() || !d_in[0].has_value()) return;
-  if (!kept.draw) {
-    ops::add(ctx, d_in[0], d_out[0], d_in[0]);
-    return;
-  }
+  if (!kept.draw) return ops::add(ctx, d_in[0], d_out[0], d_in[0]);
   Tensor d_x = ctx.tensor(d_out[0].shape(), dtype());
-  apply(ctx, *kept.draw, d_out[0], d_x);
+  grouphead::apply(config_, {ctx, *kept.draw, policy(), true}, d_out[0], d_x);
   ops::add(ctx, d_in[0], d_x, d_in[0]);
 }
 
-void Dropout::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
+template <class Config>
+void RandomLayer<Config>::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {
+}
+
+template class RandomLayer<DropoutConfig>;
+template class RandomLayer<SpatialDropout1DConfig>;
+template class RandomLayer<SpatialDropout2DConfig>;
+template class RandomLayer<GaussianNoiseConfig>;
+template class RandomLayer<GaussianDropoutConfig>;
+template class RandomLayer<AlphaDropoutConfig>;
+
+}  // namespace detail
 
 namespace nn {
+namespace {
 
-std::shared_ptr<Layer> make_dropout(const ConfigValue& config) {
-  ConfigReader reader("Dropout", config);
-  DropoutConfig options{.rate = reader.value("rate").as_number("rate"),
-                        .seed = reader.seed(),
-                        .name = reader.name("dropout"),
-                        .dtype = reader.dtype()};
-  if (const ConfigValue& noise_shape = reader.value("noise_shape"); !noise_shape.is_null()) {
-    for (const ConfigValue& size : noise_shape.as_list("noise_shape")) {
-      options.noise_shape.push_back(size.is_null() ? -1 : size.as_integer("noise_shape"));
-    }
+template <class Config>
+std::shared_ptr<Layer> make_random_layer(const ConfigValue& given) {
+  Config config;
+  ConfigReader reader(class_of(config), given);
+  if constexpr (kIsSpatial<Config>) {
+    config.name = reader.name(config.name);
+    config.dtype = reader.dtype();
+    reader.trainable();
+  } else {
+    read_base(reader, config);
   }
-  auto layer = std::make_shared<Dropout>(options);
-  layer->set_trainable(reader.trainable());
+  config.seed = reader.seed();
+  read(reader, config);
   reader.finish();
-  return layer;
+  return with_trainable(std::make_shared<detail::RandomLayer<Config>>(config), given);
+}
+
+}  // namespace
+
+std::shared_ptr<Layer> make_alpha_dropout(const ConfigValue& config) {
+  return make_random_layer<AlphaDropoutConfig>(config);
+}
+std::shared_ptr<Layer> make_dropout(const ConfigValue& config) {
+  return make_random_layer<DropoutConfig>(config);
+}
+std::shared_ptr<Layer> make_gaussian_dropout(const ConfigValue& config) {
+  return make_random_layer<GaussianDropoutConfig>(config);
+}
+std::shared_ptr<Layer> make_gaussian_noise(const ConfigValue& config) {
+  return make_random_layer<GaussianNoiseConfig>(config);
+}
+std::shared_ptr<Layer> make_spatial_dropout_1d(const ConfigValue& config) {
+  return make_random_layer<SpatialDropout1DConfig>(config);
+}
+std::shared_ptr<Layer> make_spatial_dropout_2d(const ConfigValue& config) {
+  return make_random_layer<SpatialDropout2DConfig>(config);
 }
 
 }  // namespace nn

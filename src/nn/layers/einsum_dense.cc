@@ -39,7 +39,7 @@ ConfigValue EinsumDense::get_config() const {
   }
   config.set("output_shape", output_shape);
   config.set("equation", config_.equation);
-  config.set("activation", config_.activation.name());
+  config.set("activation", config_.activation.config());
   config.set("bias_axes",
              config_.bias_axes.empty() ? ConfigValue() : ConfigValue(config_.bias_axes));
   nn::write_initializers_and_regularizers(config_, config);

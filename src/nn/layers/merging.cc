@@ -2,6 +2,7 @@
 
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
+#include "nn/layers/merge_values.h"
 #include "nn/operations/promotion.h"
 #include "nn/registry.h"
 #include "nn/shapes.h"
@@ -14,137 +15,313 @@
 namespace grouphead {
 namespace {
 
-struct MergeSaved final : Saved {
-  std::vector<Tensor> inputs;  // empty where the gradient needs none
-};
-
-struct MultiplySaved final : Saved {
-  std::unique_ptr<Saved> merged;
-  std::vector<Tensor> steps;  // of each input, bool [..., 1]; absent where all count
-  Tensor result;              // the same of the result
-};
-
-struct ConcatenateSaved final : Saved {
-  int axis = 0;
-  std::vector<Index> sizes;  // of the inputs along the axis
-};
-
-// [B, rest] as [B, 1, ..., 1, rest] of this rank. Works on views of any strides.
-template <class V>
-V expanded(const V& x, int rank) {
-  std::array<Index, kMaxRank> dims{};
-  Strides strides{};
-  const int added = rank - x.rank();
-  for (int axis = 0; axis < rank; ++axis) {
-    const auto i = static_cast<std::size_t>(axis);
-    const bool is_new = axis > 0 && axis <= added;
-    const int source = axis == 0 ? 0 : axis - added;
-    dims[i] = is_new ? 1 : x.dim(source);
-    strides[i] = is_new ? 0 : x.stride(source);
-  }
-  const Shape shape(std::span<const Index>(dims.data(), static_cast<std::size_t>(rank)));
-  return {x.raw(), x.dtype(), shape, strides};
-}
+using nn::expanded;
+using ops::Binary;
 
 Shape tail_of(const Shape& shape) { return nn::part_of(shape, 1, shape.rank()); }
 
-std::vector<Value> values_of(std::initializer_list<Tensor> tensors) {
-  std::vector<Value> values;
-  for (const Tensor& tensor : tensors) values.push_back({tensor, {}});
-  return values;
+/// A fold's intermediate results are rounded as Keras stores them.
+struct Numbers {
+  Dtype type;        // of the result
+  Dtype arithmetic;  // in which it is computed
+  Dtype stored;      // the compute type of the layer
+  bool is_rounded() const { return ops::is_floating(type) && stored != arithmetic; }
+};
+
+void merge(Context& ctx, Binary operation, ConstView a, ConstView b, View y) {
+  const bool is_plain = operation == Binary::add && ops::is_floating(y.dtype()) &&
+                        a.shape() == b.shape() && a.is_contiguous() && b.is_contiguous();
+  if (is_plain) return ops::add(ctx, a, b, y);
+  ops::binary_forward(ctx, operation, a, b, y);
 }
 
-std::vector<Shape> shapes_of(std::span<const Value> values) {
-  std::vector<Shape> shapes;
-  for (const Value& value : values) shapes.push_back(value.tensor.shape());
-  return shapes;
-}
-
-Dtype result_type_of(std::span<const Value> values) {
-  std::vector<nn::OperandType> types;
-  for (const Value& value : values) types.push_back({value.tensor.dtype(), false});
-  return nn::result_type(types);
-}
-
-void require_inputs(std::string_view layer, std::span<const Shape> inputs) {
-  if (inputs.empty()) detail::throw_shape_error(layer, "inputs", "1 or more", "none");
-  for (const Shape& shape : inputs) {
-    if (shape.rank() < 1) {
-      detail::throw_shape_error(layer, "inputs", "rank 1 or more", shape.to_string());
+/// x1 (operation) x2 (operation) ...; `inputs` gets what a product's gradient needs.
+Tensor folded(Context& ctx, std::string_view layer, Binary operation, const Numbers& numbers,
+              std::span<const Value> in, std::vector<Tensor>* inputs) {
+  Tensor sum;
+  Shape merged;  // of the inputs up to here, without the batch
+  for (const Value& value : in) {
+    const Tensor x = nn::numbers_as(ctx, value.tensor, numbers.type);
+    if (inputs != nullptr) inputs->push_back(x);
+    if (!sum.has_value()) {
+      sum = x;
+      merged = tail_of(x.shape());
+      continue;
     }
-  }
-}
-
-// True where one of the masks is; none where a mask is missing.
-std::optional<Tensor> either_mask(Context& ctx, std::string_view layer,
-                                  std::span<const Value> values) {
-  std::optional<Tensor> sum = values[0].mask;
-  for (const Value& value : values.subspan(1)) {
-    if (!sum || !value.mask) return {};
-    Tensor next =
-        ctx.tensor(ops::broadcast_shape(layer, sum->shape(), value.mask->shape()), Dtype::boolean);
-    ops::combine(ctx, ops::Logical::either, *sum, *value.mask, next);
+    if (numbers.is_rounded() && &value != &in[1]) ops::convert_rounded(sum, numbers.stored, sum);
+    merged = ops::broadcast_shape(layer, merged, tail_of(x.shape()));
+    Tensor next = ctx.tensor(nn::with_leading_axis(x.dim(0), merged), numbers.arithmetic);
+    merge(ctx, operation, expanded(sum.view(), next.rank()), expanded(x.view(), next.rank()), next);
     sum = next;
   }
   return sum;
 }
 
-// A value's mask as [..., 1], where its tensor has this rank.
-Tensor step_mask(const Value& value, int rank) {
-  if (!value.mask || value.tensor.rank() != rank) return {};
-  return value.mask->reshaped(nn::with_appended_axis(value.mask->shape(), 1));
-}
+// ---- Sums: Add, Average, Subtract --------------------------------------------------------------
 
-// x where the mask is true, else `other`.
-Tensor where(Context& ctx, std::string_view layer, const Tensor& mask, const Tensor& x,
-             double other) {
-  const Tensor number = Tensor::from(Shape(), std::span<const double>(&other, 1));
-  const Tensor numbers = nn::numbers_as(ctx, x, x.dtype());
-  const ConstView steps = ops::broadcast_to(layer, mask, x.shape());
-  Tensor chosen = ctx.tensor(x.shape(), numbers.dtype());
-  const Tensor elsewhere = nn::as_type(ctx, number, numbers.dtype());
-  ops::select(ctx, steps, numbers, elsewhere, chosen);
-  return nn::as_type(ctx, chosen, x.dtype());
-}
+struct SumSaved final : Saved {};
 
-// The elements' masks of each input joined as the inputs are, then those of a position or-ed.
-std::optional<Tensor> joined_mask(Context& ctx, std::string_view layer, int axis,
-                                  std::span<const Value> values, const Shape& shape) {
-  const bool has_mask = std::any_of(values.begin(), values.end(),
-                                    [](const Value& value) { return value.mask.has_value(); });
-  if (!has_mask) return {};
-  Tensor joined = ctx.tensor(shape, Dtype::boolean);
-  Tensor yes = ctx.tensor(Shape(), Dtype::boolean);
-  *yes.data<bool>() = true;
-  Index begin = 0;
-  for (const Value& value : values) {
-    const Shape& own = value.tensor.shape();
-    ConstView mask = value.mask ? std::as_const(*value.mask).view() : std::as_const(yes).view();
-    if (value.mask && mask.rank() < own.rank()) {
-      mask = mask.reshaped(nn::with_appended_axis(mask.shape(), 1));
-    }
-    const Index end = begin + own[axis];
-    ops::copy_elements(ctx, ops::broadcast_to(layer, mask, own),
-                       joined.view().slice(axis, begin, end));
-    begin = end;
+struct Sum {
+  Binary operation = Binary::add;
+  bool is_mean = false;
+
+  Tensor forward(Context& ctx, std::string_view layer, const Numbers& numbers,
+                 std::span<const Value> in, int /*rank*/, std::unique_ptr<Saved>* saved) const {
+    if (saved != nullptr) *saved = std::make_unique<SumSaved>();
+    Tensor sum = folded(ctx, layer, operation, numbers, in, nullptr);
+    if (!is_mean) return sum;
+    if (numbers.is_rounded()) ops::convert_rounded(sum, numbers.stored, sum);
+    Tensor mean = ctx.tensor(sum.shape(), sum.dtype());
+    const auto count = static_cast<double>(in.size());
+    const Tensor divisor =
+        nn::as_type(ctx, Tensor::from(Shape(), std::span<const double>(&count, 1)), sum.dtype());
+    ops::binary_forward(ctx, Binary::divide, sum, divisor, mean);
+    return mean;
   }
-  Tensor any = ctx.tensor(nn::without_last_axis(shape), Dtype::boolean);
-  ops::extreme_to(ctx, ops::Extreme::max, joined,
-                  any.view().reshaped(nn::with_last_axis(shape, 1)));
-  return any;
+  void backward(Context& ctx, std::string_view layer, Saved& saved, ConstView d_y,
+                std::span<View> d_in) const {
+    nn::saved_as<SumSaved>(layer, saved);
+    for (std::size_t i = 0; i < d_in.size(); ++i) {
+      if (!d_in[i].has_value()) continue;
+      double factor = is_mean ? 1 / static_cast<double>(d_in.size()) : 1;
+      if (operation == Binary::subtract && i == 1) factor = -1;
+      ops::sum_to(ctx, d_y, factor, ops::Write::add, expanded(d_in[i], d_y.rank()));
+    }
+  }
+};
+
+// ---- Multiply ----------------------------------------------------------------------------------
+
+struct ProductSaved final : Saved {
+  std::vector<Tensor> inputs;
+  std::vector<Tensor> steps;  // of each input, bool [..., 1]; absent where all count
+  Tensor result;              // the same of the result
+};
+
+struct Product {
+  Tensor forward(Context& ctx, std::string_view layer, const Numbers& numbers,
+                 std::span<const Value> in, int rank, std::unique_ptr<Saved>* saved) const {
+    auto keep = std::make_unique<ProductSaved>();
+    std::vector<Value> factors(in.begin(), in.end());
+    bool all_masked = true;
+    for (Value& factor : factors) {
+      const Tensor& steps = keep->steps.emplace_back(nn::step_mask(factor, rank));
+      if (steps.has_value()) factor.tensor = nn::where(ctx, layer, steps, factor.tensor, 1);
+      all_masked = all_masked && steps.has_value();
+    }
+    Tensor y = folded(ctx, layer, Binary::multiply, numbers, factors,
+                      saved != nullptr ? &keep->inputs : nullptr);
+    if (all_masked) {
+      const Tensor mask = *nn::either_mask(ctx, layer, in);
+      keep->result = mask.reshaped(nn::with_appended_axis(mask.shape(), 1));
+      y = nn::where(ctx, layer, keep->result, y, 0);
+    }
+    if (saved != nullptr) *saved = std::move(keep);
+    return y;
+  }
+  void backward(Context& ctx, std::string_view layer, Saved& saved, ConstView d_out,
+                std::span<View> d_in) const {
+    auto& kept = nn::saved_as<ProductSaved>(layer, saved);
+    const auto& inputs = kept.inputs;
+    nn::require_count(layer, "number of input gradients", d_in.size(), inputs.size(),
+                      inputs.size());
+    const int rank = d_out.rank();
+    Tensor d_y = nn::copied(ctx, d_out);
+    if (kept.result.has_value()) d_y = nn::where(ctx, layer, kept.result, d_y, 0);
+    for (std::size_t i = 0; i < d_in.size(); ++i) {
+      if (!d_in[i].has_value()) continue;
+      Tensor product = nn::copied(ctx, d_y);  // times all other inputs
+      for (std::size_t j = 0; j < inputs.size(); ++j) {
+        if (j == i) continue;
+        ops::binary_forward(ctx, Binary::multiply, product, expanded(inputs[j].view(), rank),
+                            product);
+      }
+      if (kept.steps[i].has_value()) product = nn::where(ctx, layer, kept.steps[i], product, 0);
+      ops::sum_to(ctx, product, 1, ops::Write::add, expanded(d_in[i], rank));
+    }
+  }
+};
+
+// ---- Maximum, Minimum --------------------------------------------------------------------------
+
+/// One step of the fold: y = op(before', x') with x' = x where its mask is true, else before, and
+/// before' = before where its own mask is true, else x'.
+struct ExtremeStep {
+  Tensor x_mask, before_mask;  // bool; absent: all true
+  Tensor x, before;            // x' and before'
+};
+
+struct ExtremeSaved final : Saved {
+  std::vector<ExtremeStep> steps;  // of the second input and those after it
+};
+
+/// a where the mask is true, else b, of the shape that all broadcast to.
+Tensor chosen(Context& ctx, std::string_view layer, const Tensor& mask, ConstView a, ConstView b) {
+  Shape shape = ops::broadcast_shape(layer, a.shape(), b.shape());
+  shape = ops::broadcast_shape(layer, mask.shape(), shape);
+  Tensor y = ctx.tensor(shape, a.dtype());
+  ops::select(ctx, mask, a, b, y);
+  return y;
+}
+
+/// d_a += d_y where the mask is true, d_b += d_y elsewhere.
+void choose_backward(Context& ctx, std::string_view layer, const Tensor& mask, const Tensor& d_y,
+                     View d_a, View d_b) {
+  Tensor other = ctx.tensor(mask.shape(), Dtype::boolean);
+  ops::invert(ctx, mask, other);
+  ops::sum_to(ctx, nn::where(ctx, layer, mask, d_y, 0), 1, ops::Write::add, d_a);
+  ops::sum_to(ctx, nn::where(ctx, layer, other, d_y, 0), 1, ops::Write::add, d_b);
+}
+
+struct Extreme {
+  Binary operation = Binary::maximum;
+
+  Tensor forward(Context& ctx, std::string_view layer, const Numbers& numbers,
+                 std::span<const Value> in, int rank, std::unique_ptr<Saved>* saved) const {
+    auto keep = std::make_unique<ExtremeSaved>();
+    const auto wide = [&](const Tensor& x) { return expanded(std::as_const(x).view(), rank); };
+    Tensor y = nn::copied(ctx, wide(nn::numbers_as(ctx, in[0].tensor, numbers.type)));
+    Tensor mask = nn::step_mask(in[0], rank);
+    for (const Value& value : in.subspan(1)) {
+      ExtremeStep step{
+          .x_mask = nn::step_mask(value, rank), .before_mask = mask, .x = {}, .before = {}};
+      step.x = nn::copied(ctx, wide(nn::numbers_as(ctx, value.tensor, numbers.type)));
+      step.before = y;
+      if (step.x_mask.has_value()) step.x = chosen(ctx, layer, step.x_mask, step.x, y);
+      if (mask.has_value()) step.before = chosen(ctx, layer, mask, y, step.x);
+      mask = joined(ctx, layer, mask, step.x_mask);
+      y = ctx.tensor(ops::broadcast_shape(layer, step.before.shape(), step.x.shape()), y.dtype());
+      ops::binary_forward(ctx, operation, step.before, step.x, y);
+      if (saved != nullptr) keep->steps.push_back(std::move(step));
+    }
+    if (saved != nullptr) *saved = std::move(keep);
+    return y;
+  }
+  void backward(Context& ctx, std::string_view layer, Saved& saved, ConstView d_out,
+                std::span<View> d_in) const {
+    auto& kept = nn::saved_as<ExtremeSaved>(layer, saved);
+    nn::require_count(layer, "number of input gradients", d_in.size(), kept.steps.size() + 1,
+                      kept.steps.size() + 1);
+    Tensor d_y = nn::copied(ctx, d_out);
+    for (std::size_t i = kept.steps.size(); i > 0; --i) {
+      const ExtremeStep& step = kept.steps[i - 1];
+      d_y = step_backward(ctx, layer, step, shape_before(kept, i - 1, d_in, d_out.rank()), d_y,
+                          d_in[i]);
+    }
+    if (d_in[0].has_value()) {
+      ops::sum_to(ctx, d_y, 1, ops::Write::add, expanded(d_in[0], d_out.rank()));
+    }
+  }
+
+ private:
+  static Tensor joined(Context& ctx, std::string_view layer, const Tensor& a, const Tensor& b) {
+    if (!a.has_value() || !b.has_value()) return {};
+    Tensor y = ctx.tensor(ops::broadcast_shape(layer, a.shape(), b.shape()), Dtype::boolean);
+    ops::combine(ctx, ops::Logical::either, a, b, y);
+    return y;
+  }
+  /// The shape of the fold before step i, whose result's gradient is wanted.
+  static Shape shape_before(const ExtremeSaved& kept, std::size_t i, std::span<const View> d_in,
+                            int rank) {
+    if (i > 0) {
+      const ExtremeStep& step = kept.steps[i - 1];
+      return ops::broadcast_shape("merging", step.before.shape(), step.x.shape());
+    }
+    return d_in[0].has_value() ? expanded(d_in[0], rank).shape() : kept.steps[0].before.shape();
+  }
+  /// Adds to d_x; returns the gradient of the fold before the step.
+  Tensor step_backward(Context& ctx, std::string_view layer, const ExtremeStep& step,
+                       const Shape& shape, const Tensor& d_y, View d_x) const {
+    Tensor d_later = ctx.zeros(step.before.shape(), d_y.dtype());
+    Tensor d_other = ctx.zeros(step.x.shape(), d_y.dtype());
+    ops::binary_backward(ctx, operation, step.before, step.x, d_y, d_later, d_other);
+    Tensor d_before = ctx.zeros(shape, d_y.dtype());
+    if (step.before_mask.has_value()) {
+      choose_backward(ctx, layer, step.before_mask, d_later, d_before, d_other);
+    } else {
+      ops::sum_to(ctx, d_later, 1, ops::Write::add, d_before);
+    }
+    Tensor unused;
+    View d_own = expanded(d_x, d_y.rank());
+    if (!d_x.has_value()) {
+      unused = ctx.zeros(d_other.shape(), d_y.dtype());
+      d_own = unused.view();
+    }
+    if (step.x_mask.has_value()) {
+      choose_backward(ctx, layer, step.x_mask, d_other, d_own, d_before);
+    } else {
+      ops::sum_to(ctx, d_other, 1, ops::Write::add, d_own);
+    }
+    return d_before;
+  }
+};
+
+// ---- The classes -------------------------------------------------------------------------------
+
+template <class Config>
+struct Rule;
+template <>
+struct Rule<AddConfig> {
+  static constexpr std::string_view kClass = "Add";
+  static constexpr Sum kMerge{};
+};
+template <>
+struct Rule<AverageConfig> {
+  static constexpr std::string_view kClass = "Average";
+  static constexpr Sum kMerge{.is_mean = true};
+};
+template <>
+struct Rule<SubtractConfig> {
+  static constexpr std::string_view kClass = "Subtract";
+  static constexpr Sum kMerge{.operation = Binary::subtract};
+};
+template <>
+struct Rule<MultiplyConfig> {
+  static constexpr std::string_view kClass = "Multiply";
+  static constexpr Product kMerge{};
+};
+template <>
+struct Rule<MaximumConfig> {
+  static constexpr std::string_view kClass = "Maximum";
+  static constexpr Extreme kMerge{};
+};
+template <>
+struct Rule<MinimumConfig> {
+  static constexpr std::string_view kClass = "Minimum";
+  static constexpr Extreme kMerge{.operation = Binary::minimum};
+};
+
+template <class Config>
+constexpr bool kTakesTwo = std::is_same_v<Config, SubtractConfig>;
+
+/// The type of the result: a mean of integers is a floating number.
+template <class Config>
+Dtype type_of(std::span<const Value> in, const DtypePolicy& policy) {
+  const Dtype type = nn::result_type_of(in);
+  const bool divides = std::is_same_v<Config, AverageConfig>;
+  return divides && !ops::is_floating(type) ? policy.arithmetic() : type;
 }
 
 }  // namespace
 
-std::vector<Shape> Merging::output_shapes(std::span<const Shape> inputs,
-                                          const CallArguments* /*arguments*/) const {
-  require_inputs(name(), inputs);
+namespace detail {
+
+template <class Config>
+std::string_view MergingLayer<Config>::class_name() const {
+  return Rule<Config>::kClass;
+}
+
+template <class Config>
+std::vector<Shape> MergingLayer<Config>::output_shapes(std::span<const Shape> inputs,
+                                                       const CallArguments* /*arguments*/) const {
+  nn::require_inputs(name(), inputs);
+  if (kTakesTwo<Config>) nn::require_count(name(), "number of inputs", inputs.size(), 2, 2);
   Index batch = -1;
   Shape tail = tail_of(inputs[0]);
   for (const Shape& shape : inputs) {
     if (batch >= 0 && shape[0] >= 0 && shape[0] != batch) {
-      detail::throw_shape_error(name(), "inputs", "one batch size",
-                                std::to_string(batch) + " and " + std::to_string(shape[0]));
+      throw_shape_error(name(), "inputs", "one batch size",
+                        std::to_string(batch) + " and " + std::to_string(shape[0]));
     }
     batch = std::max(batch, shape[0]);
     tail = ops::broadcast_shape(name(), tail, tail_of(shape));
@@ -152,210 +329,80 @@ std::vector<Shape> Merging::output_shapes(std::span<const Shape> inputs,
   return {nn::with_leading_axis(batch, tail)};
 }
 
-void Merging::create_parameters(std::span<const Shape> inputs, RandomStream& /*random*/) {
+template <class Config>
+void MergingLayer<Config>::create_parameters(std::span<const Shape> inputs,
+                                             RandomStream& /*random*/) {
   output_shapes(inputs, nullptr);  // checks
 }
 
-std::vector<Value> Merging::forward(Context& ctx, std::span<const Value> in, const Mode& /*mode*/,
-                                    std::unique_ptr<Saved>* saved) const {
-  const Shape shape = output_shapes(shapes_of(in), nullptr)[0];
-  const Dtype type = result_type_of(in);
-  const Dtype arithmetic = nn::arithmetic_type(type);
-  const bool is_rounded = ops::is_floating(type) && policy().compute() != dtype();
-  auto keep = std::make_unique<MergeSaved>();
-  Tensor sum;
-  Shape merged;  // of the inputs up to here, without the batch
-  for (const Value& value : in) {
-    const Tensor x = nn::numbers_as(ctx, value.tensor, type);
-    if (saved != nullptr && keeps_inputs()) keep->inputs.push_back(x);
-    if (!sum.has_value()) {
-      sum = x;
-      merged = tail_of(x.shape());
-      continue;
-    }
-    if (is_rounded && &value != &in[1]) ops::convert_rounded(sum, policy().compute(), sum);
-    merged = ops::broadcast_shape(name(), merged, tail_of(x.shape()));
-    Tensor next = ctx.tensor(nn::with_leading_axis(shape[0], merged), arithmetic);
-    merge(ctx, expanded(sum.view(), next.rank()), expanded(x.view(), next.rank()), next);
-    sum = next;
-  }
-  if (saved != nullptr) *saved = std::move(keep);
-  return {Value{nn::as_type(ctx, sum, type), either_mask(ctx, name(), in)}};
+template <class Config>
+std::vector<Value> MergingLayer<Config>::forward(Context& ctx, std::span<const Value> in,
+                                                 const Mode& /*mode*/,
+                                                 std::unique_ptr<Saved>* saved) const {
+  const int rank = output_shapes(nn::shapes_of(in), nullptr)[0].rank();
+  const Dtype type = type_of<Config>(in, policy());
+  const Numbers numbers{type, nn::arithmetic_type(type), policy().compute()};
+  const Tensor y = Rule<Config>::kMerge.forward(ctx, name(), numbers, in, rank, saved);
+  return {Value{nn::as_type(ctx, y, type), nn::either_mask(ctx, name(), in)}};
 }
 
-Tensor Merging::operator()(Context& ctx, std::initializer_list<Tensor> in) const {
-  return call(ctx, values_of(in), {}, nullptr).front().tensor;
-}
-
-void Merging::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
-
-Add::Add(const AddConfig& config)
-    : Merging(config.name, config.dtype, config.activity_regularizer) {}
-
-void Add::merge(Context& ctx, ConstView a, ConstView b, View y) const {
-  const bool is_plain = ops::is_floating(y.dtype()) && a.shape() == b.shape() &&
-                        a.is_contiguous() && b.is_contiguous();
-  if (is_plain) return ops::add(ctx, a, b, y);
-  ops::binary_forward(ctx, ops::Binary::add, a, b, y);
-}
-
-void Add::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
-                   std::span<View> d_in, Grads& /*grads*/) const {
-  nn::saved_as<MergeSaved>(name(), saved);
+template <class Config>
+void MergingLayer<Config>::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
+                                    std::span<View> d_in, Grads& /*grads*/) const {
   nn::require_count(name(), "number of output gradients", d_out.size(), 1, 1);
   if (!d_out[0].has_value()) return;
-  for (View& d_x : d_in) {
-    if (!d_x.has_value()) continue;
-    ops::sum_to(ctx, d_out[0], 1, ops::Write::add, expanded(d_x, d_out[0].rank()));
-  }
+  Rule<Config>::kMerge.backward(ctx, name(), saved, d_out[0], d_in);
 }
 
-Multiply::Multiply(const MultiplyConfig& config)
-    : Merging(config.name, config.dtype, config.activity_regularizer) {}
-
-void Multiply::merge(Context& ctx, ConstView a, ConstView b, View y) const {
-  ops::binary_forward(ctx, ops::Binary::multiply, a, b, y);
+template <class Config>
+Tensor MergingLayer<Config>::operator()(Context& ctx, std::initializer_list<Tensor> in) const {
+  return call(ctx, nn::values_of(in), {}, nullptr).front().tensor;
 }
 
-std::vector<Value> Multiply::forward(Context& ctx, std::span<const Value> in, const Mode& mode,
-                                     std::unique_ptr<Saved>* saved) const {
-  const int rank = output_shapes(shapes_of(in), nullptr)[0].rank();
-  auto keep = std::make_unique<MultiplySaved>();
-  std::vector<Value> factors(in.begin(), in.end());
-  bool all_masked = true;
-  for (Value& factor : factors) {
-    keep->steps.push_back(step_mask(factor, rank));
-    const Tensor& steps = keep->steps.back();
-    if (steps.has_value()) {
-      factor.tensor = where(ctx, name(), steps, factor.tensor, 1);
-    } else {
-      all_masked = false;
-    }
-  }
-  std::vector<Value> out =
-      Merging::forward(ctx, factors, mode, saved != nullptr ? &keep->merged : nullptr);
-  if (all_masked) {
-    keep->result = out[0].mask->reshaped(nn::with_appended_axis(out[0].mask->shape(), 1));
-    out[0].tensor = where(ctx, name(), keep->result, out[0].tensor, 0);
-  }
-  if (saved != nullptr) *saved = std::move(keep);
-  return out;
-}
+template <class Config>
+void MergingLayer<Config>::append_parameters(const std::string& /*prefix*/,
+                                             ParameterList& /*out*/) {}
 
-void Multiply::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
-                        std::span<View> d_in, Grads& /*grads*/) const {
-  auto& kept = nn::saved_as<MultiplySaved>(name(), saved);
-  const auto& inputs = nn::saved_as<MergeSaved>(name(), *kept.merged).inputs;
-  nn::require_count(name(), "number of output gradients", d_out.size(), 1, 1);
-  nn::require_count(name(), "number of input gradients", d_in.size(), inputs.size(), inputs.size());
-  if (!d_out[0].has_value()) return;
-  const int rank = d_out[0].rank();
-  Tensor d_y = nn::copied(ctx, d_out[0]);
-  if (kept.result.has_value()) d_y = where(ctx, name(), kept.result, d_y, 0);
-  for (std::size_t i = 0; i < d_in.size(); ++i) {
-    if (!d_in[i].has_value()) continue;
-    Tensor product = nn::copied(ctx, d_y);  // times all other inputs
-    for (std::size_t j = 0; j < inputs.size(); ++j) {
-      if (j == i) continue;
-      ops::binary_forward(ctx, ops::Binary::multiply, product, expanded(inputs[j].view(), rank),
-                          product);
-    }
-    if (kept.steps[i].has_value()) product = where(ctx, name(), kept.steps[i], product, 0);
-    ops::sum_to(ctx, product, 1, ops::Write::add, expanded(d_in[i], rank));
-  }
-}
+template class MergingLayer<AddConfig>;
+template class MergingLayer<AverageConfig>;
+template class MergingLayer<MaximumConfig>;
+template class MergingLayer<MinimumConfig>;
+template class MergingLayer<MultiplyConfig>;
+template class MergingLayer<SubtractConfig>;
 
-Concatenate::Concatenate(const ConcatenateConfig& config)
-    : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {}
-
-ConfigValue Concatenate::get_config() const {
-  ConfigValue config = Layer::get_config();
-  config.set("axis", config_.axis);
-  return config;
-}
-
-std::vector<Shape> Concatenate::output_shapes(std::span<const Shape> inputs,
-                                              const CallArguments* /*arguments*/) const {
-  require_inputs(name(), inputs);
-  const int axis = nn::positive_axis(name(), config_.axis, inputs[0].rank());
-  return {nn::joined_shape(name(), inputs, axis)};
-}
-
-void Concatenate::create_parameters(std::span<const Shape> inputs, RandomStream& /*random*/) {
-  output_shapes(inputs, nullptr);  // checks
-}
-
-std::vector<Value> Concatenate::forward(Context& ctx, std::span<const Value> in,
-                                        const Mode& /*mode*/, std::unique_ptr<Saved>* saved) const {
-  const Shape shape = output_shapes(shapes_of(in), nullptr)[0];
-  const int axis = nn::positive_axis(name(), config_.axis, shape.rank());
-  const Dtype type = result_type_of(in);
-  Tensor y = ctx.tensor(shape, type);
-  auto keep = std::make_unique<ConcatenateSaved>();
-  keep->axis = axis;
-  Index begin = 0;
-  for (const Value& value : in) {
-    const Index size = value.tensor.dim(axis);
-    ops::cast(ctx, value.tensor, y.view().slice(axis, begin, begin + size));
-    keep->sizes.push_back(size);
-    begin += size;
-  }
-  if (saved != nullptr) *saved = std::move(keep);
-  return {Value{std::move(y), joined_mask(ctx, name(), axis, in, shape)}};
-}
-
-void Concatenate::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
-                           std::span<View> d_in, Grads& /*grads*/) const {
-  auto& kept = nn::saved_as<ConcatenateSaved>(name(), saved);
-  nn::require_count(name(), "number of output gradients", d_out.size(), 1, 1);
-  nn::require_count(name(), "number of input gradients", d_in.size(), kept.sizes.size(),
-                    kept.sizes.size());
-  if (!d_out[0].has_value()) return;
-  Index begin = 0;
-  for (std::size_t i = 0; i < d_in.size(); ++i) {
-    const Index end = begin + kept.sizes[i];
-    if (d_in[i].has_value()) {
-      ops::add_elements(ctx, d_out[0].slice(kept.axis, begin, end), d_in[i]);
-    }
-    begin = end;
-  }
-}
-
-Tensor Concatenate::operator()(Context& ctx, std::initializer_list<Tensor> in) const {
-  return call(ctx, values_of(in), {}, nullptr).front().tensor;
-}
-
-void Concatenate::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
+}  // namespace detail
 
 namespace nn {
 namespace {
 
-template <class L, class Config>
-std::shared_ptr<Layer> make_merging(std::string_view class_name, const ConfigValue& given) {
-  ConfigReader reader(class_name, given);
+template <class Config>
+std::shared_ptr<Layer> make_merging(const ConfigValue& given) {
+  ConfigReader reader(Rule<Config>::kClass, given);
   Config config;
   read_base(reader, config);
   reader.finish();
-  return with_trainable(std::make_shared<L>(config), given);
+  return with_trainable(std::make_shared<detail::MergingLayer<Config>>(config), given);
 }
 
 }  // namespace
 
 std::shared_ptr<Layer> make_add(const ConfigValue& config) {
-  return make_merging<Add, AddConfig>("Add", config);
+  return make_merging<AddConfig>(config);
 }
-
+std::shared_ptr<Layer> make_average(const ConfigValue& config) {
+  return make_merging<AverageConfig>(config);
+}
+std::shared_ptr<Layer> make_maximum(const ConfigValue& config) {
+  return make_merging<MaximumConfig>(config);
+}
+std::shared_ptr<Layer> make_minimum(const ConfigValue& config) {
+  return make_merging<MinimumConfig>(config);
+}
 std::shared_ptr<Layer> make_multiply(const ConfigValue& config) {
-  return make_merging<Multiply, MultiplyConfig>("Multiply", config);
+  return make_merging<MultiplyConfig>(config);
 }
-
-std::shared_ptr<Layer> make_concatenate(const ConfigValue& given) {
-  ConfigReader reader("Concatenate", given);
-  ConcatenateConfig config;
-  read_base(reader, config);
-  config.axis = reader.integer("axis", config.axis);
-  reader.finish();
-  return with_trainable(std::make_shared<Concatenate>(config), given);
+std::shared_ptr<Layer> make_subtract(const ConfigValue& config) {
+  return make_merging<SubtractConfig>(config);
 }
 
 }  // namespace nn

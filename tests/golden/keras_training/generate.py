@@ -431,13 +431,18 @@ def schedules():
         cases.append(case)
 
 
-losses()
-metrics()
-optimizers()
-schedules()
-fits()
-save_file(tensors, os.path.join(HERE, "tensors.safetensors"))
-os.chmod(os.path.join(HERE, "tensors.safetensors"), 0o644)
-with open(os.path.join(HERE, "cases.json"), "w") as f:
-    json.dump({"keras": keras.__version__, "jax": jax.__version__, "cases": cases}, f, indent=1)
-print(len(cases), "cases", file=sys.stderr)
+def write(folder):
+    save_file(tensors, os.path.join(folder, "tensors.safetensors"))
+    os.chmod(os.path.join(folder, "tensors.safetensors"), 0o644)
+    with open(os.path.join(folder, "cases.json"), "w") as f:
+        json.dump({"keras": keras.__version__, "jax": jax.__version__, "cases": cases}, f, indent=1)
+    print(len(cases), "cases", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    losses()
+    metrics()
+    optimizers()
+    schedules()
+    fits()
+    write(HERE)
