@@ -1,4 +1,3 @@
-#include <cmath>
 #include <span>
 #include <vector>
 
@@ -12,12 +11,8 @@
 namespace grouphead::testing {
 namespace {
 
-// ALiBi's slopes, 2^(-8 (h + 1) / Hq). Source: arXiv:2108.12409, section 3.
 Tensor make_slopes(Index heads, Dtype dtype) {
-  std::vector<double> slopes;
-  for (Index h = 0; h < heads; ++h) {
-    slopes.push_back(std::exp2(-8 * static_cast<double>(h + 1) / static_cast<double>(heads)));
-  }
+  const std::vector<double> slopes = alibi_slopes(heads);
   return cast(Tensor::from({heads}, std::span<const double>(slopes)), dtype);
 }
 

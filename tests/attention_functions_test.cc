@@ -54,6 +54,18 @@ TEST(AttentionFunctions, LseIsTheLogOfTheSum) {
   }
 }
 
+// Of 8 and of 12 heads, as the authors' code makes them.
+TEST(AttentionFunctions, SlopesAreThoseOfAlibi) {
+  EXPECT_THAT(alibi_slopes(8), ::testing::ElementsAre(0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625,
+                                                      0.0078125, 0.00390625));
+  const std::vector<double> twelve = alibi_slopes(12);
+  ASSERT_EQ(twelve.size(), 12U);
+  EXPECT_EQ(twelve[7], 0.00390625);
+  EXPECT_DOUBLE_EQ(twelve[8], std::sqrt(0.5));
+  EXPECT_DOUBLE_EQ(twelve[9], std::pow(0.5, 1.5));
+  EXPECT_THROW(alibi_slopes(0), ConfigError);
+}
+
 TEST(AttentionFunctions, AScaleOfZeroIsTheMean) {
   const AttentionCase c{1, 1, 20, 2, 1, 8, 1};
   const AttentionInputs in = make_inputs(c, Dtype::f32);

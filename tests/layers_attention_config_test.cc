@@ -48,6 +48,27 @@ TEST(GroupQueryAttentionConfig, HasKerasKeysInKerasOrder) {
                   "seed"));
 }
 
+TEST(GroupQueryAttentionConfig, OptionsOfLogitsComeBack) {
+  const ConfigValue slopes = ConfigValue::List{0.5, 0.25, 0.125, 0.0625};
+  const auto layer =
+      make_layer("GroupQueryAttention",
+                 gqa_config({{"softcap", 20.0}, {"alibi_slopes", slopes}, {"sinks", true}}));
+  const ConfigValue config = layer->get_config();
+  EXPECT_EQ(config["softcap"].as_number("softcap"), 20);
+  EXPECT_EQ(config["alibi_slopes"], slopes);
+  EXPECT_EQ(make_layer("GroupQueryAttention", config)->get_config(), config);
+  layer->build({{1, 3, 8}});
+  EXPECT_EQ(layer->parameters().back().path, "sinks");
+  const auto error = [](ConfigValue::Object more) {
+    return error_of<ConfigError>([&] { make_layer("GroupQueryAttention", gqa_config(more)); });
+  };
+  EXPECT_THAT(error({{"softcap", 0.0}}), HasSubstr("softcap: expected a positive number, got 0"));
+  EXPECT_THAT(error({{"alibi_slopes", ConfigValue::List{0.5}}}),
+              HasSubstr("alibi_slopes: expected 4, one for each head, got 1"));
+  EXPECT_THAT(error({{"sinks", true}, {"masked_rows", "uniform"}}),
+              HasSubstr("masked_rows: expected zeros, as there are sinks, got uniform"));
+}
+
 TEST(MultiHeadAttentionConfig, HasKerasKeysInKerasOrder) {
   EXPECT_THAT(keys_of(make_layer("MultiHeadAttention", mha_config({{"activity_regularizer", "l2"}}))
                           ->get_config()),

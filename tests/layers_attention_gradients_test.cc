@@ -45,6 +45,20 @@ TEST(GroupQueryAttentionGradients, Gate) {
   check<GroupQueryAttention>(config, {f64({2, 3, 5}, 1), f64({2, 4, 6}, 2)}, {});
 }
 
+TEST(GroupQueryAttentionGradients, OptionsOfLogits) {
+  GroupQueryAttentionConfig config = gqa();
+  config.softcap = 0.8;
+  config.alibi_slopes = alibi_slopes(4);
+  config.sinks = true;
+  check<GroupQueryAttention>(config, {f64({2, 3, 5}, 1), f64({2, 4, 6}, 2)}, causal());
+  check<GroupQueryAttention>(config, {f64({2, 3, 5}, 1), f64({2, 4, 6}, 2)}, with_scores());
+  MultiHeadAttentionConfig multi = mha();
+  multi.softcap = 0.8;
+  multi.alibi_slopes = {0.5, 0};
+  multi.sinks = true;
+  check<MultiHeadAttention>(multi, {f64({2, 3, 5}, 1)}, causal());
+}
+
 TEST(GroupQueryAttentionGradients, Window) {
   GroupQueryAttentionConfig config = gqa();
   config.sliding_window = 2;

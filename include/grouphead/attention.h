@@ -3,6 +3,7 @@
 // Attention on your own buffers: strided views of const memory in, memory that you own out.
 
 #include <optional>
+#include <vector>
 
 #include "grouphead/core/context.h"
 #include "grouphead/core/kv_cache.h"
@@ -62,6 +63,11 @@ struct AttentionOptions {
   double dropout_rate = 0;
   RandomDraw draw{};
 };
+
+/// ALiBi's slopes for AttentionOptions::alibi_slopes: 2^(-8 (h + 1) / n) for the n heads of a power
+/// of two; further heads have every second slope of 2 n heads.
+/// Source: Press et al. 2022, arXiv:2108.12409, and the authors' code.
+std::vector<double> alibi_slopes(Index num_heads);
 
 /// What attention() writes beside its result; absent: not wanted. Both contiguous; f32, of f64
 /// operands f64.

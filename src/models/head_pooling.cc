@@ -79,6 +79,9 @@ GroupQueryAttentionConfig grouped_config(const MultiHeadAttention& layer) {
           .use_gate = from.use_gate,
           .seed = from.seed,
           .output_dim = output == width ? 0 : output,
+          .softcap = from.softcap,
+          .alibi_slopes = from.alibi_slopes,
+          .sinks = from.sinks,
           .masked_rows = from.masked_rows,
           .name = layer.name(),
           .dtype = from.dtype};

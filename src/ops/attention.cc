@@ -1,5 +1,6 @@
 #include "ops/attention.h"
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -114,6 +115,19 @@ void backward_checked(Context& ctx, ConstView q, ConstView k, ConstView v,
 
 }  // namespace
 }  // namespace ops
+
+std::vector<double> alibi_slopes(Index num_heads) {
+  detail::require_positive("alibi_slopes", "num_heads", num_heads);
+  const auto heads = static_cast<std::uint64_t>(num_heads);
+  const std::uint64_t whole = std::bit_floor(heads);
+  std::vector<double> slopes;
+  const auto add = [&](std::uint64_t i, std::uint64_t n) {
+    slopes.push_back(std::exp2(-8 * static_cast<double>(i + 1) / static_cast<double>(n)));
+  };
+  for (std::uint64_t h = 0; h < whole; ++h) add(h, whole);
+  for (std::uint64_t h = whole; h < heads; ++h) add(2 * (h - whole), 2 * whole);
+  return slopes;
+}
 
 void attention(Context& ctx, ConstView q, ConstView k, ConstView v, const AttentionOptions& options,
                View out, const SoftmaxOutputs& softmax) {

@@ -8,7 +8,8 @@ namespace grouphead::saved {
 namespace {
 
 /// Options of layers and keywords of calls that only this library has.
-constexpr std::string_view kOwnOptions[] = {"rope", "masked_rows"};
+constexpr std::string_view kOwnOptions[] = {"rope", "softcap", "alibi_slopes", "sinks",
+                                            "masked_rows"};
 constexpr std::string_view kOwnKeywords[] = {"causal_offset", "attention_bias"};
 constexpr std::string_view kOwnActivation = "gelu_tanh";
 constexpr std::string_view kGrouped = "GroupQueryAttention";

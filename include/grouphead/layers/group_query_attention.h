@@ -35,6 +35,9 @@ struct GroupQueryAttentionConfig {
   std::optional<RopeConfig> rope{};     ///< rotates q and k
   bool causal = false;                  ///< every call has use_causal_mask
   Index output_dim = 0;                 ///< width of y; 0: the query's
+  std::optional<double> softcap{};      ///< logits x become softcap tanh(x / softcap)
+  std::vector<double> alibi_slopes{};   ///< of each query head, see alibi_slopes(); empty: none
+  bool sinks = false;  ///< one more logit for each head's softmax, trained, without a value
   MaskedRows masked_rows = MaskedRows::keras;
   std::string name = "grouped_query_attention";
   DtypePolicy dtype{};

@@ -13,7 +13,7 @@ class AttentionAxes;
 class AttentionCore;
 }  // namespace detail
 
-/// Names and defaults are Keras's; `masked_rows` is ours.
+/// Names and defaults are Keras's; from `softcap` to `masked_rows` they are ours.
 struct MultiHeadAttentionConfig {
   Index num_heads = 0;                    ///< H >= 1
   Index key_dim = 0;                      ///< D >= 1, of q and k
@@ -33,6 +33,9 @@ struct MultiHeadAttentionConfig {
   Constraint bias_constraint{};
   bool use_gate = false;                ///< heads *= sigmoid(query W_g + b_g)
   std::optional<std::uint32_t> seed{};  ///< of dropout
+  std::optional<double> softcap{};      ///< logits x become softcap tanh(x / softcap)
+  std::vector<double> alibi_slopes{};   ///< of each query head, see alibi_slopes(); empty: none
+  bool sinks = false;  ///< one more logit for each head's softmax, trained, without a value
   MaskedRows masked_rows = MaskedRows::keras;
   std::string name = "multi_head_attention";
   DtypePolicy dtype{};

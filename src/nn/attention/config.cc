@@ -1,5 +1,9 @@
 #include "nn/attention/config.h"
 
+#include <cmath>
+
+#include "core/number_text.h"
+
 namespace grouphead::detail {
 namespace {
 
@@ -45,6 +49,22 @@ YarnConfig yarn_from_config(const ConfigValue& config) {
 }
 
 }  // namespace
+
+void check_logit_options(std::string_view layer, std::optional<double> softcap,
+                         std::span<const double> alibi_slopes, bool sinks, MaskedRows masked_rows,
+                         Index num_heads) {
+  if (softcap && !(*softcap > 0 && std::isfinite(*softcap))) {
+    throw_config_error(layer, "softcap", "a positive number", number_text(*softcap));
+  }
+  const auto count = static_cast<Index>(alibi_slopes.size());
+  if (count != 0 && count != num_heads) {
+    throw_config_error(layer, "alibi_slopes", std::to_string(num_heads) + ", one for each head",
+                       std::to_string(count));
+  }
+  if (sinks && masked_rows == MaskedRows::uniform) {
+    throw_config_error(layer, "masked_rows", "zeros, as there are sinks", "uniform");
+  }
+}
 
 std::string_view name_of(MaskedRows rows) noexcept {
   return kMaskedRows[static_cast<std::size_t>(rows)];

@@ -18,8 +18,14 @@ ConfigValue rope_config(const std::optional<RopeConfig>& rope);
 std::optional<RopeConfig> rope_from_config(const ConfigValue& config);
 
 /// Errors: ConfigError for values out of range, and for dropout with flash_attention.
+void check_logit_options(std::string_view layer, std::optional<double> softcap,
+                         std::span<const double> alibi_slopes, bool sinks, MaskedRows masked_rows,
+                         Index num_heads);
+
 template <class Config>
-void check_attention_config(std::string_view layer, const Config& config) {
+void check_attention_config(std::string_view layer, const Config& config, Index num_heads) {
+  check_logit_options(layer, config.softcap, config.alibi_slopes, config.sinks, config.masked_rows,
+                      num_heads);
   if (!(config.dropout >= 0 && config.dropout <= 1)) {
     throw_config_error(layer, "dropout", "0 to 1", std::to_string(config.dropout));
   }
@@ -40,6 +46,9 @@ AttentionSettings attention_settings(std::string_view layer, const Config& confi
   settings.dropout = config.dropout;
   settings.seed = config.seed;
   settings.use_gate = config.use_gate;
+  settings.softcap = config.softcap;
+  settings.alibi_slopes = config.alibi_slopes;
+  settings.sinks = config.sinks;
   settings.activity_regularizer = config.activity_regularizer;
   settings.projections = nn::projection_options(config, config.use_bias, true);
   settings.policy = config.dtype;
@@ -68,6 +77,12 @@ void write_attention_rules(const Config& config, ConfigValue& out) {
   out.set("activity_regularizer", config.activity_regularizer.config());
   nn::write_constraints(config, out);
   out.set("seed", config.seed ? ConfigValue(Index{*config.seed}) : ConfigValue());
+  if (config.softcap) out.set("softcap", *config.softcap);
+  if (!config.alibi_slopes.empty()) {
+    out.set("alibi_slopes",
+            ConfigValue::List(config.alibi_slopes.begin(), config.alibi_slopes.end()));
+  }
+  if (config.sinks) out.set("sinks", true);
   if (config.masked_rows != MaskedRows::keras) {
     out.set("masked_rows", name_of(config.masked_rows));
   }
@@ -88,6 +103,13 @@ void read_attention_config(std::string_view layer, nn::ConfigReader& reader, Con
   }
   nn::read_projection_rules(reader, config);
   config.activity_regularizer = reader.choice("activity_regularizer", config.activity_regularizer);
+  if (!reader.value("softcap").is_null()) config.softcap = reader.number("softcap", 0);
+  if (const ConfigValue& slopes = reader.value("alibi_slopes"); !slopes.is_null()) {
+    for (const ConfigValue& slope : slopes.as_list("alibi_slopes")) {
+      config.alibi_slopes.push_back(slope.as_number("alibi_slopes"));
+    }
+  }
+  config.sinks = reader.boolean("sinks", false);
   config.masked_rows = masked_rows_from_name(layer, reader.string("masked_rows", "keras"));
   config.name = reader.name(config.name);
   config.dtype = reader.dtype();

@@ -1,5 +1,6 @@
 #include "nn/attention/core.h"
 
+#include "grouphead/core/tensor_functions.h"
 #include "nn/attention/saved_state.h"
 #include "nn/layer_checks.h"
 #include "ops/activation.h"
@@ -27,9 +28,23 @@ AttentionCore::AttentionCore(const AttentionSettings& settings) : settings_(sett
   if (settings.rope) {
     rope_tables_ = std::make_shared<RopeTables>(settings.key_dim, *settings.rope, dtype());
   }
+  if (!settings.alibi_slopes.empty()) {
+    slopes_ = cast(
+        Tensor::from({settings.num_query_heads}, std::span<const double>(settings.alibi_slopes)),
+        dtype());
+  }
 }
 
 AttentionCore::~AttentionCore() = default;
+
+// What the layer's configuration does to every call's logits.
+void AttentionCore::set_logit_options(AttentionOptions& options) const {
+  options.softcap = settings_.softcap;
+  if (slopes_.has_value()) options.alibi_slopes = slopes_;
+  if (!sinks_) return;
+  options.sinks = sinks_->numbers();
+  options.masked_rows = MaskedRows::zeros;
+}
 
 void AttentionCore::build(const AttentionWidths& widths, bool trainable, RandomStream& random) {
   settings_.projections.trainable = trainable;
@@ -44,6 +59,11 @@ void AttentionCore::build(const AttentionWidths& widths, bool trainable, RandomS
   std::vector<Index> kernel{s.num_query_heads, s.value_dim};
   kernel.insert(kernel.end(), widths.output.begin(), widths.output.end());
   output_ = make(Shape(kernel), 2);
+  if (s.sinks) {
+    sinks_ = std::make_unique<Parameter>("sinks", Shape{s.num_query_heads}, s.policy,
+                                         ParameterOptions{.trainable = trainable});
+    fill_zero(sinks_->edit());
+  }
   if (s.dropout > 0) {
     seeds_ = std::make_unique<SeedGenerator>(s.seed ? *s.seed : draw_seed(random));
   }
@@ -56,6 +76,7 @@ void AttentionCore::append_parameters(const std::string& prefix, ParameterList& 
   if (gate_) gate_->append_parameters(prefix + "gate/", out);
   value_->append_parameters(prefix + "value/", out);
   output_->append_parameters(prefix + "attention_output/", out);
+  if (sinks_) out.push_back({prefix + sinks_->name(), sinks_.get()});
 }
 
 void AttentionCore::require_fit(const AttentionCall& call) const {
@@ -146,6 +167,7 @@ AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const M
 
   keep.call = std::move(call);
   keep.options = keep.call.options();
+  set_logit_options(keep.options);
   if (const std::optional<RandomDraw> drawn = draw(mode)) {
     keep.options.dropout_rate = settings_.dropout;
     keep.options.draw = *drawn;
@@ -197,6 +219,7 @@ Tensor AttentionCore::forward_cached(Context& ctx, const Tensor& x, KvCache& cac
   Tensor out = ctx.tensor({x.dim(0), x.dim(1), heads.q.dim(2), heads.v.dim(3)}, dtype());
   AttentionOptions options{.causal = true};
   if (window) options.window_left = *window - 1;
+  set_logit_options(options);
   decode(ctx, heads.q, heads.k, heads.v, cache, layer, options, out);
   const Tensor passed = gated(ctx, out, heads.gate);
   return projected(ctx, *output_, passed, {x.dim(0), x.dim(1), output_->num_outputs()});

@@ -23,6 +23,9 @@ struct AttentionSettings {
   Regularizer activity_regularizer{};  ///< of each projection
   ProjectionOptions projections{};
   std::optional<RopeConfig> rope{};
+  std::optional<double> softcap{};
+  std::vector<double> alibi_slopes{};
+  bool sinks = false;
   DtypePolicy policy{};
 };
 
@@ -67,7 +70,7 @@ class AttentionCore {
 
   bool is_built() const noexcept { return query_ != nullptr; }
   void build(const AttentionWidths& widths, bool trainable, RandomStream& random);
-  /// In Keras's order: query, key, gate, value, attention_output.
+  /// In Keras's order: query, key, gate, value, attention_output; then sinks.
   void append_parameters(const std::string& prefix, ParameterList& out);
 
   /// Shapes of `call` against the parameters. Errors: ShapeError; ConfigError before build().
@@ -105,6 +108,7 @@ class AttentionCore {
                        Grads& grads) const;
   void backward_heads(Context& ctx, const SavedState& kept, const Tensor& d_out, ConstView d_scores,
                       const AttentionGradientViews& d_in, Grads& grads) const;
+  void set_logit_options(AttentionOptions& options) const;
   void round(View x) const;
   Dtype dtype() const noexcept { return settings_.policy.arithmetic(); }
 
@@ -112,6 +116,8 @@ class AttentionCore {
   std::unique_ptr<Projection> query_, key_, gate_, value_, output_;  // null before build()
   std::shared_ptr<RopeTables> rope_tables_;                          // null without rope
   std::unique_ptr<SeedGenerator> seeds_;                             // null without dropout
+  Tensor slopes_;                                                    // absent without ALiBi
+  std::unique_ptr<Parameter> sinks_;                                 // null without sinks
 };
 
 }  // namespace grouphead::detail

@@ -24,7 +24,7 @@ void check_config(const GroupQueryAttentionConfig& config) {
                                std::to_string(config.output_dim));
   }
   if (config.rope) rope_frequencies(config.head_dim, *config.rope);  // checks
-  detail::check_attention_config(kLayer, config);
+  detail::check_attention_config(kLayer, config, config.num_query_heads);
 }
 
 const GroupQueryAttentionConfig& checked(const GroupQueryAttentionConfig& config) {

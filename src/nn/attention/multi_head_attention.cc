@@ -15,7 +15,7 @@ const MultiHeadAttentionConfig& checked(const MultiHeadAttentionConfig& config) 
   if (config.value_dim) detail::require_positive(kLayer, "value_dim", *config.value_dim);
   for (const Index size : config.output_shape)
     detail::require_positive(kLayer, "output_shape", size);
-  detail::check_attention_config(kLayer, config);
+  detail::check_attention_config(kLayer, config, config.num_heads);
   return config;
 }
 
