@@ -78,9 +78,9 @@ RecurrentCell::RecurrentCell(std::string_view layer, const RecurrentCellConfig& 
 void RecurrentCell::write_options(ConfigValue& config) const {
   const RecurrentConfig& options = config_.options;
   config.set("units", options.units);
-  config.set("activation", options.activation.name());
+  config.set("activation", options.activation.config());
   if (kind() != CellKind::simple_rnn) {
-    config.set("recurrent_activation", options.recurrent_activation.name());
+    config.set("recurrent_activation", options.recurrent_activation.config());
   }
   config.set("use_bias", options.use_bias);
   config.set("kernel_initializer", options.kernel_initializer.config());
