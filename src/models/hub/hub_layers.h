@@ -20,6 +20,9 @@ struct ReversibleEmbeddingConfig {
 };
 /// Tokens to rows of a table [V, M]; called with `reverse` = true, x [.., M] to logits [.., V].
 std::shared_ptr<Layer> reversible_embedding(const ReversibleEmbeddingConfig& config);
+/// Logits leave it in the type of its weights, as in KerasHub's tasks, where a policy's casts are
+/// the model's. For layers that reversible_embedding() made.
+void set_stored_logits(Layer& layer);
 
 /// A MultiHeadAttention that sees the masks it is called with, not those on its inputs; a cache is
 /// refused. Operands (query, value, key, attention_mask, padding_mask); the last one, which keys

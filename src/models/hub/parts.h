@@ -70,6 +70,7 @@ struct MaskedLmHeadConfig {
   double layer_norm_epsilon = 1e-5;
   Initializer kernel_initializer = initializers::glorot_uniform();
   Initializer bias_initializer = initializers::zeros();
+  bool has_stored_logits = false;  ///< results have the type of its own weights
   std::string name = "masked_lm_head";
   DtypePolicy dtype{};
   Regularizer activity_regularizer{};

@@ -135,17 +135,17 @@ class ReversibleEmbedding final : public Layer {
   }
 
  protected:
-  // Keras casts neither tokens nor what is projected back, and leaves logits in the type of the
-  // weights.
+  // Keras casts neither tokens nor what is projected back.
   Tensor received(Context& ctx, const Tensor& tensor) const override {
     return widened(ctx, tensor);
   }
   Tensor leaving(Context& ctx, Tensor tensor) const override {
-    if (tensor.dtype() == policy().compute() || tensor.dtype() == policy().variable()) {
-      return tensor;
-    }
+    if (has_stored_logits_ && tensor.dtype() == policy().variable()) return tensor;
     return Layer::leaving(ctx, std::move(tensor));
   }
+
+ public:
+  void set_stored_logits() noexcept { has_stored_logits_ = true; }
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override {
@@ -195,12 +195,17 @@ class ReversibleEmbedding final : public Layer {
   Embedding lookup_;
   const Parameter* tokens_ = nullptr;  // of lookup_; null before build()
   std::unique_ptr<Parameter> reverse_;
+  bool has_stored_logits_ = false;
 };
 
 }  // namespace
 
 std::shared_ptr<Layer> reversible_embedding(const ReversibleEmbeddingConfig& config) {
   return std::make_shared<ReversibleEmbedding>(config);
+}
+
+void set_stored_logits(Layer& layer) {
+  dynamic_cast<ReversibleEmbedding&>(layer).set_stored_logits();
 }
 
 std::shared_ptr<Layer> make_reversible_embedding(const ConfigValue& given) {

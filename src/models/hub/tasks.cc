@@ -1,6 +1,7 @@
 // KerasHub's tasks, a backbone with what makes logits of it, and how files name its models.
 
 #include "graph/package_models.h"
+#include "models/hub/hub_layers.h"
 #include "models/hub/hub_model.h"
 #include "models/hub/parts.h"
 #include "nn/layer_checks.h"
@@ -59,6 +60,7 @@ std::shared_ptr<Layer> head_of(const Backbone& backbone) {
                          .embedding_dim = backbone.hidden_dim,
                          .intermediate_activation = {Activation::gelu, "gelu"},
                          .kernel_initializer = initializers::truncated_normal(0, 0.02),
+                         .has_stored_logits = true,
                          .name = "mlm_head",
                          .dtype = backbone.dtype});
 }
@@ -98,6 +100,7 @@ std::shared_ptr<Model> make_task(const Task& task, const ConfigValue& given, std
     config.input_keys.insert(config.input_keys.begin(), "mask_positions");
     config.outputs = {connect(head_of(backbone), {hidden, positions})};
   } else {
+    set_stored_logits(*backbone.token_embedding);
     config.outputs = {connect(backbone.token_embedding, hidden, {{"reverse", ConfigValue(true)}})};
   }
   ConfigValue kept = given;

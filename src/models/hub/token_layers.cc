@@ -234,15 +234,16 @@ class OutputBias final : public Layer {
 
  protected:
   Tensor leaving(Context& ctx, Tensor tensor) const override {
-    return tensor.dtype() == policy().variable() ? tensor : Layer::leaving(ctx, std::move(tensor));
+    if (config_.has_stored_logits && tensor.dtype() == policy().variable()) return tensor;
+    return Layer::leaving(ctx, std::move(tensor));
   }
 
  private:
   void create_parameters(std::span<const Shape> /*inputs*/, RandomStream& random) override {
-    const DtypePolicy exact(policy().variable());  // KerasHub does not cast these two
+    // In a task KerasHub does not cast these two.
+    const DtypePolicy own = config_.has_stored_logits ? DtypePolicy(policy().variable()) : policy();
     const auto make = [&](const char* variable, const Shape& shape, const Initializer& start) {
-      auto made =
-          std::make_unique<Parameter>(variable, shape, exact, ParameterOptions{trainable()});
+      auto made = std::make_unique<Parameter>(variable, shape, own, ParameterOptions{trainable()});
       nn::initialize(*made, start, fans_of(shape), random);
       return made;
     };
@@ -304,7 +305,7 @@ class MaskedLmHead final : public detail::Composite {
   Tensor received(Context& ctx, const Tensor& tensor) const override {
     return widened(ctx, tensor);
   }
-  // In the type of the bias.
+  // In the type that the last part gives.
   Tensor leaving(Context& /*ctx*/, Tensor tensor) const override { return tensor; }
 
  private:

@@ -162,6 +162,7 @@ def layer_cases():
         6, 2, activation=keras_hub.src.utils.keras_utils.gelu_approximate, kernel_initializer="he_normal", bias_initializer="ones"), {"inputs": a}, {}, {}
     yield "encoder_mixed", H.TransformerEncoder(6, 2, dtype="mixed_bfloat16"), {"inputs": a}, {"inputs": real}, {}
     yield "decoder_mixed", H.TransformerDecoder(6, 2, dtype="mixed_bfloat16"), {"decoder_sequence": a}, {"decoder_sequence": real}, {}
+    yield "head_mixed", H.MaskedLMHead(vocabulary_size=9, dtype="mixed_bfloat16"), {"inputs": a, "mask_positions": places[:, :2]}, {}, {}
 
 
 # -------------------------------------------------------------------- models
