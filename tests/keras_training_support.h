@@ -50,10 +50,11 @@ struct KerasCases {
   io::Safetensors tensors;
 };
 
-/// The cases of one kind, of both folders.
+/// The cases of one kind, of all folders.
 inline std::vector<KerasCase> keras_cases(const std::string& kind) {
   static const KerasCases folders[] = {KerasCases("keras_training"),
-                                       KerasCases("keras_training_more")};
+                                       KerasCases("keras_training_more"),
+                                       KerasCases("keras_training_metrics")};
   std::vector<KerasCase> found;
   for (const KerasCases& folder : folders) {
     for (const ConfigValue& entry : folder.cases["cases"].as_list("cases")) {

@@ -1,6 +1,7 @@
 #include "ops/activation.h"
 
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "ops/activation_functions.h"
@@ -145,37 +146,60 @@ void log_softmax_gradient_row(const F* y, const F* d_y, Index width, F* d_x) noe
   for (Index i = 0; i < width; ++i) d_x[i] = d_y[i] - std::exp(y[i]) * static_cast<F>(sum);
 }
 
-// The row's projection on the simplex: max(x - tau, 0), whose numbers add up to 1.
-// Source: Martins & Astudillo 2016, arXiv:1602.02068, algorithm 1.
+/// The row's numbers from the largest on, how many of them are above the threshold of Martins &
+/// Astudillo 2016, arXiv:1602.02068, algorithm 1, and Keras's tau, which takes the sum of their
+/// partial sums in the place of the last of these.
+struct Support {
+  std::vector<Index> order;
+  Index count = 0;
+  double tau = 0;
+};
+
+template <class F>
+Support support_of(const F* x, Index width) {
+  Support support{.order = std::vector<Index>(static_cast<std::size_t>(width))};
+  std::iota(support.order.begin(), support.order.end(), Index{0});
+  std::stable_sort(support.order.begin(), support.order.end(), [x](Index a, Index b) {
+    return x[a] > x[b] || (std::isnan(x[a]) && !std::isnan(x[b]));
+  });
+  double sum = 0;
+  double total = 0;
+  for (const Index place : support.order) {
+    sum += x[place];
+    if (!(x[place] - (sum - 1) / static_cast<double>(support.count + 1) > 0)) break;
+    ++support.count;
+    total += sum;
+  }
+  support.tau = (total - 1) / static_cast<double>(support.count);
+  return support;
+}
+
+// max(x - tau, 0)
 template <class F>
 void sparsemax_row(const F* x, Index width, F* y) {
-  std::vector<F> sorted(x, x + width);
-  std::sort(sorted.begin(), sorted.end(),
-            [](F a, F b) { return a > b || (std::isnan(a) && !std::isnan(b)); });
-  double sum = 0;
-  double tau = std::numeric_limits<double>::quiet_NaN();
-  double count = 0;
-  for (const F number : sorted) {
-    sum += number;
-    ++count;
-    if (!(number - (sum - 1) / count > 0)) break;
-    tau = (sum - 1) / count;
-  }
+  const auto tau = static_cast<F>(support_of(x, width).tau);
   for (Index i = 0; i < width; ++i) {
-    const F over = x[i] - static_cast<F>(tau);
+    const F over = x[i] - tau;
     y[i] = over < 0 ? F{0} : over;
   }
 }
 
+// Number j of the support is in count - j of the partial sums.
 template <class F>
-void sparsemax_gradient_row(const F* y, const F* d_y, Index width, F* d_x) noexcept {
+void sparsemax_gradient_row(const F* x, const F* d_y, Index width, F* d_x) {
+  const Support support = support_of(x, width);
+  const auto tau = static_cast<F>(support.tau);
   double sum = 0;
-  double count = 0;
   for (Index i = 0; i < width; ++i) {
-    if (y[i] > 0) sum += d_y[i], ++count;
+    const F over = x[i] - tau;
+    d_x[i] = over > 0 ? d_y[i] : over < 0 ? F{0} : d_y[i] / 2;
+    sum += d_x[i];
   }
-  const auto mean = static_cast<F>(count > 0 ? sum / count : 0);
-  for (Index i = 0; i < width; ++i) d_x[i] = y[i] > 0 ? d_y[i] - mean : F{0};
+  for (Index j = 0; j < support.count; ++j) {
+    const double share =
+        static_cast<double>(support.count - j) / static_cast<double>(support.count);
+    d_x[support.order[static_cast<std::size_t>(j)]] -= static_cast<F>(sum * share);
+  }
 }
 
 /// row(x, width, y) of each row; `row` is a pair of functions of float and of double.
@@ -193,7 +217,7 @@ void rows_forward(Context& ctx, std::string_view name, ConstView x, View y, cons
   });
 }
 
-/// row(y, d_y, width, d_x) of each row.
+/// row(y, d_y, width, d_x) of each row, y the result or, for sparsemax, the argument.
 template <class Row>
 void rows_backward(Context& ctx, std::string_view name, ConstView y, ConstView d_y, View d_x,
                    const Row& row) {
@@ -262,11 +286,9 @@ void activation_backward(Context& ctx, const Activation& activation, ConstView x
                              log_softmax_gradient_row(out, d_out, width, d_in);
                            });
     case Activation::sparsemax:
-      y = ctx.tensor(x.shape(), x.dtype());
-      sparsemax_forward(ctx, x, y);
-      return rows_backward(ctx, "sparsemax_backward", y, d_y, d_x,
-                           [](const auto* out, const auto* d_out, Index width, auto* d_in) {
-                             sparsemax_gradient_row(out, d_out, width, d_in);
+      return rows_backward(ctx, "sparsemax_backward", x, d_y, d_x,
+                           [](const auto* in, const auto* d_out, Index width, auto* d_in) {
+                             sparsemax_gradient_row(in, d_out, width, d_in);
                            });
     default:
       with_function(activation,

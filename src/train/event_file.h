@@ -18,18 +18,18 @@ namespace grouphead::train {
 std::uint32_t masked_crc32c(std::string_view bytes) noexcept;
 
 class EventFile {
-public:
+ public:
   /// Makes a new file in a folder. Errors: IoError.
-  explicit EventFile(const std::filesystem::path &folder);
+  explicit EventFile(const std::filesystem::path& folder);
   /// One number of a step. Errors: IoError.
-  void scalar(const std::string &tag, double value, Index step);
+  void scalar(const std::string& tag, double value, Index step);
   void flush() { out_.flush(); }
 
-private:
-  void record(const std::string &message);
+ private:
+  void record(const std::string& message);
 
   std::filesystem::path file_;
   std::ofstream out_;
 };
 
-} // namespace grouphead::train
+}  // namespace grouphead::train

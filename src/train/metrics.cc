@@ -286,8 +286,9 @@ std::shared_ptr<Metric> make_loss_metric(const std::string& name, const ConfigVa
     }
   }
   if (!LossRule::is_known(name)) {
-    std::string known = "Accuracy, BinaryAccuracy, CategoricalAccuracy, Mean, Perplexity, "
-                        "SparseCategoricalAccuracy, ";
+    std::string known =
+        "Accuracy, BinaryAccuracy, CategoricalAccuracy, Mean, Perplexity, "
+        "SparseCategoricalAccuracy, ";
     for (const auto entries : {train::confusion_metrics(), train::score_metrics()}) {
       for (const train::MetricEntry& entry : entries) known.append(entry.class_name).append(", ");
     }

@@ -13,11 +13,11 @@ namespace grouphead {
 
 struct ReduceLROnPlateauConfig {
   std::string monitor = "val_loss";
-  double factor = 0.1; ///< below 1
+  double factor = 0.1;  ///< below 1
   Index patience = 10;
   std::string mode = "auto";
   double min_delta = 1e-4;
-  Index cooldown = 0; ///< epochs after a reduction that do not count
+  Index cooldown = 0;  ///< epochs after a reduction that do not count
   double min_lr = 0;
 };
 
@@ -25,14 +25,13 @@ struct ReduceLROnPlateauConfig {
 /// Epochs without it do not count. Errors: ConfigError where the learning rate
 /// is a schedule. Source: keras.callbacks.ReduceLROnPlateau.
 class ReduceLROnPlateau final : public Callback {
-public:
+ public:
   /// Errors: ConfigError for a factor of 1 or more.
-  explicit ReduceLROnPlateau(const ReduceLROnPlateauConfig &config = {});
-  void on_train_begin(CompiledModel &model) override;
-  void on_epoch_end(CompiledModel &model, Index epoch,
-                    const Logs &logs) override;
+  explicit ReduceLROnPlateau(const ReduceLROnPlateauConfig& config = {});
+  void on_train_begin(CompiledModel& model) override;
+  void on_epoch_end(CompiledModel& model, Index epoch, const Logs& logs) override;
 
-private:
+ private:
   ReduceLROnPlateauConfig config_;
   Monitor monitor_;
   std::optional<double> best_;
@@ -43,28 +42,26 @@ private:
 /// Sets the learning rate at the start of each epoch. Errors: ConfigError where
 /// it is a schedule. Source: keras.callbacks.LearningRateScheduler.
 class LearningRateScheduler final : public Callback {
-public:
+ public:
   /// From the epoch (from 0) and the rate so far.
   using Schedule = std::function<double(Index epoch, double learning_rate)>;
-  explicit LearningRateScheduler(Schedule schedule)
-      : schedule_(std::move(schedule)) {}
-  void on_epoch_begin(CompiledModel &model, Index epoch) override;
+  explicit LearningRateScheduler(Schedule schedule) : schedule_(std::move(schedule)) {}
+  void on_epoch_begin(CompiledModel& model, Index epoch) override;
 
-private:
+ private:
   Schedule schedule_;
 };
 
 /// Ends the training at a loss that is not finite. Source:
 /// keras.callbacks.TerminateOnNaN.
 class TerminateOnNaN final : public Callback {
-public:
-  void on_train_batch_end(CompiledModel &model, Index batch,
-                          const Logs &logs) override;
+ public:
+  void on_train_batch_end(CompiledModel& model, Index batch, const Logs& logs) override;
 };
 
 struct TensorBoardConfig {
   std::filesystem::path log_dir = "logs";
-  Index update_freq = 0; ///< batches between `batch_...` numbers; 0: none
+  Index update_freq = 0;  ///< batches between `batch_...` numbers; 0: none
 };
 
 /// Event files that TensorBoard opens: `epoch_...` numbers of the training
@@ -72,23 +69,21 @@ struct TensorBoardConfig {
 /// log_dir/validation. Each training writes files of its own. Errors: IoError.
 /// Source: keras.callbacks.TensorBoard.
 class TensorBoard final : public Callback {
-public:
+ public:
   /// Errors: ConfigError for a negative update_freq.
   explicit TensorBoard(TensorBoardConfig config = {});
   ~TensorBoard() override;
-  void on_train_begin(CompiledModel &model) override;
-  void on_train_batch_end(CompiledModel &model, Index batch,
-                          const Logs &logs) override;
-  void on_epoch_end(CompiledModel &model, Index epoch,
-                    const Logs &logs) override;
-  void on_train_end(CompiledModel &model) override;
+  void on_train_begin(CompiledModel& model) override;
+  void on_train_batch_end(CompiledModel& model, Index batch, const Logs& logs) override;
+  void on_epoch_end(CompiledModel& model, Index epoch, const Logs& logs) override;
+  void on_train_end(CompiledModel& model) override;
 
-private:
+ private:
   struct Files;
   TensorBoardConfig config_;
-  std::unique_ptr<Files> files_; // open during a training
+  std::unique_ptr<Files> files_;  // open during a training
   Index step_ = 0;
 };
 
-} // namespace grouphead
+}  // namespace grouphead
 #pragma GCC visibility pop

@@ -2,7 +2,8 @@
 """Numbers of the other losses, metrics, optimizers and schedules of Keras, in float64.
 
     pip install "keras==3.15.1" jax safetensors numpy
-    python generate_more.py
+    python generate_more.py             # writes beside itself
+    python generate_more.py metrics     # writes into ../keras_training_metrics
 
 cases.json and tensors.safetensors have the form of ../keras_training/generate.py.
 """
@@ -145,14 +146,14 @@ def metrics():
             ("top_k", M.TopKCategoricalAccuracy(k=2), one_hot),
             ("sparse_top_k", M.SparseTopKCategoricalAccuracy(k=3), labels),
             ("r2", M.R2Score(), values), ("r2_none", M.R2Score(class_aggregation="variance_weighted_average"), values),
-            ("f1_weighted", M.F1Score(average="weighted", threshold=0.5), binary), ("f1_macro", M.F1Score(average="macro", threshold=0.3), binary),
+            ("f1_by_weight", M.F1Score(average="weighted", threshold=0.5), binary), ("f1_macro", M.F1Score(average="macro", threshold=0.3), binary),
             ("fbeta", M.FBetaScore(beta=2.0, average="micro", threshold=0.5), binary),
-            ("fbeta_weighted", M.FBetaScore(beta=0.5, average="weighted"), one_hot),
+            ("fbeta_by_weight", M.FBetaScore(beta=0.5, average="weighted"), one_hot),
         ):
             metric_case(name + tail, metric, batches(make, weights))
         for name, metric, make in (
             ("precision", M.Precision(), binary), ("recall", M.Recall(thresholds=0.3), binary),
-            ("precision_top_k", M.Precision(top_k=2), one_hot), ("recall_class", M.Recall(class_id=1, thresholds=0.2), one_hot), ("recall_binary_class", M.Recall(class_id=2), binary),
+            ("precision_top_k", M.Precision(top_k=2), one_hot), ("recall_class", M.Recall(class_id=1, thresholds=0.2), one_hot),
             ("true_positives", M.TruePositives(), binary), ("false_positives", M.FalsePositives(thresholds=0.7), binary),
             ("true_negatives", M.TrueNegatives(), binary), ("false_negatives", M.FalseNegatives(), binary),
             ("auc", M.AUC(), binary), ("auc_pr", M.AUC(curve="PR", num_thresholds=50), binary),
@@ -169,6 +170,7 @@ def metrics():
 
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ("optimizers", "schedules", "losses", "metrics"):
+    parts = sys.argv[1:] or ("optimizers", "schedules", "losses")
+    for part in parts:
         globals()[part]()
-    base.write(HERE)
+    base.write(os.path.join(HERE, "..", "keras_training_metrics") if "metrics" in parts else HERE)
