@@ -45,7 +45,8 @@ Var variance_of(const Reduced& r) {
   const Dtype dtype = floating(r.x.dtype());
   const Var x = cast(r.x, dtype);
   const Var center = sum(replaced(x, 0), r.axes, true) / r.counted(true);
-  return sum(replaced(square(x - center), 0), r.axes, r.keeps) / r.counted(r.keeps);
+  const Var offset = select(is_nan(x), center, x) - center;
+  return sum(square(offset), r.axes, r.keeps) / r.counted(r.keeps);
 }
 
 Results variance(TracedCall& call) { return {variance_of(Reduced(call))}; }
