@@ -176,7 +176,7 @@ ConfigValue modern_call(const ConfigValue& call) {
 
 bool has_states(const Layer& layer) {
   const auto names = layer.input_names();
-  return names.size() > 2 && is_state(names[2]);
+  return dynamic_cast<const Model*>(&layer) == nullptr && names.size() > 2 && is_state(names[2]);
 }
 
 class CallReader {

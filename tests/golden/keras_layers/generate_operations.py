@@ -302,6 +302,19 @@ def activations():
 
 
     yield "relu_ids", ops.relu, [IDS - 1]
+    for name in ("relu6", "softplus", "softsign", "squareplus", "log_sigmoid", "leaky_relu", "hard_sigmoid", "hard_silu",
+                 "elu", "selu", "celu", "glu", "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "sparse_plus",
+                 "sparse_sigmoid", "sparsemax"):
+        yield name, getattr(ops, name), [A * 3]
+    yield "leaky_relu_slope", lambda t: ops.leaky_relu(t, negative_slope=0.3), [A]
+    yield "elu_alpha", lambda t: ops.elu(t, alpha=0.5), [A]
+    yield "celu_alpha", lambda t: ops.celu(t, alpha=0.5), [A]
+    yield "hard_shrink_half", lambda t: ops.hard_shrink(t, 0.2), [A]
+    yield "soft_shrink_half", lambda t: ops.soft_shrink(t, 0.2), [A]
+    yield "squareplus_b", lambda t: ops.squareplus(t, b=2), [A]
+    yield "threshold", lambda t: ops.threshold(t, 0.2, -1.0), [A]
+    yield "glu_axis", lambda t: ops.glu(t, axis=0), [A]
+    yield "sparsemax_axis", lambda t: ops.sparsemax(t, axis=1), [A]
 
 
 def windowing():
