@@ -9,12 +9,12 @@
 #include <functional>
 #include <random>
 
-#include "nn/constant_config.h"
 #include "grouphead/models/model.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
+#include "nn/constant_config.h"
 #include "saved/checkpoint.h"
 #include "saved/model_folder.h"
 #include "training_support.h"
