@@ -131,14 +131,16 @@ TEST(EdificeOptions, ACacheOfAnotherModelIsRefused) {
   EXPECT_EQ(refusal(config), "[transformer] cache: expected 2 layers, got 3");
   config = fits;
   config.batch = 3;
-  EXPECT_EQ(refusal(config), "[group_query_attention] query: expected [3, *, *], got [2, 3, 16]");
+  EXPECT_EQ(refusal(config),
+            "[gqa_block_1/group_query_attention] query: expected [3, *, *], got [2, 3, 16]");
   config = fits;
   config.head_dim = 8;
-  EXPECT_EQ(refusal(config),
-            "[group_query_attention] cache: expected [*, 2, *, 4, *], got [2, 2, 1, 8, 16]");
+  EXPECT_EQ(
+      refusal(config),
+      "[gqa_block_1/group_query_attention] cache: expected [*, 2, *, 4, *], got [2, 2, 1, 8, 16]");
   config = fits;
   config.dtype = Dtype::f64;
-  EXPECT_EQ(refusal(config), "[group_query_attention] cache: expected f32, got f64");
+  EXPECT_EQ(refusal(config), "[gqa_block_1/group_query_attention] cache: expected f32, got f64");
 }
 
 TEST(EdificeOptions, WindowSizeAndSeqLenAreHintsOnly) {
@@ -314,10 +316,11 @@ TEST(EdificeDropout, ActsBetweenBlocksOnlyWhenGiven) {
 TEST(EdificeDropout, TrainingWithoutARandomStreamIsRefused) {
   Context ctx;
   const auto model = edifice::build(small());
-  EXPECT_EQ(error_of<ConfigError>([&] {
-              call(ctx, *model, {random_tensor({1, 2, 12}, 1)}, {.training = true});
-            }),
-            "[dropout] mode.random: expected a random stream, a seed, or build(), got none");
+  EXPECT_EQ(
+      error_of<ConfigError>([&] {
+        call(ctx, *model, {random_tensor({1, 2, 12}, 1)}, {.training = true});
+      }),
+      "[gqa_block_1/dropout] mode.random: expected a random stream, a seed, or build(), got none");
 }
 
 }  // namespace

@@ -185,8 +185,10 @@ TEST(ModelJson, RefusesGraphsThatDoNotHold) {
   EXPECT_EQ(error(dense("a", call_on(tensor("x"))) + ", " + dense("a", call_on(tensor("x"))),
                   R"(["a", 0, 0])"),
             "[net] layers: expected one of each name, got two named 'a'");
-  EXPECT_EQ(error_of<ConfigError>([] { model_from_json(R"({"class_name": "Dense"})"); }),
-            "[model_from_config] class_name: expected Functional or Sequential, got Dense");
+  EXPECT_EQ(
+      error_of<ConfigError>([] { model_from_json(R"({"class_name": "Dense"})"); }),
+      "[model_from_config] class_name: expected Functional, Sequential, or a model of KerasHub "
+      "that this library has, got Dense");
 }
 
 }  // namespace

@@ -168,7 +168,8 @@ TEST(LanguageModel, ARefusedStepLeavesTheCacheAsItWas) {
     return error_of<ShapeError>([&] { model.step(ctx, tokens, cache, out); });
   };
   EXPECT_EQ(refusal(random_tokens({2, 3}, kVocabulary, 1), logits),
-            "[group_query_attention] query: expected at most 2 positions, which the cache has "
+            "[gqa_block_1/group_query_attention] query: expected at most 2 positions, which the "
+            "cache has "
             "left, got 3");
   EXPECT_EQ(refusal(random_tokens({1, 1}, kVocabulary, 1), logits),
             "[language_model] tokens: expected [2, *], got [1, 1]");
