@@ -15,6 +15,7 @@ libcli11-dev <CLI/CLI.hpp>
 libfmt-dev <fmt/format.h>
 "
 test_packages="
+ccache ccache
 pkg-config pkg-config
 libgtest-dev <gtest/gtest.h>
 libgmock-dev <gmock/gmock.h>

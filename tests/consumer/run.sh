@@ -62,7 +62,7 @@ case "$how" in
     install_moved
     build_by_pkg_config
     ;;
-  fetch_content) build_by_cmake -DGROUPHEAD_SOURCE="$source" -DCMAKE_BUILD_TYPE=Debug ;;
+  fetch_content) build_by_cmake -DGROUPHEAD_SOURCE="$source" -DGROUPHEAD_DEVELOPER=ON ;;
 esac
 cd "$work/run"
 for file in "$work"/*.cc; do
