@@ -170,7 +170,7 @@ void decode(Context& ctx, const AttentionProblem<F>& p, Index capacity, Index sc
     if (done.add(bn) == chunks) table.decode_merge(p, bn, partials.data<F>());
   });
   if (chunks > 0) return;
-  for (Index bn = 0; bn < heads; ++bn) table.decode_merge(p, bn, nullptr);
+  for (Index bn = 0; bn < heads; ++bn) table.decode_merge(p, bn, partials.data<F>());
 }
 
 template <class F>

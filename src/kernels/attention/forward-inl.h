@@ -213,7 +213,9 @@ class RowPrefetcher {
  public:
   HWY_INLINE RowPrefetcher(const AttentionProblem<float>& p, const Heads<E>& x, Index bn,
                            Index first, Index width)
-      : rows_(p, x, bn, min(first, p.rows() - 1)), width_(width), left_(p.rows() - first) {}
+      : rows_(p, x, bn, min(first, p.rows() - 1)),
+        width_(width),
+        left_(x.data == nullptr ? 0 : p.rows() - first) {}
   HWY_INLINE void prefetch_one() {
     if (left_-- <= 0) return;
     for (Index d = 0; d < width_; d += 16) hwy::Prefetch(rows_.get() + d);
