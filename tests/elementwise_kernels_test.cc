@@ -1,9 +1,11 @@
 // Every f32 kernel of every level against loops in double.
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "elementwise_fixture.h"
+#include "kernels/rowwise/saturating.h"
 #include "ops/activation.h"
 #include "ops/arithmetic.h"
 #include "ops/embedding.h"
@@ -34,6 +36,37 @@ TEST(Add, RoundsOnceAndMayWriteOverAnOperand) {
         EXPECT_EQ(a.f32[i], 2 * static_cast<float>(a[i])) << isa;
       }
     }
+  });
+}
+
+// exp is off by 1.3 roundings, and adding 1 and dividing cost one each; of tanh's (1 - e) / (1 + e)
+// the rounding of e and of its argument reaches the result 2.3-fold at most, behind 0.625.
+TEST(Saturating, AreWithinFewRoundings) {
+  std::vector<float> x = {0.0F, -0.0F, 1e-30F, -1e-30F, 0.625F, -0.625F, 1e30F};
+  for (int i = -4000; i <= 4000; ++i) x.push_back(0.005F * static_cast<float>(i));
+  for_each_level([&](Context& ctx, const std::string& isa) {
+    const auto& table = kernels::saturating_kernels(static_cast<kernels::Level>(ctx.isa()));
+    const auto count = static_cast<Index>(x.size());
+    std::vector<float> s = x, t = x;
+    table.sigmoid(s.data(), count, s.data());
+    table.tanh(t.data(), count, t.data());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const auto at = static_cast<double>(x[i]);
+      const double sigmoid = 1 / (1 + std::exp(-at));
+      EXPECT_NEAR(s[i], sigmoid, 0x1p-24 * 4 * sigmoid) << x[i] << " at " << isa;
+      EXPECT_NEAR(t[i], std::tanh(at), 0x1p-24 * 5 * std::abs(std::tanh(at))) << x[i] << " " << isa;
+      EXPECT_EQ(std::signbit(t[i]), std::signbit(x[i])) << x[i] << " at " << isa;
+    }
+    const float infinity = std::numeric_limits<float>::infinity();
+    float ends[] = {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()};
+    float waves[] = {ends[0], ends[1], ends[2]};
+    table.sigmoid(ends, 3, ends);
+    table.tanh(waves, 3, waves);
+    EXPECT_EQ(ends[0], 1) << isa;
+    EXPECT_EQ(ends[1], 0) << isa;
+    EXPECT_EQ(waves[0], 1) << isa;
+    EXPECT_EQ(waves[1], -1) << isa;
+    EXPECT_TRUE(std::isnan(ends[2]) && std::isnan(waves[2])) << isa;
   });
 }
 

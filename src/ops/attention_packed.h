@@ -21,33 +21,34 @@ kernels::AttentionProblem<F> problem_of(const Sequence& s, ConstView q, ConstVie
   return p;
 }
 
-/// Where the units of each of several problems begin: its packs, then its rows.
+/// Where the units of each problem begin: its packs, then its rows. One problem alone, as most
+/// calls are, costs no memory.
 class UnitStarts {
  public:
   template <class F>
   UnitStarts(Context& ctx, std::span<const kernels::AttentionProblem<F>> problems)
-      : memory_(ctx.tensor({static_cast<Index>(problems.size()) + 1}, Dtype::i64)),
-        count_(static_cast<Index>(problems.size())) {
-    Index* starts = memory_.data<Index>();
-    starts[0] = 0;
+      : count_(static_cast<Index>(problems.size())) {
+    if (count_ > 1) memory_ = ctx.tensor({count_}, Dtype::i64);
     for (Index i = 0; i < count_; ++i) {
+      if (count_ > 1) memory_.data<Index>()[i] = units_;
       const auto& p = problems[static_cast<std::size_t>(i)];
-      starts[i + 1] =
-          starts[i] + p.B * kernels::pack_tiles(p, Index{0}) + kernels::forward_units(p);
+      units_ += p.B * kernels::pack_tiles(p, Index{0}) + kernels::forward_units(p);
     }
   }
-  Index units() const noexcept { return data()[count_]; }
-  Index begin(Index problem) const noexcept { return data()[problem]; }
+  Index units() const noexcept { return units_; }
+  Index begin(Index problem) const noexcept { return problem == 0 ? 0 : starts()[problem]; }
   /// The problem that a unit belongs to.
   Index problem_of(Index unit) const noexcept {
-    return std::upper_bound(data(), data() + count_ + 1, unit) - data() - 1;
+    if (count_ == 1) return 0;
+    return std::upper_bound(starts(), starts() + count_, unit) - starts() - 1;
   }
 
  private:
-  const Index* data() const noexcept { return memory_.data<Index>(); }
+  const Index* starts() const noexcept { return memory_.data<Index>(); }
 
-  Tensor memory_;
   Index count_;
+  Index units_ = 0;
+  Tensor memory_;  // absent for one
 };
 
 /// pack(problem, unit) for all tiles of keys and values, body(problem, unit, slot) for every

@@ -23,23 +23,8 @@ struct Sigmoid {
 };
 void sigmoid(const float* x, Index count, float* y) noexcept { map(x, count, y, Sigmoid{}); }
 
-// t / (t + 2) with t = e^(2 |x|) - 1 = 2^n (e^r - 1) + (2^n - 1), without a difference of near
-// numbers where x is small. The sign is x's.
 struct Tanh {
-  HWY_INLINE Vector operator()(Vector x) const {
-    const Vector two = set(2.0F);
-    const Vector u = hn::Min(set(20.0F), hn::Mul(two, hn::Abs(x)));  // 1 from there on; NaN stays
-    const Vector n = hn::Round(hn::Mul(u, set(1.44269504F)));
-    const Vector r = hn::NegMulAdd(n, set(-2.12194440e-4F), hn::NegMulAdd(n, set(0.693359375F), u));
-    Vector q = hn::MulAdd(set(0.001381454058F), r, set(0.008368745446F));
-    q = hn::MulAdd(q, r, set(0.04166838899F));
-    q = hn::MulAdd(q, r, set(0.1666652113F));
-    q = hn::MulAdd(q, r, set(0.4999999404F));
-    const Vector less_one = hn::MulAdd(hn::Mul(r, r), q, r);
-    const Vector power = scale_by_power(set(1.0F), n);
-    const Vector t = hn::MulAdd(power, less_one, hn::Sub(power, set(1.0F)));
-    return hn::CopySign(hn::Div(t, hn::Add(t, two)), x);
-  }
+  HWY_INLINE Vector operator()(Vector x) const { return HWY_NAMESPACE::tanh(x); }
 };
 void tanh(const float* x, Index count, float* y) noexcept { map(x, count, y, Tanh{}); }
 
