@@ -152,6 +152,18 @@ TEST(Hdf5, NoByteThatIsChangedCrashes) {
   }
 }
 
+// The library reads all messages of an object's blocks, however few the object says it has.
+TEST(Hdf5, MoreMessagesThanAnObjectSaysAreRefused) {
+  std::string contents = read_file(kFolder / "arrays.h5");
+  constexpr std::size_t kRootAddress = 64;  // in the superblock
+  constexpr std::size_t kCount = 2;         // in an object
+  std::uint64_t root = 0;
+  std::memcpy(&root, &contents[kRootAddress], 8);
+  ASSERT_GT(contents.at(root + kCount), 0);
+  --contents[root + kCount];
+  EXPECT_THAT(error_of<IoError>([&] { opened(contents); }), HasSubstr("number of messages"));
+}
+
 TEST(Hdf5, WordsThatAreOtherAddressesDoNotCrash) {
   std::string contents = read_file(kFolder / "arrays.h5");
   std::uint64_t number = 1;

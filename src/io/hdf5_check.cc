@@ -114,11 +114,13 @@ class Check {
     check_messages(address, messages, cached, depth, is_root);
   }
 
+  /// All that the blocks of an object hold: the library reads beyond `count` too.
   void read_messages(Hdf5Bytes bytes, std::uint64_t count, std::vector<Message>& messages) {
     std::vector<Hdf5Bytes> blocks{bytes};
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       Hdf5Bytes block = blocks[i];
-      while (block.left() >= 8 && messages.size() < count) {
+      while (block.left() >= 8) {
+        block.require(messages.size() < count, "number of messages");
         const std::uint64_t kind = block.number(2, "message");
         const std::uint64_t size = block.number(2, "message");
         const std::uint64_t flags = block.number(1, "message");
