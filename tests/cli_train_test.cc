@@ -112,6 +112,32 @@ TEST_F(Cli, SignalsSaveAndAResumedRunEndsWithTheSameBits) {
   }
 }
 
+TEST_F(Cli, ADraftChangesNothingInTheTextAndAStopStringEndsIt) {
+  ASSERT_EQ(run(tiny("m", {"--steps", "6"})).code, 0);
+  const Arguments generate = {"generate", path("m"), "--tokens", "60",
+                              "--seed",   "3",       "--min-p",  "0.01"};
+  const auto with = [&](const Arguments& more) {
+    Arguments all = generate;
+    all.insert(all.end(), more.begin(), more.end());
+    return run(all);
+  };
+  const std::string text = with({}).out;
+  ASSERT_EQ(text.size(), 60U);
+  const Outcome drafted = with({"--draft", path("m"), "--draft-tokens", "3"});
+  EXPECT_EQ(drafted.out, text);
+  EXPECT_THAT(drafted.err, HasSubstr("the draft was right "));
+  const std::string stop = text.substr(30, 3);
+  EXPECT_EQ(with({"--stop", stop}).out, text.substr(0, text.find(stop)));
+  EXPECT_NE(with({"--repetition-penalty", "5", "--presence-penalty", "2"}).out, text);
+  for (const Arguments& wrong : {Arguments{"--stop", ""},
+                                 {"--min-p", "1"},
+                                 {"--repetition-penalty", "0"},
+                                 {"--draft-tokens", "3"},
+                                 {"--frequency-penalty", "nan"}}) {
+    EXPECT_EQ(with(wrong).code, 2) << wrong[0];
+  }
+}
+
 TEST_F(Cli, AKilledRunLeavesACheckpointThatLoads) {
   const Arguments options = {"--steps", "60", "--save-every", "1"};
   ASSERT_EQ(run(tiny("whole", options)).code, 0);

@@ -188,11 +188,11 @@ TEST_F(Generating, TheCacheGrowsWithTheText) {
                                     .cache_dtype = stored};
     const std::vector<std::int32_t> prompt = {5, 60, 3};
     Generation generation(ctx_, model_, prompt, options);
-    EXPECT_LE(generation.cache().capacity(), 320);
+    EXPECT_LE(generation.decoder().capacity(), 320);
     std::vector<std::int32_t> got;
     for (int i = 0; i < 700; ++i) got.push_back(generation.next());
-    EXPECT_EQ(generation.cache().length(), 702);
-    EXPECT_LT(generation.cache().capacity(), 4 * 702);
+    EXPECT_EQ(generation.decoder().length(), 702);
+    EXPECT_LT(generation.decoder().capacity(), 4 * 702);
 
     Sampler sampler(options.sampling, 64);
     KvCache cache = model_.make_cache(ctx_, 1, 1024, stored);

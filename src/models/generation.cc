@@ -1,148 +1,171 @@
 #include "grouphead/models/generation.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "core/check.h"
-#include "core/number_text.h"
 
 namespace grouphead {
 namespace {
 
+constexpr std::string_view kGenerate = "generate";
 // Positions per call while a prompt is read: bounds the activations' memory.
 constexpr Index kPrefill = 512;
 // Tokens that a new cache has room for behind its prompt.
 constexpr Index kFirstTokens = 256;
 
-SamplingOptions checked(const SamplingOptions& options) {
-  const auto require = [](bool holds, std::string_view option, std::string_view expected,
-                          double got) {
-    if (!holds) detail::throw_config_error("generate", option, expected, detail::number_text(got));
-  };
-  require(std::isfinite(options.temperature) && options.temperature >= 0, "temperature",
-          "0 or more", options.temperature);
-  require(options.top_k >= 0, "top-k", "0 or more", static_cast<double>(options.top_k));
-  require(options.top_p > 0 && options.top_p <= 1, "top-p", "a number in (0, 1]", options.top_p);
-  return options;
+// `positions` and as many tokens as may follow, as far as they can be counted.
+Index limit_of(Index positions, Index max_tokens) {
+  return positions + std::min(max_tokens, std::numeric_limits<Index>::max() - positions);
 }
 
-// Positions of the prompt and all tokens.
-Index checked_limit(std::span<const std::int32_t> prompt, Index max_tokens) {
-  if (prompt.empty()) detail::throw_config_error("generate", "prompt", "1 token or more", "none");
-  if (max_tokens < 0) {
-    detail::throw_config_error("generate", "max_tokens", "0 or more", std::to_string(max_tokens));
-  }
+DecoderOptions options_of(std::span<const std::int32_t> prompt, const GenerationOptions& options) {
   const auto length = static_cast<Index>(prompt.size());
-  return length + std::min(max_tokens, std::numeric_limits<Index>::max() - length);
+  const Index limit = limit_of(length, std::max<Index>(options.max_tokens, 1));
+  return {.capacity = std::min(limit, length + kFirstTokens), .cache_dtype = options.cache_dtype};
 }
 
-double uniform(RandomKey key) {  // in [0, 1), 53 bits
-  const PhiloxBlock block = philox4x32(key, 0);
-  const std::uint64_t word = (std::uint64_t{block.words[1]} << 32) | block.words[0];
-  return static_cast<double>(word >> 11) * 0x1p-53;
+void check(const Decoder& decoder, std::span<const std::int32_t> prompt,
+           const GenerationOptions& options) {
+  const auto require = [](bool holds, std::string_view option, std::string_view expected,
+                          Index got) {
+    if (!holds) detail::throw_config_error(kGenerate, option, expected, std::to_string(got));
+  };
+  require(!prompt.empty(), "prompt", "1 token or more", 0);
+  require(options.max_tokens >= 0, "max_tokens", "0 or more", options.max_tokens);
+  if (!options.draft) return;
+  require(options.draft_tokens > 0, "draft_tokens", "1 or more", options.draft_tokens);
+  require(options.draft->vocab_size() == decoder.vocab_size(), "vocabulary of the draft",
+          std::to_string(decoder.vocab_size()), options.draft->vocab_size());
+  require(options.draft->length() == decoder.length(), "tokens that the draft has read",
+          std::to_string(decoder.length()), options.draft->length());
+}
+
+bool contains(const std::vector<std::int32_t>& tokens, std::int32_t token) {
+  return std::find(tokens.begin(), tokens.end(), token) != tokens.end();
 }
 
 }  // namespace
 
-Sampler::Sampler(const SamplingOptions& options, Index vocabulary)
-    : options_(checked(options)),
-      stream_(options.seed),
-      candidates_(static_cast<std::size_t>(vocabulary)) {}
-
-std::int32_t Sampler::operator()(ConstView logits) {
-  const auto vocabulary = static_cast<Index>(candidates_.size());
-  detail::require_dense("generate", "logits", logits, {vocabulary}, logits.dtype());
-  for (Index i = 0; i < vocabulary; ++i) {
-    const double logit = logits.dtype() == Dtype::f64
-                             ? logits.data<double>()[i]
-                             : static_cast<double>(logits.data<float>()[i]);
-    if (!std::isfinite(logit)) {
-      throw Error("[generate] logits: expected finite numbers, got " + detail::number_text(logit));
-    }
-    candidates_[static_cast<std::size_t>(i)] = {static_cast<std::int32_t>(i), logit};
-  }
-  // Most likely first; equal ones by number, so that the order is one and the same everywhere.
-  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-    return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
-  });
-  const RandomKey key = stream_.next();
-  if (options_.temperature == 0) return candidates_[0].token;
-
-  const double largest = candidates_[0].weight;
-  double total = 0;
-  for (Candidate& candidate : candidates_) {
-    candidate.weight = std::exp((candidate.weight - largest) / options_.temperature);
-  }
-  auto kept = candidates_.size();
-  if (options_.top_k > 0) kept = std::min(kept, static_cast<std::size_t>(options_.top_k));
-  for (std::size_t i = 0; i < kept; ++i) total += candidates_[i].weight;
-  if (options_.top_p < 1) {
-    const double wanted = options_.top_p * total;
-    total = 0;
-    std::size_t i = 0;
-    while (i < kept && total < wanted) total += candidates_[i++].weight;
-    kept = i;
-  }
-  const double target = uniform(key) * total;
-  double reached = 0;
-  for (std::size_t i = 0; i + 1 < kept; ++i) {
-    reached += candidates_[i].weight;
-    if (target < reached) return candidates_[i].token;
-  }
-  return candidates_[kept - 1].token;
-}
-
 Generation::Generation(Context& ctx, const LanguageModel& model,
                        std::span<const std::int32_t> prompt, const GenerationOptions& options)
+    : Generation(ctx, make_decoder(ctx, model, options_of(prompt, options)), prompt, options) {}
+
+Generation::Generation(Context& ctx, std::unique_ptr<Decoder> decoder,
+                       std::span<const std::int32_t> prompt, const GenerationOptions& options)
     : ctx_(ctx),
-      model_(model),
-      sampler_(options.sampling, model.config().vocab_size),
-      limit_(checked_limit(prompt, options.max_tokens)),
-      cache_(model.make_cache(ctx, 1,
-                              std::min(limit_, static_cast<Index>(prompt.size()) + kFirstTokens),
-                              options.cache_dtype)),
-      logits_({1, model.config().vocab_size}, model.dtype()),
-      token_({1, 1}, Dtype::i32),
-      remaining_(options.max_tokens) {
-  const auto length = static_cast<Index>(prompt.size());
-  for (Index first = 0; first < length; first += kPrefill) {
-    const Index count = std::min(kPrefill, length - first);
-    read(ConstView(prompt.data() + first, {1, count}));
-    if (options.on_prompt) options.on_prompt(first + count);
+      decoder_(std::move(decoder)),
+      options_(options),
+      sampler_(options.sampling, decoder_->vocab_size(), options.processors),
+      base_(decoder_->length()),
+      prompt_(prompt.size()),
+      limit_(limit_of(base_ + static_cast<Index>(prompt.size()), options.max_tokens)),
+      remaining_(options.max_tokens),
+      tokens_(prompt.begin(), prompt.end()),
+      drawn_(prompt.size()),
+      given_(prompt.size()),
+      logits_({options.draft ? options.draft_tokens + 1 : 1, decoder_->vocab_size()},
+              decoder_->dtype()) {
+  check(*decoder_, prompt, options);
+  if (options_.draft) read_prompt(*options_.draft, {});
+  read_prompt(*decoder_, options_.on_prompt);
+}
+
+void Generation::read_prompt(Decoder& decoder, const std::function<void(Index)>& on_prompt) {
+  for (std::size_t end = 0; end < prompt_;) {
+    end = std::min(end + static_cast<std::size_t>(kPrefill), prompt_);
+    read(decoder, end, logits_.view().slice(0, 0, 1).reshaped({decoder.vocab_size()}));
+    if (on_prompt) on_prompt(static_cast<Index>(end));
   }
 }
 
-void Generation::read(ConstView tokens) {
-  const Index wanted = cache_.length() + tokens.dim(1);
-  if (wanted > cache_.capacity()) {
-    cache_.reserve(ctx_, std::max(wanted, std::min(2 * cache_.capacity(), limit_)));
+/// Reads those of tokens_ up to `end` that `decoder` has not read.
+void Generation::read(Decoder& decoder, std::size_t end, View logits) {
+  const auto first = static_cast<std::size_t>(decoder.length() - base_);
+  const Index wanted = base_ + static_cast<Index>(end);
+  if (const Index capacity = decoder.capacity(); wanted > capacity) {
+    decoder.reserve(ctx_, std::max(wanted, std::min(2 * capacity, limit_)));
+    tokens_.reserve(static_cast<std::size_t>(decoder.capacity() - base_));
   }
-  model_.step(ctx_, tokens, cache_, logits_);
+  decoder.read(ctx_, ConstView(tokens_.data() + first, {static_cast<Index>(end - first)}), logits);
+}
+
+/// The token after the certain ones.
+std::int32_t Generation::draw(View logits) {
+  return sampler_.draw(drawn_ - prompt_, logits, std::span(tokens_).first(drawn_),
+                       static_cast<Index>(prompt_));
+}
+
+/// Appends what the draft would say.
+void Generation::propose() {
+  const View logits = logits_.view().slice(0, 0, 1).reshaped({decoder_->vocab_size()});
+  const Index count = std::min(options_.draft_tokens, remaining_ - 1);
+  for (Index i = 0; i < count; ++i) {
+    read(*options_.draft, tokens_.size(), logits);
+    tokens_.push_back(
+        sampler_.draw(tokens_.size() - prompt_, logits, tokens_, static_cast<Index>(prompt_)));
+    ++proposed_;
+    if (contains(options_.stop_tokens, tokens_.back())) return;
+  }
+}
+
+/// Reads what is certain and what the draft proposes at once, and draws until a proposal is wrong.
+void Generation::speculate() {
+  propose();
+  const auto rows = static_cast<Index>(tokens_.size() - drawn_ + 1);
+  const View logits = logits_.view().slice(0, 0, rows);
+  read(*decoder_, tokens_.size(), logits);
+  for (Index i = 0; i < rows; ++i) {
+    const std::int32_t token = draw(logits.slice(0, i, i + 1).reshaped({logits.dim(1)}));
+    const bool was_proposed = drawn_ < tokens_.size() && tokens_[drawn_] == token;
+    tokens_.resize(std::max(tokens_.size(), drawn_ + 1));
+    tokens_[drawn_++] = token;
+    if (!was_proposed) break;
+    ++accepted_;
+    if (contains(options_.stop_tokens, token)) break;
+  }
+  tokens_.resize(drawn_);
+  const Index certain = base_ + static_cast<Index>(drawn_) - 1;
+  decoder_->truncate(certain);
+  options_.draft->truncate(std::min(options_.draft->length(), certain));
 }
 
 std::int32_t Generation::next() {
-  if (remaining_ <= 0) detail::throw_shape_error("generate", "tokens", "max_tokens calls", "more");
-  if (token_is_pending_) read(ConstView(token_.view()));
-  token_is_pending_ = false;
-  const std::int32_t token = sampler_(logits_.view().reshaped({model_.config().vocab_size}));
-  token_.data<std::int32_t>()[0] = token;
-  token_is_pending_ = true;
-  --remaining_;
+  if (remaining_ <= 0) detail::throw_shape_error(kGenerate, "tokens", "max_tokens calls", "more");
+  if (given_ == drawn_) {
+    const bool is_read = decoder_->length() - base_ == static_cast<Index>(drawn_);
+    if (!is_read && options_.draft) {
+      speculate();
+    } else {
+      const View logits = logits_.view().slice(0, 0, 1).reshaped({decoder_->vocab_size()});
+      if (!is_read) read(*decoder_, drawn_, logits);
+      tokens_.push_back(draw(logits));
+      ++drawn_;
+    }
+  }
+  const std::int32_t token = tokens_[given_++];
+  remaining_ = contains(options_.stop_tokens, token) ? 0 : remaining_ - 1;
   return token;
 }
 
-std::vector<std::int32_t> generate(Context& ctx, const LanguageModel& model,
+std::vector<std::int32_t> generate(Context& ctx, std::unique_ptr<Decoder> decoder,
                                    std::span<const std::int32_t> prompt,
                                    const GenerationOptions& options,
                                    const std::function<bool(std::int32_t token)>& on_token) {
-  Generation generation(ctx, model, prompt, options);
+  Generation generation(ctx, std::move(decoder), prompt, options);
   std::vector<std::int32_t> tokens;
   while (generation.remaining() > 0) {
     tokens.push_back(generation.next());
     if (on_token && !on_token(tokens.back())) break;
   }
   return tokens;
+}
+
+std::vector<std::int32_t> generate(Context& ctx, const LanguageModel& model,
+                                   std::span<const std::int32_t> prompt,
+                                   const GenerationOptions& options,
+                                   const std::function<bool(std::int32_t token)>& on_token) {
+  return generate(ctx, make_decoder(ctx, model, options_of(prompt, options)), prompt, options,
+                  on_token);
 }
 
 }  // namespace grouphead

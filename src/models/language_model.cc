@@ -127,11 +127,18 @@ const GroupQueryAttention& LanguageModel::attention(Index block) const {
 }
 
 void LanguageModel::step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const {
+  const Index vocab = config_.vocab_size;
   detail::require_dense(kLayer, "tokens", tokens, {cache.config().batch, -1}, Dtype::i32);
-  detail::require_dense(kLayer, "logits", logits, {tokens.dim(0), config_.vocab_size}, dtype());
-  const Tensor h = (*embedding_)(ctx, tokens);
-  const Tensor last = stack_->run(ctx, h, {.positions = Positions::last, .cache = &cache});
-  head_->apply(ctx, last, logits);
+  const bool is_last = logits.shape().rank() == 2;
+  if (is_last) {
+    detail::require_dense(kLayer, "logits", logits, {tokens.dim(0), vocab}, dtype());
+  } else {
+    detail::require_dense(kLayer, "logits", logits, {tokens.dim(0), tokens.dim(1), vocab}, dtype());
+  }
+  const Positions positions = is_last ? Positions::last : Positions::all;
+  const Tensor h =
+      stack_->run(ctx, (*embedding_)(ctx, tokens), {.positions = positions, .cache = &cache});
+  head_->apply(ctx, h, logits);
 }
 
 std::shared_ptr<Layer> nn::make_language_model(const ConfigValue& given) {

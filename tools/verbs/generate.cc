@@ -28,6 +28,9 @@ struct GenerateOptions {
   std::string cache;
   std::string weights;
   SamplingOptions sampling{.temperature = 0.8, .top_k = 0, .top_p = 1};
+  std::vector<std::string> stops;
+  std::string draft;
+  Index draft_tokens = 4;
 };
 
 // Absent: as the model has them.
@@ -91,23 +94,27 @@ std::string memory_text(const LanguageModel& model, const GenerateOptions& optio
       options.tokens, positions, bytes_text(cache_bytes(model, options.cache, positions)), free);
 }
 
-/// Writes byte for byte until a signal, and asks before the cache takes twice its memory.
+/// Writes byte for byte until a signal or a stop string, and asks before the cache takes twice its
+/// memory.
 void write_text(Generation& generation, const LanguageModel& model,
                 const GenerateOptions& options) {
-  while (generation.remaining() > 0 && !stop_requested()) {
-    const Index length = generation.cache().length();
-    if (length + 1 >= generation.cache().capacity()) {
+  StopStrings stops(options.stops);
+  while (generation.remaining() > 0 && !stop_requested() && !stops.found()) {
+    const Index length = generation.decoder().length();
+    if (length + 1 >= generation.decoder().capacity()) {
       // While it grows there are the old cache and the new one.
-      const Index grown = 2 * generation.cache().capacity();
+      const Index grown = 2 * generation.decoder().capacity();
       const double wanted = cache_bytes(model, options.cache, grown);
       if (wanted > available_memory().value_or(wanted)) {
         throw Error(memory_text(model, options, grown));
       }
     }
     const char byte = static_cast<char>(generation.next());
-    write_out({&byte, 1});
+    write_out(stops.add({&byte, 1}));
     flush_output();
   }
+  write_out(stops.rest());
+  flush_output();
 }
 
 int generate(const GenerateOptions& options, const Globals& globals) {
@@ -122,6 +129,12 @@ int generate(const GenerateOptions& options, const Globals& globals) {
                         .sampling = options.sampling,
                         .cache_dtype = stored_as(options.cache)};
   how.sampling.seed = globals.seed;
+  std::optional<saved::LoadedLanguageModel> draft;
+  if (!options.draft.empty()) {
+    draft = saved::load_language_model(options.draft);
+    how.draft = make_decoder(ctx, *draft->model, {.cache_dtype = how.cache_dtype});
+    how.draft_tokens = options.draft_tokens;
+  }
   const StopsOnSignal stops;
   std::optional<Generation> generation;
   const auto start = std::chrono::steady_clock::now();
@@ -138,7 +151,7 @@ int generate(const GenerateOptions& options, const Globals& globals) {
   try {
     write_text(*generation, *loaded.model, options);
   } catch (const std::bad_alloc&) {
-    throw Error(memory_text(*loaded.model, options, 2 * generation->cache().capacity()));
+    throw Error(memory_text(*loaded.model, options, 2 * generation->decoder().capacity()));
   }
   if (!globals.quiet) {
     const std::chrono::duration<double> reading = read - start;
@@ -147,6 +160,10 @@ int generate(const GenerateOptions& options, const Globals& globals) {
     print_err("\n{} tokens, {:.0f} tokens/s, after {:.2f} s for a prompt of {}\n", written,
               static_cast<double>(written) / std::max(writing.count(), 1e-9), reading.count(),
               length);
+    if (draft) {
+      print_err("the draft was right {} times of {}\n", generation->accepted(),
+                generation->proposed());
+    }
   }
   return stop_requested() ? exit_code_of_signal() : kOk;
 }
@@ -180,6 +197,24 @@ void add_generate(CLI::App& app, const Globals& globals, Action& action) {
             Index{1} << 30);
   add_real(*verb, "--top-p", options->sampling.top_p,
            "Only the most likely that hold this probability together", kUpToOne);
+  add_real(*verb, "--min-p", options->sampling.min_p,
+           "Only those with this part of the most likely one's probability", kBelowOne);
+  add_real(*verb, "--repetition-penalty", options->sampling.repetition_penalty,
+           "Above 1: bytes of the prompt and the text are less likely", kAboveZero);
+  add_real(*verb, "--frequency-penalty", options->sampling.frequency_penalty,
+           "Taken off a byte's logit for each time the text has it", kAny);
+  add_real(*verb, "--presence-penalty", options->sampling.presence_penalty,
+           "Taken off the logit of a byte that the text has", kAny);
+  verb->add_option("--stop", options->stops, "Text that ends the continuation; may be repeated")
+      ->check([](const std::string& text) {
+        return text.empty() ? std::string("expected 1 character or more, got none") : std::string();
+      });
+  CLI::Option* draft = verb->add_option("--draft", options->draft,
+                                        "Folder of a smaller model that proposes bytes: faster, "
+                                        "and the same text");
+  add_whole(*verb, "--draft-tokens", options->draft_tokens, "Bytes that it proposes at a time", 1,
+            Index{1} << 10)
+      ->needs(draft);
   verb->callback(
       [=, &globals, &action] { action = [=, &globals] { return generate(*options, globals); }; });
 }

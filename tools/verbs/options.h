@@ -29,6 +29,7 @@ struct RealRange {
   }
 };
 inline constexpr double kNoLimit = 1e308;
+inline constexpr RealRange kAny{-kNoLimit, kNoLimit, true, true, "a number"};
 inline constexpr RealRange kAboveZero{0, kNoLimit, false, true, "a number above 0"};
 inline constexpr RealRange kZeroOrMore{0, kNoLimit, true, true, "0 or a number above it"};
 inline constexpr RealRange kOneOrMore{1, kNoLimit, true, true, "1 or a number above it"};

@@ -2,58 +2,36 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
-#include "grouphead/core/kv_cache.h"
-#include "grouphead/models/models.h"
+#include "grouphead/models/decoder.h"
+#include "grouphead/models/sampling.h"
 
 #pragma GCC visibility push(default)
 namespace grouphead {
 
-/// How the next token is drawn. First the `top_k` most likely tokens stay, then the fewest of
-/// these that hold `top_p` of the probability.
-struct SamplingOptions {
-  double temperature = 1;  ///< logits are divided by it; 0: always the most likely token
-  Index top_k = 0;         ///< 0: all
-  double top_p = 1;        ///< in (0, 1]
-  std::uint64_t seed = 0;
-};
-
-/// Draws tokens from logits, in double. The i-th draw is a function of (seed, i) and the logits.
-///
-/// Threads  one caller at a time
-class Sampler {
- public:
-  /// For `vocabulary` tokens. Errors: ConfigError for options out of range.
-  Sampler(const SamplingOptions& options, Index vocabulary);
-  /// The next token, from logits [V] in f32 or f64.
-  /// Errors: ShapeError for another shape or type; Error when a logit is not finite.
-  std::int32_t operator()(ConstView logits);
-
- private:
-  struct Candidate {
-    std::int32_t token;
-    double weight;
-  };
-  SamplingOptions options_;
-  RandomStream stream_;
-  std::vector<Candidate> candidates_;  // [V], reused
-};
-
 struct GenerationOptions {
   Index max_tokens = 200;  ///< that may follow the prompt
   SamplingOptions sampling{};
-  /// Type of the cached keys and values: absent: the model's own; bf16 and u8 take a half and a
-  /// quarter of the memory, see KvCacheConfig.
+  std::vector<LogitsProcessor> processors{};  ///< run in this order
+  std::vector<std::int32_t> stop_tokens{};    ///< the text ends with the first of these
+  /// Of the cache that is made for a LanguageModel, see DecoderOptions.
   std::optional<Dtype> cache_dtype{};
+  /// Speculative decoding: a smaller model of the same vocabulary, which has read nothing yet. It
+  /// proposes `draft_tokens` at a time, and the model reads them all at once. Both draw with the
+  /// same random numbers, so the tokens are those without a draft, sampled or not, up to the
+  /// rounding that docs/numerics.md describes. Source: Leviathan et al. 2023, with shared draws.
+  std::shared_ptr<Decoder> draft{};
+  Index draft_tokens = 4;
   /// Called while the prompt is read, with how many of its tokens are read so far.
   std::function<void(Index read)> on_prompt{};
 };
 
 /// Continues a prompt token by token. It reads the prompt when it is made, in pieces, and keeps all
-/// keys and values in a KvCache.
+/// keys and values in a cache.
 ///
 /// Every token attends to all before it. Rotary positions go on beyond the length that the model
 /// was trained with, where it has to extrapolate.
@@ -66,37 +44,57 @@ struct GenerationOptions {
 class Generation {
  public:
   /// Reads `prompt`. `model` and `ctx` must outlive this.
-  /// Errors: ConfigError for an empty prompt or options out of range; ShapeError for a token
-  /// outside [0, V).
+  /// Errors: ConfigError for an empty prompt, options out of range, or a draft with another
+  /// vocabulary or tokens read; ShapeError for a token outside [0, V).
   Generation(Context& ctx, const LanguageModel& model, std::span<const std::int32_t> prompt,
              const GenerationOptions& options = {});
+  /// The same with a decoder. What it has read already, such as a prefix that many prompts share,
+  /// stays before the prompt, where penalties do not look.
+  Generation(Context& ctx, std::unique_ptr<Decoder> decoder, std::span<const std::int32_t> prompt,
+             const GenerationOptions& options = {});
 
-  /// How many more tokens may be asked for.
+  /// How many more tokens may be asked for; none after a stop token.
   Index remaining() const noexcept { return remaining_; }
   /// The next token. Takes no memory once warm, but when the cache grows.
-  /// Errors: ShapeError after `max_tokens` calls; Error when the logits are not finite.
+  /// Errors: ShapeError when none remains; Error when the logits are not finite.
   std::int32_t next();
-  /// What has been read so far: prompt and tokens, without the last one.
-  const KvCache& cache() const noexcept { return cache_; }
+  /// What the model has read: the prompt and the tokens, or less of these.
+  const Decoder& decoder() const noexcept { return *decoder_; }
+  /// Of the tokens that a draft proposed, how many were right.
+  Index proposed() const noexcept { return proposed_; }
+  Index accepted() const noexcept { return accepted_; }
 
  private:
-  void read(ConstView tokens);
+  void read_prompt(Decoder& decoder, const std::function<void(Index)>& on_prompt);
+  void read(Decoder& decoder, std::size_t end, View logits);
+  std::int32_t draw(View logits);
+  void propose();
+  void speculate();
 
   Context& ctx_;
-  const LanguageModel& model_;
+  std::unique_ptr<Decoder> decoder_;
+  GenerationOptions options_;
   Sampler sampler_;
-  Index limit_;  // positions of prompt and tokens
-  KvCache cache_;
-  Tensor logits_;  // [1, V]
-  Tensor token_;   // [1, 1]: drawn, not yet in the cache
-  bool token_is_pending_ = false;
+  Index base_;          // what decoder_ had read before the prompt
+  std::size_t prompt_;  // length of the prompt
+  Index limit_;         // positions of all
   Index remaining_;
+  std::vector<std::int32_t> tokens_;  // prompt, text, and proposals behind it
+  std::size_t drawn_;                 // so many of tokens_ are certain
+  std::size_t given_;                 // so many are the prompt or were returned by next()
+  Tensor logits_;                     // [V]; with a draft [draft_tokens + 1, V]
+  Index proposed_ = 0;
+  Index accepted_ = 0;
 };
 
 /// All of a Generation at once: the tokens after the prompt. `on_token` gets each as soon as it is
 /// drawn; where it returns false the text ends with that token.
 /// Errors: those of Generation; what `on_token` throws.
 std::vector<std::int32_t> generate(Context& ctx, const LanguageModel& model,
+                                   std::span<const std::int32_t> prompt,
+                                   const GenerationOptions& options = {},
+                                   const std::function<bool(std::int32_t token)>& on_token = {});
+std::vector<std::int32_t> generate(Context& ctx, std::unique_ptr<Decoder> decoder,
                                    std::span<const std::int32_t> prompt,
                                    const GenerationOptions& options = {},
                                    const std::function<bool(std::int32_t token)>& on_token = {});

@@ -173,7 +173,8 @@ class LanguageModel final : public Layer {
   std::vector<Tensor> attended(Context& ctx, const Tensor& tokens) const;
   /// The attention layer of a block, 0 <= block < L.
   const GroupQueryAttention& attention(Index block) const;
-  /// Appends tokens [B, T] to the cache; writes the last position's logits [B, V].
+  /// Appends tokens [B, T] to the cache; writes the last position's logits [B, V], or those of each
+  /// [B, T, V].
   /// No allocation of ours once warm. After an error the cache holds what it held before.
   void step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const;
 
