@@ -1,7 +1,7 @@
 #pragma once
 
 // Numbers of Keras's losses, metrics, optimizers and fit: tests/golden/keras_training and
-// keras_training_more.
+// its sisters.
 
 #include <cmath>
 #include <limits>
@@ -52,9 +52,9 @@ struct KerasCases {
 
 /// The cases of one kind, of all folders.
 inline std::vector<KerasCase> keras_cases(const std::string& kind) {
-  static const KerasCases folders[] = {KerasCases("keras_training"),
-                                       KerasCases("keras_training_more"),
-                                       KerasCases("keras_training_metrics")};
+  static const KerasCases folders[] = {
+      KerasCases("keras_training"), KerasCases("keras_training_more"),
+      KerasCases("keras_training_metrics"), KerasCases("keras_training_sets")};
   std::vector<KerasCase> found;
   for (const KerasCases& folder : folders) {
     for (const ConfigValue& entry : folder.cases["cases"].as_list("cases")) {

@@ -7,6 +7,7 @@
 #include "grouphead/layers/merging.h"
 #include "grouphead/models/model.h"
 #include "grouphead/train/fit.h"
+#include "grouphead/train/keras_callbacks.h"
 #include "keras_training_support.h"
 
 namespace grouphead {
@@ -156,6 +157,10 @@ FitConfig fit_config(const KerasCase& c) {
     if (stopping.contains("start_from_epoch")) options.start_from_epoch = 1;
     config.callbacks.push_back(std::make_shared<EarlyStopping>(options));
   }
+  if (const ConfigValue& swap = c["swap"]; !swap.is_null()) {
+    config.callbacks.push_back(std::make_shared<SwapEMAWeights>(
+        SwapEMAWeightsConfig{.swap_on_epoch = swap["swap_on_epoch"].as_bool("swap_on_epoch")}));
+  }
   return config;
 }
 
@@ -163,7 +168,7 @@ TEST(Fit, HistoriesAndWeightsAreKeras) {
   constexpr double kTolerance = 1e-9;
   Context ctx({.num_threads = 2});
   const std::vector<KerasCase> cases = keras_cases("fit");
-  EXPECT_EQ(cases.size(), 15U);
+  EXPECT_EQ(cases.size(), 17U);
   for (const KerasCase& c : cases) {
     SCOPED_TRACE(c.name());
     const FixtureModel fixture = model_of(c);

@@ -130,6 +130,7 @@ TEST(Losses, ImpossibleOptionsAreRefused) {
   EXPECT_THROW(huber({.delta = -1}), ConfigError);
   EXPECT_THROW(binary_crossentropy({.label_smoothing = 1.5}), ConfigError);
   EXPECT_THROW(categorical_crossentropy({.label_smoothing = -0.1}), ConfigError);
+  EXPECT_THROW(circle({.gamma = std::numeric_limits<double>::infinity()}), ConfigError);
   const auto with = [](const char* key, const ConfigValue& value) {
     return Loss(ConfigValue(ConfigValue::Object{{"class_name", "BinaryCrossentropy"},
                                                 {"config", ConfigValue::Object{{key, value}}}}));
@@ -138,6 +139,30 @@ TEST(Losses, ImpossibleOptionsAreRefused) {
   EXPECT_THROW(with("unknown", 1), ConfigError);
   EXPECT_THAT(error_of<ConfigError>([&] { with("reduction", "average"); }),
               HasSubstr("mean_with_sample_weight"));
+}
+
+TEST(Losses, OfSetsDoNotDependOnThreads) {
+  const Tensor embeddings = random_tensor({300, 40}, 3);
+  const Tensor logits = random_tensor({50, 30, 20}, 4);
+  Tensor ids({300}, Dtype::i32);
+  for (Index i = 0; i < 300; ++i) ids.data<std::int32_t>()[i] = static_cast<std::int32_t>(i % 7);
+  Tensor words({50, 6}, Dtype::i32);
+  for (Index i = 0; i < 300; ++i) words.data<std::int32_t>()[i] = static_cast<std::int32_t>(i % 19);
+  const auto results = [&](int threads) {
+    Context ctx({.num_threads = threads});
+    return std::pair{
+        circle({.gamma = 0.1})->value_and_gradient(ctx, {.target = ids, .prediction = embeddings}),
+        ctc()->value_and_gradient(ctx, {.target = words, .prediction = logits})};
+  };
+  const auto want = results(1);
+  EXPECT_GT(want.first.value, 0);
+  for (const int threads : {2, 5}) {
+    const auto got = results(threads);
+    EXPECT_EQ(got.first.value, want.first.value);
+    EXPECT_EQ(got.second.value, want.second.value);
+    EXPECT_TRUE(testing_support::same_bits(got.first.d_prediction, want.first.d_prediction));
+    EXPECT_TRUE(testing_support::same_bits(got.second.d_prediction, want.second.d_prediction));
+  }
 }
 
 TEST(Losses, OperandsThatDoNotFitAreRefused) {
@@ -165,6 +190,15 @@ TEST(Losses, OperandsThatDoNotFitAreRefused) {
   Tensor labels = Tensor::zeros({2, 4}, Dtype::i32);
   labels.data<std::int32_t>()[5] = 3;
   EXPECT_THAT(refusal(sparse, {.target = labels, .prediction = x}), HasSubstr("3 at 5"));
+  EXPECT_THAT(refusal(ctc(), {.target = labels, .prediction = x}), HasSubstr("3 at 5"));
+  EXPECT_THAT(refusal(ctc(), {.target = Tensor::zeros({3, 4}, Dtype::i32), .prediction = x}),
+              HasSubstr("target: expected [2, 4], got [3, 4]"));
+  EXPECT_THAT(refusal(ctc(), {.target = labels, .prediction = Tensor::zeros({2, 4})}),
+              HasSubstr("[B, T, C]"));
+  EXPECT_THAT(refusal(circle(), {.target = labels, .prediction = x}), HasSubstr("[B, C]"));
+  EXPECT_THAT(
+      refusal(circle(), {.target = Tensor::zeros({3}, Dtype::i32), .prediction = Tensor({2, 4})}),
+      HasSubstr("target: expected [2], got [3]"));
 }
 
 TEST(Losses, OfNothingAreZero) {

@@ -50,6 +50,8 @@ TEST(Metrics, ConfigurationsAreKerasAndComeBack) {
       // The fixture computes in float64.
       if (value.is_number()) {
         EXPECT_EQ(config[key].as_number(key), value.as_number(key)) << key;
+      } else if (key == "label_weights" && !value.is_null()) {
+        EXPECT_EQ(config[key]["config"]["value"], value["config"]["value"]);
       } else if (key != "dtype") {
         EXPECT_EQ(config[key], value) << key;
       }
@@ -113,6 +115,32 @@ TEST(Metrics, WhatDoesNotFitIsRefused) {
   EXPECT_THROW(Metric::from_config("unknown"), ConfigError);
   EXPECT_THROW(mean_of({.loss = sparse_categorical_crossentropy({.ignore_class = 0}), .name = "x"}),
                ConfigError);
+}
+
+TEST(Metrics, OfClassesAndLabelsRefuseWhatDoesNotFit) {
+  Context ctx;
+  const auto refusal = [](const auto& make) { return error_of<ConfigError>(make); };
+  EXPECT_THAT(refusal([] { iou({.num_classes = 3, .target_class_ids = {3}}); }),
+              HasSubstr("classes below 3, got 3"));
+  EXPECT_THAT(refusal([] { iou({.num_classes = 3}); }), HasSubstr("target_class_ids"));
+  EXPECT_THAT(refusal([] { mean_iou({.num_classes = 1 << 20}); }), HasSubstr("num_classes"));
+  EXPECT_THAT(refusal([] { auc({.num_labels = 2}); }), HasSubstr("num_labels"));
+  EXPECT_THAT(refusal([] { auc({.curve = "GAIN"}); }), HasSubstr("ROC, PR, PRGAIN"));
+  EXPECT_THAT(refusal([] {
+                auc({.multi_label = true, .num_labels = 2, .label_weights = {1, 2, 3}});
+              }),
+              HasSubstr("label_weights: expected 2 numbers, got 3"));
+  const auto mean = mean_iou({.num_classes = 3});
+  EXPECT_THAT(error_of<ShapeError>([&] {
+                mean->update(ctx, {.target = Tensor::zeros({4}), .prediction = Tensor::zeros({3})});
+              }),
+              HasSubstr("target: expected 3 classes, got 4"));
+  const auto labels = auc({.multi_label = true, .num_labels = 2});
+  EXPECT_THAT(
+      error_of<ShapeError>([&] {
+        labels->update(ctx, {.target = Tensor::zeros({4, 3}), .prediction = Tensor::zeros({4, 3})});
+      }),
+      HasSubstr("prediction: expected 2 labels, got 3"));
 }
 
 }  // namespace

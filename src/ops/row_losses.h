@@ -65,4 +65,16 @@ struct OverlapOptions {
 };
 void overlap_loss(Context& ctx, const LossRows& rows, const OverlapOptions& options);
 
+/// -log of the probability of row's labels, of logits [T, classes] in each row; targets [rows, L]
+/// of classes, 0 the blank. As many count as are not 0.
+void ctc_loss(Context& ctx, const LossRows& rows);
+
+/// Of each row's distances to all the others: those of its label shall be small. Labels are any.
+struct CircleOptions {
+  double gamma = 80;
+  double margin = 0.4;
+  bool remove_diagonal = true;  ///< a row is no pair with itself
+};
+void circle_loss(Context& ctx, const LossRows& rows, const CircleOptions& options);
+
 }  // namespace grouphead::ops

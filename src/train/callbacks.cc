@@ -19,6 +19,8 @@ void Callback::on_train_batch_end(CompiledModel& /*model*/, Index /*batch*/, con
 }
 void Callback::on_epoch_end(CompiledModel& /*model*/, Index /*epoch*/, const Logs& /*logs*/) {}
 void Callback::on_train_end(CompiledModel& /*model*/) {}
+void Callback::on_test_begin(CompiledModel& /*model*/) {}
+void Callback::on_test_end(CompiledModel& /*model*/, const Logs& /*logs*/) {}
 
 // ---- LambdaCallback ----------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 #include "grouphead/train/fit.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/check.h"
 #include "grouphead/models/model.h"
@@ -41,6 +42,7 @@ struct CompiledModel::State {
   double gradient_norm = 0;
   Mean mean_loss{MetricConfig{.name = "loss"}};
   bool is_between_validations = false;
+  bool is_interrupted = false;
 };
 
 namespace {
@@ -104,6 +106,8 @@ ConfigValue CompiledModel::compile_config() const {
 bool CompiledModel::is_between_validations() const noexcept {
   return state_->is_between_validations;
 }
+
+bool CompiledModel::is_interrupted() const noexcept { return state_->is_interrupted; }
 
 bool CompiledModel::has_optimizer() const noexcept { return state_->optimizer != nullptr; }
 
@@ -200,24 +204,29 @@ void CompiledModel::reset_metrics() {
 
 // ---- Evaluation --------------------------------------------------------------------------------
 
-Logs CompiledModel::evaluate(Context& ctx, const BatchSource& source, Index steps) {
+Logs CompiledModel::evaluate(Context& ctx, const BatchSource& source, Index steps,
+                             const std::vector<std::shared_ptr<Callback>>& callbacks) {
   reset_metrics();
+  for (const auto& callback : callbacks) callback->on_test_begin(*this);
   for (Index step = 0; steps == 0 || step < steps; ++step) {
     const std::optional<Data> batch = source(0, step);
     if (!batch && step == 0) throw_no_batch("evaluate");
     if (!batch) break;
     test_on_batch(ctx, *batch);
   }
-  return logs();
+  Logs numbers = logs();
+  for (const auto& callback : callbacks) callback->on_test_end(*this, numbers);
+  return numbers;
 }
 
 Logs CompiledModel::evaluate(Context& ctx, const Data& data, const EvaluateConfig& config) {
-  return evaluate(ctx, train::ArrayBatches(data, {.batch_size = config.batch_size}), config.steps);
+  return evaluate(ctx, train::ArrayBatches(data, {.batch_size = config.batch_size}), config.steps,
+                  config.callbacks);
 }
 
 Logs CompiledModel::evaluate(Context& ctx, const BatchSource& source,
                              const EvaluateConfig& config) {
-  return evaluate(ctx, source, config.steps);
+  return evaluate(ctx, source, config.steps, config.callbacks);
 }
 
 std::vector<Tensor> CompiledModel::predict(Context& ctx, const std::vector<Tensor>& x,
@@ -289,16 +298,22 @@ Parts parts_of(Context& ctx, const Data& data, const FitConfig& config) {
 class Fitting {
  public:
   Fitting(Context& ctx, CompiledModel& model, const BatchSource& source, Index steps,
-          const FitConfig& config)
-      : ctx_(ctx), model_(model), source_(source), steps_(steps), config_(config) {}
+          const FitConfig& config, bool& is_interrupted)
+      : ctx_(ctx),
+        model_(model),
+        source_(source),
+        steps_(steps),
+        config_(config),
+        is_interrupted_(is_interrupted) {}
 
   template <class Validate>
   History run(Validate&& validate) {
     for (const auto& callback : config_.callbacks) callback->on_train_begin(model_);
-    for (Index epoch = config_.initial_epoch; epoch < config_.epochs; ++epoch) {
+    FitStart start = model_.start.value_or(FitStart{.epoch = config_.initial_epoch});
+    for (Index epoch = start.epoch; epoch < config_.epochs; ++epoch) {
       model_.reset_metrics();
       for (const auto& callback : config_.callbacks) callback->on_epoch_begin(model_, epoch);
-      if (!train_epoch(epoch)) break;
+      if (!train_epoch(epoch, std::exchange(start.step, 0))) break;
       Logs logs = model_.logs();
       for (auto& [name, value] : validate(epoch)) logs.emplace_back("val_" + name, value);
       append(logs, epoch, history_);
@@ -313,10 +328,10 @@ class Fitting {
 
  private:
   /// False when the training is to end before the epoch does.
-  bool train_epoch(Index epoch) {
-    for (step_ = 0; config_.steps_per_epoch == 0 || step_ < config_.steps_per_epoch;) {
+  bool train_epoch(Index epoch, Index first_step) {
+    for (step_ = first_step; config_.steps_per_epoch == 0 || step_ < config_.steps_per_epoch;) {
       if (config_.stop != nullptr && config_.stop->load()) {
-        history_.interrupted = true;
+        history_.interrupted = is_interrupted_ = true;
         return false;
       }
       const std::optional<Data> batch = source_(epoch, step_);
@@ -350,6 +365,7 @@ class Fitting {
   const BatchSource& source_;
   Index steps_;
   const FitConfig& config_;
+  bool& is_interrupted_;
   History history_;
   Index step_ = 0;
 };
@@ -390,6 +406,8 @@ History CompiledModel::fit(Context& ctx, const BatchSource& source, const FitCon
   check(config);
   optimizer();
   stop_training = false;
+  start.reset();
+  state_->is_interrupted = false;
   const Index batch_size =
       config.validation_batch_size > 0 ? config.validation_batch_size : config.batch_size;
   if (config.validation_data && train::num_samples(*config.validation_data) == 0) {
@@ -400,12 +418,12 @@ History CompiledModel::fit(Context& ctx, const BatchSource& source, const FitCon
     if (!is_validated(config, epoch)) return {};
     if (config.validation_data) {
       const train::ArrayBatches batches(*config.validation_data, {.batch_size = batch_size});
-      return evaluate(ctx, batches, config.validation_steps);
+      return evaluate(ctx, batches, config.validation_steps, config.callbacks);
     }
     if (!config.validation_source) return {};
-    return evaluate(ctx, config.validation_source, config.validation_steps);
+    return evaluate(ctx, config.validation_source, config.validation_steps, config.callbacks);
   };
-  return Fitting(ctx, *this, source, steps, config).run(validate);
+  return Fitting(ctx, *this, source, steps, config, state_->is_interrupted).run(validate);
 }
 
 }  // namespace grouphead

@@ -10,8 +10,7 @@
 
 namespace grouphead {
 
-// ---- Learning rates
-// ----------------------------------------------------------------------------
+// ---- Learning rates -----------------------------------------------------------------------------
 
 ReduceLROnPlateau::ReduceLROnPlateau(const ReduceLROnPlateauConfig& config)
     : config_(config), monitor_(config.monitor, config.mode, config.min_delta) {
@@ -51,16 +50,36 @@ void LearningRateScheduler::on_epoch_begin(CompiledModel& model, Index epoch) {
   optimizer.set_learning_rate(schedule_(epoch, optimizer.learning_rate()));
 }
 
-// ---- TerminateOnNaN
-// ----------------------------------------------------------------------------
+// ---- TerminateOnNaN -----------------------------------------------------------------------------
 
 void TerminateOnNaN::on_train_batch_end(CompiledModel& model, Index /*batch*/, const Logs& logs) {
   const std::optional<double> loss = find(logs, "loss");
   if (loss && !std::isfinite(*loss)) model.stop_training = true;
 }
 
-// ---- TensorBoard
-// -------------------------------------------------------------------------------
+// ---- SwapEMAWeights -----------------------------------------------------------------------------
+
+namespace {
+
+void swap_to(bool wanted, CompiledModel& model) {
+  Optimizer& optimizer = model.optimizer();
+  if (optimizer.has_swapped_averages() != wanted) optimizer.swap_averages();
+}
+
+}  // namespace
+
+void SwapEMAWeights::on_epoch_begin(CompiledModel& model, Index /*epoch*/) {
+  if (config_.swap_on_epoch) swap_to(false, model);
+}
+void SwapEMAWeights::on_epoch_end(CompiledModel& model, Index /*epoch*/, const Logs& /*logs*/) {
+  if (config_.swap_on_epoch) swap_to(true, model);
+}
+void SwapEMAWeights::on_test_begin(CompiledModel& model) { swap_to(true, model); }
+void SwapEMAWeights::on_test_end(CompiledModel& model, const Logs& /*logs*/) {
+  swap_to(false, model);
+}
+
+// ---- TensorBoard --------------------------------------------------------------------------------
 
 struct TensorBoard::Files {
   train::EventFile training;

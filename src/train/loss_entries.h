@@ -18,10 +18,12 @@ struct LossEntry {
 };
 /// The losses beside errors and cross entropies.
 std::span<const LossEntry> other_losses();
+/// Those of sequences and of sets of samples.
+std::span<const LossEntry> set_losses();
 
 Reduction reduction_of(nn::ConfigReader& reader);
 /// Errors: ConfigError for an `axis` that is not the last.
-void require_last_axis(nn::ConfigReader& reader);
+void require_last_axis(nn::ConfigReader& reader, std::string_view operation = "loss");
 /// Errors: ConfigError outside [0, 1].
 void require_smoothing(std::string_view loss, double label_smoothing);
 

@@ -131,7 +131,7 @@ class SparseCategoricalCrossentropy final : public LossRule {
   void evaluate(Context& ctx, const LossRows& rows) const override {
     ops::sparse_cross_entropy(ctx, rows, config_.from_logits);
   }
-  bool takes_labels() const override { return true; }
+  LossTargets targets() const override { return LossTargets::labels; }
   std::optional<Index> ignored_class() const override { return config_.ignore_class; }
   SparseCategoricalCrossentropyConfig config_;
 };
@@ -199,7 +199,7 @@ constexpr Entry kEntries[] = {
 template <class Body>
 void for_entries(const Body& body) {
   for (const std::span<const Entry> entries :
-       {std::span<const Entry>(kEntries), train::other_losses()}) {
+       {std::span<const Entry>(kEntries), train::other_losses(), train::set_losses()}) {
     for (const Entry& entry : entries) {
       if (body(entry)) return;
     }

@@ -68,16 +68,19 @@ LossRule::Prepared LossRule::prepared(Context& ctx, const LossOperands& operands
     detail::throw_shape_error(name_, "prediction", "[..., C] with C >= 1",
                               prediction.shape().to_string());
   }
+  const bool has_numbers = targets() == LossTargets::numbers;
   Prepared out{
       .prediction = train::Numbers(ctx, prediction, dtype),
-      .target = train::Numbers(ctx, operands.target, takes_labels() ? Dtype::i32 : dtype),
+      .target = train::Numbers(ctx, operands.target, has_numbers ? dtype : Dtype::i32),
       .values_shape = value_axes(name_, prediction_shape, num_value_axes(prediction_shape))};
   Shape wanted = prediction_shape;
-  if (takes_labels()) {
+  if (targets() == LossTargets::labels || targets() == LossTargets::any_labels) {
     const bool has_axis =
         target_shape.rank() == prediction_shape.rank() && target_shape.back() == 1;
     if (has_axis) target_shape = train::without_last_axis(target_shape);
     wanted = out.values_shape;
+  } else if (targets() == LossTargets::label_rows && target_shape.rank() == 2) {
+    wanted = {out.values_shape.size(), target_shape.back()};
   }
   if (!operands.target.has_value() || target_shape != wanted) {
     detail::throw_shape_error(
@@ -87,11 +90,27 @@ LossRule::Prepared LossRule::prepared(Context& ctx, const LossOperands& operands
   const Index rows = out.values_shape.size();
   const Index width = rows == 0 ? prediction_shape.back() : prediction_shape.size() / rows;
   out.rows.prediction = out.prediction.view().reshaped({rows, width});
-  out.rows.target = out.target.view().reshaped(takes_labels() ? Shape{rows} : Shape{rows, width});
+  out.rows.classes = prediction_shape.back();
+  if (targets() != LossTargets::label_rows) {
+    out.rows.target = out.target.view().reshaped(has_numbers ? Shape{rows, width} : Shape{rows});
+  } else {
+    out.rows.target = out.target.view();
+  }
   return out;
 }
 
 namespace {
+
+double element(const ConstView& values, Index i) {
+  return values.dtype() == Dtype::f64 ? values.data<double>()[i]
+                                      : static_cast<double>(values.data<float>()[i]);
+}
+
+Tensor positive_values(Context& ctx, ConstView values) {
+  Tensor valid = ctx.tensor(values.shape(), Dtype::boolean);
+  for (Index i = 0; i < values.size(); ++i) valid.data<bool>()[i] = element(values, i) > 0;
+  return valid;
+}
 
 /// Which labels are not the ignored one.
 Tensor other_labels(Context& ctx, ConstView labels, Index ignored) {
@@ -112,11 +131,6 @@ Tensor counted_labels(Context& ctx, ConstView labels, const Tensor& weights) {
   return out;
 }
 
-double element(const ConstView& values, Index i) {
-  return values.dtype() == Dtype::f64 ? values.data<double>()[i]
-                                      : static_cast<double>(values.data<float>()[i]);
-}
-
 }  // namespace
 
 LossResult LossRule::run(Context& ctx, const LossOperands& operands,
@@ -125,16 +139,20 @@ LossResult LossRule::run(Context& ctx, const LossOperands& operands,
   LossRows& rows = problem.rows;
   if (ignored_class()) problem.valid = other_labels(ctx, rows.target, *ignored_class());
   const Shape& shape = problem.values_shape;
+  Tensor values = ctx.tensor(shape, rows.prediction.dtype());
+  rows.values = values.view().reshaped({shape.size()});
+  if (counts_positive_values()) {
+    evaluate(ctx, rows);
+    problem.valid = positive_values(ctx, rows.values);
+  }
   train::LossWeights weights = train::loss_weights(
       ctx, shape, operands.sample_weight, operands.mask,
       problem.valid.has_value() ? problem.valid.view().reshaped(shape) : ConstView(), reduction_);
   Tensor labels;
-  if (takes_labels() && weights.of_values.has_value()) {
+  if (targets() == LossTargets::labels && weights.of_values.has_value()) {
     labels = counted_labels(ctx, rows.target, weights.of_values);
     rows.target = std::as_const(labels).view();
   }
-  Tensor values = ctx.tensor(shape, rows.prediction.dtype());
-  rows.values = values.view().reshaped({shape.size()});
   LossResult result;
   Tensor scaled;
   if (gradient_scale) {

@@ -2,6 +2,7 @@
 
 // The tables of metrics, and what their rows of targets and predictions are.
 
+#include <array>
 #include <memory>
 #include <span>
 #include <vector>
@@ -18,8 +19,18 @@ struct MetricEntry {
 };
 /// Metrics of counts: true and false, positive and negative.
 std::span<const MetricEntry> confusion_metrics();
+/// The area under a curve of counts.
+std::span<const MetricEntry> area_metrics();
 /// Metrics of sums over classes and positions.
 std::span<const MetricEntry> score_metrics();
+/// Intersections over unions.
+std::span<const MetricEntry> overlap_metrics();
+/// Correlations and sums.
+std::span<const MetricEntry> mean_metrics();
+/// All of them.
+inline std::array<std::span<const MetricEntry>, 5> metric_tables() {
+  return {confusion_metrics(), area_metrics(), score_metrics(), overlap_metrics(), mean_metrics()};
+}
 
 /// Targets and predictions of one shape, with a weight of each, in double.
 struct Counted {
@@ -51,6 +62,8 @@ class MeanOfValues : public Metric {
   Mean mean_;
 };
 
+/// Of Keras's names of types.
+bool is_integer_type(std::string_view dtype);
 std::optional<double> number_or_null(nn::ConfigReader& reader, std::string_view key);
 std::optional<Index> integer_or_null(nn::ConfigReader& reader, std::string_view key);
 template <class T>

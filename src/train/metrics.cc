@@ -289,7 +289,7 @@ std::shared_ptr<Metric> make_loss_metric(const std::string& name, const ConfigVa
     std::string known =
         "Accuracy, BinaryAccuracy, CategoricalAccuracy, Mean, Perplexity, "
         "SparseCategoricalAccuracy, ";
-    for (const auto entries : {train::confusion_metrics(), train::score_metrics()}) {
+    for (const auto entries : train::metric_tables()) {
       for (const train::MetricEntry& entry : entries) known.append(entry.class_name).append(", ");
     }
     detail::throw_config_error("metric", "name",
@@ -331,7 +331,7 @@ std::shared_ptr<Metric> make_metric(const std::string& identifier, const ConfigV
 }  // namespace
 
 const train::MetricEntry* train::find_metric(std::string_view name) {
-  for (const auto entries : {confusion_metrics(), score_metrics()}) {
+  for (const auto entries : metric_tables()) {
     for (const MetricEntry& entry : entries) {
       if (entry.class_name == name || entry.alias == name) return &entry;
     }

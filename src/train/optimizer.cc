@@ -378,8 +378,24 @@ double Optimizer::apply(Context& ctx, std::span<const View> gradients) {
   return joint_norm;
 }
 
+void Optimizer::swap_averages() {
+  if (!options_.use_ema || !is_built_) {
+    detail::throw_config_error(name(), "use_ema", "true, for averages to swap", "none");
+  }
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const View w = parameters_[i].parameter->edit();
+    Tensor& average = slots_[0].tensors[i];
+    Tensor parameter(w.shape(), w.dtype());
+    copy(w, parameter);
+    ops::convert_rounded(average, w.dtype(), w);
+    ops::convert_rounded(parameter, average.dtype(), average);
+  }
+  has_swapped_averages_ = !has_swapped_averages_;
+}
+
 void Optimizer::finalize(Context& /*ctx*/) {
   if (!options_.use_ema || !is_built_) return;
+  if (has_swapped_averages_) swap_averages();
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const View w = parameters_[i].parameter->edit();
     ops::convert_rounded(slots_[0].tensors[i], w.dtype(), w);

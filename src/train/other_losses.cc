@@ -14,10 +14,10 @@ Reduction train::reduction_of(nn::ConfigReader& reader) {
                                  : Reduction::sum_over_batch_size;
 }
 
-void train::require_last_axis(nn::ConfigReader& reader) {
+void train::require_last_axis(nn::ConfigReader& reader, std::string_view operation) {
   const Index axis = reader.integer("axis", -1);
   if (axis == -1) return;
-  detail::throw_config_error("loss", "axis", "the last axis, -1", std::to_string(axis));
+  detail::throw_config_error(operation, "axis", "the last axis, -1", std::to_string(axis));
 }
 
 void train::require_smoothing(std::string_view loss, double label_smoothing) {
@@ -181,7 +181,7 @@ class GeneralizedRule final : public LossRule {
   void evaluate(Context& ctx, const LossRows& rows) const override {
     ops::generalized_cross_entropy(ctx, rows, q_);
   }
-  bool takes_labels() const override { return true; }
+  LossTargets targets() const override { return LossTargets::labels; }
   double q_;
 };
 

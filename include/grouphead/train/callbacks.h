@@ -34,6 +34,9 @@ class Callback {
   virtual void on_train_batch_end(CompiledModel& model, Index batch, const Logs& logs);
   virtual void on_epoch_end(CompiledModel& model, Index epoch, const Logs& logs);
   virtual void on_train_end(CompiledModel& model);
+  /// Around evaluate(), and around the validation of each epoch.
+  virtual void on_test_begin(CompiledModel& model);
+  virtual void on_test_end(CompiledModel& model, const Logs& logs);
 };
 
 /// Functions in a callback's place; each may be empty. Source: keras.callbacks.LambdaCallback.

@@ -100,6 +100,13 @@ struct FitConfig {
 struct EvaluateConfig {
   Index batch_size = 32;
   Index steps = 0;  ///< 0: all batches
+  std::vector<std::shared_ptr<Callback>> callbacks{};
+};
+
+/// Where a training that was interrupted goes on.
+struct FitStart {
+  Index epoch = 0;
+  Index step = 0;  ///< steps of this epoch that were done
 };
 
 /// What fit() did.
@@ -172,10 +179,16 @@ class CompiledModel {
 
   /// Ends fit() after the batch.
   bool stop_training = false;
+  /// What on_train_begin() of a callback may set: where this fit() begins, in initial_epoch's
+  /// place. The logs of an epoch that was begun before are those of its other steps.
+  std::optional<FitStart> start{};
+  /// Whether FitConfig::stop ended the last fit().
+  bool is_interrupted() const noexcept;
 
  private:
   struct State;
-  Logs evaluate(Context& ctx, const BatchSource& source, Index steps);
+  Logs evaluate(Context& ctx, const BatchSource& source, Index steps,
+                const std::vector<std::shared_ptr<Callback>>& callbacks);
   History fit(Context& ctx, const BatchSource& source, const FitConfig& config, Index steps);
   std::unique_ptr<State> state_;
 };

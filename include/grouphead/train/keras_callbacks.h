@@ -59,6 +59,27 @@ class TerminateOnNaN final : public Callback {
   void on_train_batch_end(CompiledModel& model, Index batch, const Logs& logs) override;
 };
 
+struct SwapEMAWeightsConfig {
+  /// Also between the epochs' ends and their successors' begins: callbacks that come later see and
+  /// save the averages.
+  bool swap_on_epoch = false;
+};
+
+/// Puts the optimizer's averages (OptimizerOptions::use_ema) into the parameters while the model is
+/// evaluated or validated, and the parameters back. Give it to fit() and to evaluate(). Errors:
+/// ConfigError for an optimizer without averages. Source: keras.callbacks.SwapEMAWeights.
+class SwapEMAWeights final : public Callback {
+ public:
+  explicit SwapEMAWeights(const SwapEMAWeightsConfig& config = {}) : config_(config) {}
+  void on_epoch_begin(CompiledModel& model, Index epoch) override;
+  void on_epoch_end(CompiledModel& model, Index epoch, const Logs& logs) override;
+  void on_test_begin(CompiledModel& model) override;
+  void on_test_end(CompiledModel& model, const Logs& logs) override;
+
+ private:
+  SwapEMAWeightsConfig config_;
+};
+
 struct TensorBoardConfig {
   std::filesystem::path log_dir = "logs";
   Index update_freq = 0;  ///< batches between `batch_...` numbers; 0: none

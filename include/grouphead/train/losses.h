@@ -45,13 +45,23 @@ struct LossResult {
 /// The operands of one loss, as rows: what a rule computes from.
 struct LossRows {
   ConstView prediction{};  ///< [rows, C], f32 or f64
-  ConstView target{};      ///< [rows, C] of prediction's type; or labels [rows], i32
+  /// [rows, C] of prediction's type; or labels, i32: [rows], or [rows, L].
+  ConstView target{};
+  Index classes = 0;  ///< size of the prediction's last axis, where C holds several axes
   /// Of the gradients of each value: f64 [rows], or absent for `scale` in every row. Rows of weight
   /// 0 have gradient 0 whatever their numbers.
   ConstView weights{};
   double scale = 1;
   View values{};        ///< [rows], prediction's type
   View d_prediction{};  ///< [rows, C]; absent: not wanted
+};
+
+/// What a loss's targets are.
+enum class LossTargets : int {
+  numbers,     ///< one for each of the prediction
+  labels,      ///< the class of each value
+  any_labels,  ///< a label of each value that need not be a class
+  label_rows   ///< classes [B, L]
 };
 
 /// A loss function with its options. Source: keras.losses.Loss.
@@ -88,10 +98,12 @@ class LossRule {
  private:
   /// Writes rows.values and, where wanted, rows.d_prediction.
   virtual void evaluate(Context& ctx, const LossRows& rows) const = 0;
-  /// Whether targets are labels of classes.
-  virtual bool takes_labels() const { return false; }
+  /// What targets are.
+  virtual LossTargets targets() const { return LossTargets::numbers; }
   /// A label whose positions do not count.
   virtual std::optional<Index> ignored_class() const { return {}; }
+  /// Whether values of 0 are left out of averages, as under a mask.
+  virtual bool counts_positive_values() const { return false; }
   /// How many of the prediction's first axes the values have.
   virtual int num_value_axes(const Shape& prediction) const { return prediction.rank() - 1; }
 
@@ -216,6 +228,27 @@ struct TverskyConfig {
 };
 /// Source: keras.losses.Tversky; Salehi et al. 2017, arXiv:1706.05721.
 Loss tversky(const TverskyConfig& config = {});
+
+struct CTCConfig {
+  Reduction reduction = Reduction::sum_over_batch_size;
+  std::string name = "ctc";
+};
+/// -log of the probability that logits [B, T, C] spell labels [B, L]; class 0 is the blank, and
+/// what stands behind the labels. One value for each sample. Source: keras.losses.CTC; Graves et
+/// al. 2006.
+Loss ctc(const CTCConfig& config = {});
+
+struct CircleConfig {
+  double gamma = 80;
+  double margin = 0.4;
+  bool remove_diagonal = true;
+  Reduction reduction = Reduction::sum_over_batch_size;
+  std::string name = "circle";
+};
+/// For embeddings [B, C] of norm 1 and labels [B]: those of one label shall be near each other. One
+/// value for each sample; zeros do not count in averages. Source: keras.losses.Circle; Sun et al.
+/// 2020, arXiv:2002.10857.
+Loss circle(const CircleConfig& config = {});
 
 }  // namespace grouphead
 #pragma GCC visibility pop

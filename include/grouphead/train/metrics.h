@@ -142,9 +142,12 @@ std::shared_ptr<Metric> recall_at_precision(const AtConfig& config);
 
 struct AUCConfig {
   Index num_thresholds = 200;
-  std::string curve = "ROC";                       ///< or `PR`
+  std::string curve = "ROC";                       ///< `PR`, `PRGAIN`
   std::string summation_method = "interpolation";  ///< `minoring`, `majoring`
   std::vector<double> thresholds{};                ///< in (0, 1), in num_thresholds' place
+  bool multi_label = false;  ///< the mean of a curve for each label, of predictions [B, labels]
+  std::optional<Index> num_labels{};    ///< with multi_label; none: those of the first batch
+  std::vector<double> label_weights{};  ///< of the mean; without multi_label of the predictions
   bool from_logits = false;
   std::string name{};  ///< empty: Keras's default
 };
@@ -169,6 +172,41 @@ struct R2ScoreConfig {
 };
 /// Source: keras.metrics.R2Score.
 std::shared_ptr<Metric> r2_score(const R2ScoreConfig& config = {});
+
+struct IoUConfig {
+  Index num_classes = 0;
+  std::vector<Index> target_class_ids{};  ///< the classes of the mean; not of the mean metrics
+  std::optional<Index> ignore_class{};    ///< targets that do not count
+  bool sparse_y_true = true;  ///< targets are classes, else [..., C]; the one-hot metrics set it
+  bool sparse_y_pred = true;  ///< predictions are; of the one-hot metrics Keras's default is false
+  bool integers = true;       ///< weights and classes lose their fractions, Keras's dtype `int`
+  std::string name{};         ///< empty: Keras's default
+};
+// Intersections over unions of the classes of targets and predictions, the mean of those that there
+// are. Weights are 1 number, or one for each class of the targets. Source: the classes of
+// keras.metrics. Errors: ConfigError for classes that are none of num_classes.
+std::shared_ptr<Metric> iou(const IoUConfig& config);
+std::shared_ptr<Metric> mean_iou(const IoUConfig& config);
+std::shared_ptr<Metric> one_hot_iou(const IoUConfig& config);
+std::shared_ptr<Metric> one_hot_mean_iou(const IoUConfig& config);
+
+struct BinaryIoUConfig {
+  std::vector<Index> target_class_ids = {0, 1};
+  double threshold = 0.5;  ///< predictions from here on are class 1
+  bool integers = true;    ///< as in IoUConfig
+  std::string name{};      ///< empty: Keras's default
+};
+/// Source: keras.metrics.BinaryIoU.
+std::shared_ptr<Metric> binary_iou(const BinaryIoUConfig& config = {});
+
+/// The correlation of target and prediction along the last axis. Source:
+/// keras.metrics.PearsonCorrelation.
+std::shared_ptr<Metric> pearson_correlation(const MetricConfig& config = {});
+/// Lin's coefficient, with Keras's covariance: both are taken from the prediction's mean. Source:
+/// keras.metrics.ConcordanceCorrelation.
+std::shared_ptr<Metric> concordance_correlation(const MetricConfig& config = {});
+/// The weighted sum of predictions; no target is read. Source: keras.metrics.Sum.
+std::shared_ptr<Metric> sum_metric(const MetricConfig& config = {});
 
 /// A metric by Keras's name, by its configuration, or as an object. Where compile() is given
 /// `accuracy` or `acc`, the shapes of the first batch choose between the three kinds.

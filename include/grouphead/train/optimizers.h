@@ -88,6 +88,12 @@ class Optimizer {
   /// At the end of a training: with use_ema the parameters become their averages.
   void finalize(Context& ctx);
 
+  /// Exchanges the parameters with their averages, each rounded to the other's type; a second call
+  /// brings them back. Between the two no step. Errors: ConfigError without use_ema.
+  void swap_averages();
+  /// Whether the parameters hold the averages now.
+  bool has_swapped_averages() const noexcept { return has_swapped_averages_; }
+
   /// Updates made: with gradient accumulation fewer than steps.
   Index iterations() const noexcept;
   void set_iterations(Index iterations) noexcept;
@@ -168,6 +174,7 @@ class Optimizer {
   Tensor learning_rate_;          // [] f64; absent with a schedule
   std::unique_ptr<Scale> scale_;  // of the loss; null: loss_scale_factor
   bool is_built_ = false;
+  bool has_swapped_averages_ = false;
 };
 
 // Names and defaults of the configurations are Keras's.

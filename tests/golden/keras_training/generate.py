@@ -175,7 +175,7 @@ class Perplexity(keras.metrics.Metric):
 
 def metric_case(name, metric, batches):
     case = {"name": "metric_" + name, "kind": "metric", "class_name": type(metric).__name__,
-            "config": metric.get_config(), "batches": len(batches)}
+            "config": keras.saving.serialize_keras_object(metric)["config"], "batches": len(batches)}
     for i, (target, prediction, weight, mask) in enumerate(batches):
         put(case, "%d.target" % i, target)
         put(case, "%d.prediction" % i, prediction)
@@ -302,7 +302,7 @@ def optimizers():
 
 
 # ---- Fit ---------------------------------------------------------------------------------------
-def fit_case(name, model, compile_args, x, y, fit_args, note=None, early_stopping=None):
+def fit_case(name, model, compile_args, x, y, fit_args, note=None, early_stopping=None, swap=None):
     case = {"name": "fit_" + name, "kind": "fit", "model": name.split("__")[0], "note": note,
             "optimizer": keras.optimizers.serialize(compile_args["optimizer"]),
             "fit": {k: v for k, v in fit_args.items() if isinstance(v, (int, float))},
@@ -322,6 +322,9 @@ def fit_case(name, model, compile_args, x, y, fit_args, note=None, early_stoppin
     args = dict(fit_args)
     if early_stopping:
         args["callbacks"] = [keras.callbacks.EarlyStopping(**early_stopping)]
+    if swap:
+        case["swap"] = swap
+        args["callbacks"] = [keras.callbacks.SwapEMAWeights(**swap)]
     history = model.fit(x, y, shuffle=False, verbose=0, **args)
     case["history"] = {k: [float(e) for e in v] for k, v in history.history.items()}
     case["evaluate"] = {k: float(v) for k, v in model.evaluate(x, y, verbose=0, return_dict=True,

@@ -4,6 +4,7 @@
     pip install "keras==3.15.1" jax safetensors numpy
     python generate_more.py             # writes beside itself
     python generate_more.py metrics     # writes into ../keras_training_metrics
+    python generate_more.py sets        # writes into ../keras_training_sets
 
 cases.json and tensors.safetensors have the form of ../keras_training/generate.py.
 """
@@ -169,8 +170,96 @@ def metrics():
     metric_case("auc_logits", M.AUC(from_logits=True), batches(lambda n: (binary(n)[0], rng.normal(size=(n, 4)))))
 
 
+def sets():
+    """Losses of sequences and of sets of samples, and the metrics of classes and labels."""
+    L, M = keras.losses, keras.metrics
+    x = rng.normal(size=(5, 7, 4)) * 2
+    words = np.array([[1, 2, 3, 0], [2, 2, 0, 0], [0, 0, 0, 0], [3, 3, 3, 0], [1, 0, 2, 2]], np.int32)
+    loss_case("ctc", L.CTC(), words, x)
+    loss_case("ctc_none", L.CTC(reduction="none"), words, x)
+    loss_case("ctc_sum_weighted", L.CTC(reduction="sum"), words, x, rng.uniform(0, 2, (5,)))
+    loss_case("ctc_full", L.CTC(), np.array([[1, 1, 2, 3], [3, 2, 1, 2]], np.int32), x[:2, :6])
+    loss_case("ctc_short", L.CTC(), np.array([[1, 2], [1, 1]], np.int32), x[:2, :2])
+    e = rng.normal(size=(6, 3))
+    unit = e / np.linalg.norm(e, axis=-1, keepdims=True)
+    ids = np.array([0, 1, 0, 2, 1, 0], np.int32)
+    for reduction in ("sum_over_batch_size", "sum", "mean_with_sample_weight", "none"):
+        for tail, w in (("", None), ("_weighted", rng.uniform(0, 2, (6,)))):
+            loss_case("circle_%s%s" % (reduction, tail), L.Circle(gamma=8.0, reduction=reduction), ids, unit, w)
+    loss_case("circle_default", L.Circle(), ids[:, None], unit)
+    loss_case("circle_margin", L.Circle(gamma=5.0, margin=0.15, remove_diagonal=False), ids - 7, 0.8 * unit)
+    loss_case("circle_long", L.Circle(gamma=2.0), ids, 2 * e)
+    loss_case("circle_alone", L.Circle(gamma=2.0), np.array([0, 1, 0, 2, 3, 0], np.int32), unit, np.array([1., 0, 2, 1, 0, 1]))
+    loss_case("circle_one_class", L.Circle(gamma=2.0), np.zeros(6, np.int32), unit)
+
+    def batches(make, weights=None):
+        out = []
+        for n in (5, 3, 4):
+            t, p = make(n)
+            out.append((t, p, None if weights is None else rng.uniform(0, 3, (n,) + weights), None))
+        return out
+
+    def classes(n):
+        return rng.integers(-1, 4, (n, 4)), rng.integers(0, 4, (n, 4))
+
+    def scores(n):
+        return rng.integers(0, 3, (n, 2)), rng.normal(size=(n, 2, 3))
+
+    def one_hot(n):
+        return np.eye(3)[rng.integers(0, 3, (n,))], rng.normal(size=(n, 3))
+
+    def binary(n):
+        return rng.integers(0, 2, (n, 4)).astype(np.float64), rng.random((n, 4))
+
+    def values(n):
+        return rng.normal(size=(n, 4)), rng.normal(size=(n, 4))
+
+    for name, metric, make, weights in (
+        ("iou", M.IoU(3, [0, 2]), classes, None), ("iou_one", M.IoU(4, [1], ignore_class=2), classes, (4,)),
+        ("iou_float", M.IoU(4, [0, 1, 3], dtype="float64"), classes, (4,)),
+        ("iou_scores", M.IoU(3, [0, 1], sparse_y_pred=False), scores, None),
+        ("binary_iou", M.BinaryIoU(), binary, None), ("binary_iou_one", M.BinaryIoU([1], 0.3, dtype="float64"), binary, (4,)),
+        ("mean_iou", M.MeanIoU(4), classes, None), ("mean_iou_ignored", M.MeanIoU(4, ignore_class=-1), classes, (4,)),
+        ("one_hot_iou", M.OneHotIoU(3, [0, 2]), one_hot, None), ("one_hot_mean_iou", M.OneHotMeanIoU(3, dtype="float64"), one_hot, ()),
+        ("one_hot_sparse", M.OneHotMeanIoU(3, sparse_y_pred=True),
+         lambda n: (one_hot(n)[0], rng.integers(0, 3, (n,))), None),
+        ("pearson", M.PearsonCorrelation(), values, None), ("pearson_weighted", M.PearsonCorrelation(), values, ()),
+        ("concordance", M.ConcordanceCorrelation(), values, None),
+        ("concordance_weighted", M.ConcordanceCorrelation(), values, ()),
+    ):
+        metric_case(name, metric, batches(make, weights))
+    for curve in ("ROC", "PR", "PRGAIN"):
+        for method in ("interpolation", "minoring", "majoring"):
+            options = {"curve": curve, "summation_method": method, "num_thresholds": 30}
+            tag = "auc_%s_%s" % (curve.lower(), method)
+            metric_case(tag + "_multi", M.AUC(multi_label=True, **options), batches(binary))
+            if curve == "PRGAIN":
+                metric_case(tag, M.AUC(**options), batches(binary, ()))
+    weights = [0.5, 1.0, 0.0, 2.0]
+    metric_case("auc_labels", M.AUC(label_weights=weights), batches(binary))
+    metric_case("auc_labels_multi", M.AUC(multi_label=True, num_labels=4, label_weights=weights, from_logits=True),
+                batches(lambda n: (binary(n)[0], rng.normal(size=(n, 4))), ()))
+    metric_case("auc_multi_thresholds", M.AUC(multi_label=True, thresholds=[0.3, 0.35, 0.8]), batches(binary))
+    x, y = rng.normal(size=(13, 3)), rng.normal(size=(13, 2))
+    for tag, swap in (("", {"swap_on_epoch": False}), ("_epochs", {"swap_on_epoch": True})):
+        base.fit_case("regression__swap" + tag, base.dense_model(2),
+                      dict(optimizer=keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.8), loss="mse", metrics=["mae"]),
+                      x, y, dict(batch_size=4, epochs=4, validation_data=(x[::2] + 0.5, y[::2])), swap=swap)
+    for name, weighted in (("sum", False), ("sum_weighted", True)):
+        metric = M.Sum()
+        case = {"name": "metric_" + name, "kind": "metric", "class_name": "Sum", "config": metric.get_config(),
+                "batches": 2}
+        for i in range(2):
+            x = base.put(case, "%d.prediction" % i, rng.normal(size=(4, 3)))
+            w = base.put(case, "%d.sample_weight" % i, rng.uniform(0, 2, (4,))) if weighted else None
+            metric.update_state(x, w)
+            base.put(case, "%d.expect" % i, np.float64(metric.result()))
+        base.cases.append(case)
+
+
 if __name__ == "__main__":
     parts = sys.argv[1:] or ("optimizers", "schedules", "losses")
     for part in parts:
         globals()[part]()
-    base.write(os.path.join(HERE, "..", "keras_training_metrics") if "metrics" in parts else HERE)
+    folder = {"metrics": "keras_training_metrics", "sets": "keras_training_sets"}.get(parts[0], "keras_training_more")
+    base.write(os.path.join(HERE, "..", folder))
