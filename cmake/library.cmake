@@ -10,8 +10,11 @@ if(GROUPHEAD_IO_KERAS)
   find_package(LibZip REQUIRED)
   find_package(ZLIB REQUIRED)
 endif()
+if(GROUPHEAD_TEXT)
+  find_package(ICU REQUIRED COMPONENTS i18n uc)
+endif()
 
-set(grouphead_rooms kernels core ops nn graph models train io saved)
+set(grouphead_rooms kernels core ops nn graph models train io saved text)
 list(TRANSFORM grouphead_rooms PREPEND src/ OUTPUT_VARIABLE grouphead_globs)
 list(TRANSFORM grouphead_globs APPEND /*.cc)
 file(GLOB_RECURSE grouphead_sources CONFIGURE_DEPENDS ${grouphead_globs})
@@ -20,6 +23,14 @@ if(GROUPHEAD_IO_KERAS)
   list(FILTER grouphead_sources EXCLUDE REGEX "/(saved/without_keras|io/without_npz)\\.cc$")
 else()
   list(FILTER grouphead_sources EXCLUDE REGEX "/(io/(hdf5|zip|npz)|saved/keras)[a-z0-9_]*\\.cc$")
+endif()
+
+# Tokenizers, or what says that this build has none.
+if(GROUPHEAD_TEXT)
+  list(FILTER grouphead_sources EXCLUDE REGEX "/text/without_icu\\.cc$")
+else()
+  list(FILTER grouphead_sources EXCLUDE REGEX "/src/text/")
+  list(APPEND grouphead_sources ${PROJECT_SOURCE_DIR}/src/text/without_icu.cc)
 endif()
 
 # Compiled once: for the library, and for what our program and tests link, which also call what a
@@ -39,13 +50,17 @@ endif()
 foreach(target IN LISTS grouphead_archives)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_compile_definitions(
-    ${target} INTERFACE GROUPHEAD_HAS_KERAS_FILES=$<BOOL:${GROUPHEAD_IO_KERAS}>)
+    ${target} INTERFACE GROUPHEAD_HAS_KERAS_FILES=$<BOOL:${GROUPHEAD_IO_KERAS}>
+                        GROUPHEAD_HAS_TEXT=$<BOOL:${GROUPHEAD_TEXT}>)
   target_include_directories(
     ${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                      $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_link_libraries(${target} PRIVATE hwy::hwy TBB::tbb OneDNN::OneDNN)
   if(GROUPHEAD_IO_KERAS)
     target_link_libraries(${target} PRIVATE HDF5C::HDF5C LibZip::LibZip ZLIB::ZLIB)
+  endif()
+  if(GROUPHEAD_TEXT)
+    target_link_libraries(${target} PRIVATE ICU::i18n ICU::uc)
   endif()
 endforeach()
 target_include_directories(grouphead_objects PRIVATE src)

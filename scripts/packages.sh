@@ -11,6 +11,7 @@ nlohmann-json3-dev <nlohmann/json.hpp>
 libhdf5-dev -
 libzip-dev <zip.h>
 zlib1g-dev <zlib.h>
+libicu-dev <unicode/uregex.h>
 libcli11-dev <CLI/CLI.hpp>
 libfmt-dev <fmt/format.h>
 "

@@ -9,6 +9,7 @@
 #include "testing/compare.h"
 #include "testing/edifice_case.h"
 #include "testing/keras_golden.h"
+#include "testing/tokenizer_golden.h"
 
 namespace grouphead::testing {
 namespace {
@@ -130,6 +131,7 @@ std::vector<fs::path> safetensors_files(const fs::path& folder) {
 
 std::vector<GoldenResult> run_golden(Context& ctx, const fs::path& folder) {
   if (!fs::is_directory(folder)) refuse(folder, "a folder", "something else or nothing");
+  if (has_tokenizer_golden(folder)) return run_tokenizer_golden(folder);
   if (fs::exists(folder / "cases.json")) return run_keras_golden(ctx, folder);
   std::vector<GoldenResult> results;
   for (const fs::path& path : safetensors_files(folder)) {

@@ -17,7 +17,8 @@ struct GoldenResult {
 /// Largest absolute difference of f32 results from Edifice's golden files.
 inline constexpr double kGoldenTolerance = 5e-5;
 
-/// Compares with every case of a folder. With a cases.json it is in Keras's format, see
+/// Compares with every case of a folder. With tokenizers they are those of run_tokenizer_golden();
+/// with a cases.json it is in Keras's format, see
 /// run_keras_golden(). Else its files are Edifice's: `expected.output`, `expected.all` (in one
 /// pass, and token by token through a cache), the `alt.*` and all `freqs`. A case that cannot be
 /// run counts as failed. Errors: IoError for a folder that is none or has no cases.

@@ -1,5 +1,6 @@
 # The C++ programs of README and docs/: each ```cpp block is one, and prints what the ```output block
-# after it says, where there is one. They run beside model.keras, a model that Keras wrote.
+# after it says, where there is one. They run beside model.keras, a model that
+# Keras wrote, and tokenizer.json.
 function(grouphead_docs_programs page)
   cmake_path(GET page STEM name)
   set(programs ${CMAKE_CURRENT_BINARY_DIR}/docs/${name})
@@ -13,6 +14,10 @@ function(grouphead_docs_programs page)
   foreach(number RANGE 1 ${count})
     file(STRINGS ${programs}/${number}.cc keras_file REGEX "\\.keras\"")
     if(keras_file AND NOT GROUPHEAD_IO_KERAS)
+      continue()
+    endif()
+    file(STRINGS ${programs}/${number}.cc tokenizer REGEX "Tokenizer")
+    if(tokenizer AND NOT GROUPHEAD_TEXT)
       continue()
     endif()
     set(target docs_${name}_${number})
@@ -30,6 +35,7 @@ function(grouphead_docs_programs page)
 endfunction()
 
 configure_file(golden/keras/models/model_b_gqa_residual.keras docs/model.keras COPYONLY)
+configure_file(golden/tokenizers/gpt2/tokenizer.json docs/tokenizer.json COPYONLY)
 file(GLOB pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/*.md)
 foreach(page IN LISTS pages ITEMS ${PROJECT_SOURCE_DIR}/README.md)
   grouphead_docs_programs(${page})

@@ -26,6 +26,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"models", {"core", "ops", "nn", "graph"}},
     {"train", {"core", "ops", "nn", "graph", "models"}},
     {"io", {"core"}},
+    {"text", {"core", "io"}},
     {"saved", {"core", "ops", "nn", "graph", "models", "train", "io"}},
 };
 

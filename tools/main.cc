@@ -26,6 +26,7 @@ int run(int argc, char** argv) {
   add_check(app, globals, action);
   add_inspect(app, globals, action);
   add_run(app, globals, action);
+  add_tokenize(app, globals, action);
   add_bench(app, globals, action);
   for (CLI::App* verb : app.get_subcommands({})) {
     verb->group("Commands");

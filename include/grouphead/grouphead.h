@@ -26,6 +26,7 @@
 #include "grouphead/models/model.h"
 #include "grouphead/models/models.h"
 #include "grouphead/models/sampling.h"
+#include "grouphead/text/tokenizer.h"
 #include "grouphead/train/callbacks.h"
 #include "grouphead/train/fit.h"
 #include "grouphead/train/keras_callbacks.h"

@@ -103,6 +103,7 @@ void add_check(CLI::App& app, const Globals& globals, Action& action) {
   verb->footer(
       "Example: grouphead check attention.fwd f32 b2 t37 s53 hq8 hkv2 d64 causal isa=avx2\n"
       "         grouphead check --golden tests/golden/keras\n"
+      "         grouphead check --golden tests/golden/tokenizers\n"
       "Problems: attention.fwd and attention.fwdbwd t# hq# d# [b# s# hkv# dv# causal offset=#];\n"
       "  decode s# hq# d# [b# hkv# dv# cache=f32|bf16|int8]; gemm m# n# k#;\n"
       "  layer.gqa.fwd and layer.gqa.train t# m# hq# d# [b# s# hkv# causal],\n"
@@ -115,7 +116,8 @@ void add_check(CLI::App& app, const Globals& globals, Action& action) {
   verb->add_option("problem", options->problems, "A problem in words, or several in quotes each");
   CLI::Option* golden =
       verb->add_option("--golden", options->golden,
-                       "Folder of golden cases: Keras's (with a cases.json) or Edifice's");
+                       "Folder of golden cases: Keras's (with a cases.json), Edifice's, or "
+                       "tokenizers (each a tokenizer.json with a cases.json)");
   verb->add_option("--isa", options->isa, "Instruction-set level of a golden run")->needs(golden);
   verb->callback([&globals, &action, options] {
     action = [&globals, options] { return run_check(*options, globals); };

@@ -1,0 +1,123 @@
+// Tokenizer and StreamDecoder: what the golden cases do not show.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "grouphead/text/tokenizer.h"
+#include "text/characters.h"
+#include "text_support.h"
+
+namespace grouphead {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::SizeIs;
+using testing_support::ids_of;
+using testing_support::json_file;
+using testing_support::kTokenizers;
+using testing_support::small_tokenizer;
+
+TEST(Tokenizer, KnowsItsTokens) {
+  const Tokenizer bert = Tokenizer::load(kTokenizers / "bert");
+  EXPECT_EQ(bert.vocabulary_size(), 700);
+  EXPECT_EQ(bert.token_to_id("[CLS]"), 2);
+  EXPECT_EQ(bert.id_to_token(2), "[CLS]");
+  EXPECT_EQ(bert.token_to_id("no such token"), std::nullopt);
+  EXPECT_EQ(bert.id_to_token(700), std::nullopt);
+  EXPECT_EQ(bert.id_to_token(-1), std::nullopt);
+  const Tokenizer gpt2 = Tokenizer::load(kTokenizers / "gpt2");
+  EXPECT_EQ(gpt2.vocabulary_size(), 702);
+  EXPECT_EQ(gpt2.token_to_id("<|user|>"), 700);
+}
+
+// Each maximal piece of a character is one U+FFFD: the Unicode Standard, table 3-8.
+TEST(Tokenizer, BytesThatAreNotUtf8AreReplaced) {
+  const Tokenizer tokenizer = Tokenizer::load(kTokenizers / "gpt2");
+  const std::string bad = "a\xF1\x80\x80\xE1\x80\xC2\x62\x80\x63\x80\xBF\x64 \xED\xA0\x80 \xF4\x90";
+  const std::string r(text::kReplacement);
+  const std::string good = "a" + r + r + r + "b" + r + "c" + r + r + "d " + r + r + r + " " + r + r;
+  EXPECT_EQ(tokenizer.encode(bad).ids, tokenizer.encode(good).ids);
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode(bad).ids), good);
+}
+
+TEST(Tokenizer, BatchIsEachTextForAnyNumberOfThreads) {
+  for (const char* kind : {"gpt2", "bert", "unigram", "llama2"}) {
+    const Tokenizer tokenizer = Tokenizer::load(kTokenizers / kind);
+    std::vector<std::string> texts;
+    const ConfigValue cases = json_file(kTokenizers / kind / "cases.json");
+    std::vector<std::vector<std::int32_t>> want;
+    for (const ConfigValue& each : cases["cases"].as_list("cases")) {
+      texts.push_back(each["text"].as_string("text"));
+      want.push_back(ids_of(each["ids_special"]));
+    }
+    for (const int threads : {1, 2, 5}) {
+      Context ctx({.num_threads = threads});
+      const std::vector<Encoding> got = tokenizer.encode_batch(ctx, texts);
+      ASSERT_THAT(got, SizeIs(want.size()));
+      for (std::size_t i = 0; i < want.size(); ++i) EXPECT_EQ(got[i].ids, want[i]) << texts[i];
+    }
+  }
+}
+
+TEST(Tokenizer, BatchIsPaddedTogether) {
+  const Tokenizer tokenizer = small_tokenizer(
+      R"("padding": {"strategy": "BatchLongest", "direction": "Left", "pad_to_multiple_of": null,
+                     "pad_id": 7, "pad_type_id": 3, "pad_token": "x"})");
+  Context ctx({.num_threads = 2});
+  const std::vector<std::string> texts = {"abb", "a"};
+  const std::vector<Encoding> got = tokenizer.encode_batch(ctx, texts);
+  EXPECT_THAT(got[0].ids, ElementsAre(2, 1));
+  EXPECT_THAT(got[1].ids, ElementsAre(7, 0));
+  EXPECT_THAT(got[1].type_ids, ElementsAre(3, 0));
+  EXPECT_THAT(got[1].attention_mask, ElementsAre(0, 1));
+  EXPECT_THAT(got[1].special_tokens_mask, ElementsAre(1, 0));
+}
+
+TEST(Tokenizer, AnErrorOfABatchReachesTheCaller) {
+  const Tokenizer tokenizer = testing_support::tokenizer_of(
+      R"({"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "x"}})");
+  Context ctx({.num_threads = 2});
+  const std::vector<std::string> texts = {"a", "b", "a"};
+  EXPECT_THROW(tokenizer.encode_batch(ctx, texts), IoError);
+  EXPECT_THAT(tokenizer.encode("a").ids, ElementsAre(0));
+}
+
+TEST(Tokenizer, MasksSayWhatIsSpecial) {
+  const Tokenizer bert = Tokenizer::load(kTokenizers / "bert");
+  const Encoding got = bert.encode("[MASK]");
+  EXPECT_THAT(got.ids, ElementsAre(2, 4, 3));
+  EXPECT_THAT(got.special_tokens_mask, ElementsAre(1, 0, 1));
+  EXPECT_THAT(got.attention_mask, ElementsAre(1, 1, 1));
+}
+
+TEST(StreamDecoder, SplitsNoCharacter) {
+  for (const char* kind : {"gpt2", "llama3", "llama2", "gemma", "bert", "unigram"}) {
+    const Tokenizer tokenizer = Tokenizer::load(kTokenizers / kind);
+    const std::string text = "emoji \U0001F44D\U0001F3FD \u65E5\u672C\u8A9E na\u00EFve words";
+    const std::vector<std::int32_t> ids = tokenizer.encode(text).ids;
+    StreamDecoder stream(tokenizer);
+    for (int round = 0; round < 2; ++round) {
+      std::string all;
+      for (const std::int32_t id : ids) {
+        const std::string part = stream.push(id);
+        EXPECT_TRUE(text::is_utf8(part)) << kind;
+        all += part;
+      }
+      EXPECT_EQ(all + stream.finish(), tokenizer.decode(ids)) << kind;
+    }
+  }
+}
+
+TEST(StreamDecoder, HandsOnWhatCannotChange) {
+  const Tokenizer tokenizer = Tokenizer::load(kTokenizers / "gpt2");
+  StreamDecoder stream(tokenizer);
+  EXPECT_EQ(stream.push(*tokenizer.token_to_id("a")), "a");
+  EXPECT_EQ(stream.push(*tokenizer.token_to_id("\u00C3")), "");  // the first byte of an e acute
+  EXPECT_EQ(stream.push(*tokenizer.token_to_id("\u00A9")), "\u00E9");
+  EXPECT_EQ(stream.push(*tokenizer.token_to_id("\u00C3")), "");
+  EXPECT_EQ(stream.finish(), text::kReplacement);
+  EXPECT_EQ(stream.finish(), "");
+}
+
+}  // namespace
+}  // namespace grouphead
