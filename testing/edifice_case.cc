@@ -32,7 +32,8 @@ std::optional<RopeConfig> alternative(const io::Safetensors& file, std::string_v
   if (rule == "rope_plain") return RopeConfig{};
   if (rule == "rope_interleaved") return RopeConfig{.layout = RopeLayout::interleaved};
   if (!rule.starts_with("yarn_")) return {};
-  RopeConfig rope{.yarn = papers_yarn(file)};
+  RopeConfig rope;
+  rope.yarn = papers_yarn(file);
   if (rule == "yarn_paper") return rope;
   if (rule == "yarn_paper_no_mscale") {
     rope.yarn->mscale = 1.0;

@@ -9,6 +9,7 @@
 #include "testing/compare.h"
 #include "testing/edifice_case.h"
 #include "testing/keras_golden.h"
+#include "testing/pretrained_case.h"
 #include "testing/tokenizer_golden.h"
 
 namespace grouphead::testing {
@@ -127,13 +128,28 @@ std::vector<fs::path> safetensors_files(const fs::path& folder) {
   return files;
 }
 
+std::vector<fs::path> pretrained_cases(const fs::path& folder) {
+  std::vector<fs::path> cases;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (is_pretrained_case(entry.path())) cases.push_back(entry.path());
+  }
+  std::sort(cases.begin(), cases.end());
+  return cases;
+}
+
 }  // namespace
 
 std::vector<GoldenResult> run_golden(Context& ctx, const fs::path& folder) {
   if (!fs::is_directory(folder)) refuse(folder, "a folder", "something else or nothing");
   if (has_tokenizer_golden(folder)) return run_tokenizer_golden(folder);
   if (fs::exists(folder / "cases.json")) return run_keras_golden(ctx, folder);
+  if (is_pretrained_case(folder)) return run_pretrained_case(ctx, folder);
   std::vector<GoldenResult> results;
+  for (const fs::path& inner : pretrained_cases(folder)) {
+    for (GoldenResult& result : run_pretrained_case(ctx, inner)) {
+      results.push_back(std::move(result));
+    }
+  }
   for (const fs::path& path : safetensors_files(folder)) {
     const std::string name = path.filename().string();
     try {
@@ -143,7 +159,7 @@ std::vector<GoldenResult> run_golden(Context& ctx, const fs::path& folder) {
       results.push_back({false, fmt::format("{} {}", name, error.what())});
     }
   }
-  if (results.empty()) refuse(folder, "cases in *.safetensors", "none");
+  if (results.empty()) refuse(folder, "cases in *.safetensors or in model folders", "none");
   return results;
 }
 

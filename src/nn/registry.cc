@@ -97,6 +97,7 @@ constexpr std::string_view kPackage = "grouphead";
 constexpr Entry kModels[] = {
     {"EdificeGqa", nn::make_edifice_gqa},
     {"LanguageModel", nn::make_language_model},
+    {"TransformerModel", nn::make_transformer_model},
 };
 
 // Keras's models, where a layer has one inside.

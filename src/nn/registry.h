@@ -85,6 +85,7 @@ std::shared_ptr<Layer> make_zero_padding_2d(const ConfigValue& config);
 // Beside their models, in models/.
 std::shared_ptr<Layer> make_edifice_gqa(const ConfigValue& config);
 std::shared_ptr<Layer> make_language_model(const ConfigValue& config);
+std::shared_ptr<Layer> make_transformer_model(const ConfigValue& config);
 
 // Beside theirs, in graph/: for models inside of other layers.
 std::shared_ptr<Layer> make_functional(const ConfigValue& config);

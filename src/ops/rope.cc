@@ -23,9 +23,10 @@ void fill_table(const std::vector<double>& frequencies, double magnitude, Index 
 
 }  // namespace
 
-RopeTable make_rope_table(Index positions, Index head_dim, const RopeConfig& config, Dtype dtype) {
-  const std::vector<double> frequencies = rope_frequencies(head_dim, config);
-  const Shape shape = {positions, head_dim / 2};
+RopeTable make_rope_table(Index positions, Index head_dim, const RopeConfig& config, Dtype dtype,
+                          Index length) {
+  const std::vector<double> frequencies = rope_frequencies(head_dim, config, length);
+  const Shape shape = {positions, static_cast<Index>(frequencies.size())};
   RopeTable table{Tensor(shape, dtype), Tensor(shape, dtype), config.layout};
   with_float_type("rope_table", "dtype", table.cos, [&](auto zero) {
     using F = decltype(zero);
@@ -36,11 +37,15 @@ RopeTable make_rope_table(Index positions, Index head_dim, const RopeConfig& con
 }
 
 void rope(Context& ctx, const RopeTable& table, Index first_position, Direction direction, View x) {
-  detail::require_shape("rope", "x", x, {-1, -1, -1, 2 * table.cos.dim(1)});
+  detail::require_shape("rope", "x", x, {-1, -1, -1, -1});
   const Index batch = x.dim(0);
   const Index length = x.dim(1);
   const Index heads = x.dim(2);
   const Index pairs = table.cos.dim(1);
+  if (x.dim(3) < 2 * pairs) {
+    detail::throw_shape_error("rope", "x", "[*, *, *, " + std::to_string(2 * pairs) + " or more]",
+                              x.shape().to_string());
+  }
   if (first_position < 0 || first_position > table.cos.dim(0) - length) {
     detail::throw_shape_error("rope", "x", "positions below " + std::to_string(table.cos.dim(0)),
                               std::to_string(first_position) + " + " + std::to_string(length));

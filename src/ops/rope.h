@@ -9,17 +9,19 @@
 namespace grouphead::ops {
 
 /// Cosines and sines of all positions below `positions`, in the element type `dtype`, angles
-/// computed in double: [positions, D/2] each.
+/// computed in double: [positions, R/2] each, for R rotated dims.
 struct RopeTable {
   Tensor cos;
   Tensor sin;
   RopeLayout layout = RopeLayout::half;
 };
-RopeTable make_rope_table(Index positions, Index head_dim, const RopeConfig& config, Dtype dtype);
+/// For a text of `length` positions, as rope_frequencies().
+RopeTable make_rope_table(Index positions, Index head_dim, const RopeConfig& config, Dtype dtype,
+                          Index length = 0);
 
 enum class Direction : std::uint8_t { forward, backward };
-/// Rotates x [B, T, H, D] in place; row t has position first_position + t. `backward` is the
-/// transpose, for gradients.
+/// Rotates the first R <= D dims of x [B, T, H, D] in place; row t has position first_position + t.
+/// `backward` is the transpose, for gradients.
 void rope(Context& ctx, const RopeTable& table, Index first_position, Direction direction, View x);
 
 }  // namespace grouphead::ops

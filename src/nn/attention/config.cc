@@ -31,6 +31,7 @@ ConfigValue yarn_config(const YarnConfig& yarn) {
   out.set("beta_slow", yarn.beta_slow);
   out.set("beta_fast", yarn.beta_fast);
   out.set("mscale", yarn.mscale ? ConfigValue(*yarn.mscale) : ConfigValue());
+  if (!yarn.truncate) out.set("truncate", false);
   return out;
 }
 
@@ -44,8 +45,77 @@ YarnConfig yarn_from_config(const ConfigValue& config) {
   yarn.beta_slow = reader.number("beta_slow", yarn.beta_slow);
   yarn.beta_fast = reader.number("beta_fast", yarn.beta_fast);
   if (!reader.value("mscale").is_null()) yarn.mscale = reader.number("mscale", 0);
+  yarn.truncate = reader.boolean("truncate", true);
   reader.finish();
   return yarn;
+}
+
+ConfigValue llama3_config(const Llama3RopeConfig& rule) {
+  ConfigValue out;
+  out.set("factor", rule.factor);
+  out.set("low_freq_factor", rule.low_freq_factor);
+  out.set("high_freq_factor", rule.high_freq_factor);
+  out.set("original_max_position", rule.original_max_position);
+  return out;
+}
+
+Llama3RopeConfig llama3_from_config(const ConfigValue& config) {
+  nn::ConfigReader reader("llama3", config);
+  Llama3RopeConfig rule;
+  rule.factor = reader.number("factor", rule.factor);
+  rule.low_freq_factor = reader.number("low_freq_factor", rule.low_freq_factor);
+  rule.high_freq_factor = reader.number("high_freq_factor", rule.high_freq_factor);
+  rule.original_max_position = reader.integer("original_max_position", rule.original_max_position);
+  reader.finish();
+  return rule;
+}
+
+ConfigValue dynamic_config(const DynamicRopeConfig& rule) {
+  ConfigValue out;
+  out.set("factor", rule.factor);
+  out.set("max_position", rule.max_position);
+  return out;
+}
+
+DynamicRopeConfig dynamic_from_config(const ConfigValue& config) {
+  nn::ConfigReader reader("dynamic", config);
+  DynamicRopeConfig rule;
+  rule.factor = reader.number("factor", rule.factor);
+  rule.max_position = reader.integer("max_position", rule.max_position);
+  reader.finish();
+  return rule;
+}
+
+ConfigValue::List numbers_config(const std::vector<double>& numbers) {
+  return {numbers.begin(), numbers.end()};
+}
+
+std::vector<double> numbers_from_config(const ConfigValue& config) {
+  std::vector<double> numbers;
+  for (const ConfigValue& number : config.as_list("factors")) {
+    numbers.push_back(number.as_number("factors"));
+  }
+  return numbers;
+}
+
+ConfigValue longrope_config(const LongRopeConfig& rule) {
+  ConfigValue out;
+  out.set("short_factors", numbers_config(rule.short_factors));
+  out.set("long_factors", numbers_config(rule.long_factors));
+  out.set("original_max_position", rule.original_max_position);
+  out.set("magnitude", rule.magnitude);
+  return out;
+}
+
+LongRopeConfig longrope_from_config(const ConfigValue& config) {
+  nn::ConfigReader reader("longrope", config);
+  LongRopeConfig rule;
+  rule.short_factors = numbers_from_config(reader.value("short_factors"));
+  rule.long_factors = numbers_from_config(reader.value("long_factors"));
+  rule.original_max_position = reader.integer("original_max_position", rule.original_max_position);
+  rule.magnitude = reader.number("magnitude", rule.magnitude);
+  reader.finish();
+  return rule;
 }
 
 }  // namespace
@@ -80,6 +150,11 @@ ConfigValue rope_config(const std::optional<RopeConfig>& rope) {
   out.set("base", rope->base);
   out.set("layout", kLayouts[static_cast<std::size_t>(rope->layout)]);
   out.set("yarn", rope->yarn ? yarn_config(*rope->yarn) : ConfigValue());
+  if (rope->rotary_dims) out.set("rotary_dims", *rope->rotary_dims);
+  if (rope->position_scale != 1) out.set("position_scale", rope->position_scale);
+  if (rope->llama3) out.set("llama3", llama3_config(*rope->llama3));
+  if (rope->dynamic) out.set("dynamic", dynamic_config(*rope->dynamic));
+  if (rope->longrope) out.set("longrope", longrope_config(*rope->longrope));
   return out;
 }
 
@@ -90,7 +165,13 @@ std::optional<RopeConfig> rope_from_config(const ConfigValue& config) {
   rope.base = reader.number("base", rope.base);
   rope.layout = static_cast<RopeLayout>(
       index_of("rope", "layout", kLayouts, reader.string("layout", "half")));
-  if (!reader.value("yarn").is_null()) rope.yarn = yarn_from_config(reader.value("yarn"));
+  const auto given = [&reader](std::string_view key) { return !reader.value(key).is_null(); };
+  if (given("yarn")) rope.yarn = yarn_from_config(reader.value("yarn"));
+  if (given("rotary_dims")) rope.rotary_dims = reader.integer("rotary_dims", 0);
+  rope.position_scale = reader.number("position_scale", rope.position_scale);
+  if (given("llama3")) rope.llama3 = llama3_from_config(reader.value("llama3"));
+  if (given("dynamic")) rope.dynamic = dynamic_from_config(reader.value("dynamic"));
+  if (given("longrope")) rope.longrope = longrope_from_config(reader.value("longrope"));
   reader.finish();
   return rope;
 }

@@ -39,6 +39,7 @@ AttentionCore::~AttentionCore() = default;
 
 // What the layer's configuration does to every call's logits.
 void AttentionCore::set_logit_options(AttentionOptions& options) const {
+  options.scale = settings_.scale;
   options.softcap = settings_.softcap;
   if (slopes_.has_value()) options.alibi_slopes = slopes_;
   if (!sinks_) return;
@@ -49,16 +50,24 @@ void AttentionCore::set_logit_options(AttentionOptions& options) const {
 void AttentionCore::build(const AttentionWidths& widths, bool trainable, RandomStream& random) {
   settings_.projections.trainable = trainable;
   const AttentionSettings& s = settings_;
-  const auto make = [&](const Shape& kernel, int contracted) {
-    return std::make_unique<Projection>(kernel, contracted, s.projections, s.policy, random);
+  const bool all = s.projections.use_bias;
+  const ProjectionBiases biases = s.biases.value_or(ProjectionBiases{all, all, all, all});
+  const auto make = [&](const Shape& kernel, int contracted, bool use_bias) {
+    ProjectionOptions options = s.projections;
+    options.use_bias = use_bias;
+    return std::make_unique<Projection>(kernel, contracted, options, s.policy, random);
   };
-  query_ = make({widths.query, s.num_query_heads, s.key_dim}, 1);
-  key_ = make({widths.key, s.num_key_value_heads, s.key_dim}, 1);
-  if (s.use_gate) gate_ = make({widths.query, s.num_query_heads, s.value_dim}, 1);
-  value_ = make({widths.value, s.num_key_value_heads, s.value_dim}, 1);
+  query_ = make({widths.query, s.num_query_heads, s.key_dim}, 1, biases.query);
+  key_ = make({widths.key, s.num_key_value_heads, s.key_dim}, 1, biases.key);
+  if (s.use_gate) gate_ = make({widths.query, s.num_query_heads, s.value_dim}, 1, biases.query);
+  value_ = make({widths.value, s.num_key_value_heads, s.value_dim}, 1, biases.value);
   std::vector<Index> kernel{s.num_query_heads, s.value_dim};
   kernel.insert(kernel.end(), widths.output.begin(), widths.output.end());
-  output_ = make(Shape(kernel), 2);
+  output_ = make(Shape(kernel), 2, biases.output);
+  if (s.head_norm) {
+    query_norm_ = make_head_norm(s.num_query_heads, trainable);
+    key_norm_ = make_head_norm(s.num_key_value_heads, trainable);
+  }
   if (s.sinks) {
     sinks_ = std::make_unique<Parameter>("sinks", Shape{s.num_query_heads}, s.policy,
                                          ParameterOptions{.trainable = trainable});
@@ -69,6 +78,14 @@ void AttentionCore::build(const AttentionWidths& widths, bool trainable, RandomS
   }
 }
 
+std::unique_ptr<RowNorm> AttentionCore::make_head_norm(Index num_heads, bool trainable) const {
+  RowNormSettings norm = settings_.head_norm->norm;
+  const bool is_joint = settings_.head_norm->scope == HeadNormScope::all_heads;
+  norm.width = is_joint ? num_heads * settings_.key_dim : settings_.key_dim;
+  norm.groups = settings_.head_norm->scope == HeadNormScope::own_gains ? num_heads : 1;
+  return std::make_unique<RowNorm>(norm, settings_.policy, trainable);
+}
+
 void AttentionCore::append_parameters(const std::string& prefix, ParameterList& out) {
   if (!is_built()) return;
   query_->append_parameters(prefix + "query/", out);
@@ -77,6 +94,8 @@ void AttentionCore::append_parameters(const std::string& prefix, ParameterList& 
   value_->append_parameters(prefix + "value/", out);
   output_->append_parameters(prefix + "attention_output/", out);
   if (sinks_) out.push_back({prefix + sinks_->name(), sinks_.get()});
+  if (query_norm_) query_norm_->append_parameters(prefix + "query_norm/", out);
+  if (key_norm_) key_norm_->append_parameters(prefix + "key_norm/", out);
 }
 
 void AttentionCore::require_fit(const AttentionCall& call) const {
@@ -122,12 +141,22 @@ AttentionCore::Heads AttentionCore::project(Context& ctx, ConstView query, Const
   return heads;
 }
 
+void AttentionCore::normalise(Context& ctx, Heads& heads, SavedState* keep) const {
+  if (!query_norm_) return;
+  const auto apply = [&](const RowNorm& norm, Tensor& x, std::unique_ptr<Saved>* saved) {
+    x = norm.forward(ctx, x, saved);
+    round(x);
+  };
+  apply(*query_norm_, heads.q, keep != nullptr ? &keep->query_norm : nullptr);
+  apply(*key_norm_, heads.k, keep != nullptr ? &keep->key_norm : nullptr);
+}
+
 // Positions start at `first_position`; the table holds `capacity` of them: a cache's steps then
 // never wait for it to grow.
 void AttentionCore::rotate(Context& ctx, Heads& heads, Index first_position, Index capacity) const {
   if (!rope_tables_) return;
   const Index end = first_position + std::max(heads.q.dim(1), heads.k.dim(1));
-  const ops::RopeTable table = rope_tables_->covering(std::max(end, capacity));
+  const ops::RopeTable table = rope_tables_->covering(std::max(end, capacity), end);
   for (Tensor* x : {&heads.q, &heads.k}) {
     ops::rope(ctx, table, first_position, ops::Direction::forward, *x);
     round(*x);
@@ -158,6 +187,7 @@ AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const M
                                        std::unique_ptr<Saved>* saved) const {
   SavedState keep;
   keep.heads = project(ctx, call.query, call.key, call.value);
+  normalise(ctx, keep.heads, saved != nullptr ? &keep : nullptr);
   keep.is_penalised = settings_.activity_regularizer && mode.losses != nullptr;
   if (keep.is_penalised && rope_tables_) {
     keep.plain_q = nn::copied(ctx, keep.heads.q);
@@ -215,6 +245,7 @@ void AttentionCore::add_penalties(Context& ctx, const SavedState& kept, const Te
 Tensor AttentionCore::forward_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
                                      std::optional<Index> window) const {
   Heads heads = project(ctx, x, x, x);
+  normalise(ctx, heads, nullptr);
   rotate(ctx, heads, cache.length(), cache.capacity());
   Tensor out = ctx.tensor({x.dim(0), x.dim(1), heads.q.dim(2), heads.v.dim(3)}, dtype());
   AttentionOptions options{.causal = true};

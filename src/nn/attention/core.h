@@ -7,9 +7,26 @@
 #include "grouphead/layers/attention_inputs.h"
 #include "nn/attention/projection.h"
 #include "nn/attention/rope_tables.h"
+#include "nn/row_norm.h"
 #include "ops/attention.h"
 
 namespace grouphead::detail {
+
+/// How queries and keys are normalised: each head alone, by gains that all heads share or that are
+/// its own, or all heads of a position together.
+enum class HeadNormScope : std::uint8_t { shared_gains, own_gains, all_heads };
+struct HeadNormSettings {
+  HeadNormScope scope = HeadNormScope::shared_gains;
+  RowNormSettings norm{};
+};
+
+/// Which projections add a bias; the gate goes with the query.
+struct ProjectionBiases {
+  bool query = true;
+  bool key = true;
+  bool value = true;
+  bool output = true;
+};
 
 struct AttentionSettings {
   std::string_view layer;  ///< in messages
@@ -26,6 +43,10 @@ struct AttentionSettings {
   std::optional<double> softcap{};
   std::vector<double> alibi_slopes{};
   bool sinks = false;
+  std::optional<double> scale{};             ///< of q k; absent: 1 / sqrt(D)
+  std::optional<ProjectionBiases> biases{};  ///< absent: all as `projections` says
+  /// Of projected queries and keys, before they are rotated; its sizes are set by the core.
+  std::optional<HeadNormSettings> head_norm{};
   DtypePolicy policy{};
 };
 
@@ -62,7 +83,8 @@ struct AttentionGradientViews {
   View d_bias;  ///< of attention_bias, contiguous
 };
 
-/// y = gate * attention(query W_q, key W_k, value W_v) W_o.
+/// y = gate * attention(query W_q, key W_k, value W_v) W_o, queries and keys normalised and rotated
+/// as the settings say.
 class AttentionCore {
  public:
   explicit AttentionCore(const AttentionSettings& settings);
@@ -70,7 +92,7 @@ class AttentionCore {
 
   bool is_built() const noexcept { return query_ != nullptr; }
   void build(const AttentionWidths& widths, bool trainable, RandomStream& random);
-  /// In Keras's order: query, key, gate, value, attention_output; then sinks.
+  /// In Keras's order: query, key, gate, value, attention_output; then sinks, query_norm, key_norm.
   void append_parameters(const std::string& prefix, ParameterList& out);
 
   /// Shapes of `call` against the parameters. Errors: ShapeError; ConfigError before build().
@@ -95,8 +117,10 @@ class AttentionCore {
   struct Heads;
   struct SavedState;
 
+  std::unique_ptr<RowNorm> make_head_norm(Index num_heads, bool trainable) const;
   Tensor projected(Context& ctx, const Projection& projection, ConstView x, const Shape& y) const;
   Heads project(Context& ctx, ConstView query, ConstView key, ConstView value) const;
+  void normalise(Context& ctx, Heads& heads, SavedState* keep) const;
   void rotate(Context& ctx, Heads& heads, Index first_position, Index capacity) const;
   Tensor gated(Context& ctx, const Tensor& out, const Tensor& gate) const;
   std::optional<RandomDraw> draw(const Mode& mode) const;
@@ -106,7 +130,7 @@ class AttentionCore {
                          Grads& grads) const;
   Tensor backward_gate(Context& ctx, const SavedState& kept, const Tensor& d_gated, View d_query,
                        Grads& grads) const;
-  void backward_heads(Context& ctx, const SavedState& kept, const Tensor& d_out, ConstView d_scores,
+  void backward_heads(Context& ctx, SavedState& kept, const Tensor& d_out, ConstView d_scores,
                       const AttentionGradientViews& d_in, Grads& grads) const;
   void set_logit_options(AttentionOptions& options) const;
   void round(View x) const;
@@ -118,6 +142,7 @@ class AttentionCore {
   std::unique_ptr<SeedGenerator> seeds_;                             // null without dropout
   Tensor slopes_;                                                    // absent without ALiBi
   std::unique_ptr<Parameter> sinks_;                                 // null without sinks
+  std::unique_ptr<RowNorm> query_norm_, key_norm_;                   // null without head_norm
 };
 
 }  // namespace grouphead::detail

@@ -52,7 +52,7 @@ Tensor AttentionCore::backward_gate(Context& ctx, const SavedState& kept, const 
 }
 
 // out = attention(q, k, v), of the rotated projections
-void AttentionCore::backward_heads(Context& ctx, const SavedState& kept, const Tensor& d_out,
+void AttentionCore::backward_heads(Context& ctx, SavedState& kept, const Tensor& d_out,
                                    ConstView d_scores, const AttentionGradientViews& d_in,
                                    Grads& grads) const {
   const auto& [q, k, v, gate_argument, gate] = kept.heads;
@@ -74,7 +74,8 @@ void AttentionCore::backward_heads(Context& ctx, const SavedState& kept, const T
   if (d_sinks.has_value()) ops::add(ctx, sinks, d_sinks, sinks);
   if (d_bias.has_value()) ops::add(ctx, d_in.d_bias, d_bias, d_in.d_bias);
   if (rope_tables_) {
-    const ops::RopeTable table = rope_tables_->covering(std::max(d_q.dim(1), d_k.dim(1)));
+    const Index end = std::max(d_q.dim(1), d_k.dim(1));
+    const ops::RopeTable table = rope_tables_->covering(end, end);
     ops::rope(ctx, table, 0, ops::Direction::backward, d_q);
     ops::rope(ctx, table, 0, ops::Direction::backward, d_k);
   }
@@ -82,6 +83,10 @@ void AttentionCore::backward_heads(Context& ctx, const SavedState& kept, const T
   add_penalty_gradient(ctx, kept, is_rotated ? kept.plain_q : q, d_q);
   add_penalty_gradient(ctx, kept, is_rotated ? kept.plain_k : k, d_k);
   add_penalty_gradient(ctx, kept, v, d_v);
+  if (query_norm_) {
+    query_norm_->backward(ctx, *kept.query_norm, d_q, ops::Write::overwrite, d_q, grads);
+    key_norm_->backward(ctx, *kept.key_norm, d_k, ops::Write::overwrite, d_k, grads);
+  }
   query_->backward(ctx, kept.call.query, d_q, ops::Write::add, d_in.d_query, grads);
   key_->backward(ctx, kept.call.key, d_k, ops::Write::add, d_in.d_key, grads);
   value_->backward(ctx, kept.call.value, d_v, ops::Write::add, d_in.d_value, grads);

@@ -5,14 +5,26 @@
 
 namespace grouphead::detail {
 
-ops::RopeTable RopeTables::covering(Index positions) {
+// A length for all that have the angles of this one.
+Index RopeTables::angles_of(Index length) const noexcept {
+  if (config_.dynamic) return std::max(length, config_.dynamic->max_position);
+  if (!config_.longrope) return 0;
+  const Index original = config_.longrope->original_max_position;
+  return length > original ? original + 1 : original;
+}
+
+ops::RopeTable RopeTables::covering(Index positions, Index length) {
   constexpr Index kFirst = 128;
+  const Index angles = angles_of(length);
   const std::lock_guard lock(mutex_);
-  if (positions > positions_ || positions_ == 0) {  // of no positions it has a width, too
+  // Of no positions it has a width, too.
+  if (positions > positions_ || positions_ == 0 || angles != length_) {
+    positions = std::max(positions, positions_);
     const auto wanted = static_cast<std::uint64_t>(std::max(positions, kFirst));
     const auto grown = static_cast<Index>(std::bit_ceil(wanted));
-    table_ = ops::make_rope_table(grown, head_dim_, config_, dtype_);
+    table_ = ops::make_rope_table(grown, head_dim_, config_, dtype_, angles);
     positions_ = grown;
+    length_ = angles;
   }
   return table_;
 }

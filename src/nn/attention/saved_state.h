@@ -22,8 +22,9 @@ struct AttentionCore::SavedState final : Saved {
   Tensor gated;       // what the output projection read: out rounded, times the gate
   Tensor statistics;  // [2, B, Hq, T]
   bool is_penalised = false;
-  Tensor y;                 // where penalised
-  Tensor plain_q, plain_k;  // where penalised and rotated: before the rotation
+  Tensor y;                                     // where penalised
+  Tensor plain_q, plain_k;                      // where penalised and rotated: before the rotation
+  std::unique_ptr<Saved> query_norm, key_norm;  // where normalised
 
   /// Keras divides penalties by the batch, and adds 0 for an empty one.
   double penalty_scale() const noexcept {

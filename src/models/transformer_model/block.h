@@ -1,0 +1,78 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "grouphead/layers/layers.h"
+#include "models/transformer_model/experts.h"
+#include "nn/attention/core.h"
+
+namespace grouphead::detail {
+
+/// What one run of the blocks works with besides x.
+struct TransformerCall {
+  Mode mode{};
+  Tensor key_mask{};                      ///< [B, T] bool or absent
+  KvCache* cache = nullptr;               ///< x continues what it holds; without key_mask
+  std::vector<Tensor>* scores = nullptr;  ///< gets each block's [B, Hq, T, T]; not with `cache`
+};
+
+/// Attention and feed-forward of one layer, with norms and residuals as TransformerModelConfig
+/// places them.
+class DescribedBlock {
+ public:
+  /// Block `number`, from 0.
+  DescribedBlock(const TransformerModelConfig& config, Index number, RandomStream& random);
+  ~DescribedBlock();
+
+  Tensor forward(Context& ctx, const Tensor& x, const TransformerCall& call,
+                 std::unique_ptr<Saved>* saved) const;
+  /// The gradient of x.
+  Tensor backward(Context& ctx, Saved& saved, const Tensor& d_y, Grads& grads) const;
+  /// attention_norm, attention, attention_output_norm; then the same of feed_forward.
+  void append_parameters(const std::string& prefix, ParameterList& out);
+  void share_rope_tables(const DescribedBlock& other) {
+    attention_.share_rope_tables(other.attention_);
+  }
+
+ private:
+  /// Norms before and after one of the two, null where there is none.
+  struct Norms {
+    std::unique_ptr<RowNorm> before, after;
+  };
+  struct BranchSaved;
+  struct SavedState;
+
+  Norms make_norms(bool has_before) const;
+  Tensor attend(Context& ctx, const Tensor& x, const TransformerCall& call,
+                std::unique_ptr<Saved>* saved) const;
+  Tensor feed(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved) const;
+  template <class Function>
+  Tensor branch(Context& ctx, const Norms& norms, const Tensor& x, const Mode& mode,
+                BranchSaved* keep, const Function& function) const;
+  template <class Function>
+  Tensor branch_backward(Context& ctx, const Norms& norms, BranchSaved& kept, const Tensor& d_y,
+                         Grads& grads, const Function& function) const;
+  Tensor parallel(Context& ctx, const Tensor& x, const TransformerCall& call,
+                  SavedState* keep) const;
+  Tensor parallel_backward(Context& ctx, SavedState& kept, const Tensor& d_y, Grads& grads) const;
+  void attend_backward(Context& ctx, Saved& saved, ConstView d_y, View d_x, Grads& grads) const;
+  void feed_backward(Context& ctx, Saved& saved, ConstView d_y, View d_x, Grads& grads) const;
+  /// What joins the residual: dropped and scaled.
+  std::optional<RandomDraw> weaken(Context& ctx, const Mode& mode, Tensor& x) const;
+  Tensor weaken_backward(Context& ctx, const std::optional<RandomDraw>& drawn,
+                         const Tensor& d) const;
+
+  const TransformerModelConfig& config_;
+  Index number_;
+  std::optional<Index> window_;
+  Norms attention_norms_, feed_forward_norms_;
+  AttentionCore attention_;
+  std::unique_ptr<FeedForward> feed_forward_;  // null with experts
+  std::unique_ptr<Experts> experts_;           // null without
+  Dropout dropout_;
+};
+
+}  // namespace grouphead::detail

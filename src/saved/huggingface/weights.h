@@ -1,0 +1,46 @@
+#pragma once
+
+// Which tensor of a folder holds which parameter, and how it lies there: the one table that loading
+// and saving go by.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "grouphead/layers/layer.h"
+#include "saved/huggingface/family.h"
+
+namespace grouphead::saved {
+
+/// Columns of a parameter's kernel [K, N], or elements of a vector [N], in a tensor that may hold
+/// several parameters: element n lies at first + n / run * stride + n % run.
+struct Places {
+  Index first = 0;
+  Index run = 1;
+  Index stride = 1;
+
+  Index of(Index n) const noexcept { return first + n / run * stride + n % run; }
+};
+
+/// One parameter in a tensor of a file.
+struct WeightRule {
+  std::string name;                ///< of the tensor
+  std::string path;                ///< of the parameter
+  Shape shape;                     ///< of the tensor
+  Index outputs = 0;               ///< N
+  bool by_output = false;          ///< the tensor is [.., outputs, inputs], the kernel's transpose
+  Index begin = 0;                 ///< elements before the expert's part
+  Index row = 0;                   ///< outputs of the tensor, all parameters together
+  std::optional<Places> places{};  ///< absent: the parameter is the whole tensor
+};
+
+/// Every parameter of a model once. Errors: IoError for a parameter that the names do not reach.
+std::vector<WeightRule> weight_rules(const TransformerModelConfig& config, const WeightNames& names,
+                                     const ConstParameterList& parameters);
+
+/// The parameter's elements out of the tensor (any floating type, the rule's shape) and into it
+/// (the parameter's type).
+void take_weight(const WeightRule& rule, ConstView tensor, View parameter);
+void put_weight(const WeightRule& rule, ConstView parameter, View tensor);
+
+}  // namespace grouphead::saved
