@@ -219,6 +219,38 @@ struct Regression {
   Data data;
 };
 
+TEST(Fit, ScalesTheLossOfMixedFloat16) {
+  Context ctx;
+  const auto model_with = [](const char* policy) {
+    const Symbol x = input({.shape = {3}, .name = "x"});
+    const Symbol h = layer<Dense>(DenseConfig{.units = 4, .dtype = policy})(x);
+    auto model = std::make_unique<Model>(
+        ModelConfig{.inputs = {x}, .outputs = {layer<Dense>(DenseConfig{.units = 2})(h)}});
+    testing_support::randomize(*model, 5);
+    return model;
+  };
+  const auto mixed = model_with("mixed_float16");
+  CompiledModel scaled = compile(*mixed, {.optimizer = "sgd", .loss = {"mse"}});
+  EXPECT_EQ(scaled.optimizer().loss_scale(), 32768);
+  EXPECT_EQ(scaled.compile_config()["optimizer"]["class_name"], ConfigValue("LossScaleOptimizer"));
+  // What is beyond f16 is infinite, and leaves the step out.
+  Data data{.x = {random_tensor({4, 3}, 1)}, .y = {random_tensor({4, 2}, 2)}};
+  data.x[0].data<float>()[5] = 1e6F;
+  const std::vector<Tensor> before = get_weights(*mixed);
+  scaled.train_on_batch(ctx, data);
+  EXPECT_EQ(scaled.optimizer().loss_scale(), 16384);
+  EXPECT_EQ(scaled.optimizer().iterations(), 0);
+  const std::vector<Tensor> after = get_weights(*mixed);
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    EXPECT_TRUE(testing_support::same_bits(after[i], before[i]));
+  }
+  const auto plain = model_with("float32");
+  EXPECT_FALSE(compile(*plain, {.optimizer = "sgd", .loss = {"mse"}}).optimizer().scales_loss());
+  EXPECT_FALSE(compile(*mixed, {.optimizer = "sgd", .loss = {"mse"}, .auto_scale_loss = false})
+                   .optimizer()
+                   .scales_loss());
+}
+
 TEST(Fit, ShufflesBySeedAndEpoch) {
   Context ctx;
   const auto trained = [&](bool shuffle, std::uint64_t seed, Index first_epochs) {

@@ -61,7 +61,8 @@ Index parameter_elements(const io::Hdf5Dataset& dataset) {
   const bool is_counter = dataset.dtype == Dtype::i32 && dataset.shape.rank() == 0;
   const bool counts =
       dataset.problem.empty() && (dataset.is_int8 || is_counter || ops::is_floating(dataset.dtype));
-  return counts ? dataset.shape.size() : 0;
+  const Index in_one = dataset.is_int8 && dataset.shape.rank() == 2 ? 2 : 1;  // two of 4 bits
+  return counts ? in_one * dataset.shape.size() : 0;
 }
 
 std::shared_ptr<io::Hdf5File> open_hdf5(const fs::path& path) {

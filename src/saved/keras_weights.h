@@ -7,6 +7,7 @@
 #include "grouphead/files/weights.h"
 #include "grouphead/train/optimizers.h"
 #include "saved/keras_objects.h"
+#include "saved/keras_quantized.h"
 #include "saved/keras_store.h"
 
 namespace grouphead::saved {
@@ -32,8 +33,8 @@ class WeightsToLoad {
  private:
   struct Entry {
     KerasArray array;
-    KerasArray scale{};              // of int8 numbers; no file: none
-    bool scales_rows = false;        // one number for each row, else for each of the last axes
+    QuantizedArrays quantized{};     // of int8 numbers
+    const Layer* layer = nullptr;    // that has them
     Parameter* parameter = nullptr;  // null: `state`
     Tensor state{};
     Tensor converted{};  // in the target's type; absent where the file's elements are copied
@@ -43,7 +44,8 @@ class WeightsToLoad {
 
   void add_object(const KerasObject& object, const std::map<std::string, KerasArray>* arrays);
   void add_entry(const std::string& what, Entry entry);
-  void add_scaled(const std::string& what, const KerasObject& object, Entry entry);
+  void add_quantized(const std::string& what, const KerasObject& object,
+                     const QuantizedArrays& arrays);
   void convert(Entry& entry) const;
 
   std::string where_;

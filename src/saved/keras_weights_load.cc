@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "ops/convert.h"
+#include "saved/keras_numbers.h"
 #include "saved/keras_weights.h"
 
 namespace grouphead::saved {
@@ -11,47 +12,11 @@ const std::string kOptimizer = "optimizer";
 const std::string kInnerOptimizer = "optimizer/inner_optimizer";
 // What an optimizer has before it is built: iteration and learning rate.
 constexpr std::size_t kUnbuilt = 2;
+// What a LossScaleOptimizer has itself, first in its list.
+constexpr int kOfScaling = 4;
 
 std::string counted(std::size_t count) {
   return std::to_string(count) + (count == 1 ? " array" : " arrays");
-}
-
-template <class T>
-double number_of(T value) {
-  return static_cast<double>(value);
-}
-double number_of(Bf16 value) { return static_cast<double>(to_float(value)); }
-double number_of(F16 value) { return static_cast<double>(to_float(value)); }
-
-template <class Take>
-void with_element(Dtype dtype, const Take& take) {
-  switch (dtype) {
-    case Dtype::f32:
-      return take(float{});
-    case Dtype::f64:
-      return take(double{});
-    case Dtype::bf16:
-      return take(Bf16{});
-    case Dtype::f16:
-      return take(F16{});
-    case Dtype::boolean:
-      return take(bool{});
-    case Dtype::u8:
-      return take(std::uint8_t{});
-    case Dtype::i32:
-      return take(std::int32_t{});
-    case Dtype::i64:
-      return take(std::int64_t{});
-  }
-}
-
-Tensor as_f64(const Tensor& from) {
-  Tensor numbers(from.shape(), Dtype::f64);
-  with_element(from.dtype(), [&](auto zero) {
-    const auto* x = from.data<decltype(zero)>();
-    for (Index i = 0; i < from.size(); ++i) numbers.data<double>()[i] = number_of(x[i]);
-  });
-  return numbers;
 }
 
 /// Keras's cast to a variable's type. Errors: IoError for a type that no variable has.
@@ -66,43 +31,6 @@ Tensor cast(const Tensor& from, Dtype to, const std::string& what) {
   } else {
     throw IoError(what + ": expected " + std::string(name_of(to)) + ", got " +
                   std::string(name_of(from.dtype())));
-  }
-  return out;
-}
-
-/// Whether an int8 kernel has its sums over its first axes, so that the numbers of its scale belong
-/// to its last ones. Source: keras.layers.EinsumDense, its quantized form.
-bool sums_over_first_axes(const Layer& layer) {
-  if (layer.class_name() != "EinsumDense") return true;
-  const std::string equation = layer.get_config()["equation"].as_string("equation");
-  const std::size_t comma = equation.find(',');
-  const std::size_t arrow = equation.find("->");
-  const std::string kernel = equation.substr(comma + 1, arrow - comma - 1);
-  const std::string output = equation.substr(arrow + 2);
-  bool is_output = false;
-  for (const char letter : kernel) {
-    const bool is_in_output = output.find(letter) != std::string::npos;
-    if (is_output && !is_in_output) return false;
-    is_output = is_in_output;
-  }
-  return true;
-}
-
-// Whether `count` is the number of elements of some of the last axes.
-bool fits_last_axes(const Shape& shape, Index count) {
-  Index elements = 1;
-  for (int axis = shape.rank() - 1; axis >= 0 && elements < count; --axis) elements *= shape[axis];
-  return elements == count;
-}
-
-/// w = q / scale, as Keras's quantized layers compute with. Source: keras.layers.Dense.
-Tensor unscaled(const Tensor& quantized, const Tensor& scale, bool scales_rows) {
-  Tensor out = as_f64(quantized);
-  const Tensor factors = as_f64(scale);
-  double* w = out.data<double>();
-  const Index row = scales_rows ? out.size() / std::max<Index>(1, out.dim(0)) : 1;
-  for (Index i = 0; i < out.size(); ++i) {
-    w[i] /= factors.data<double>()[scales_rows ? i / row : i % factors.size()];
   }
   return out;
 }
@@ -135,29 +63,30 @@ void WeightsToLoad::add_object(const KerasObject& object,
     ordered.push_back(found->second);
   }
   if (expected == got) return add(what, ordered, object.variables);
-  if (expected > 0 && got == expected + 1 &&
-      ordered[0].file->datasets().at(ordered[0].path).is_int8) {
-    const KerasArray scale = ordered.back();
-    ordered.pop_back();
-    add_scaled(what, object,
-               {.array = ordered[0], .scale = scale, .parameter = object.variables[0]});
-    ordered.erase(ordered.begin());
-    return add(what, ordered, {object.variables.begin() + 1, object.variables.end()});
+  if (got > expected) {
+    if (const auto quantized = take_quantized(ordered, expected)) {
+      add_quantized(what, object, *quantized);
+      return add(what, ordered, {object.variables.begin() + 1, object.variables.end()});
+    }
   }
   problems_.push_back(what + ": expected " + counted(expected) + ", got " + counted(got));
 }
 
-void WeightsToLoad::add_scaled(const std::string& what, const KerasObject& object, Entry entry) {
-  const io::Hdf5Dataset& scale = entry.scale.file->datasets().at(entry.scale.path);
-  const Shape& shape = entry.parameter->shape();
-  entry.scales_rows = object.layer->class_name() == "Embedding";
-  const bool fits = entry.scales_rows ? scale.shape.size() == shape[0]
-                                      : fits_last_axes(shape, scale.shape.size());
-  if (!scale.problem.empty() || !fits || !sums_over_first_axes(*object.layer)) {
-    problems_.push_back(what + ": expected int8 numbers with a scale for each of the last axes");
-    return;
+void WeightsToLoad::add_quantized(const std::string& what, const KerasObject& object,
+                                  const QuantizedArrays& arrays) {
+  Parameter* parameter = object.variables[0];
+  if (!arrays.is_quantized()) {
+    return add_entry(what, {.array = arrays.numbers, .parameter = parameter});
   }
-  add_entry(what, std::move(entry));
+  const std::string problem = problem_of(arrays, *object.layer, parameter->shape());
+  if (problem.empty()) {
+    entries_.push_back({.array = arrays.numbers,
+                        .quantized = arrays,
+                        .layer = object.layer,
+                        .parameter = parameter});
+  } else {
+    problems_.push_back(what + ": " + problem);
+  }
 }
 
 void WeightsToLoad::add(const std::string& object, const std::vector<KerasArray>& arrays,
@@ -193,8 +122,12 @@ void WeightsToLoad::add(const KerasStore& store, Optimizer& optimizer) {
 
 void WeightsToLoad::add(const std::string& object, const std::vector<KerasArray>& arrays,
                         Optimizer& optimizer) {
-  const std::vector<OptimizerVariable> variables = optimizer.variables();
+  std::vector<OptimizerVariable> variables = optimizer.variables();
   if (arrays.size() <= kUnbuilt && variables.size() > arrays.size()) return;
+  // The file's loss was not scaled.
+  if (optimizer.scales_loss() && arrays.size() + kOfScaling == variables.size()) {
+    variables.erase(variables.begin(), variables.begin() + kOfScaling);
+  }
   if (arrays.size() != variables.size()) {
     problems_.push_back(object + ": expected " + counted(variables.size()) + " of " +
                         optimizer.name() + ", got " + counted(arrays.size()));
@@ -221,13 +154,12 @@ void WeightsToLoad::add_entry(const std::string& what, Entry entry) {
 void WeightsToLoad::convert(Entry& entry) const {
   const Dtype wanted = entry.target().dtype();
   const io::Hdf5Dataset& dataset = entry.array.dataset();
-  const bool has_scale = entry.scale.file != nullptr;
+  const bool has_scale = entry.quantized.is_quantized();
   const bool is_checked = dataset.dtype != Dtype::boolean;  // its bytes may be any
   if (!has_scale && is_checked && dataset.dtype == wanted && !dataset.elements.empty()) return;
-  Tensor numbers = entry.array.file->read(entry.array.path);
-  if (has_scale) {
-    numbers = unscaled(numbers, entry.scale.file->read(entry.scale.path), entry.scales_rows);
-  }
+  const Tensor numbers = has_scale
+                             ? dequantized(entry.quantized, *entry.layer, entry.target().shape())
+                             : entry.array.file->read(entry.array.path);
   entry.converted = cast(numbers, wanted, where_ + ": " + entry.array.path);
 }
 

@@ -69,6 +69,16 @@ bool validates(const FitConfig& config) {
          config.epochs / freq > config.initial_epoch / freq;
 }
 
+// Keras asks the policy that was global when the model was made, which files do not tell.
+bool has_mixed_float16(const Layer& layer) {
+  if (layer.policy().name() == "mixed_float16") return true;
+  const auto* model = dynamic_cast<const Model*>(&layer);
+  if (model == nullptr) return false;
+  const std::vector<std::shared_ptr<Layer>> layers = model->layers();
+  return std::any_of(layers.begin(), layers.end(),
+                     [](const auto& inner) { return has_mixed_float16(*inner); });
+}
+
 std::vector<Value> values_of(const std::vector<Tensor>& tensors) {
   std::vector<Value> values;
   for (const Tensor& tensor : tensors) values.push_back({tensor, {}});
@@ -86,6 +96,8 @@ CompiledModel::CompiledModel(Layer& model, const CompileConfig& config)
                        .output_names = names_of_outputs(model, config),
                        .parameters = model.parameters()}) {
   if (state_->optimizer && !state_->optimizer->is_built()) {
+    const bool scales = config.auto_scale_loss && !state_->optimizer->scales_loss();
+    if (scales && has_mixed_float16(model)) state_->optimizer->scale_loss();
     state_->optimizer->build(state_->parameters);
   }
 }

@@ -46,6 +46,9 @@ struct CompileConfig {
   std::vector<std::vector<MetricChoice>> metrics{};           ///< without sample weights
   std::vector<std::vector<MetricChoice>> weighted_metrics{};  ///< with them
   std::vector<std::string> output_names{};  ///< empty: those of a Model, else output_1, ...
+  /// Calls scale_loss() of an optimizer that is not built, where a layer of the model has the
+  /// policy mixed_float16: f16 overflows, and then the step is left out.
+  bool auto_scale_loss = true;
 };
 
 /// From Keras's compile_config. Losses, their weights and metrics may be listed by the model's

@@ -72,6 +72,7 @@ class Optimizer {
   /// Keras's LossScaleOptimizer around this optimizer; its own loss_scale_factor no longer counts.
   /// Errors: ConfigError once built, or for numbers that are not positive.
   void scale_loss(const LossScaling& scaling = {});
+  bool scales_loss() const noexcept { return scale_ != nullptr; }
 
   /// Parameters that are not decayed: these, and those whose name (`bias`) contains one of the
   /// words. Errors: ConfigError once built.

@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Model files with quantized weights and with LoRA, and what Keras computes with them.
+
+    pip install "keras==3.15.1" jax safetensors numpy
+    python generate.py        # writes beside itself
+    python ../pack_keras.py *.keras
+
+NAME.keras                a model; NAME.safetensors: inputs.tokens, expect.output
+int4, int4_blocks, int4_rows   4 bits: in groups of 128 rows, of 2 rows, and one group
+float8                    expect.output: before quantizing, which changes no kernel
+lora                      trained with LoRA
+"""
+import os
+
+os.environ["KERAS_BACKEND"] = "jax"
+import keras
+import numpy as np
+from keras import layers as L
+from safetensors.numpy import save_file
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+rng = np.random.default_rng(8)
+
+
+def model(attention):
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(7)
+    tokens = keras.Input((4,), dtype="int32", name="tokens")
+    h = L.Embedding(10, 5)(tokens)
+    if attention:
+        h = h + L.GroupQueryAttention(3, 2, 1)(h, h)
+    h = L.EinsumDense("abc,cde->abde", output_shape=(None, 3, 3), bias_axes="de")(h)
+    h = L.EinsumDense("abde,dec->abc", output_shape=(None, 6))(h)
+    h = L.Dense(1, use_bias=False)(L.Dense(7, activation="tanh")(h))
+    m = keras.Model(tokens, L.Concatenate()([h, L.Dense(2)(h)]))
+    for v in m.variables:
+        if "seed" not in v.path:
+            v.assign(rng.normal(size=v.shape) * 0.7)
+    return m
+
+
+def save(name, m, expect=None):
+    ids = rng.integers(0, 10, (2, 4)).astype("i4")
+    m.save(os.path.join(HERE, name + ".keras"))
+    file = os.path.join(HERE, name + ".safetensors")
+    save_file({"inputs.tokens": ids, "expect.output": np.asarray((expect or m)(ids))}, file)
+    os.chmod(file, 0o644)
+
+
+def int4(name, block, attention=False):
+    m = model(attention)
+    m.quantize(config=keras.quantizers.Int4QuantizationConfig(block_size=block))
+    save(name, m)
+
+
+def lora(name):
+    m = model(False)
+    for layer in m.layers:
+        if hasattr(layer, "enable_lora"):
+            layer.enable_lora(2, lora_alpha=3)
+    m.compile(keras.optimizers.SGD(0.5), "mse")
+    m.fit(rng.integers(0, 10, (8, 4)), rng.normal(size=(8, 4, 3)), epochs=3, verbose=0)
+    save(name, m)
+
+
+int4("int4", 128, attention=True)
+int4("int4_blocks", 2)
+int4("int4_rows", -1)
+m = model(False)
+copy = keras.models.clone_model(m)
+copy.set_weights(m.get_weights())
+m.quantize("float8")
+save("float8", m, copy)
+lora("lora")
