@@ -4,6 +4,7 @@ numbers stand in others.safetensors.
 Each NAME.keras has one evaluation in evaluations.safetensors: NAME.x, NAME.y.0, ... in the order of
 the outputs, NAME.log.LOG. Needs keras 3.15.1, jax, safetensors:
     KERAS_BACKEND=jax python generate.py
+    python ../pack_keras.py *.keras
 """
 
 import os

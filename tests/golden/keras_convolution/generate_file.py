@@ -3,6 +3,7 @@
 
     pip install keras==3.15.1 jax h5py numpy safetensors
     python generate_file.py            # windows.keras and windows.safetensors
+    python ../pack_keras.py *.keras
 
 windows.safetensors: `inputs.frames`, `inputs.image`, `target`; `expect.output` in inference as saved; `losses` of
 three more steps, and `after.output` in inference after them.

@@ -5,6 +5,7 @@
     python generate_recurrent_files.py           # recurrent.*
     pip install tensorflow
     python generate_recurrent_files.py text      # text.*: vocabularies need TensorFlow
+    python ../pack_keras.py *.keras
 
 recurrent.keras and recurrent.h5 are one model before it is trained; the safetensors file has its inputs `x`, `ids`, outputs `y.<i>`, and after 20 steps on targets `t` with a mask
 and dropout the losses `losses` and the weights `after.<i>` in the order of the model's weights.
