@@ -70,6 +70,19 @@ TEST(CliFiles, ModelsOfManyTypesAreAsExpected) {
   EXPECT_THAT(run_with("mixed", kInputs + "mixed.safetensors").output, HasSubstr("bound 1."));
 }
 
+TEST(CliFiles, ClassesOfAFileAreKnown) {
+  const std::string own = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_own/";
+  const std::string run = "run " + own + "own.keras --inputs " + own + "own.safetensors --expect";
+  const CommandResult refused = run_grouphead(run);
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.output, HasSubstr("a definition of \"example>Block\" in a file of classes"));
+  const CommandResult known = run_grouphead(run + " --classes " + own + "classes.json");
+  EXPECT_EQ(known.exit_code, 0) << known.output;
+  EXPECT_THAT(
+      run_grouphead("inspect " + own + "own.keras --classes " + own + "classes.json").output,
+      HasSubstr("Block"));
+}
+
 // Each changes one expected value; all of them must be noticed.
 TEST(CliFiles, ExpectNoticesEveryChange) {
   const auto changed = [](const std::string& model, const std::function<void(Tensor&)>& change) {

@@ -9,6 +9,7 @@
 #include "grouphead/core/tensor_functions.h"
 #include "grouphead/core/version.h"
 #include "grouphead/files/backup_and_restore.h"
+#include "grouphead/files/classes.h"
 #include "grouphead/files/model_folder.h"
 #include "grouphead/files/model_json.h"
 #include "grouphead/files/pretrained.h"

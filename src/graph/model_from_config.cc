@@ -11,6 +11,7 @@
 #include "grouphead/layers/serialization.h"
 #include "grouphead/models/model.h"
 #include "nn/config_reader.h"
+#include "nn/own_classes.h"
 #include "nn/registry.h"
 
 namespace grouphead {
@@ -27,6 +28,11 @@ std::string name_in(const ConfigValue& entry) {
   return name.is_string() ? name.as_string("name") : "";
 }
 
+std::string what_to_write(const std::string& class_name, const std::string& registered) {
+  return ": write register_layer<" + class_name + ">(\"" + registered +
+         "\"), or a definition of \"" + registered + "\" in a file of classes";
+}
+
 // "'name' (Class) in model", for each layer that cannot be made.
 void find_unsupported(const ConfigValue& model, const std::string& place,
                       std::vector<std::string>& found) {
@@ -37,7 +43,9 @@ void find_unsupported(const ConfigValue& model, const std::string& place,
       find_unsupported(entry, place + "/" + name, found);
     } else if (class_name != "InputLayer" && !detail::is_package_model(entry) &&
                !has_layer(entry)) {
-      found.push_back("'" + name + "' (" + class_name + ") in " + place);
+      const std::string own = nn::own_name_in(entry);
+      found.push_back("'" + name + "' (" + class_name + ") in " + place +
+                      (nn::is_own_name(own) ? what_to_write(class_name, own) : ""));
     }
   }
 }

@@ -2,13 +2,12 @@
 
 #include "nn/registry.h"
 
-#include <map>
-#include <mutex>
 #include <span>
-#include <typeindex>
 
 #include "core/check.h"
 #include "grouphead/layers/serialization.h"
+#include "nn/defined_class.h"
+#include "nn/own_classes.h"
 
 namespace grouphead {
 namespace {
@@ -93,7 +92,6 @@ constexpr Entry kEntries[] = {
 };
 
 // Models of this library that Keras does not have: known with and without their package.
-constexpr std::string_view kPackage = "grouphead";
 constexpr Entry kModels[] = {
     {"EdificeGqa", nn::make_edifice_gqa},
     {"LanguageModel", nn::make_language_model},
@@ -144,8 +142,9 @@ nn::LayerFactory find_layer(std::string_view class_name) noexcept {
       if (entry.class_name == class_name) return entry.make;
     }
   }
-  if (class_name.starts_with(kPackage) && class_name.substr(kPackage.size()).starts_with('>')) {
-    class_name.remove_prefix(kPackage.size() + 1);
+  if (class_name.starts_with(nn::kOwnPackage) &&
+      class_name.substr(nn::kOwnPackage.size()).starts_with('>')) {
+    class_name.remove_prefix(nn::kOwnPackage.size() + 1);
   }
   for (const Entry& entry : kModels) {
     if (entry.class_name == class_name) return entry.make;
@@ -153,55 +152,15 @@ nn::LayerFactory find_layer(std::string_view class_name) noexcept {
   return nullptr;
 }
 
-/// What register_layer() was told.
-class OwnLayers {
- public:
-  void add(const std::string& name, std::type_index type, detail::LayerMaker make) {
-    const std::size_t cut = name.find('>');
-    if (cut == 0 || cut == std::string::npos || cut + 1 == name.size() ||
-        name.substr(0, cut) == kPackage) {
-      detail::throw_config_error("register_layer", "name", "`package>Class`, of your own package",
-                                 name);
-    }
-    const std::lock_guard lock(mutex_);
-    const auto [found, is_new] = makers_.try_emplace(name, type, std::move(make));
-    if (!is_new && found->second.first != type) {
-      detail::throw_config_error("register_layer", "name", "one class for each name", name);
-    }
-    names_[type] = name;
-  }
-
-  /// Empty when there is none.
-  detail::LayerMaker find(const std::string& name) const {
-    const std::lock_guard lock(mutex_);
-    const auto found = makers_.find(name);
-    return found == makers_.end() ? nullptr : found->second.second;
-  }
-
-  std::string name_of(const Layer& layer) const {
-    const std::lock_guard lock(mutex_);
-    const auto found = names_.find(typeid(layer));
-    return found == names_.end() ? "" : found->second;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::map<std::string, std::pair<std::type_index, detail::LayerMaker>> makers_;
-  std::map<std::type_index, std::string> names_;
-};
-
-OwnLayers& own_layers() {
-  static OwnLayers layers;
+nn::OwnClasses<detail::LayerMaker>& own_layers() {
+  static nn::OwnClasses<detail::LayerMaker> layers("register_layer");
   return layers;
 }
 
 /// What an envelope calls its class: the registered name where that is known.
 std::string class_in(const ConfigValue& envelope) {
-  const ConfigValue& registered = envelope["registered_name"];
-  if (registered.is_string()) {
-    const std::string& name = registered.as_string("registered_name");
-    if (own_layers().find(name) || !hub_class(name).empty()) return name;
-  }
+  const std::string name = nn::own_name_in(envelope);
+  if (own_layers().find(name) || !hub_class(name).empty()) return name;
   return envelope["class_name"].as_string("class_name");
 }
 
@@ -214,6 +173,9 @@ bool is_operation(const ConfigValue& envelope) {
 
 void detail::register_layer(const std::string& name, std::type_index type, LayerMaker make) {
   own_layers().add(name, type, std::move(make));
+}
+void nn::define_layer(const std::string& name, detail::LayerMaker make) {
+  own_layers().add_untyped(name, std::move(make));
 }
 
 std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue& config) {
@@ -252,21 +214,20 @@ bool has_layer(const ConfigValue& envelope) {
 }
 
 ConfigValue layer_to_config(const Layer& layer) {
-  if (const std::string name = own_layers().name_of(layer); !name.empty()) {
-    const std::size_t cut = name.find('>');
-    ConfigValue envelope =
-        config_envelope(name.substr(0, cut), name.substr(cut + 1), layer.get_config());
-    envelope.set("registered_name", name);
-    return envelope;
+  std::string own = own_layers().name_of(typeid(layer));
+  if (const auto* defined = dynamic_cast<const nn::HasRegisteredName*>(&layer)) {
+    own = defined->registered_name();
   }
+  if (!own.empty()) return nn::own_envelope(own, layer.get_config());
   ConfigValue envelope = config_envelope(layer.module(), layer.class_name(), layer.get_config());
   // Keras registers by class name what its API does not export.
   if (layer.module().starts_with(kOperationModules)) {
     envelope.set("registered_name", layer.class_name());
   } else if (layer.module().starts_with("keras_hub.")) {
     envelope.set("registered_name", std::string("keras_hub>").append(layer.class_name()));
-  } else if (layer.module().starts_with(kPackage)) {
-    envelope.set("registered_name", std::string(kPackage).append(">").append(layer.class_name()));
+  } else if (layer.module().starts_with(nn::kOwnPackage)) {
+    envelope.set("registered_name",
+                 std::string(nn::kOwnPackage).append(">").append(layer.class_name()));
   }
   return envelope;
 }

@@ -159,7 +159,6 @@ CompileConfig compile_config_from(const ConfigValue& config, const Model& model)
   for (const ConfigValue& entry : per_output("loss", config["loss"], names)) {
     attempt([&] { made.loss.emplace_back(plain(entry)); });
   }
-  if (!problems.empty()) throw ConfigError(problems);
   const ConfigValue& given = config["loss_weights"];
   const bool has_keys = !model.output_keys().empty();
   const ConfigValue weights = has_keys ? weights_by_name(given, config["loss"]) : given;
@@ -168,6 +167,12 @@ CompileConfig compile_config_from(const ConfigValue& config, const Model& model)
   }
   made.metrics = metrics_of("metrics", config["metrics"], model);
   made.weighted_metrics = metrics_of("weighted_metrics", config["weighted_metrics"], model);
+  for (const auto* lists : {&made.metrics, &made.weighted_metrics}) {
+    for (const std::vector<MetricChoice>& list : *lists) {
+      for (const MetricChoice& metric : list) attempt([&] { metric.require_known(); });
+    }
+  }
+  if (!problems.empty()) throw ConfigError(problems);
   return made;
 }
 

@@ -21,6 +21,11 @@ std::span<const LossEntry> other_losses();
 /// Those of sequences and of sets of samples.
 std::span<const LossEntry> set_losses();
 
+/// Whether register_loss() was given this name, of a function.
+bool is_own_function(std::string_view name);
+/// Keras's envelope of a registered function.
+ConfigValue function_envelope(const std::string& name);
+
 Reduction reduction_of(nn::ConfigReader& reader);
 /// Errors: ConfigError for an `axis` that is not the last.
 void require_last_axis(nn::ConfigReader& reader, std::string_view operation = "loss");

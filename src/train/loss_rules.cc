@@ -7,6 +7,7 @@
 #include "core/comma_list.h"
 #include "core/number_text.h"
 #include "nn/config_reader.h"
+#include "nn/own_classes.h"
 #include "ops/row_losses.h"
 #include "train/loss_entries.h"
 
@@ -218,17 +219,58 @@ const Entry* entry_of(std::string_view name) {
   return found;
 }
 
+nn::OwnClasses<detail::LossMaker>& own_losses() {
+  static nn::OwnClasses<detail::LossMaker> losses("register_loss");
+  return losses;
+}
+nn::OwnClasses<detail::LossMaker>& own_functions() {
+  static nn::OwnClasses<detail::LossMaker> functions("register_loss");
+  return functions;
+}
+
 Rule make(std::string_view name, const ConfigValue& config) {
+  if (const auto own = own_functions().find(std::string(name))) return own(ConfigValue());
   const Entry* entry = entry_of(name);
   if (entry == nullptr) {
-    detail::throw_config_error("loss", "name", LossRule::known_names(), name);
+    detail::throw_config_error("loss", "name",
+                               LossRule::known_names() + ", or one of register_loss()", name);
   }
   return entry->make(config);
 }
 
 }  // namespace
 
-bool LossRule::is_known(std::string_view name) { return entry_of(name) != nullptr; }
+bool LossRule::is_known(std::string_view name) {
+  return entry_of(name) != nullptr || train::is_own_function(name);
+}
+
+bool train::is_own_function(std::string_view name) {
+  return own_functions().find(std::string(name)) != nullptr;
+}
+
+void detail::register_loss(const std::string& name, RegisteredAs as, std::type_index type,
+                           LossMaker make) {
+  (as == RegisteredAs::a_class ? own_losses() : own_functions()).add(name, type, std::move(make));
+}
+
+template <>
+ConfigValue Choice<LossRule>::config() const {
+  if (!rule_) return {};
+  const LossRule& rule = *rule_;
+  if (const std::string name = own_functions().name_of(typeid(rule)); !name.empty()) {
+    return train::function_envelope(name);
+  }
+  if (const std::string name = own_losses().name_of(typeid(rule)); !name.empty()) {
+    return nn::own_envelope(name, rule.get_config());
+  }
+  return config_envelope(LossRule::kModule, rule.class_name(), rule.get_config());
+}
+
+ConfigValue train::function_envelope(const std::string& name) {
+  ConfigValue envelope = config_envelope("builtins", "function", name);
+  envelope.set("registered_name", "function");
+  return envelope;
+}
 
 std::string LossRule::known_names() {
   std::vector<std::string_view> names;
@@ -244,9 +286,11 @@ std::shared_ptr<const LossRule> LossRule::from_config(const ConfigValue& identif
   if (identifier.is_null()) return nullptr;
   if (identifier.is_string()) return make(identifier.as_string("loss"), ConfigValue());
   const std::string& class_name = identifier["class_name"].as_string("class_name");
+  const std::string own = nn::own_name_in(identifier);
+  if (const auto own_maker = own_losses().find(own)) return own_maker(identifier["config"]);
   // Keras writes its loss functions so.
   if (class_name == "function") return make(identifier["config"].as_string("config"), {});
-  return make(class_name, identifier["config"]);
+  return make(nn::is_own_name(own) ? own : class_name, identifier["config"]);
 }
 
 Loss mean_squared_error(const MeanErrorConfig& config) {

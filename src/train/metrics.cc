@@ -4,6 +4,8 @@
 
 #include "core/check.h"
 #include "nn/config_reader.h"
+#include "nn/own_classes.h"
+#include "train/loss_entries.h"
 #include "train/metric_entries.h"
 #include "train/operands.h"
 
@@ -277,6 +279,23 @@ std::string name_or(const MetricConfig& config, const char* name) {
   return config.name.empty() ? name : config.name;
 }
 
+nn::OwnClasses<detail::MetricMaker>& own_metrics() {
+  static nn::OwnClasses<detail::MetricMaker> metrics("register_metric");
+  return metrics;
+}
+
+[[noreturn]] void throw_unknown(const std::string& name) {
+  std::string known =
+      "Accuracy, BinaryAccuracy, CategoricalAccuracy, Mean, Perplexity, "
+      "SparseCategoricalAccuracy, ";
+  for (const auto entries : train::metric_tables()) {
+    for (const train::MetricEntry& entry : entries) known.append(entry.class_name).append(", ");
+  }
+  detail::throw_config_error(
+      "metric", "name",
+      known + "a loss (" + LossRule::known_names() + "), or one of register_metric()", name);
+}
+
 /// The loss's class with the metric's options, which lack its type and reduction.
 std::shared_ptr<Metric> make_loss_metric(const std::string& name, const ConfigValue& config) {
   ConfigValue options = ConfigValue::Object{};
@@ -285,15 +304,9 @@ std::shared_ptr<Metric> make_loss_metric(const std::string& name, const ConfigVa
       if (key != "dtype") options.set(key, value);
     }
   }
-  if (!LossRule::is_known(name)) {
-    std::string known =
-        "Accuracy, BinaryAccuracy, CategoricalAccuracy, Mean, Perplexity, "
-        "SparseCategoricalAccuracy, ";
-    for (const auto entries : train::metric_tables()) {
-      for (const train::MetricEntry& entry : entries) known.append(entry.class_name).append(", ");
-    }
-    detail::throw_config_error("metric", "name",
-                               known + "or a loss (" + LossRule::known_names() + ")", name);
+  if (!LossRule::is_known(name)) throw_unknown(name);
+  if (train::is_own_function(name)) {
+    return mean_of({.loss = ConfigValue(name), .name = name.substr(name.find('>') + 1)});
   }
   const Loss loss = ConfigValue(ConfigValue::Object{{"class_name", name}, {"config", options}});
   const ConfigValue& given = options["name"];
@@ -358,14 +371,40 @@ std::shared_ptr<Metric> perplexity(const PerplexityConfig& config) {
   return std::make_shared<Perplexity>(config);
 }
 
+void detail::register_metric(const std::string& name, std::type_index type, MetricMaker make) {
+  own_metrics().add(name, type, std::move(make));
+}
+
 std::shared_ptr<Metric> Metric::from_config(const ConfigValue& identifier) {
   if (identifier.is_string()) return make_metric(identifier.as_string("metric"), {});
-  return make_metric(identifier["class_name"].as_string("class_name"), identifier["config"]);
+  const std::string own = nn::own_name_in(identifier);
+  if (const auto make = own_metrics().find(own)) return make(identifier["config"]);
+  return make_metric(nn::is_own_name(own) ? own : identifier["class_name"].as_string("class_name"),
+                     identifier["config"]);
+}
+
+void MetricChoice::require_known() const {
+  const auto* identifier = std::get_if<ConfigValue>(&choice_);
+  if (identifier == nullptr) return;
+  const std::string own = identifier->is_object() ? nn::own_name_in(*identifier) : std::string();
+  const std::string name = nn::is_own_name(own)      ? own
+                           : identifier->is_string() ? identifier->as_string("metric")
+                                                     : std::string();
+  if (nn::is_own_name(name) && !own_metrics().find(name) && !train::is_own_function(name)) {
+    throw_unknown(name);
+  }
 }
 
 ConfigValue MetricChoice::config() const {
-  if (const auto* identifier = std::get_if<ConfigValue>(&choice_)) return *identifier;
+  if (const auto* identifier = std::get_if<ConfigValue>(&choice_)) {
+    const bool is_function =
+        identifier->is_string() && train::is_own_function(identifier->as_string("metric"));
+    return is_function ? train::function_envelope(identifier->as_string("metric")) : *identifier;
+  }
   const Metric& metric = *std::get<std::shared_ptr<Metric>>(choice_);
+  if (const std::string name = own_metrics().name_of(typeid(metric)); !name.empty()) {
+    return nn::own_envelope(name, metric.get_config());
+  }
   return config_envelope(Metric::kModule, metric.class_name(), metric.get_config());
 }
 
@@ -386,6 +425,7 @@ std::shared_ptr<Metric> MetricChoice::resolve(const Shape& target, const Shape& 
   } else {
     metric = Metric::from_config(identifier);
   }
+  if (train::is_own_function(name)) return metric;
   metric->rename(name);
   return metric;
 }

@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "core/number_text.h"
 #include "nn/config_reader.h"
+#include "nn/own_classes.h"
 
 namespace grouphead {
 namespace {
@@ -126,6 +127,11 @@ LearningRate read(const ConfigValue& config) {
   return schedule;
 }
 
+nn::OwnClasses<detail::ScheduleMaker>& own_schedules() {
+  static nn::OwnClasses<detail::ScheduleMaker> schedules("register_schedule");
+  return schedules;
+}
+
 struct ConfigOf {
   ConfigValue operator()(double rate) const { return rate; }
   template <class Schedule>
@@ -140,6 +146,13 @@ struct ConfigOf {
   ConfigValue operator()(const LearningRate::Function& /*function*/) const {
     detail::throw_config_error("optimizer", "learning_rate",
                                "a number or a schedule, for a configuration", "a function");
+  }
+  ConfigValue operator()(const LearningRate::Own& schedule) const {
+    const LearningRateSchedule& own = *schedule;
+    const std::string name = own_schedules().name_of(typeid(own));
+    if (!name.empty()) return nn::own_envelope(name, own.get_config());
+    detail::throw_config_error("optimizer", "learning_rate",
+                               "a schedule of register_schedule(), for a configuration", "another");
   }
 };
 
@@ -251,11 +264,22 @@ LearningRate::LearningRate(const PiecewiseConstantDecay& s) : rate_(s) {
       std::to_string(s.values.size()) + " for " + std::to_string(s.boundaries.size()));
 }
 LearningRate::LearningRate(Function function) : rate_(std::move(function)) {}
+LearningRate::LearningRate(Own schedule) : rate_(std::move(schedule)) {
+  if (std::get<Own>(rate_)) return;
+  detail::throw_config_error("optimizer", "learning_rate", "a schedule", "none");
+}
+
+void detail::register_schedule(const std::string& name, std::type_index type, ScheduleMaker make) {
+  own_schedules().add(name, type, std::move(make));
+}
 
 LearningRate LearningRate::from_config(const ConfigValue& identifier) {
   if (identifier.is_number()) return identifier.as_number("learning_rate");
-  const std::string& class_name = identifier["class_name"].as_string("learning_rate");
-  std::string known = "a number";
+  const std::string own = nn::own_name_in(identifier);
+  if (const auto make = own_schedules().find(own)) return make(identifier["config"]);
+  const std::string& class_name =
+      nn::is_own_name(own) ? own : identifier["class_name"].as_string("learning_rate");
+  std::string known = "a number, one of register_schedule()";
   for (const Entry& entry : kEntries) {
     if (entry.class_name == class_name) return entry.read(identifier["config"]);
     known.append(", ").append(entry.class_name);
@@ -268,6 +292,8 @@ double LearningRate::operator()(Index step) const {
       [step](const auto& schedule) -> double {
         if constexpr (std::is_same_v<std::remove_cvref_t<decltype(schedule)>, double>) {
           return schedule;
+        } else if constexpr (std::is_same_v<std::remove_cvref_t<decltype(schedule)>, Own>) {
+          return (*schedule)(step);
         } else {
           return schedule(step);
         }

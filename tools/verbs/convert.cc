@@ -241,8 +241,14 @@ void add_convert(CLI::App& app, const Globals& globals, Action& action) {
       ->needs(heads);
   verb->add_flag("--allow-own", options->allow_own,
                  "Write a .keras file also where the model has options that Keras does not know");
-  verb->callback(
-      [=, &globals, &action] { action = [=, &globals] { return convert(*options, globals); }; });
+  const auto classes = std::make_shared<ClassFiles>();
+  add_classes(*verb, *classes);
+  verb->callback([=, &globals, &action] {
+    action = [=, &globals] {
+      register_all(*classes);
+      return convert(*options, globals);
+    };
+  });
 }
 
 }  // namespace grouphead::tools

@@ -5,6 +5,7 @@
 #include "tools/inspection.h"
 #include "tools/output.h"
 #include "tools/verbs.h"
+#include "tools/verbs/options.h"
 
 namespace grouphead::tools {
 
@@ -18,14 +19,17 @@ void add_inspect(CLI::App& app, const Globals& /*globals*/, Action& action) {
   struct Options {
     std::string file;
     bool as_json = false;
+    ClassFiles classes;
   };
   const auto options = std::make_shared<Options>();
   verb->add_option("file", options->file,
                    ".keras, .h5, .safetensors, .npz, or a folder that train wrote")
       ->required();
   verb->add_flag("--json", options->as_json, "As one JSON object");
+  add_classes(*verb, options->classes);
   verb->callback([=, &action] {
     action = [=] {
+      register_all(options->classes);
       const ConfigValue found = tools::inspect(options->file);
       if (options->as_json) {
         write_out(io::json_text(found, 2, io::OtherBytes::replaced) + "\n");

@@ -4,6 +4,8 @@
 #include <numeric>
 #include <vector>
 
+#include "grouphead/files/classes.h"
+
 namespace grouphead::tools {
 namespace {
 
@@ -140,6 +142,17 @@ std::string text_of(const CLI::ParseError& error, const CLI::App& app, int argc,
                : fmt::format("{}: {}: one argument too many", verb->get_name(), word);
   }
   return fmt::format("{}\n'grouphead {} --help' explains the options", text, verb->get_name());
+}
+
+void add_classes(CLI::App& verb, ClassFiles& files) {
+  verb.add_option("--classes", files, "JSON that says which functional models your classes are")
+      ->type_name("FILE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+void register_all(const ClassFiles& files) {
+  for (const std::filesystem::path& file : files) register_classes(file);
 }
 
 }  // namespace grouphead::tools

@@ -6,9 +6,11 @@
 #include <charconv>
 #include <cmath>
 #include <concepts>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace grouphead::tools {
 
@@ -83,6 +85,11 @@ CLI::Option* add_real(CLI::App& verb, const std::string& names, T& value, const 
   if constexpr (std::same_as<T, double>) option->default_str(fmt::format("{}", value));
   return option;
 }
+
+/// Adds --classes, files of register_classes(); the verb reads them when it acts.
+using ClassFiles = std::vector<std::filesystem::path>;
+void add_classes(CLI::App& verb, ClassFiles& files);
+void register_all(const ClassFiles& files);
 
 /// Help within 80 columns: an option's value and what it is without it, in words.
 class HelpFormatter final : public CLI::Formatter {

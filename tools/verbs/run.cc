@@ -49,8 +49,14 @@ void add_run(CLI::App& app, const Globals& globals, Action& action) {
   verb->add_option("--out", options->out, "Where the outputs go, .safetensors or .npz");
   verb->add_flag("--expect", options->compares, "Compare with what the inputs' file expects");
   add_real(*verb, "--atol", options->atol, "Largest difference that passes", kZeroOrMore);
-  verb->callback(
-      [=, &globals, &action] { action = [=, &globals] { return run_model(*options, globals); }; });
+  const auto classes = std::make_shared<ClassFiles>();
+  add_classes(*verb, *classes);
+  verb->callback([=, &globals, &action] {
+    action = [=, &globals] {
+      register_all(*classes);
+      return run_model(*options, globals);
+    };
+  });
 }
 
 }  // namespace grouphead::tools

@@ -1,8 +1,12 @@
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <typeindex>
 #include <vector>
 
 #include "grouphead/core/context.h"
@@ -118,6 +122,37 @@ class LossRule {
 
 /// None, or a loss by Keras's name, by its configuration, or as an object.
 using Loss = Choice<LossRule>;
+/// A class of yours goes by the name that it was registered by.
+template <>
+ConfigValue Choice<LossRule>::config() const;
+
+/// What a registered name is in Keras: a class, or a function of targets and predictions.
+enum class RegisteredAs : int { a_class, a_function };
+
+namespace detail {
+using LossMaker = std::function<std::shared_ptr<const LossRule>(const ConfigValue& config)>;
+void register_loss(const std::string& name, RegisteredAs as, std::type_index type, LossMaker make);
+}  // namespace detail
+
+/// Makes a loss of yours known under `package>Class`, the name that
+/// `keras.saving.register_keras_serializable(package=...)` gives it, so that compiled files with it
+/// are read and written. As a_function, `package>function`, it is a metric too. The class has
+///
+///     static std::shared_ptr<MyLoss> from_config(const ConfigValue& config);
+///
+/// which is given what get_config() writes; of a function nothing. Call it once, before the first
+/// file is read; a second call for the same class changes nothing. Threads: safe.
+/// Errors: ConfigError for a name of another form, or that another class has.
+template <class L>
+void register_loss(const std::string& name, RegisteredAs as = RegisteredAs::a_class) {
+  static_assert(std::is_base_of_v<LossRule, L>);
+  static_assert(
+      std::is_convertible_v<decltype(L::from_config(ConfigValue())), std::shared_ptr<const L>>,
+      "the class needs from_config() of its own");
+  detail::register_loss(name, as, typeid(L), [](const ConfigValue& config) {
+    return std::shared_ptr<const LossRule>(L::from_config(config));
+  });
+}
 
 // The losses. Names and defaults are Keras's; every one is a mean over the last axis but the
 // categorical ones and kl_divergence, which are sums over it, and where it says otherwise.

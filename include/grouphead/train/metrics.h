@@ -1,9 +1,12 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <typeindex>
 #include <variant>
 #include <vector>
 
@@ -43,6 +46,26 @@ class Metric {
  private:
   std::string name_;
 };
+
+namespace detail {
+using MetricMaker = std::function<std::shared_ptr<Metric>(const ConfigValue& config)>;
+void register_metric(const std::string& name, std::type_index type, MetricMaker make);
+}  // namespace detail
+
+/// Makes a metric of yours known, as register_loss() does a loss. The class has
+///
+///     static std::shared_ptr<MyMetric> from_config(const ConfigValue& config);
+///
+/// Errors: ConfigError for a name of another form than `package>Class`, or that another class has.
+template <class M>
+void register_metric(const std::string& name) {
+  static_assert(std::is_base_of_v<Metric, M>);
+  static_assert(std::is_convertible_v<decltype(M::from_config(ConfigValue())), std::shared_ptr<M>>,
+                "the class needs from_config() of its own");
+  detail::register_metric(name, typeid(M), [](const ConfigValue& config) {
+    return std::shared_ptr<Metric>(M::from_config(config));
+  });
+}
 
 struct MetricConfig {
   std::string name{};  ///< empty: Keras's default
@@ -223,6 +246,8 @@ class MetricChoice {
   std::shared_ptr<Metric> resolve(const Shape& target, const Shape& prediction) const;
   /// What Keras's files hold of it.
   ConfigValue config() const;
+  /// Errors: ConfigError for a name or a class that this library does not have.
+  void require_known() const;
 
  private:
   std::variant<ConfigValue, std::shared_ptr<Metric>> choice_;

@@ -1,8 +1,11 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <typeindex>
 #include <variant>
 #include <vector>
 
@@ -86,12 +89,42 @@ struct PolynomialDecay {
   double operator()(Index step) const noexcept;
 };
 
+/// A schedule of yours. Source: keras.optimizers.schedules.LearningRateSchedule.
+class LearningRateSchedule {
+ public:
+  virtual ~LearningRateSchedule() = default;
+  /// The rate of a step, from 0.
+  virtual double operator()(Index step) const = 0;
+  virtual ConfigValue get_config() const = 0;
+};
+
+namespace detail {
+using ScheduleMaker =
+    std::function<std::shared_ptr<const LearningRateSchedule>(const ConfigValue& config)>;
+void register_schedule(const std::string& name, std::type_index type, ScheduleMaker make);
+}  // namespace detail
+
+/// Makes it known under `package>Class`, as register_loss() does a loss. The class has
+///
+///     static std::shared_ptr<MySchedule> from_config(const ConfigValue& config);
+///
+/// Errors: ConfigError for a name of another form, or that another class has.
+template <class S>
+void register_schedule(const std::string& name) {
+  static_assert(std::is_base_of_v<LearningRateSchedule, S>);
+  detail::register_schedule(name, typeid(S), [](const ConfigValue& config) {
+    return std::shared_ptr<const LearningRateSchedule>(S::from_config(config));
+  });
+}
+
 /// A learning rate: a number, a schedule, or any function of the step.
 class LearningRate {
  public:
   using Function = std::function<double(Index step)>;
-  using Form = std::variant<double, CosineDecay, CosineDecayRestarts, ExponentialDecay,
-                            InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay, Function>;
+  using Own = std::shared_ptr<const LearningRateSchedule>;
+  using Form =
+      std::variant<double, CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay,
+                   PiecewiseConstantDecay, PolynomialDecay, Function, Own>;
 
   LearningRate(double rate);  // NOLINT(google-explicit-constructor)
   // Errors: ConfigError for steps below 1, or lists that do not belong together.
@@ -102,13 +135,18 @@ class LearningRate {
   LearningRate(const PiecewiseConstantDecay& schedule);  // NOLINT(google-explicit-constructor)
   LearningRate(const PolynomialDecay& schedule);         // NOLINT(google-explicit-constructor)
   LearningRate(Function function);                       // NOLINT(google-explicit-constructor)
+  LearningRate(Own schedule);                            // NOLINT(google-explicit-constructor)
+  template <class S, std::enable_if_t<std::is_base_of_v<LearningRateSchedule, S>, int> = 0>
+  LearningRate(std::shared_ptr<S> schedule)  // NOLINT(google-explicit-constructor)
+      : LearningRate(Own(std::move(schedule))) {}
   /// A number or Keras's envelope of a schedule. Errors: ConfigError.
   static LearningRate from_config(const ConfigValue& identifier);
 
   double operator()(Index step) const;
   /// Whether it is a plain number, which a callback may change.
   bool is_number() const noexcept { return std::holds_alternative<double>(rate_); }
-  /// A number or Keras's envelope. Errors: ConfigError for a function, which no file can hold.
+  /// A number or Keras's envelope. Errors: ConfigError for a function, which no file can hold, and
+  /// for a schedule that was not registered.
   ConfigValue config() const;
 
  private:
