@@ -22,3 +22,6 @@ target_link_libraries(
 add_executable(bench_projections EXCLUDE_FROM_ALL bench/projections.cc)
 target_link_libraries(bench_projections PRIVATE grouphead_testing OneDNN::OneDNN fmt::fmt
                                                 grouphead_options)
+# The same: what bench/tokenizers runs.
+add_executable(bench_tokenizers EXCLUDE_FROM_ALL bench/tokenizers.cc)
+target_link_libraries(bench_tokenizers PRIVATE grouphead_internal grouphead_options)

@@ -79,11 +79,13 @@ void AddedTokens::add(Rules& rules, const std::string& content, const Rule& rule
   rules.rules.push_back(rule);
 }
 
-void AddedTokens::split(const Rules& rules, std::string_view text, bool at_start,
+void AddedTokens::split(const Rules& rules, std::string_view text, std::size_t start_bytes,
                         std::vector<Piece>& out) const {
   std::size_t done = 0;  // behind the last token
   const auto add_text = [&](std::size_t begin, std::size_t end) {
-    if (begin < end) out.push_back({.span = {begin, end}, .at_start = at_start && begin == 0});
+    if (begin >= end) return;
+    const std::size_t start = begin < start_bytes ? start_bytes - begin : 0;
+    out.push_back({.span = {begin, end}, .start_bytes = start});
   };
   for (std::size_t at = 0; at < text.size();) {
     if (!rules.starts[static_cast<unsigned char>(text[at])]) {
@@ -107,7 +109,7 @@ void AddedTokens::split(const Rules& rules, std::string_view text, bool at_start
     if (rule->lstrip) begin = std::max(before_space(text, begin), done);
     if (rule->rstrip) end = after_space(text, end);
     add_text(done, begin);
-    out.push_back({.span = {begin, end}, .at_start = false, .token = rule->id});
+    if (begin < end) out.push_back({.span = {begin, end}, .token = rule->id});
     done = end;
   }
   add_text(done, text.size());

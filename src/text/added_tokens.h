@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "grouphead/core/config_value.h"
+#include "text/characters.h"
 #include "text/steps.h"
 #include "text/trie.h"
 #include "text/vocabulary.h"
@@ -21,10 +22,10 @@ class AddedTokens {
 
   /// Cuts a text at tokens that are looked for in it as it came, or normalized.
   void split_original(std::string_view text, std::vector<Piece>& out) const {
-    split(original_, text, true, out);
+    split(original_, text, text.empty() ? 0 : character_size(text[0]), out);
   }
-  void split_normalized(std::string_view text, bool at_start, std::vector<Piece>& out) const {
-    split(normalized_, text, at_start, out);
+  void split_normalized(const NormalizedText& text, std::vector<Piece>& out) const {
+    split(normalized_, text.text, text.start_bytes, out);
   }
 
   std::int32_t id_of(std::string_view token) const noexcept { return tokens_.id_of(token); }
@@ -47,7 +48,7 @@ class AddedTokens {
   };
 
   void add(Rules& rules, const std::string& content, const Rule& rule);
-  void split(const Rules& rules, std::string_view text, bool at_start,
+  void split(const Rules& rules, std::string_view text, std::size_t start_bytes,
              std::vector<Piece>& out) const;
 
   Vocabulary tokens_;

@@ -2,6 +2,8 @@
 #include <unicode/normalizer2.h>
 #include <unicode/stringpiece.h>
 
+#include <algorithm>
+
 #include "text/characters.h"
 #include "text/problem.h"
 #include "text/steps.h"
@@ -14,12 +16,14 @@ namespace {
 template <class Keep>
 void replace_characters(NormalizedText& text, const Keep& keep) {
   text.other.clear();
+  std::size_t start_bytes = 0;
   for (std::size_t at = 0; at < text.text.size();) {
-    const bool is_first = at == 0;
+    const bool is_start = at < text.start_bytes;
     const char32_t c = next_character(text.text, at);
     keep(text.other, c);
-    if (is_first && text.other.empty()) text.at_start = false;
+    if (is_start) start_bytes = text.other.size();
   }
+  text.start_bytes = start_bytes;
   text.text.swap(text.other);
 }
 
@@ -33,15 +37,24 @@ class Unicode final : public Normalizer {
 
   void run(NormalizedText& text) const override {
     if (is_ascii(text.text)) return;
-    text.other.clear();
-    icu::StringByteSink<std::string> sink(&text.other);
-    UErrorCode error = U_ZERO_ERROR;
-    form_->normalizeUTF8(0, icu::StringPiece(text.text), sink, nullptr, error);
-    if (U_FAILURE(error)) refuse("normalizer", "a text that ICU takes", u_errorName(error));
+    if (text.start_bytes > 0) {
+      normalize(std::string_view(text.text).substr(0, text.start_bytes), text.other);
+      text.start_bytes = text.other.size();
+    }
+    normalize(text.text, text.other);
     text.text.swap(text.other);
   }
 
  private:
+  void normalize(std::string_view text, std::string& out) const {
+    out.clear();
+    icu::StringByteSink<std::string> sink(&out);
+    UErrorCode error = U_ZERO_ERROR;
+    form_->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<std::int32_t>(text.size())),
+                         sink, nullptr, error);
+    if (U_FAILURE(error)) refuse("normalizer", "a text that ICU takes", u_errorName(error));
+  }
+
   const icu::Normalizer2* form_;
 };
 
@@ -147,7 +160,7 @@ class Strip final : public Normalizer {
     }
     text.text.erase(end);
     text.text.erase(0, begin);
-    if (begin > 0) text.at_start = false;
+    text.start_bytes -= std::min(begin, text.start_bytes);
   }
 
  private:
@@ -165,15 +178,25 @@ class Replace final : public Normalizer {
     std::vector<Span> found;
     matcher_->find(text.text, found);
     if (found.empty()) return;
-    if (content_.empty() && found[0].begin == 0 && found[0].end > 0) text.at_start = false;
+    found.push_back({text.text.size(), text.text.size()});  // the end
     text.other.clear();
+    std::size_t start_bytes = 0;
     std::size_t at = 0;
-    for (const Span& span : found) {
-      text.other.append(text.text, at, span.begin - at).append(content_);
-      at = span.end;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      const std::size_t kept = text.other.size();
+      text.other.append(text.text, at, found[i].begin - at);
+      if (at < text.start_bytes) {
+        start_bytes = kept + std::min(found[i].begin, text.start_bytes) - at;
+      }
+      at = found[i].end;
+      if (i + 1 == found.size()) break;
+      text.other += content_;
+      // New characters came of the last one that they replace.
+      const bool is_start = at == 0 || previous_start(text.text, at) < text.start_bytes;
+      if (is_start && !content_.empty()) start_bytes = text.other.size();
       require_growth(text.other.size(), text.text.size());
     }
-    text.other.append(text.text, at);
+    text.start_bytes = start_bytes;
     text.text.swap(text.other);
   }
 
@@ -187,7 +210,9 @@ class Prepend final : public Normalizer {
   explicit Prepend(std::string text) : prefix_(std::move(text)) {}
 
   void run(NormalizedText& text) const override {
-    if (!text.text.empty()) text.text.insert(0, prefix_);
+    if (text.text.empty()) return;
+    text.text.insert(0, prefix_);
+    if (text.start_bytes > 0) text.start_bytes += prefix_.size();
   }
 
  private:
@@ -220,9 +245,12 @@ class Bytes final : public Normalizer {
  public:
   void run(NormalizedText& text) const override {
     text.other.clear();
-    for (const char c : text.text) {
-      text.other += byte_alphabet().characters[static_cast<unsigned char>(c)];
+    std::size_t start_bytes = 0;
+    for (std::size_t at = 0; at < text.text.size(); ++at) {
+      text.other += byte_alphabet().characters[static_cast<unsigned char>(text.text[at])];
+      if (at < text.start_bytes) start_bytes = text.other.size();
     }
+    text.start_bytes = start_bytes;
     text.text.swap(text.other);
   }
 };

@@ -83,14 +83,14 @@ void Pipeline::cut(std::string_view text, Workspace& work) const {
     }
     NormalizedText& normalized = work.normalized;
     normalized.text.assign(original);
-    normalized.at_start = part.at_start;
+    normalized.start_bytes = part.start_bytes;
     if (normalizer_ != nullptr) {
       normalizer_->run(normalized);
       require_growth(normalized.text.size(), original.size());
     }
     pieces.text += normalized.text;
     work.normalized_cuts.clear();
-    added_.split_normalized(normalized.text, normalized.at_start, work.normalized_cuts);
+    added_.split_normalized(normalized, work.normalized_cuts);
     for (Piece piece : work.normalized_cuts) {
       piece.span.begin += base;
       piece.span.end += base;

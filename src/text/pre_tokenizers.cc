@@ -71,8 +71,9 @@ class Parts {
   bool has_part() const noexcept { return out_.size() > first_; }
 
   void append(Span span) {
-    out_.push_back({.span = {whole_.span.begin + span.begin, whole_.span.begin + span.end},
-                    .at_start = whole_.at_start && span.begin == 0});
+    out_.push_back(
+        {.span = {whole_.span.begin + span.begin, whole_.span.begin + span.end},
+         .start_bytes = span.begin < whole_.start_bytes ? whole_.start_bytes - span.begin : 0});
   }
 
   Behavior behavior_;
@@ -126,7 +127,13 @@ void rewrite_pieces(Pieces& pieces, StepMemory& memory, const Rewrite& rewrite) 
     Piece made = piece;
     made.span.begin = out.text.size();
     if (piece.token == Piece::kText) {
-      rewrite(pieces.at(piece), piece, out.text);
+      const std::string_view text = pieces.at(piece);
+      if (piece.start_bytes > 0) {
+        rewrite(text.substr(0, piece.start_bytes), piece, out.text);
+        made.start_bytes = out.text.size() - made.span.begin;
+        out.text.resize(made.span.begin);
+      }
+      rewrite(text, piece, out.text);
     } else {
       out.text += pieces.at(piece);
     }
@@ -185,7 +192,8 @@ class Metaspace final : public PreTokenizer {
     rewrite_pieces(pieces, memory,
                    [this](std::string_view text, const Piece& piece, std::string& out) {
                      const bool begins = text.starts_with(' ') || text.starts_with(replacement_);
-                     if (!begins && (always_ || (first_ && piece.at_start))) out += replacement_;
+                     if (!begins && (always_ || (first_ && piece.start_bytes > 0)))
+                       out += replacement_;
                      for (const char c : text) {
                        if (c == ' ') {
                          out += replacement_;

@@ -70,12 +70,14 @@ class Precompiled final : public Normalizer {
     if (breaks != nullptr) breaks->setText(&opened, error);
     if (U_FAILURE(error)) refuse("normalizer", "ICU's data", u_errorName(error));
     std::size_t begin = 0;
+    std::size_t start_bytes = 0;
     for (std::int32_t end = breaks->next(); end != icu::BreakIterator::DONE; end = breaks->next()) {
       const auto size = static_cast<std::size_t>(end) - begin;
       add_cluster(std::string_view(text.text).substr(begin, size), text.other);
+      if (begin < text.start_bytes) start_bytes = text.other.size();
       begin = static_cast<std::size_t>(end);
-      if (text.other.empty()) text.at_start = false;
     }
+    text.start_bytes = start_bytes;
     utext_close(&opened);
     text.text.swap(text.other);
   }

@@ -16,8 +16,8 @@ namespace grouphead::text {
 /// A text on its way through the normalizers.
 struct NormalizedText {
   std::string text{};
-  bool at_start = true;  ///< whether it begins with the first character of the user's text
-  std::string other{};   ///< room for a step's result
+  std::size_t start_bytes = 0;  ///< those at its start that came of the user's first character
+  std::string other{};          ///< room for a step's result
 };
 
 class Normalizer {
@@ -36,8 +36,8 @@ struct Piece {
   static constexpr std::int32_t kText = -1;
 
   Span span{};
-  bool at_start = false;       ///< begins with the first character of the user's text
-  std::int32_t token = kText;  ///< of an added token, which stays as it is
+  std::size_t start_bytes = 0;  ///< as of NormalizedText
+  std::int32_t token = kText;   ///< of an added token, which stays as it is
 };
 
 /// A text in pieces, in its order; what is between them is left out. No piece is empty.
