@@ -52,4 +52,5 @@ fi
   seeds zip '*.npz' '*.keras'
   seeds hdf5 '*.h5'
   seeds keras '*.keras'
+  seeds tokenizer 'tokenizer.json'
 } | xargs -n 1 -P 2 "$0" "$build" "$seconds" "$random" || exit 1
