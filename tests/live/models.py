@@ -1,0 +1,159 @@
+"""Models that files.py passes back and forth: each optimizer, and layers drawn at random."""
+import keras
+import numpy as np
+
+L, O = keras.layers, keras.optimizers
+
+
+# ---- Optimizers --------------------------------------------------------------------------------
+OPTIMIZERS = {
+    "adadelta": lambda: O.Adadelta(0.5), "adafactor": lambda: O.Adafactor(0.01), "adagrad": lambda: O.Adagrad(0.05),
+    "adam": lambda: O.Adam(5e-3, weight_decay=0.01), "adamax": lambda: O.Adamax(5e-3),
+    "ftrl": lambda: O.Ftrl(0.05, l2_regularization_strength=0.01), "lamb": lambda: O.Lamb(5e-3),
+    "lion": lambda: O.Lion(1e-3), "muon": lambda: O.Muon(5e-3, adam_lr_ratio=0.5),
+    "nadam": lambda: O.Nadam(5e-3, use_ema=True, ema_momentum=0.8),
+    "rmsprop": lambda: O.RMSprop(2e-3, momentum=0.5, centered=True),
+    "schedule_free": lambda: O.ScheduleFreeAdamW(5e-3, warmup_steps=3),
+    "sgd": lambda: O.SGD(0.05, momentum=0.9, gradient_accumulation_steps=2),
+    "loss_scale": lambda: O.LossScaleOptimizer(O.Adam(5e-3), initial_scale=1024.0, dynamic_growth_steps=5),
+}
+
+
+def optimizer(name):
+    def make(r):
+        x = keras.Input((6,), name="x")
+        h = L.Dense(8, activation="tanh", name="wide")(x)
+        model = keras.Model(x, L.Dense(3, name="out")(L.Add()([h, L.Dense(8, activation="gelu", name="deep")(h)])))
+        model.compile(optimizer=OPTIMIZERS[name](), loss="mse")
+        return model, [r.normal(size=(7, 6)).astype("f4")], [r.normal(size=(7, 3)).astype("f4")]
+
+    return make
+
+
+# ---- Layers at random --------------------------------------------------------------------------
+class Draw:
+    """Layers over [batch, steps, width], one after the other; `at` is where the model stands."""
+
+    def __init__(self, r, at):
+        self.r, self.at, self.count = r, at, 0
+        self.shared = []
+
+    def name(self, kind):
+        self.count += 1
+        return "%s_%d" % (kind, self.count)
+
+    def width(self):
+        return int(self.at.shape[-1])
+
+    def choose(self, *options):
+        return options[int(self.r.integers(0, len(options)))]
+
+    def activation(self):
+        return self.choose("tanh", "gelu", "sigmoid", "silu", "softplus", None)
+
+    def dense(self):
+        return L.Dense(int(self.r.integers(3, 8)), activation=self.activation(), name=self.name("dense"))(self.at)
+
+    def einsum(self):
+        return L.EinsumDense("abc,cd->abd", output_shape=(None, int(self.r.integers(3, 8))), bias_axes="d",
+                             activation=self.activation(), name=self.name("einsum"))(self.at)
+
+    def attention(self):
+        if self.r.random() < 0.5:
+            h = L.MultiHeadAttention(2, int(self.r.integers(2, 5)), name=self.name("mha"))(
+                self.at, self.at, use_causal_mask=bool(self.r.random() < 0.5))
+        else:
+            h = L.GroupQueryAttention(3, 4, 2, name=self.name("gqa"))(self.at, self.at)
+        return L.Add(name=self.name("add"))([self.at, h])
+
+    def scored(self):
+        kind = self.choose(L.Attention, L.AdditiveAttention)
+        return L.Add(name=self.name("add"))([self.at, kind(name=self.name("scored"))([self.at, self.at])])
+
+    def recurrent(self):
+        kind = self.choose(L.LSTM, L.GRU, L.SimpleRNN)
+        layer = kind(int(self.r.integers(3, 6)), return_sequences=True, go_backwards=False, name=self.name("rnn"))
+        if self.r.random() < 0.4:
+            layer = L.Bidirectional(layer, merge_mode=self.choose("concat", "sum", "ave"), name=self.name("both"))
+        return layer(self.at)
+
+    def convolution(self):
+        if self.r.random() < 0.3:
+            return L.SeparableConv1D(5, 3, padding="same", name=self.name("separable"))(self.at)
+        return L.Conv1D(int(self.r.integers(3, 7)), int(self.r.integers(1, 4)), padding=self.choose("same", "causal"),
+                        dilation_rate=self.choose(1, 2), activation=self.activation(), name=self.name("conv"))(self.at)
+
+    def pooling(self):
+        kind = self.choose(L.MaxPooling1D, L.AveragePooling1D)
+        return kind(int(self.r.integers(2, 4)), strides=1, padding="same", name=self.name("pool"))(self.at)
+
+    def padding(self):
+        return L.Cropping1D((1, 0), name=self.name("crop"))(L.ZeroPadding1D((0, 1), name=self.name("pad"))(self.at))
+
+    def normalization(self):
+        kind = self.choose(L.LayerNormalization, L.RMSNormalization, L.BatchNormalization, L.UnitNormalization)
+        return kind(name=self.name("norm"))(self.at)
+
+    def activations(self):
+        return self.choose(L.LeakyReLU, L.ELU, L.PReLU)(name=self.name("act"))(self.at)
+
+    def merging(self):
+        other = L.Dense(self.width(), activation="tanh", name=self.name("dense"))(self.at)
+        kind = self.choose(L.Add, L.Average, L.Multiply, L.Maximum, L.Subtract, L.Concatenate)
+        return kind(name=self.name("merge"))([self.at, other])
+
+    def reuse(self):
+        """A layer, or a model of two, that is called twice."""
+        w = self.width()
+        layer = L.Dense(w, activation="tanh", name=self.name("shared"))
+        if self.r.random() < 0.5:
+            layer = keras.Sequential([keras.Input((None, w)), L.Dense(w + 1, activation="gelu"), L.Dense(w)],
+                                     name=self.name("nested"))
+        return L.Add(name=self.name("add"))([layer(self.at), layer(self.at * 0.5)])
+
+    def distributed(self):
+        return L.TimeDistributed(L.Dense(int(self.r.integers(3, 7)), activation="tanh"), name=self.name("each"))(self.at)
+
+    def operations(self):
+        x = self.at
+        y = self.choose(lambda: keras.ops.tanh(x) * 2.0 + 0.1, lambda: x - keras.ops.mean(x, axis=-1, keepdims=True),
+                        lambda: keras.ops.concatenate([x, keras.ops.square(x)], axis=-1),
+                        lambda: keras.ops.softmax(x, axis=-1), lambda: keras.ops.flip(x, axis=-1) / 2.0)
+        return y()
+
+    def step(self):
+        kinds = (self.dense, self.einsum, self.attention, self.scored, self.recurrent, self.convolution, self.pooling,
+                 self.padding, self.normalization, self.activations, self.merging, self.reuse, self.distributed,
+                 self.operations)
+        self.at = self.choose(*kinds)()
+        if self.width() > 12:
+            self.at = L.Dense(5, name=self.name("narrow"))(self.at)
+
+
+def mixed(r):
+    """Tokens with padding, or numbers; layers at random; two outputs."""
+    steps, batch = int(r.integers(4, 8)), 6
+    if r.random() < 0.6:
+        x = keras.Input((steps,), dtype="int32", name="tokens")
+        h = L.Embedding(9, int(r.integers(3, 7)), mask_zero=bool(r.random() < 0.7), name="embedding")(x)
+        data = r.integers(1, 9, (batch, steps)).astype("i4")
+        for row in data:
+            row[int(r.integers(2, steps + 1)):] = 0
+    else:
+        x = keras.Input((steps, int(r.integers(2, 6))), name="x")
+        h = L.Masking(name="masking")(x) if r.random() < 0.4 else x
+        data = r.normal(size=(batch,) + x.shape[1:]).astype("f4")
+        data[0, -1] = 0
+    draw = Draw(r, h)
+    for _ in range(int(r.integers(3, 7))):
+        draw.step()
+    first = L.Dense(2, name="first")(draw.at)
+    draw.step()
+    pooled = draw.choose(L.GlobalAveragePooling1D, L.GlobalMaxPooling1D)(name="pooled")(draw.at)
+    model = keras.Model(x, [first, L.Dense(3, name="second")(L.LayerNormalization(name="last")(pooled))])
+    model.compile(optimizer=draw.choose(O.Adam(2e-3), O.SGD(0.02, momentum=0.8), O.AdamW(1e-3, clipnorm=1.0), O.RMSprop(1e-3)),
+                  loss=["mse", keras.losses.SparseCategoricalCrossentropy(from_logits=True)], loss_weights=[0.7, 1.3])
+    return model, [data], [r.normal(size=(batch, steps, 2)).astype("f4"), r.integers(0, 3, (batch,)).astype("i4")]
+
+
+MODELS = {"mixed": mixed, **{"optimizer_" + name: optimizer(name) for name in OPTIMIZERS}}
