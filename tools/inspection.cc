@@ -181,7 +181,8 @@ void read_folder(const fs::path& folder, ConfigValue& made) {
       settings.set(setting.name, setting.value);
     }
   } else {
-    for (const auto& [key, value] : loaded.model->get_config().as_object("config")) {
+    const ConfigValue config = loaded.model->get_config();
+    for (const auto& [key, value] : config.as_object("config")) {
       settings.set(key, value.is_string() ? value : ConfigValue(value.to_string()));
     }
   }
@@ -192,16 +193,11 @@ void read_folder(const fs::path& folder, ConfigValue& made) {
     tensors.push_back(tensor_entry(path, std::string(name_of(parameter->dtype())),
                                    ConfigValue(parameter->shape())));
   }
-  Index cached = 0;
-  if (const std::optional<TransformerConfig> config = transformer_of(*loaded.model)) {
-    const Index head = config->hidden_size / config->num_heads;
-    cached = 2 * config->num_key_value_heads * head * config->num_layers;
-  }
   made.set("model", ConfigValue::Object{{"name", folder.filename().string()},
                                         {"class", loaded.model->class_name()},
                                         {"layers", ConfigValue::List{}},
                                         {"parameters", count_elements(parameters)},
-                                        {"kv_cache", cached}});
+                                        {"kv_cache", cached_elements(*loaded.model)}});
   set_tensors(made, std::move(tensors), count_elements(parameters));
 }
 

@@ -14,6 +14,7 @@
 #include "grouphead/files/model_json.h"
 #include "grouphead/files/pretrained.h"
 #include "grouphead/files/saved_model.h"
+#include "grouphead/files/sentence_encoder.h"
 #include "grouphead/files/tensors.h"
 #include "grouphead/files/weights.h"
 #include "grouphead/layers/attention_inputs.h"

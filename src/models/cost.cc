@@ -1,5 +1,6 @@
 #include "models/cost.h"
 
+#include "grouphead/models/transformer.h"
 #include "models/transformer.h"
 
 namespace grouphead {
@@ -25,6 +26,18 @@ Index block_kernel_elements(const TransformerConfig& config) noexcept {
 }
 
 }  // namespace
+
+Index cached_elements(const Layer& model) {
+  if (const auto* described = dynamic_cast<const TransformerModel*>(&model)) {
+    const TransformerModelConfig& config = described->config();
+    const SelfAttentionConfig& a = config.attention;
+    return config.causal ? 2 * a.num_key_value_heads * a.head_dim * config.num_layers : 0;
+  }
+  const std::optional<TransformerConfig> config = transformer_of(model);
+  if (!config) return 0;
+  const Index head = config->hidden_size / config->num_heads;
+  return 2 * config->num_key_value_heads * head * config->num_layers;
+}
 
 std::optional<TransformerConfig> transformer_of(const Layer& model) {
   if (const auto* language_model = dynamic_cast<const LanguageModel*>(&model)) {

@@ -11,6 +11,9 @@ namespace grouphead {
 /// The transformer of a LanguageModel or an Edifice model; absent for other classes.
 std::optional<TransformerConfig> transformer_of(const Layer& model);
 
+/// Numbers that a KV cache of the model holds for each token, in all layers; 0 without one.
+Index cached_elements(const Layer& model);
+
 /// What a way of sharing key/value heads costs, per token: one row of the cost table.
 struct CacheCost {
   std::string variant;            ///< "MHA", "GQA", "MQA"

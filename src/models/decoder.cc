@@ -5,9 +5,11 @@
 namespace grouphead {
 namespace {
 
-class LanguageModelDecoder final : public Decoder {
+/// Of LanguageModel and TransformerModel, which have the same functions for it.
+template <class Model>
+class CachedDecoder final : public Decoder {
  public:
-  LanguageModelDecoder(Context& ctx, const LanguageModel& model, const DecoderOptions& options)
+  CachedDecoder(Context& ctx, const Model& model, const DecoderOptions& options)
       : model_(model), cache_(model.make_cache(ctx, 1, options.capacity, options.cache_dtype)) {}
 
   Index vocab_size() const override { return model_.config().vocab_size; }
@@ -26,7 +28,7 @@ class LanguageModelDecoder final : public Decoder {
   }
 
  private:
-  const LanguageModel& model_;
+  const Model& model_;
   KvCache cache_;
 };
 
@@ -34,7 +36,15 @@ class LanguageModelDecoder final : public Decoder {
 
 std::unique_ptr<Decoder> make_decoder(Context& ctx, const LanguageModel& model,
                                       const DecoderOptions& options) {
-  return std::make_unique<LanguageModelDecoder>(ctx, model, options);
+  return std::make_unique<CachedDecoder<LanguageModel>>(ctx, model, options);
+}
+
+std::unique_ptr<Decoder> make_decoder(Context& ctx, const TransformerModel& model,
+                                      const DecoderOptions& options) {
+  if (!model.config().head) {
+    detail::throw_config_error("decode", "model", "one with a head", "one without");
+  }
+  return std::make_unique<CachedDecoder<TransformerModel>>(ctx, model, options);
 }
 
 }  // namespace grouphead

@@ -2,12 +2,14 @@
 
 #include "core/check.h"
 #include "graph/package_models.h"
+#include "grouphead/files/pretrained.h"
 #include "grouphead/layers/serialization.h"
 #include "grouphead/models/model.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "models/transformer_config.h"
 #include "nn/loading_scope.h"
+#include "saved/huggingface/folder.h"
 
 namespace grouphead::saved {
 namespace {
@@ -235,7 +237,16 @@ void write_model(const fs::path& folder, const Layer& model,
   io::write_safetensors(folder / "model.safetensors", contents, io::Links::replaced);
 }
 
+bool is_pretrained_folder(const fs::path& folder) {
+  const fs::path file = folder / "config.json";
+  std::error_code ignored;
+  if (!fs::is_regular_file(file, ignored)) return false;
+  const ConfigValue config = read_json(file);
+  return config.is_object() && config["model_type"].is_string() && !config.contains("class_name");
+}
+
 LoadedModel read_model_folder(const fs::path& folder) {
+  if (is_pretrained_folder(folder)) return {.model = load_pretrained(folder).model, .training = {}};
   std::error_code ignored;
   fs::path file = folder / "model.safetensors";
   const fs::path state = folder / "state.safetensors";

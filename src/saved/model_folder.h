@@ -43,7 +43,11 @@ struct LoadedModel {
   std::optional<TrainerConfig> training;  ///< of folders that `grouphead train` wrote
 };
 
-/// The weights are those of model.safetensors, or of state.safetensors where a run was killed
+/// Whether a folder's config.json is one of transformers, for load_pretrained().
+bool is_pretrained_folder(const std::filesystem::path& folder);
+
+/// A folder of transformers is read by load_pretrained(). Of the others
+/// the weights are those of model.safetensors, or of state.safetensors where a run was killed
 /// before it wrote the former. Folders that older versions of `grouphead train` wrote have a
 /// TrainerConfig in place of class and configuration.
 /// Errors: as load_model_folder().

@@ -1,3 +1,5 @@
+#include "tools/verbs/generate.h"
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,31 +22,9 @@
 namespace grouphead::tools {
 namespace {
 
-struct GenerateOptions {
-  std::string folder;
-  std::string prompt;
-  std::string prompt_file;
-  Index tokens = 200;
-  std::string cache;
-  std::string weights;
-  SamplingOptions sampling{.temperature = 0.8, .top_k = 0, .top_p = 1};
-  std::vector<std::string> stops;
-  std::string draft;
-  Index draft_tokens = 4;
-};
-
-// Absent: as the model has them.
-std::optional<Dtype> stored_as(const std::string& name) {
-  if (name.empty()) return {};
-  if (name == "f32") return Dtype::f32;
-  return name == "bf16" ? Dtype::bf16 : Dtype::u8;
-}
-
 std::vector<std::int32_t> prompt_of(const GenerateOptions& options) {
-  const std::string text =
-      options.prompt_file.empty() ? options.prompt : read_text(options.prompt_file);
   std::vector<std::int32_t> tokens;
-  for (const char c : text) tokens.push_back(static_cast<unsigned char>(c));
+  for (const char c : prompt_text(options)) tokens.push_back(static_cast<unsigned char>(c));
   if (tokens.empty()) tokens.push_back('\n');
   return tokens;
 }
@@ -118,6 +98,11 @@ void write_text(Generation& generation, const LanguageModel& model,
 }
 
 int generate(const GenerateOptions& options, const Globals& globals) {
+  if (saved::is_pretrained_folder(options.folder)) return generate_pretrained(options, globals);
+  if (!options.prompt_tokens.empty()) {
+    throw ConfigError("[generate] --prompt-tokens: expected a Hugging Face folder, got " +
+                      options.folder);
+  }
   Context ctx({.num_threads = globals.threads});
   const saved::LoadedLanguageModel loaded = saved::load_language_model(options.folder);
   if (const auto form = stored_as(options.weights)) {
@@ -170,21 +155,40 @@ int generate(const GenerateOptions& options, const Globals& globals) {
 
 }  // namespace
 
+std::optional<Dtype> stored_as(const std::string& name) {
+  if (name.empty()) return {};
+  if (name == "f32") return Dtype::f32;
+  return name == "bf16" ? Dtype::bf16 : Dtype::u8;
+}
+
+std::string prompt_text(const GenerateOptions& options) {
+  return options.prompt_file.empty() ? options.prompt : read_text(options.prompt_file);
+}
+
 void add_generate(CLI::App& app, const Globals& globals, Action& action) {
   CLI::App* verb = app.add_subcommand("generate", "Lets a trained model continue a text");
   verb->footer(
       "Example:\n  grouphead generate model --prompt \"Once upon\" --tokens 300 --temperature 0.7\n"
       "  grouphead generate model --prompt-file book.txt\n"
+      "  grouphead generate llama --prompt-tokens 1,306,763 --tokens 20\n"
       "Writes the continuation to stdout, byte by byte, the speed to stderr. Every byte sees the\n"
       "whole prompt and all that was written, also beyond the length that was trained (--seq of\n"
-      "train), where quality may fall. Ctrl-C ends it with exit code 130.");
+      "train), where quality may fall. A Hugging Face folder's model goes on token by token, as "
+      "text by\n"
+      "the folder's tokenizer, or with --prompt-tokens as numbers, until its end token. Ctrl-C "
+      "ends\n"
+      "it with exit code 130.");
   const auto options = std::make_shared<GenerateOptions>();
-  verb->add_option("model", options->folder, "Folder that train wrote")->required();
+  verb->add_option("model", options->folder, "Folder that train wrote, or of Hugging Face")
+      ->required();
   CLI::Option* prompt =
       verb->add_option("--prompt", options->prompt, "Text to continue; empty: the start of a line");
   verb->add_option("--prompt-file", options->prompt_file, "File to continue; -: standard input")
       ->excludes(prompt);
-  add_whole(*verb, "--tokens", options->tokens, "Bytes to write", 0, Index{1} << 30);
+  verb->add_option("--prompt-tokens", options->prompt_tokens,
+                   "Numbers of tokens to continue, with commas between: of a Hugging Face folder")
+      ->excludes(prompt);
+  add_whole(*verb, "--tokens", options->tokens, "Bytes or tokens to write", 0, Index{1} << 30);
   add_real(*verb, "--temperature", options->sampling.temperature,
            "Below 1: more likely bytes; 0: always the most likely", kZeroOrMore);
   verb->add_option("--cache", options->cache,

@@ -87,7 +87,8 @@ void print_settings(const saved::LoadedModel& loaded) {
     }
     return;
   }
-  for (const auto& [key, value] : loaded.model->get_config().as_object("config")) {
+  const ConfigValue config = loaded.model->get_config();
+  for (const auto& [key, value] : config.as_object("config")) {
     print_out("  {:<26} {}\n", key, value.to_string());
   }
 }
@@ -100,7 +101,11 @@ void print_model(const std::string& folder) {
   print_layers(parameters);
   print_out("{:<28} {:>12}\n", "all", count_elements(parameters));
   const std::optional<TransformerConfig> config = transformer_of(*loaded.model);
-  if (!config) return;
+  if (!config) {
+    const Index cached = cached_elements(*loaded.model);
+    if (cached > 0) print_out("{:<28} {:>12}   numbers for each token\n", "KV cache", cached);
+    return;
+  }
   print_out("{:<28} {:>12}   kernels of the blocks, without biases and norms\n",
             "by Edifice's formula", stack_param_count_edifice(*config));
   print_costs(*config);

@@ -23,7 +23,7 @@ namespace grouphead {
 void save_model_folder(const Layer& model, const std::filesystem::path& folder);
 
 /// The model of a folder that save_model_folder() or `grouphead train` wrote, built, with its
-/// weights.
+/// weights; of a folder that transformers wrote the model of load_pretrained().
 ///
 /// Errors: IoError that names the file: for one that is missing, damaged or not believed, for a
 /// class that is not known, for tensors that do not fit, and where config.json and

@@ -7,6 +7,7 @@
 #include "grouphead/core/context.h"
 #include "grouphead/core/kv_cache.h"
 #include "grouphead/models/models.h"
+#include "grouphead/models/transformer.h"
 
 #pragma GCC visibility push(default)
 namespace grouphead {
@@ -43,6 +44,9 @@ struct DecoderOptions {
 
 /// A decoder with nothing read. `model` must outlive it.
 std::unique_ptr<Decoder> make_decoder(Context& ctx, const LanguageModel& model,
+                                      const DecoderOptions& options = {});
+/// Errors: ConfigError for a model that is not causal, or has no head.
+std::unique_ptr<Decoder> make_decoder(Context& ctx, const TransformerModel& model,
                                       const DecoderOptions& options = {});
 
 }  // namespace grouphead

@@ -167,7 +167,8 @@ class TransformerModel final : public Layer {
   /// Errors: ConfigError for a model that is not causal.
   KvCache make_cache(Context& ctx, Index batch, Index capacity,
                      std::optional<Dtype> stored = {}) const;
-  /// Appends tokens [B, T] to the cache; writes the last position's logits [B, V].
+  /// Appends tokens [B, T] to the cache; writes the last position's logits [B, V], or those of each
+  /// [B, T, V].
   /// After an error the cache holds what it held before.
   void step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const;
 

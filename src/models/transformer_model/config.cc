@@ -241,6 +241,7 @@ void check_attention(const SelfAttentionConfig& a) {
   require_size(kModel, "num_heads", a.num_heads);
   require_size(kModel, "num_key_value_heads", a.num_key_value_heads);
   require_size(kModel, "head_dim", a.head_dim);
+  require(a.head_dim <= 65536, "head_dim", "at most 65536", std::to_string(a.head_dim));
   require(a.num_heads % a.num_key_value_heads == 0, "num_key_value_heads",
           "a divisor of num_heads = " + std::to_string(a.num_heads),
           std::to_string(a.num_key_value_heads));

@@ -279,7 +279,14 @@ KvCache TransformerModel::make_cache(Context& ctx, Index batch, Index capacity,
 
 void TransformerModel::step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const {
   require_dense(kLayer, "tokens", tokens, {cache.config().batch, -1}, Dtype::i32);
-  require_dense(kLayer, "logits", logits, {tokens.dim(0), config_.vocab_size}, dtype());
+  const Index batch = tokens.dim(0);
+  const Index length = tokens.dim(1);
+  const bool is_last = logits.shape().rank() == 2;
+  if (is_last) {
+    require_dense(kLayer, "logits", logits, {batch, config_.vocab_size}, dtype());
+  } else {
+    require_dense(kLayer, "logits", logits, {batch, length, config_.vocab_size}, dtype());
+  }
   if (!config_.head) throw_config_error(kLayer, "step", "a model with a head", "one without");
   if (cache.config().num_layers != config_.num_layers) {
     throw_shape_error(kLayer, "cache", std::to_string(config_.num_layers) + " layers",
@@ -288,12 +295,14 @@ void TransformerModel::step(Context& ctx, ConstView tokens, KvCache& cache, View
   TransformerInputs inputs;
   inputs.tokens = Tensor::wrap(tokens);
   check_inputs(inputs);
-  const Tensor all = parts_->run(ctx, inputs, {.cache = &cache}, nullptr);
-  const Index length = tokens.dim(1);
-  Tensor last = ctx.tensor({tokens.dim(0), 1, config_.hidden_size}, dtype());
-  copy(all.view().slice(1, length - 1, length), last);
-  if (parts_->final_norm) last = parts_->final_norm->forward(ctx, last, nullptr);
-  copy(parts_->logits(ctx, last, nullptr).reshaped(logits.shape()), logits);
+  Tensor x = parts_->run(ctx, inputs, {.cache = &cache}, nullptr);
+  if (is_last && length > 1) {
+    Tensor last = ctx.tensor({batch, 1, config_.hidden_size}, dtype());
+    copy(x.view().slice(1, length - 1, length), last);
+    x = std::move(last);
+  }
+  if (parts_->final_norm) x = parts_->final_norm->forward(ctx, x, nullptr);
+  copy(parts_->logits(ctx, x, nullptr).reshaped(logits.shape()), logits);
   cache.advance(length);
 }
 

@@ -259,7 +259,7 @@ Described starcoder2(HubConfig& c) {
           true)};
   TransformerModelConfig& m = d.config;
   m.attention.num_key_value_heads = c.count({"num_key_value_heads"}, 2);
-  m.attention.head_dim = c.size({"head_dim"}, m.attention.head_dim);
+  m.attention.head_dim = c.count({"head_dim"}, m.attention.head_dim);
   m.feed_forward.width = c.size({"intermediate_size"}, 12288);
   m.feed_forward.activation = activation_of(c, {"hidden_act"}, "gelu_pytorch_tanh");
   const bool biased = c.boolean("use_bias", true);

@@ -19,7 +19,7 @@ TransformerModelConfig sizes_of(HubConfig& c, bool tied_by_default) {
   m.num_layers = c.count({"num_hidden_layers"}, 32);
   m.attention.num_heads = c.count({"num_attention_heads"}, 32);
   m.attention.num_key_value_heads = c.count({"num_key_value_heads"}, m.attention.num_heads);
-  m.attention.head_dim = c.size({"head_dim"}, m.hidden_size / m.attention.num_heads);
+  m.attention.head_dim = c.count({"head_dim"}, m.hidden_size / m.attention.num_heads);
   m.attention.dropout = c.number({"attention_dropout"}, 0);
   m.feed_forward.width = c.size({"intermediate_size"}, 11008);
   m.feed_forward.activation = activation_of(c, {"hidden_act"}, "silu");
@@ -86,7 +86,7 @@ Described mixtral(HubConfig& c) {
 /// Gains from one, scaled embeddings, GeGLU.
 void set_gemma(HubConfig& c, TransformerModelConfig& m, std::string_view activation_key) {
   m.norm.gains_from_one = true;
-  m.attention.head_dim = c.size({"head_dim"}, 256);
+  m.attention.head_dim = c.count({"head_dim"}, 256);
   m.embedding_scale = static_cast<float>(std::sqrt(static_cast<double>(m.hidden_size)));
   m.feed_forward.activation = activation_of(c, {activation_key}, "gelu_pytorch_tanh");
   const bool attention = c.boolean("attention_bias", false);
@@ -202,7 +202,7 @@ Described qwen2(HubConfig& c) {
 Described qwen3(HubConfig& c) {
   Described d{.config = sizes_of(c, false)};
   TransformerModelConfig& m = d.config;
-  m.attention.head_dim = c.size({"head_dim"}, 128);
+  m.attention.head_dim = c.count({"head_dim"}, 128);
   const bool biased = c.boolean("attention_bias", false);
   set_biases(m.attention, biased, biased);
   m.attention.query_key_norm = QueryKeyNorm::shared_gains;
@@ -302,7 +302,7 @@ Described smollm3(HubConfig& c) {
 Described gpt_oss(HubConfig& c) {
   Described d{.config = sizes_of(c, false)};
   TransformerModelConfig& m = d.config;
-  m.attention.head_dim = c.size({"head_dim"}, 64);
+  m.attention.head_dim = c.count({"head_dim"}, 64);
   m.norm.epsilon = c.number({"rms_norm_eps"}, 1e-5);
   const bool biased = c.boolean("attention_bias", true);
   set_biases(m.attention, biased, biased);

@@ -167,9 +167,9 @@ Index HubConfig::count(std::initializer_list<std::string_view> keys, Index fallb
 
 void HubConfig::require(std::string_view key, const ConfigValue& only) {
   const ConfigValue& given = value(key);
-  const bool is_zero =
+  const bool is_same =
       given.is_number() && only.is_number() && given.as_number(key) == only.as_number(key);
-  if (given.is_null() || given == only || is_zero) return;
+  if (given.is_null() || given == only || is_same) return;
   refuse(key, only.to_string() + ", which is all that is supported");
 }
 

@@ -193,7 +193,8 @@ PretrainedModel load_pretrained(const fs::path& folder, const LoadPretrainedConf
                   std::to_string(config.num_layers));
   }
   try {
-    const nn::LoadingScope scope(tensors.num_elements());
+    // Twice as many as there are, so that a missing tensor is named below.
+    const nn::LoadingScope scope(2 * tensors.num_elements());
     loaded.model = std::make_shared<TransformerModel>(config);
   } catch (const ConfigError& error) {
     throw IoError(std::string(kOperation) + config_file.string() + ": " + error.what());
