@@ -2,6 +2,9 @@
 // Regularization", section 3.2), by the Viterbi algorithm.
 
 #include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
 #include <limits>
 #include <optional>
 
@@ -98,6 +101,32 @@ class Unigram final : public WordModel {
   Trie trie_;
 };
 
+/// The number that the package reads where a file has this one. It takes the digits as one whole
+/// number, rounded, and divides it by a power of ten, which rounds again (serde_json without
+/// float_roundtrip). The last bit decides between cuts of the same tokens in another order.
+double as_package_reads(double value) {
+  std::array<char, 32> text{};
+  const auto written = std::to_chars(text.data(), text.data() + text.size(), std::abs(value),
+                                     std::chars_format::scientific);
+  const std::string_view shortest(text.data(), static_cast<std::size_t>(written.ptr - text.data()));
+  const std::size_t e = shortest.find('e');
+  if (e == std::string_view::npos) return value;  // infinite, or no number
+  std::uint64_t digits = 0;
+  for (const char c : shortest.substr(0, e)) {
+    if (c != '.') digits = 10 * digits + static_cast<std::uint64_t>(c - '0');
+  }
+  int exponent = 0;
+  const bool is_below_one = shortest[e + 1] == '-';
+  std::from_chars(text.data() + e + 2, written.ptr, exponent);
+  const int decimals = e > 2 ? static_cast<int>(e) - 2 : 0;
+  const int power = (is_below_one ? -exponent : exponent) - decimals;
+  if (power >= 0 || power < -std::numeric_limits<double>::max_exponent10) return value;
+  const std::string scale = "1e" + std::to_string(-power);
+  double divisor = 1;
+  std::from_chars(scale.data(), scale.data() + scale.size(), divisor);
+  return std::copysign(static_cast<double>(digits) / divisor, value);
+}
+
 }  // namespace
 
 std::unique_ptr<WordModel> unigram_from(const ConfigValue& config) {
@@ -110,7 +139,7 @@ std::unique_ptr<WordModel> unigram_from(const ConfigValue& config) {
     const ConfigValue::List& entry = each.as_list("token and score");
     if (entry.size() != 2) refuse("vocab", "[token, score]", each.to_string());
     vocabulary.add(entry[0].as_string("token"), static_cast<std::int32_t>(scores.size()));
-    scores.push_back(entry[1].as_number("score"));
+    scores.push_back(as_package_reads(entry[1].as_number("score")));
   }
   std::optional<std::int32_t> unknown;
   if (!config["unk_id"].is_null()) {

@@ -144,6 +144,9 @@ def models():
     space = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
     yield "unigram", spec(uni, pre_tokenizer=space, decoder=space), text + ["<unk><unk>a", "abc abc  abc"]
     yield "unigram_fallback", spec({**uni, "byte_fallback": True}, pre_tokenizer=space, decoder={"type": "Sequence", "decoders": [{"type": "ByteFallback"}, space]}), text + ["xyz", "xyzq", "q\u00e9"]
+    # Sums that differ in the last bit: they show how the package reads decimal numbers.
+    runs = [["<unk>", 0.0]] + [["-" * n, s] for n, s in ((1, -5.3650978121719834), (9, -9.160750938874589), (11, -9.488415686107684), (13, -9.166793914364064), (15, -8.541394639377238), (16, -7.9416376009782725))]
+    yield "unigram_ties", spec({**uni, "vocab": runs}), ["-" * n for n in range(30, 60)]
     yield "unigram_whole", spec({**uni, "vocab": scores + [["abc", -1.0], ["mno", -2]]}), text + ["abc abc  abc"]
 
 
