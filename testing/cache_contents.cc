@@ -14,10 +14,11 @@ constexpr Index kPanel = 16;
 // One tile of one head.
 class Tile {
  public:
-  Tile(ConstView all, Index b, Index n, Index tile)
+  Tile(const ops::CacheSlice& cache, ConstView all, Index b, Index n, Index tile)
       : is_bf16_(all.dtype() == Dtype::bf16),
         bytes_(static_cast<const std::uint8_t*>(all.raw()) +
-               ((b * all.dim(1) + n) * all.dim(2) + tile) * all.dim(3) * size_of(all.dtype())) {}
+               ((entry(cache, b) * all.dim(1) + n) * all.dim(2) + place(cache, b, tile)) *
+                   all.dim(3) * size_of(all.dtype())) {}
 
   double key(Index s, Index d, Index D) const {
     const Index dims = is_bf16_ ? 2 : 4;
@@ -37,6 +38,14 @@ class Tile {
   }
 
  private:
+  static Index entry(const ops::CacheSlice& cache, Index b) {
+    return cache.slots.has_value() ? 0 : b;
+  }
+  static Index place(const ops::CacheSlice& cache, Index b, Index tile) {
+    if (cache.ring > 0) return tile % cache.ring;
+    if (!cache.slots.has_value()) return tile;
+    return cache.slots.data<Index>()[b * cache.slots.dim(1) + tile];
+  }
   Index words_of(Index D) const { return is_bf16_ ? (D + 1) / 2 : (D + 15) / 16 * 4; }
   double f32(Index at) const {
     float x = 0;
@@ -56,7 +65,7 @@ class Tile {
 }  // namespace
 
 CacheContents cache_contents(const ops::CacheSlice& cache, Index S, Index D, Index Dv) {
-  const Index B = cache.keys.dim(0);
+  const Index B = cache.slots.has_value() ? cache.slots.dim(0) : cache.keys.dim(0);
   const Index H = cache.keys.dim(1);
   const Index width = (Dv + 15) / 16 * 16;
   CacheContents all{Tensor({B, S, H, D}, Dtype::f64), Tensor({B, S, H, Dv}, Dtype::f64)};
@@ -68,8 +77,8 @@ CacheContents cache_contents(const ops::CacheSlice& cache, Index S, Index D, Ind
   for (Index b = 0; b < B; ++b) {
     for (Index s = 0; s < S; ++s) {
       for (Index n = 0; n < H; ++n) {
-        const Tile keys(cache.keys, b, n, s / kTile);
-        const Tile values(cache.values, b, n, s / kTile);
+        const Tile keys(cache, cache.keys, b, n, s / kTile);
+        const Tile values(cache, cache.values, b, n, s / kTile);
         const Index row = (b * S + s) * H + n;
         for (Index d = 0; d < D; ++d) {
           const double scale = keys.key_scale(d, D);

@@ -15,7 +15,7 @@ struct CacheContents {
   Tensor value_scales{};  ///< [B, S, Hkv, Dv]
 };
 
-/// The first S positions of a cache in bf16 or u8.
+/// The first S positions of a cache in bf16 or u8; what it does not have is some number.
 CacheContents cache_contents(const ops::CacheSlice& cache, Index S, Index D, Index Dv);
 
 /// What the 8-bit decode adds to each logit by rounding it: for q [B, T, Hq, D] in f32

@@ -39,7 +39,7 @@ struct Cache {
     }
     if (dtype != Dtype::u8) return;
     exact = Tensor({c.B, c.Hkv, 64, c.D});
-    exact_tile = Tensor::zeros({1}, Dtype::i64);
+    exact_tile = Tensor::zeros({c.B}, Dtype::i64);
   }
   ops::CacheSlice slice() { return {keys, values, exact, exact_tile}; }
   // Positions [begin, end) of the inputs.

@@ -3,6 +3,7 @@
 // Attention on your own buffers: strided views of const memory in, memory that you own out.
 
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "grouphead/core/context.h"
@@ -125,23 +126,35 @@ void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v,
                         const AttentionOptions& options, ConstView out, ConstView statistics,
                         const AttentionGradients& gradients);
 
-/// Attention of T new positions over a cache: stores k [B, T, Hkv, D] and v [B, T, Hkv, D] at
-/// positions cache.length() .. + T - 1 of one layer, then attends with q [B, T, Hq, D] to all
-/// stored positions; out [B, T, Hq, D]. A prompt takes one call, then each token one. Call
-/// cache.advance(T) once every layer has run.
+/// Attention of new positions over a cache: stores k [B, T, Hkv, D] and v [B, T, Hkv, Dv] of each
+/// sequence b at positions cache.length(b) .. + T - 1 of one layer, then attends with
+/// q [B, T, Hq, D] to all stored positions of b; out [B, T, Hq, Dv]. A prompt takes one call, then
+/// each token one. Call cache.advance(T) once every layer has run.
 ///
-/// Options  all but lengths and segments. Positions count from the start of the cache, so
-///          causal_offset must be 0: query t is at cache.length() + t. With S = cache.length() + T,
-///          masks and bias have the shapes that attention() wants
+/// Counts   sequence b has counts[b] rows, 0 to T; without counts T. The rows behind them are not
+///          read, and `out` gets 0 there; then advance(counts). What a sequence gets is bitwise
+///          what a call for it alone gives
+/// Options  all but lengths and segments, few rows and many. Positions count from the start of the
+///          sequence, so causal_offset must be 0: query t is at cache.length(b) + t. Masks and bias
+///          have the shapes that attention() wants with S = cache.length() + T keys, of which a
+///          shorter sequence has the first ones. A ring wants causal, a window, and no uniform rows
 /// Types    f32 with a cache in f32, bf16 or u8; f64 with one in f64
-/// Memory   allocates nothing once the Context is warm
-/// Errors   ShapeError, ConfigError; a cache without room for T positions, or another layer
+/// Memory   allocates nothing once the Context is warm; more than 16 rows of a head over a ring, a
+///          paged cache or one below f32 take copies of the keys and values
+/// Errors   ShapeError, ConfigError; a cache without room or free blocks for the rows, or another
+///          layer. Then nothing is stored
 void decode(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache, Index layer,
-            const AttentionOptions& options, View out);
+            const AttentionOptions& options, View out, std::span<const Index> counts = {});
 
-/// Attends to what is stored, and stores nothing: q [B, T, Hq, D] against the cache.length()
-/// positions of one layer, as a decoder to its encoder's keys. Options as decode(), causal_offset
-/// too; errors as attention().
+/// Stores k [B, S, Hkv, D] and v [B, S, Hkv, Dv] as decode() does, and attends with nothing: the
+/// keys of a source that attention_cached() then reads at every step. Errors as decode().
+void store_cached(Context& ctx, ConstView k, ConstView v, KvCache& cache, Index layer,
+                  std::span<const Index> counts = {});
+
+/// Attends to what is stored, and stores nothing: q [B, T, Hq, D] against the cache.length(b)
+/// positions of each sequence b in one layer, as a decoder to its encoder's keys. Options as
+/// decode(), with S = cache.length(), and causal_offset, the position of query 0; errors as
+/// attention().
 void attention_cached(Context& ctx, ConstView q, const KvCache& cache, Index layer,
                       const AttentionOptions& options, View out);
 

@@ -1,303 +1,295 @@
+// Attention to what a cache holds.
+
+#include <cstring>
 #include <string>
+#include <type_traits>
 
 #include "core/check.h"
-#include "kernels/attention/cache.h"
-#include "ops/attention.h"
-#include "ops/attention_problem.h"
+#include "ops/cached.h"
 
-namespace grouphead {
-namespace ops {
+namespace grouphead::ops {
 namespace {
 
 using kernels::AttentionKernels;
 using kernels::AttentionProblem;
+using kernels::kPackKeys;
 using kernels::kPanelKeys;
 
 // Up to kMostDecodeRows one pass over the keys per row costs less than the forward's packing of
 // rows, and the keys can be split among threads. By shape alone: the choice shows in the last bits.
 static_assert(kMostDecodeRows <= kernels::kCacheRows);
 
-bool has_tiles(const CacheSlice& cache) {
-  return cache.keys.dtype() == Dtype::bf16 || cache.keys.dtype() == Dtype::u8;
-}
-
-Index capacity_of(const CacheSlice& cache) {
-  return cache.keys.dim(2) * (has_tiles(cache) ? kernels::kPackKeys : kPanelKeys);
-}
-
-// The cache's values tell Dv only rounded up; the other operand knows it.
-void check_value_width(std::string_view operation, std::string_view operand,
-                       const CacheSlice& cache, Index dv) {
-  const Index width = cache.values.dim(3);
-  if (dv < 1 || kernels::round_up(dv, kPanelKeys) != width) {
-    detail::throw_shape_error(operation, operand,
-                              "a head dim that rounds up to " + std::to_string(width),
-                              std::to_string(dv));
-  }
-}
-
-// Of a cache in 16 or 8 bits.
-void check_tiles(std::string_view operation, const CacheSlice& cache, Index batch, Index d,
-                 Index dv, Dtype dtype) {
-  if (dtype != Dtype::f32) {
-    detail::throw_shape_error(operation, "keys", name_of(dtype), name_of(cache.keys.dtype()));
-  }
-  const Dtype stored = cache.keys.dtype();
-  const CacheTileBytes bytes = cache_tile_bytes(stored, d, dv);
-  const Index heads = cache.keys.dim(1);
-  const Index tiles = cache.keys.dim(2);
-  detail::require_dense(operation, "keys", cache.keys,
-                        {batch, heads, -1, bytes.keys / size_of(stored)}, stored);
-  detail::require_dense(operation, "values", cache.values,
-                        {batch, heads, tiles, bytes.values / size_of(stored)}, stored);
-  if (stored != Dtype::u8) return;
-  detail::require_dense(operation, "exact keys", cache.exact, {batch, heads, kernels::kPackKeys, d},
-                        Dtype::f32);
-  detail::require_dense(operation, "tile of the exact keys", cache.exact_tile, {1}, Dtype::i64);
-}
-
-void check_rank(std::string_view operation, const CacheSlice& cache) {
-  if (has_tiles(cache)) {
-    detail::require_shape(operation, "keys", cache.keys, {-1, -1, -1, -1});
-  } else {
-    detail::require_shape(operation, "keys", cache.keys, {-1, -1, -1, -1, kPanelKeys});
-  }
-}
-
-void check_cache(std::string_view operation, const CacheSlice& cache, ConstView x,
-                 std::string_view value_operand, ConstView values) {
-  const Index batch = x.dim(0);
-  const Index d = x.dim(3);
-  if (has_tiles(cache)) {
-    return check_tiles(operation, cache, batch, d, values.dim(3), x.dtype());
-  }
-  detail::require_shape(operation, "keys", cache.keys, {batch, -1, -1, d, kPanelKeys});
-  const Index heads = cache.keys.dim(1);
-  const Index capacity = cache.keys.dim(2) * kPanelKeys;
-  detail::require_dense(operation, "keys", cache.keys, {batch, heads, -1, d, kPanelKeys},
-                        x.dtype());
-  detail::require_dense(operation, "values", cache.values, {batch, heads, capacity, -1}, x.dtype());
-  check_value_width(operation, value_operand, cache, values.dim(3));
-}
-
-void check_fits(std::string_view operation, const CacheSlice& cache, Index begin, Index end) {
-  const Index capacity = capacity_of(cache);
-  if (begin < 0 || end > capacity) {
-    detail::throw_shape_error(operation, "positions", "within 0 .. " + std::to_string(capacity),
-                              std::to_string(begin) + " .. " + std::to_string(end));
-  }
-}
-
-// Whether the decode kernels know all that the options ask for.
-bool suits_decode(const AttentionOptions& options) noexcept {
-  return !options.mask.has_value() && !options.key_mask.has_value() &&
-         !options.query_mask.has_value() && !options.bias.has_value() && !options.softcap &&
-         !options.alibi_slopes.has_value() && options.masked_rows == MaskedRows::zeros &&
-         options.dropout_rate == 0;
-}
-
-kernels::CacheFormat format_of(Dtype dtype) noexcept {
-  return dtype == Dtype::bf16 ? kernels::CacheFormat::bf16 : kernels::CacheFormat::int8;
-}
-
-kernels::CacheTiles tiles_of(const CacheSlice& cache) {
-  const auto bytes = [](const View& view) { return static_cast<std::uint8_t*>(view.raw()); };
-  kernels::CacheTiles tiles{format_of(cache.keys.dtype()), bytes(cache.keys), bytes(cache.values),
-                            cache.keys.dim(2)};
-  if (cache.exact.has_value()) tiles.exact = cache.exact.data<float>();
-  return tiles;
-}
-
-const kernels::CacheKernels& cache_kernels_of(Context& ctx, const CacheSlice& cache) noexcept {
-  return kernels::cache_kernels(static_cast<kernels::Level>(ctx.isa()),
-                                format_of(cache.keys.dtype()));
-}
-
+// One batch entry of a call.
 template <class F>
-kernels::PackedHeads<F> packed_of(const CacheSlice& cache) {
-  return {cache.keys.data<F>(), cache.values.data<F>(), cache.keys.dim(2) * kPanelKeys};
-}
-
-template <class F>
-AttentionProblem<F> problem_of_store(ConstView k, ConstView v) {
+struct CachedEntry {
   AttentionProblem<F> p;
-  p.B = k.dim(0), p.S = k.dim(1), p.Hkv = k.dim(2), p.D = k.dim(3), p.Dv = v.dim(3);
-  p.k = heads_of<F>(k), p.v = heads_of<F>(v);
+  kernels::CacheTiles tiles;  // in 16 or 8 bits
+  Tensor fully_masked;
+  Tensor keys, values;  // what the forward reads, where it cannot read the cache
+  bool decodes = false;
+  F* partials = nullptr;
+  Index first_unit = 0;
+};
+
+// The options are the whole call's.
+template <class F>
+AttentionProblem<F> problem_of(ConstView q, const CacheSlice& cache, const CachedRows& rows,
+                               const AttentionOptions& options, View out, Index b) {
+  AttentionProblem<F> p;
+  p.whole = {
+      .T = q.dim(1), .S = rows.num_keys, .first_place = b * q.dim(2) * q.dim(1) + rows.skipped[b]};
+  p.B = 1, p.T = rows.counts[b], p.Hq = q.dim(2), p.D = q.dim(3);
+  p.S = rows.lengths[b], p.Hkv = cache.keys.dim(1), p.Dv = out.dim(3);
+  p.q = heads_of<F>(q), p.out = mutable_heads_of<F>(out);
+  const Index skipped = rows.skipped[b];
+  p.q.data += b * p.q.batch + skipped * p.q.time;
+  p.out.data += b * p.out.batch + skipped * p.out.time;
+  set_options(options, p);
+  p.causal_offset = clamped_offset(rows.first[b]);
+  for (Index i = 0; i < p.num_masks; ++i) p.masks[i].data = p.masks[i].row(b, 0, skipped);
+  if (p.bias.data != nullptr) p.bias.data = p.bias.row(b, 0, skipped);
   return p;
 }
 
-// pack(unit) for all tiles.
-template <class F, class Pack>
-void store(Context& ctx, const AttentionProblem<F>& p, Index at, const Pack& pack) {
-  constexpr double kCostOfMove = 16;  // moving one element takes as long as so many flops
-  const auto moved = static_cast<double>(p.B * p.S * p.Hkv * (p.D + p.Dv));
-  for_units(ctx, p.B * kernels::pack_tiles(p, at), kCostOfMove * moved,
-            [&](Index unit, int) { pack(unit); });
+// Leaves out whole chunks of keys in front of the window. Chunks and tiles stay where they are, so
+// the bits do.
+template <class F>
+void skip_hidden_keys(AttentionProblem<F>& p, kernels::TileTable& table) {
+  static_assert(kernels::kDecodeKeys % 512 == 0 && kernels::kDecodeKeys % kPackKeys == 0);
+  if (!p.has_left_window() || p.fully_masked.data != nullptr) return;
+  const Index skipped = p.begin_at(0) / kernels::kDecodeKeys * kernels::kDecodeKeys;
+  p.S -= skipped;
+  p.causal_offset -= skipped;
+  p.whole.first_key = skipped;
+  for (Index i = 0; i < p.num_masks; ++i) p.masks[i].data += skipped * p.masks[i].key;
+  if (p.bias.data != nullptr) p.bias.data += skipped * p.bias.key;
+  table.first = skipped / kPackKeys;
 }
 
-void store_tiles(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, Index at) {
-  const auto p = problem_of_store<float>(k, v);
-  if (p.S == 0) return;
-  const kernels::CacheTiles tiles = tiles_of(cache);
-  const bool keeps = tiles.exact != nullptr;
-  if (keeps && at % kernels::kPackKeys != 0 &&
-      *cache.exact_tile.data<Index>() != at / kernels::kPackKeys) {
-    kernels::cache_reopen(p, tiles, at);
+template <class F>
+void set_entry(Context& ctx, ConstView q, const CacheSlice& cache, const CachedRows& rows,
+               const AttentionOptions& options, View out, Index b, CachedEntry<F>& e) {
+  e.p = problem_of<F>(q, cache, rows, options, out, b);
+  e.fully_masked = note_fully_masked_queries(ctx, options, e.p);
+  const PerEntry& deciding = rows.kernel_counts ? *rows.kernel_counts : rows.counts;
+  e.decodes = e.p.rows() > 0 && deciding[b] * e.p.group() <= kMostDecodeRows;
+  if (has_tiles(cache)) {
+    e.tiles = tiles_of(cache, b);
+  } else {
+    e.p.packed = packed_of<F>(cache, b);
   }
-  store(ctx, p, at, [&](Index unit) { kernels::cache_store(p, tiles, at, unit); });
-  if (!keeps) return;
-  kernels::cache_keep(p, tiles, at);
-  *cache.exact_tile.data<Index>() = (at + p.S - 1) / kernels::kPackKeys;
+  skip_hidden_keys(e.p, has_tiles(cache) ? e.tiles.table : e.p.packed.table);
 }
 
-// kernel(unit, partial, scratch) for all chunks.
+// Chunks of keys that an entry ever has: while a cache fills, the same memory serves every step.
+Index most_chunks(const CacheSlice& cache) {
+  if (cache.ring > 0) return cache.ring * kPackKeys / kernels::kDecodeKeys + 2;
+  return kernels::ceil_div(capacity_of(cache), kernels::kDecodeKeys);
+}
+
+// kernel(entry, unit, partial, scratch) for all chunks of the entries that decode.
 template <class F, class Kernel>
-void decode(Context& ctx, const AttentionProblem<F>& p, Index capacity, Index scratch,
-            const Kernel& kernel) {
+void decode(Context& ctx, std::span<CachedEntry<F>> entries, const CacheSlice& cache,
+            Index (*scratch_of)(const AttentionProblem<F>&) noexcept, const Kernel& kernel) {
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
-  const Index heads = p.B * p.Hkv;
-  const Index chunks = kernels::decode_chunks(p);
-  const Index size = kernels::decode_partial_size(p);
-  // For the capacity: while the cache fills, the same memory serves every step.
-  const Index most_chunks = kernels::ceil_div(capacity, kernels::kDecodeKeys);
-  Tensor partials = ctx.tensor({heads, most_chunks, size}, kDtypeOf<F>);
-  Progress done(ctx, heads);
+  const Index heads = cache.keys.dim(1);
+  Index memory = 0;
+  Index scratch = 0;
+  double flops = 0;
+  for (const CachedEntry<F>& e : entries) {
+    if (!e.decodes) continue;
+    memory += heads * most_chunks(cache) * kernels::decode_partial_size(e.p);
+    scratch = std::max(scratch, scratch_of(e.p));
+    flops += forward_flops(e.p);
+  }
+  if (memory == 0) return;
+  Tensor partials = ctx.tensor({memory}, kDtypeOf<F>);
+  F* next = partials.data<F>();
+  for (CachedEntry<F>& e : entries) {
+    if (!e.decodes) continue;
+    e.partials = next;
+    next += heads * most_chunks(cache) * kernels::decode_partial_size(e.p);
+  }
+  Progress done(ctx, static_cast<Index>(entries.size()) * heads);
   reserve_scratch<F>(ctx, scratch);
   // The last unit of a head merges its partial results, whose order is fixed.
-  for_units(ctx, heads * chunks, forward_flops(p), [&](Index unit, int slot) {
-    kernel(unit, partials.data<F>() + unit * size, ctx.impl().scratch<F>(slot, scratch));
-    const Index bn = unit / chunks;
-    if (done.add(bn) == chunks) table.decode_merge(p, bn, partials.data<F>());
+  const auto units = [&](const CachedEntry<F>& e) {
+    return e.decodes ? heads * kernels::decode_chunks(e.p) : 0;
+  };
+  for_entry_units(ctx, entries, flops, units, [&](CachedEntry<F>& e, Index unit, int slot) {
+    const Index chunks = kernels::decode_chunks(e.p);
+    const Index n = unit / chunks;
+    kernel(e, unit, e.partials + unit * kernels::decode_partial_size(e.p),
+           ctx.impl().scratch<F>(slot, scratch));
+    const Index head = (&e - entries.data()) * heads + n;
+    if (done.add(head) == chunks) table.decode_merge(e.p, n, e.partials);
   });
-  if (chunks > 0) return;
-  for (Index bn = 0; bn < heads; ++bn) table.decode_merge(p, bn, partials.data<F>());
+  for (const CachedEntry<F>& e : entries) {
+    if (!e.decodes || kernels::decode_chunks(e.p) > 0) continue;
+    for (Index n = 0; n < heads; ++n) table.decode_merge(e.p, n, e.partials);
+  }
+}
+
+// Memory in order for the entry's keys and values, for the forward. A little more than there are,
+// so that the next calls find it.
+template <class F>
+kernels::PackedHeads<F> memory_in_order(Context& ctx, CachedEntry<F>& e) {
+  const Index capacity = kernels::round_up(e.p.S, kernels::kDecodeKeys);
+  const Index width = kernels::round_up(e.p.Dv, kPanelKeys);
+  e.keys = ctx.tensor({e.p.Hkv, capacity, e.p.D}, kDtypeOf<F>);
+  e.values = ctx.tensor({e.p.Hkv, capacity, width}, kDtypeOf<F>);
+  return {e.keys.template data<F>(), e.values.template data<F>(), capacity};
+}
+
+// Copies one tile of one head.
+template <class F>
+void copy_tile(const AttentionProblem<F>& p, const kernels::PackedHeads<F>& from, Index unit) {
+  const Index tiles = kernels::pack_tiles(p, Index{0});
+  const Index n = unit / tiles, tile = unit % tiles;
+  const auto copy = [&](const F* x, F* to, Index width) {
+    const Index first = n * from.capacity + from.table.place(tile) * kPackKeys;
+    std::memcpy(to + (n * p.packed.capacity + tile * kPackKeys) * width, x + first * width,
+                static_cast<std::size_t>(kPackKeys * width) * sizeof(F));
+  };
+  copy(from.keys, p.packed.keys, p.D);
+  copy(from.values, p.packed.values, kernels::round_up(p.Dv, kPanelKeys));
+}
+
+// Puts the keys and values of the entries that prefill where the forward can read them.
+template <class F>
+void put_in_order(Context& ctx, std::span<CachedEntry<F>> entries, const CacheSlice& cache) {
+  const bool in_order = !cache.slots.has_value() && cache.ring == 0;
+  const bool narrow = has_tiles(cache);
+  if (in_order && !narrow) {
+    for (CachedEntry<F>& e : entries) {
+      kernels::PackedHeads<F>& packed = e.p.packed;
+      const Index skipped = packed.table.first * kPackKeys;
+      packed.keys += skipped * e.p.D;
+      packed.values += skipped * kernels::round_up(e.p.Dv, kPanelKeys);
+      packed.table = {};
+    }
+    return;
+  }
+  ContextArray<kernels::PackedHeads<F>> stored(ctx, static_cast<Index>(entries.size()));
+  double flops = 0;
+  for (CachedEntry<F>& e : entries) {
+    if (e.decodes || e.p.rows() == 0) continue;
+    stored.values()[static_cast<std::size_t>(&e - entries.data())] = e.p.packed;
+    e.p.packed = memory_in_order(ctx, e);
+    flops += forward_flops(e.p);
+  }
+  const auto units = [](const CachedEntry<F>& e) {
+    return e.decodes || e.p.rows() == 0 ? 0 : e.p.Hkv * kernels::pack_tiles(e.p, Index{0});
+  };
+  for_entry_units(ctx, entries, flops, units, [&](const CachedEntry<F>& e, Index unit, int) {
+    if constexpr (std::is_same_v<F, float>) {
+      if (narrow) {
+        const auto level = static_cast<kernels::Level>(ctx.isa());
+        return kernels::cache_kernels(level, e.tiles.format).widen(e.p, e.tiles, unit);
+      }
+    }
+    copy_tile(e.p, stored.values()[static_cast<std::size_t>(&e - entries.data())], unit);
+  });
 }
 
 template <class F>
-AttentionProblem<F> problem_of_cached(ConstView q, const CacheSlice& cache, Index length,
-                                      const AttentionOptions& options, View out) {
-  AttentionProblem<F> p;
-  p.B = q.dim(0), p.T = q.dim(1), p.Hq = q.dim(2), p.D = q.dim(3);
-  p.S = length, p.Hkv = cache.keys.dim(1), p.Dv = out.dim(3);
-  p.q = heads_of<F>(q), p.out = mutable_heads_of<F>(out);
-  set_options(options, p);
-  return p;
-}
-
-template <class F>
-void prefill(Context& ctx, const AttentionProblem<F>& p) {
+void prefill(Context& ctx, std::span<CachedEntry<F>> entries, const CacheSlice& cache) {
+  const auto prefills = [](const CachedEntry<F>& e) { return !e.decodes && e.p.rows() > 0; };
+  if (std::none_of(entries.begin(), entries.end(), prefills)) return;
+  put_in_order(ctx, entries, cache);
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
-  const Index scratch = table.forward_scratch(p);
+  Index scratch = 0;
+  double flops = 0;
+  for (const CachedEntry<F>& e : entries) {
+    if (!prefills(e)) continue;
+    scratch = std::max(scratch, table.forward_scratch(e.p));
+    flops += forward_flops(e.p);
+  }
   reserve_scratch<F>(ctx, scratch);
-  for_units(ctx, kernels::forward_units(p), forward_flops(p), [&](Index unit, int slot) {
-    table.forward(p, unit, ctx.impl().scratch<F>(slot, scratch));
+  const auto units = [&](const CachedEntry<F>& e) {
+    return prefills(e) ? kernels::forward_units(e.p) : 0;
+  };
+  for_entry_units(ctx, entries, flops, units, [&](const CachedEntry<F>& e, Index unit, int slot) {
+    table.forward(e.p, unit, ctx.impl().scratch<F>(slot, scratch));
   });
 }
 
 template <class F>
-void cached(Context& ctx, AttentionProblem<F> p, const CacheSlice& cache, bool decodes) {
-  p.packed = packed_of<F>(cache);
-  if (!decodes) return prefill(ctx, p);
-  const AttentionKernels<F>& table = kernels_of<F>(ctx);
-  decode(ctx, p, p.packed.capacity, table.decode_scratch(p),
-         [&](Index unit, F* partial, F* scratch) { table.decode(p, unit, partial, scratch); });
-}
-
-void cached_tiles(Context& ctx, AttentionProblem<float> p, const CacheSlice& cache, bool decodes) {
-  const kernels::CacheKernels& table = cache_kernels_of(ctx, cache);
-  const kernels::CacheTiles tiles = tiles_of(cache);
-  const Index capacity = capacity_of(cache);
-  if (decodes) {
-    return decode(ctx, p, capacity, table.decode_scratch(p),
-                  [&](Index unit, float* partial, float* scratch) {
-                    table.decode(p, tiles, unit, partial, scratch);
-                  });
-  }
-  // For the capacity, as the memory of partial results.
-  Tensor keys = ctx.tensor({p.B * p.Hkv, capacity, p.D});
-  Tensor values = ctx.tensor({p.B * p.Hkv, capacity, kernels::round_up(p.Dv, kernels::kPanelKeys)});
-  p.packed = {keys.data<float>(), values.data<float>(), capacity};
-  for_units(ctx, p.B * p.Hkv * kernels::pack_tiles(p, Index{0}), forward_flops(p),
-            [&](Index unit, int) { table.widen(p, tiles, unit); });
-  prefill(ctx, p);
-}
-
-template <class F>
-void cached(Context& ctx, ConstView q, const CacheSlice& cache, Index length,
+void attend(Context& ctx, ConstView q, const CacheSlice& cache, const CachedRows& rows,
             const AttentionOptions& options, View out) {
-  AttentionProblem<F> p = problem_of_cached<F>(q, cache, length, options, out);
-  if (p.rows() == 0) return;
-  const bool decodes = p.rows() <= kMostDecodeRows && suits_decode(options);
-  const Tensor fully_masked = note_fully_masked_queries(ctx, options, p);
-  if constexpr (std::is_same_v<F, float>) {
-    if (has_tiles(cache)) return cached_tiles(ctx, p, cache, decodes);
+  ContextArray<CachedEntry<F>> array(ctx, q.dim(0));
+  const std::span<CachedEntry<F>> entries = array.values();
+  for (Index b = 0; b < q.dim(0); ++b) {
+    set_entry(ctx, q, cache, rows, options, out, b, entries[static_cast<std::size_t>(b)]);
   }
-  cached(ctx, p, cache, decodes);
+  if (has_tiles(cache)) {
+    if constexpr (std::is_same_v<F, float>) {
+      const kernels::CacheKernels& table = kernels::cache_kernels(
+          static_cast<kernels::Level>(ctx.isa()), format_of(cache.keys.dtype()));
+      decode(ctx, entries, cache, table.decode_scratch,
+             [&](const CachedEntry<F>& e, Index unit, F* partial, F* scratch) {
+               table.decode(e.p, e.tiles, unit, partial, scratch);
+             });
+    }
+  } else {
+    const AttentionKernels<F>& table = kernels_of<F>(ctx);
+    decode(ctx, entries, cache, table.decode_scratch,
+           [&](const CachedEntry<F>& e, Index unit, F* partial, F* scratch) {
+             table.decode(e.p, unit, partial, scratch);
+           });
+  }
+  prefill(ctx, entries, cache);
+}
+
+// What a ring still has must be all that the queries may see.
+void check_kept(std::string_view operation, const CacheSlice& cache, const CachedRows& rows,
+                const AttentionOptions& options, Index batch) {
+  if (cache.ring == 0) return;
+  if (options.masked_rows == MaskedRows::uniform) {
+    detail::throw_config_error(operation, "masked_rows", "zeros with a ring", "uniform");
+  }
+  for (Index b = 0; b < batch; ++b) {
+    const Index kept = rows.kept[b];
+    const Index most = rows.first[b] - kept;
+    if (kept == 0 || rows.counts[b] == 0) continue;
+    if (options.window_left && *options.window_left <= most) continue;
+    detail::throw_config_error(operation, "window_left",
+                               "at most " + std::to_string(most) + ", as the ring keeps no more",
+                               options.window_left ? std::to_string(*options.window_left) : "none");
+  }
+}
+
+CachedRows all_rows(ConstView q, Index length, const AttentionOptions& options) {
+  return {.lengths = length,
+          .counts = q.rank() == 4 ? q.dim(1) : 0,
+          .first = options.causal_offset,
+          .num_keys = length};
 }
 
 }  // namespace
 
-CacheTileBytes cache_tile_bytes(Dtype dtype, Index D, Index Dv) noexcept {
-  return {kernels::cache_key_bytes(format_of(dtype), D),
-          kernels::cache_value_bytes(format_of(dtype), Dv)};
+void check_attention_cached(std::string_view operation, ConstView q, const CacheSlice& cache,
+                            const CachedRows& rows, const AttentionOptions& options, View out) {
+  check_rank(operation, cache);
+  check_queries(operation, "q", q, cache.keys.dim(1), MayBeBf16::no);
+  check_options(operation, options, q, rows.num_keys, Keys::cached);
+  check_heads(operation, "out", out, q.dim(0), q.dim(1), q.dim(2), -1, q.dtype());
+  check_cache(operation, cache, q, "out", out);
+  for (Index b = 0; b < q.dim(0); ++b) check_fits(operation, cache, 0, rows.lengths[b]);
+  check_kept(operation, cache, rows, options, q.dim(0));
 }
 
-void cache_store(Context& ctx, std::string_view operation, ConstView k, ConstView v,
-                 const CacheSlice& cache, Index at) {
-  check_queries(operation, "k", k, 1, MayBeBf16::no);
-  check_rank(operation, cache);
-  check_heads(operation, "v", v, -1, -1, -1, -1, k.dtype());
-  check_heads(operation, "k", k, -1, -1, cache.keys.dim(1), -1, k.dtype());
-  check_cache(operation, cache, k, "v", v);
-  check_heads(operation, "v", v, k.dim(0), k.dim(1), k.dim(2), -1, k.dtype());
-  check_fits(operation, cache, at, at + k.dim(1));
-  if (has_tiles(cache)) return store_tiles(ctx, k, v, cache, at);
-  const auto run = [&](auto zero) {
-    using F = decltype(zero);
-    auto p = problem_of_store<F>(k, v);
-    p.packed = packed_of<F>(cache);
-    store(ctx, p, at, [&](Index unit) { kernels_of<F>(ctx).pack(p, at, unit); });
-  };
-  k.dtype() == Dtype::f32 ? run(0.0F) : run(0.0);
+void attention_cached(Context& ctx, std::string_view operation, ConstView q,
+                      const CacheSlice& cache, const CachedRows& rows,
+                      const AttentionOptions& options, View out) {
+  check_attention_cached(operation, q, cache, rows, options, out);
+  (q.dtype() == Dtype::f32 ? &attend<float> : &attend<double>)(ctx, q, cache, rows, options, out);
 }
 
 void attention_cached(Context& ctx, std::string_view operation, ConstView q,
                       const CacheSlice& cache, Index length, const AttentionOptions& options,
                       View out) {
-  check_rank(operation, cache);
-  check_queries(operation, "q", q, cache.keys.dim(1), MayBeBf16::no);
-  check_options(operation, options, q, length, Keys::cached);
-  check_heads(operation, "out", out, q.dim(0), q.dim(1), q.dim(2), -1, q.dtype());
-  check_cache(operation, cache, q, "out", out);
-  check_fits(operation, cache, 0, length);
-  q.dtype() == Dtype::f32 ? cached<float>(ctx, q, cache, length, options, out)
-                          : cached<double>(ctx, q, cache, length, options, out);
+  attention_cached(ctx, operation, q, cache, all_rows(q, length, options), options, out);
 }
 
-}  // namespace ops
-
-void decode(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache, Index layer,
-            const AttentionOptions& options, View out) {
-  constexpr std::string_view kName = "decode";
-  if (options.causal_offset != 0) {
-    detail::throw_config_error(kName, "causal_offset", "0, as the cache knows its positions",
-                               std::to_string(options.causal_offset));
-  }
-  const ops::CacheSlice slice = ops::slice_of(cache, layer);
-  const Index at = cache.length();
-  detail::require_shape(kName, "q", q, {-1, -1, -1, -1});
-  detail::require_shape(kName, "k", k, {-1, q.dim(1), -1, -1});
-  ops::cache_store(ctx, kName, k, v, slice, at);
-  AttentionOptions here = options;
-  here.causal_offset = at;
-  ops::attention_cached(ctx, kName, q, slice, at + q.dim(1), here, out);
-}
-
-void attention_cached(Context& ctx, ConstView q, const KvCache& cache, Index layer,
-                      const AttentionOptions& options, View out) {
-  // The kernels' views are mutable; this call only reads.
-  const ops::CacheSlice slice = ops::slice_of(const_cast<KvCache&>(cache), layer);
-  ops::attention_cached(ctx, "attention_cached", q, slice, cache.length(), options, out);
-}
-
-}  // namespace grouphead
+}  // namespace grouphead::ops

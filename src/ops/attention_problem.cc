@@ -131,12 +131,11 @@ void check_options(std::string_view operation, const AttentionOptions& options, 
 
 template <class F>
 void set_options(const AttentionOptions& options, AttentionProblem<F>& p) {
-  constexpr Index kFar = Index{1} << 60;  // sums of two of these do not overflow
   p.scale = static_cast<F>(options.scale.value_or(1 / std::sqrt(static_cast<double>(p.D))));
   p.causal = options.causal;
-  p.causal_offset = std::clamp(options.causal_offset, -kFar, kFar);
-  if (options.window_left) p.window_left = std::clamp(*options.window_left, -kFar, kFar);
-  if (options.window_right) p.window_right = std::clamp(*options.window_right, -kFar, kFar);
+  p.causal_offset = clamped_offset(options.causal_offset);
+  if (options.window_left) p.window_left = clamped_offset(*options.window_left);
+  if (options.window_right) p.window_right = clamped_offset(*options.window_right);
   if (options.mask.has_value()) p.masks[p.num_masks++] = grid_of<std::uint8_t>(options.mask);
   if (options.key_mask.has_value()) {
     const ConstView& x = options.key_mask;

@@ -42,6 +42,12 @@ enum class Keys : std::uint8_t { given, cached };
 void check_options(std::string_view operation, const AttentionOptions& options, ConstView q,
                    Index num_keys, Keys keys);
 
+/// Offsets and windows as the kernels take them: sums of two of these do not overflow.
+inline Index clamped_offset(Index offset) noexcept {
+  constexpr Index kFar = Index{1} << 60;
+  return std::clamp(offset, -kFar, kFar);
+}
+
 /// The options as the kernels take them; p has its sizes.
 template <class F>
 void set_options(const AttentionOptions& options, kernels::AttentionProblem<F>& p);

@@ -37,21 +37,22 @@ constexpr Index cache_value_bytes(CacheFormat format, Index Dv) noexcept {
   return kPackKeys * (format == CacheFormat::bf16 ? 2 * width : width + 4);
 }
 
-/// Memory of [B, Hkv, tiles] tiles.
+/// Memory of [B, Hkv, tiles] tiles; a table is for B = 1.
 struct CacheTiles {
   CacheFormat format = CacheFormat::bf16;
   std::uint8_t* keys = nullptr;
   std::uint8_t* values = nullptr;
   Index tiles = 0;
+  TileTable table{};
   /// int8: keys [B, Hkv, kPackKeys, D] of the tile stored last, exact. A tile that grows gets its
   /// scales and numbers anew from these, so they do not depend on how tokens came.
   float* exact = nullptr;
 
   std::uint8_t* key_tile(Index bn, Index tile, Index D) const noexcept {
-    return keys + (bn * tiles + tile) * cache_key_bytes(format, D);
+    return keys + (bn * tiles + table.place(tile)) * cache_key_bytes(format, D);
   }
   std::uint8_t* value_tile(Index bn, Index tile, Index Dv) const noexcept {
-    return values + (bn * tiles + tile) * cache_value_bytes(format, Dv);
+    return values + (bn * tiles + table.place(tile)) * cache_value_bytes(format, Dv);
   }
 };
 

@@ -40,6 +40,7 @@ struct CacheScratch {
   float* logits;           // [kCacheRows][kCacheLogitRow], then weights
   std::int32_t* products;  // [kShared][kPackKeys]
   std::int8_t* codes;      // [kShared][q_row]
+  StripMemory<1> strip;
   Index used;
 
  private:
@@ -52,6 +53,7 @@ struct CacheScratch {
         logits(memory.take(kCacheRows * kCacheLogitRow)),
         products(memory.take<std::int32_t>(kShared * kPackKeys)),
         codes(memory.take<std::int8_t>(kShared * q_row)),
+        strip(memory),
         used(memory.used()) {}
 };
 
@@ -313,6 +315,15 @@ static HWY_NOINLINE void cache_values(const float* weights, const std::uint8_t* 
 struct CacheRanges {
   Index begins[kCacheRows];
   Index limits[kCacheRows];
+  // Of all rows: [all_begin, all_limit) is what each sees, the others are what any sees.
+  Index any_begin = kDecodeKeys, all_begin = 0;
+  Index all_limit = kDecodeKeys, any_limit = 0;
+
+  void set(Index r, Index begin, Index limit) {
+    begins[r] = begin, limits[r] = limit;
+    any_begin = min(any_begin, begin), all_begin = max(all_begin, begin);
+    all_limit = min(all_limit, limit), any_limit = max(any_limit, limit);
+  }
 };
 
 // One tile's values for all rows: positions that all see together, the others row by row, since 0
@@ -332,8 +343,8 @@ static HWY_INLINE void add_tile_values(const CacheScratch& w, const std::uint8_t
       }
     }
   };
-  const Index from = round_up(in_tile(ranges.begins[rows - 1]), Tiles::kStep);
-  const Index all = max(from, in_tile(ranges.limits[0]) / Tiles::kStep * Tiles::kStep);
+  const Index from = round_up(in_tile(ranges.all_begin), Tiles::kStep);
+  const Index all = max(from, in_tile(ranges.all_limit) / Tiles::kStep * Tiles::kStep);
   for (Index r = 0; r < rows; ++r) {
     Tiles::scale_weights(tile, w.width, w.logits + r * kCacheLogitRow + first);
   }
@@ -371,16 +382,18 @@ static void cache_decode(const AttentionProblem<float>& p, const CacheTiles& cac
   const Index first = unit % decode_chunks(p) * kDecodeKeys;
   const Index rows = p.rows();
   const Index padded = round_up(rows, kShared);
+  RowPlace places[kCacheRows];
+  find_places(p, bn, 0, padded, places);
   CacheRanges ranges;
   for (Index r = 0; r < padded; ++r) {
     const Index row = min(r, rows - 1);
     copy_row(p.row(p.q, bn / p.Hkv, bn % p.Hkv, row), p.D, w.q_row,
              Tiles::kScalesQueries ? w.scale : 1.0F, w.q + r * w.q_row);
-    ranges.limits[r] = max(0, min(kDecodeKeys, p.limit(row) - first));
-    ranges.begins[r] = max(0, min(ranges.limits[r], p.begin(row) - first));
+    const Index limit = max(0, min(kDecodeKeys, places[r].limit - first));
+    ranges.set(r, max(0, min(limit, places[r].begin - first)), limit);
   }
-  const Index any = ranges.limits[rows - 1];
-  const Index start = ranges.begins[0] / kPackKeys * kPackKeys;
+  const Index any = ranges.any_limit;
+  const Index start = ranges.any_begin / kPackKeys * kPackKeys;
   for (Index s = start; s < any; s += kPackKeys) {
     const std::uint8_t* tile = cache.key_tile(bn, (first + s) / kPackKeys, p.D);
     for (Index r = 0; r < padded; r += kShared) {
@@ -388,10 +401,14 @@ static void cache_decode(const AttentionProblem<float>& p, const CacheTiles& cac
     }
   }
   const Index partial_row = w.width + kPanelKeys;
+  const bool has_options = has_decode_options(p);
   for (Index r = 0; r < rows; ++r) {
     float* logits = w.logits + r * kCacheLogitRow + start;
+    const Index keys = max(0, ranges.limits[r] - start);
     hide(logits, ranges.begins[r] - start);
-    decode_softmax(logits, ranges.limits[r] - start, partial + r * partial_row, w.width);
+    if (has_options) decode_options(p, bn, places[r], first + start, keys, w.strip, logits);
+    decode_softmax(logits, keys, partial + r * partial_row, w.width);
+    if (p.dropout.active) decode_dropout(p, bn, places[r], first + start, keys, w.strip, logits);
   }
   fill(w.out, padded * w.width, 0.0F);
   for (Index s = start; s < any; s += kPackKeys) {

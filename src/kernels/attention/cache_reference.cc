@@ -4,10 +4,12 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/attention/reference_query.h"
+
 namespace grouphead::kernels {
 namespace {
 
-constexpr float kLog2E = 1.44269504088896340736F;
+constexpr float kLog2E = kReferenceLog2E<float>;
 
 float float_at(const std::uint8_t* bytes, Index i) noexcept {
   float x = 0;
@@ -96,13 +98,16 @@ TileQuery query_of(const AttentionProblem<float>& p, const CacheTiles& cache,
 
 Index decode_scratch(const AttentionProblem<float>& p) noexcept { return kDecodeKeys + p.D; }
 
-// One row against the keys [begin, end), all of one chunk: two passes over its logits in base 2.
+// One row against the keys of a chunk from `first` on: two passes over its logits in base 2.
 void decode_row(const AttentionProblem<float>& p, const CacheTiles& cache, Index bn, Index r,
-                Index begin, Index end, float* out, float* scratch) noexcept {
+                Index first, float* out, float* scratch) noexcept {
   const Index stride = decode_partial_size(p) / p.rows();
+  const ReferenceQuery<float> row(p, bn, r);
+  const Range keys = row.within(first, min(first + kDecodeKeys, p.S));
   float* logits = scratch;
   float top = std::numeric_limits<float>::lowest();
-  for (Index s = begin; s < end; ++s) {
+  for (Index s = keys.begin; s < keys.end; ++s) {
+    if (!row.attends(s)) continue;
     const std::uint8_t* tile = cache.key_tile(bn, s / kPackKeys, p.D);
     // The same for all keys of a tile.
     const TileQuery query =
@@ -111,16 +116,19 @@ void decode_row(const AttentionProblem<float>& p, const CacheTiles& cache, Index
     for (Index d = 0; d < p.D; ++d) {
       product += query.codes[d] * key_number(tile, cache.format, p.D, s % kPackKeys, d);
     }
-    logits[s - begin] = product * query.factor * kLog2E;
-    top = logits[s - begin] < top ? top : logits[s - begin];  // lets NaN through
+    const float logit = row.logit(product * query.factor * kLog2E, s);
+    logits[s - first] = logit;
+    top = logit < top ? top : logit;  // lets NaN through
   }
   float sum = 0;
   for (Index d = 0; d < p.Dv; ++d) out[d] = 0;
-  for (Index s = begin; s < end; ++s) {
+  for (Index s = keys.begin; s < keys.end; ++s) {
+    if (!row.attends(s)) continue;
     const std::uint8_t* tile = cache.value_tile(bn, s / kPackKeys, p.Dv);
-    const float weight = std::exp2(logits[s - begin] - top);
+    const float weight = std::exp2(logits[s - first] - top);
     sum += weight;
-    const float scaled = weight * value_scale(tile, cache.format, p.Dv, s % kPackKeys);
+    const float scaled =
+        weight * row.kept(s) * value_scale(tile, cache.format, p.Dv, s % kPackKeys);
     for (Index d = 0; d < p.Dv; ++d) {
       out[d] += scaled * value_number(tile, cache.format, p.Dv, s % kPackKeys, d);
     }
@@ -135,9 +143,7 @@ void decode(const AttentionProblem<float>& p, const CacheTiles& cache, Index uni
   const Index first = unit % decode_chunks(p) * kDecodeKeys;
   const Index stride = decode_partial_size(p) / p.rows();
   for (Index r = 0; r < p.rows(); ++r) {
-    const Index begin = min(first + kDecodeKeys, max(first, p.begin(r)));
-    const Index end = max(begin, min(first + kDecodeKeys, p.limit(r)));
-    decode_row(p, cache, bn, r, begin, end, partial + r * stride, scratch);
+    decode_row(p, cache, bn, r, first, partial + r * stride, scratch);
   }
 }
 

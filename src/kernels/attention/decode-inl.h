@@ -64,6 +64,45 @@ static HWY_INLINE void hide(float* logits, Index count) {
   for (Index i = 0; i < count; ++i) logits[i] = kMasked;
 }
 
+// Whether logits must be looked at one by one; causality, windows and sinks need no look.
+static HWY_INLINE bool has_decode_options(const AttentionProblem<float>& p) {
+  return p.num_masks > 0 || changes_products(p) || p.fully_masked.data != nullptr ||
+         p.dropout.active;
+}
+
+// A row's logits for `keys` keys from `first` on, from their products; what it does not see is
+// masked.
+static HWY_NOINLINE void decode_options(const AttentionProblem<float>& p, Index bn,
+                                        const RowPlace& row, Index first, Index keys,
+                                        const StripMemory<1>& memory, float* HWY_RESTRICT logits) {
+  for (Index s = 0; s < keys; s += kMostTileKeys) {
+    const Index count = min(kMostTileKeys, keys - s);
+    float* x = logits + s;
+    Visibility<1> visibility;
+    look(p, bn / p.Hkv, &row, first + s, count, memory, visibility);
+    if (visibility.num_segments > 0) {
+      mask_row(visibility, RowLogits(p, bn / p.Hkv, row, first + s, visibility, 0, memory), x);
+    }
+    Index done = 0;
+    for (Index n = 0; n < visibility.num_segments; ++n) {
+      hide(x + done, max(0, visibility.segments[n].begin - done));
+      done = round_up(visibility.segments[n].end, kLanes);
+    }
+    hide(x + done, max(0, count - done));
+  }
+}
+
+// Drops a row's weights, which were summed, of `keys` keys from `first` on.
+static HWY_NOINLINE void decode_dropout(const AttentionProblem<float>& p, Index bn,
+                                        const RowPlace& row, Index first, Index keys,
+                                        const StripMemory<1>& memory, float* HWY_RESTRICT weights) {
+  for (Index s = 0; s < keys; s += kMostTileKeys) {
+    const Index count = min(kMostTileKeys, keys - s);
+    const float* kept = kept_of(p, bn / p.Hkv, row, first + s, count, memory.kept);
+    for (Index i = 0; i < count; ++i) weights[s + i] *= kept[i];
+  }
+}
+
 // Weights of one row in place, keys from `limit` on are none; maximum and sum to `partial`.
 static HWY_INLINE void decode_softmax(float* HWY_RESTRICT x, Index limit, float* partial,
                                       Index width) {
@@ -115,19 +154,23 @@ struct DecodeScratch {
   DecodeScratch(const AttentionProblem<float>& p, float* memory)
       : DecodeScratch(p, ScratchCarver<float>(memory)) {}
 
-  Index q_row, padded;
+  Index q_row, width, partial_row, padded;
   // [padded][q_row], times scale and log2 e: whole groups of rows, the last repeated, and one group
-  // more with a window, where rows that start anywhere are read in eights.
+  // more where rows that start anywhere are read in eights.
   float* q;
   float* logits;  // [kDecodeRows][kDecodeKeys]
+  StripMemory<1> strip;
   Index used;
 
  private:
   DecodeScratch(const AttentionProblem<float>& p, ScratchCarver<float> memory)
       : q_row(round_up(p.D, kPanelKeys)),
-        padded(round_up(p.rows(), kDecodeRows) + (p.has_left_window() ? kDecodeRows : 0)),
+        width(round_up(p.Dv, kPanelKeys)),
+        partial_row(width + kPanelKeys),
+        padded(round_up(p.rows(), kDecodeRows) + kDecodeRows),
         q(memory.take(padded * q_row)),
         logits(memory.take(kDecodeRows * kDecodeKeys)),
+        strip(memory),
         used(memory.used()) {}
 };
 
@@ -135,59 +178,96 @@ static Index decode_scratch(const AttentionProblem<float>& p) noexcept {
   return DecodeScratch(p, nullptr).used;
 }
 
-// Up to kDecodeRows rows against the first limits[rows - 1] keys of a chunk, of which none sees the
-// first `hidden`.
-static void decode_rows(const float* q, Index q_row, const float* panels, const float* values,
-                        Index D, Index width, Index hidden, const Index* limits, Index rows,
-                        float* logits, float* partial, Index partial_row) {
-  const Index any = limits[rows - 1];
-  if (rows > 4) {
-    decode_logits<8>(q, q_row, panels, D, any, logits);
-  } else if (rows > 2) {
-    decode_logits<4>(q, q_row, panels, D, any, logits);
-  } else if (rows > 1) {
-    decode_logits<2>(q, q_row, panels, D, any, logits);
-  } else {
-    decode_logits<1>(q, q_row, panels, D, any, logits);
+// Up to kDecodeRows rows against a part of a chunk, which begins at a panel.
+struct DecodeStep {
+  Index bn, row, rows;
+  Index begin;                // the first key of the part
+  Index hidden;               // keys of it that none of the rows sees
+  Index limits[kDecodeRows];  // keys of it up to the last that each row sees, ascending
+  RowPlace places[kDecodeRows];
+};
+
+static HWY_INLINE void step_logits(const AttentionProblem<float>& p, const DecodeScratch& w,
+                                   const DecodeStep& step) {
+  const float* q = w.q + step.row * w.q_row;
+  const auto logits_of = step.rows > 4   ? decode_logits<8>
+                         : step.rows > 2 ? decode_logits<4>
+                         : step.rows > 1 ? decode_logits<2>
+                                         : decode_logits<1>;
+  p.packed.table.for_runs(step.begin, step.begin + step.limits[step.rows - 1],
+                          [&](Index s, Index place, Index count) {
+                            logits_of(q, w.q_row, p.packed_keys(step.bn) + place * p.D, p.D, count,
+                                      w.logits + s - step.begin);
+                          });
+}
+
+static HWY_INLINE void step_values(const AttentionProblem<float>& p, const DecodeScratch& w,
+                                   const DecodeStep& step, float* partial) {
+  const float* values = p.packed_values(step.bn);
+  const TileTable& table = p.packed.table;
+  const Index all = step.begin + step.limits[0];
+  table.for_runs(step.begin + step.hidden, all, [&](Index s, Index place, Index count) {
+    decode_values(w.logits + s - step.begin, values + place * w.width, w.width, count, step.rows,
+                  partial, w.partial_row);
+  });
+  if (step.limits[0] == step.limits[step.rows - 1]) return;
+  for (Index i = 0; i < step.rows; ++i) {
+    table.for_runs(all, step.begin + step.limits[i], [&](Index s, Index place, Index count) {
+      row_product(w.width, w.logits + i * kDecodeKeys + s - step.begin, values + place * w.width,
+                  w.width, 0, count, partial + i * w.partial_row);
+    });
   }
-  for (Index i = 0; i < rows; ++i) {
+}
+
+static void decode_step(const AttentionProblem<float>& p, const DecodeScratch& w,
+                        const DecodeStep& step, float* partial) {
+  step_logits(p, w, step);
+  const bool has_options = has_decode_options(p);
+  const bool sees_any = step.limits[step.rows - 1] > 0;
+  const float* values = p.packed_values(step.bn) +
+                        (sees_any ? p.packed.table.position(step.begin) : Index{0}) * w.width;
+  for (Index i = 0; i < step.rows; ++i) {
+    float* logits = w.logits + i * kDecodeKeys;
+    const RowPlace& place = step.places[i];
     prefetch(values + i * read_ahead(), read_ahead());
-    hide(logits + i * kDecodeKeys, hidden);
-    decode_softmax(logits + i * kDecodeKeys, limits[i], partial + i * partial_row, width);
-    fill(partial + i * partial_row, width, 0.0F);
+    hide(logits, step.hidden);
+    if (has_options) {
+      decode_options(p, step.bn, place, step.begin, step.limits[i], w.strip, logits);
+    }
+    decode_softmax(logits, step.limits[i], partial + i * w.partial_row, w.width);
+    if (p.dropout.active) {
+      decode_dropout(p, step.bn, place, step.begin, step.limits[i], w.strip, logits);
+    }
+    fill(partial + i * w.partial_row, w.width, 0.0F);
   }
-  decode_values(logits + hidden, values + hidden * width, width, max(0, limits[0] - hidden), rows,
-                partial, partial_row);
-  ragged_product(width, logits, kDecodeKeys, values, width, limits[0], limits, rows, partial,
-                 partial_row);
+  step_values(p, w, step, partial);
 }
 
 static void decode_unit(const AttentionProblem<float>& p, Index unit, float* partial,
                         float* scratch) noexcept {
   const DecodeScratch w(p, scratch);
   const Index chunks = decode_chunks(p);
-  const Index bn = unit / chunks;
   const Index first = unit % chunks * kDecodeKeys;
-  const Index width = round_up(p.Dv, kPanelKeys);
-  const Index partial_row = width + kPanelKeys;
+  DecodeStep step{};
+  step.bn = unit / chunks;
   for (Index r = 0; r < w.padded; ++r) {
     const Index row = min(r, p.rows() - 1);
-    copy_row(p.row(p.q, bn / p.Hkv, bn % p.Hkv, row), p.D, p.D, p.scale * kLog2E,
+    copy_row(p.row(p.q, step.bn / p.Hkv, step.bn % p.Hkv, row), p.D, p.D, p.scale * kLog2E,
              w.q + r * w.q_row);
   }
-  for (Index r = 0, rows = 0; r < p.rows(); r += rows) {
-    rows = min(kDecodeRows, p.rows() - r);
+  for (; step.row < p.rows(); step.row += step.rows) {
+    step.rows = min(kDecodeRows, p.rows() - step.row);
     // With a window, the rows of one position alone: they begin at the same key.
-    if (p.has_left_window()) rows = min(rows, p.group() - r % p.group());
-    const Index from = first + max(0, min(kDecodeKeys, p.begin(r) - first));
-    const Index begin = from / kPanelKeys * kPanelKeys;
-    Index limits[kDecodeRows];
-    for (Index i = 0; i < rows; ++i) {
-      limits[i] = max(0, min(first + kDecodeKeys, p.limit(r + i)) - begin);
+    if (p.has_left_window()) step.rows = min(step.rows, p.group() - step.row % p.group());
+    if (p.fully_masked.data != nullptr) step.rows = 1;
+    find_places(p, step.bn, step.row, step.rows, step.places);
+    const Index from = first + max(0, min(kDecodeKeys, step.places[0].begin - first));
+    step.begin = from / kPanelKeys * kPanelKeys;
+    for (Index i = 0; i < step.rows; ++i) {
+      step.limits[i] = max(0, min(first + kDecodeKeys, step.places[i].limit) - step.begin);
     }
-    decode_rows(w.q + r * w.q_row, w.q_row, p.packed_keys(bn) + begin * p.D,
-                p.packed_values(bn) + begin * width, p.D, width, min(from - begin, limits[0]),
-                limits, rows, w.logits, partial + r * partial_row, partial_row);
+    step.hidden = min(from - step.begin, step.limits[0]);
+    decode_step(p, w, step, partial + step.row * w.partial_row);
   }
 }
 

@@ -30,13 +30,14 @@ static void pack_unit(const AttentionProblem<float>& p, Index at, Index unit) no
   const Index tile = at / kPackKeys + unit % pack_tiles(p, at);
   const Index end = min(at + p.S, (tile + 1) * kPackKeys);
   const Index width = round_up(p.Dv, kPanelKeys);
+  const Index shift = (p.packed.table.place(tile) - tile) * kPackKeys;
   for (Index s = max(at, tile * kPackKeys); s < end;) {
     const Index lane = s % kPanelKeys;
     const Index count = min(kPanelKeys - lane, end - s);
     const float* k = p.k.data + b * p.k.batch + (s - at) * p.k.time;
     for (Index n = 0; n < p.Hkv; ++n) {
       pack_panel(k + n * p.k.head, p.k.time, lane, count, p.D,
-                 p.packed_keys(b * p.Hkv + n) + (s - lane) * p.D);
+                 p.packed_keys(b * p.Hkv + n) + (s + shift - lane) * p.D);
     }
     s += count;
   }
@@ -44,7 +45,8 @@ static void pack_unit(const AttentionProblem<float>& p, Index at, Index unit) no
   for (Index s = max(at, tile * kPackKeys); s < end; ++s) {
     const float* v = p.v.data + b * p.v.batch + (s - at) * p.v.time;
     for (Index n = 0; n < p.Hkv; ++n) {
-      copy_row(v + n * p.v.head, p.Dv, width, 1.0F, p.packed_values(b * p.Hkv + n) + s * width);
+      copy_row(v + n * p.v.head, p.Dv, width, 1.0F,
+               p.packed_values(b * p.Hkv + n) + (s + shift) * width);
     }
   }
 }

@@ -28,14 +28,44 @@ struct Heads {
   Index head = 0;
 };
 
+/// Which tile of kPackKeys positions lies where, of one batch entry; without anything in order.
+struct TileTable {
+  const Index* slots = nullptr;  // tile t lies in the place of tile slots[t]
+  Index ring = 0;                // not 0: tile t lies where tile t % ring does
+  Index first = 0;               // tiles that lie in front of the problem's tile 0
+
+  Index place(Index tile) const noexcept {
+    const Index whole = ring > 0 ? (tile + first) % ring : tile + first;
+    return slots == nullptr ? whole : slots[whole];
+  }
+  /// Where position s lies.
+  Index position(Index s) const noexcept {
+    return place(s / kPackKeys) * kPackKeys + s % kPackKeys;
+  }
+  /// body(s, where it lies, count) for positions [begin, end), in pieces that lie side by side.
+  template <class Body>
+  void for_runs(Index begin, Index end, const Body& body) const noexcept {
+    for (Index s = begin; s < end;) {
+      const Index place = position(s);
+      Index to = (s / kPackKeys + 1) * kPackKeys;
+      while (to < end && position(to) == place + to - s) to += kPackKeys;
+      to = min(to, end);
+      body(s, place, to - s);
+      s = to;
+    }
+  }
+};
+
 /// Keys and values as the kernels read them, in memory of `capacity` positions:
 /// keys [B, Hkv, capacity / 16, D, 16], values [B, Hkv, capacity, round_up(Dv, 16)].
-/// Positions from S on may hold anything.
+/// Positions from S on may hold anything. The decode and what stores look up their tiles; a table
+/// is for B = 1.
 template <class F>
 struct PackedHeads {
   F* keys = nullptr;
   F* values = nullptr;
   Index capacity = 0;
+  TileTable table{};
 };
 
 /// A mask or a bias: element (b, h, t, j); an axis that is broadcast has stride 0.

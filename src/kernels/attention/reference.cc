@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/attention/reference_query.h"
 #include "kernels/cpu/scratch.h"
 
 namespace grouphead::kernels {
@@ -15,15 +16,12 @@ F dot(const F* a, const F* b, Index n) noexcept {
   return sum;
 }
 
-template <class F>
-constexpr F kLog2E = static_cast<F>(1.44269504088896340736);
-
 // scale q k in base 2; the elements of k are `step` apart. One order of roundings for the forward
 // and the backward, which then weigh a key alike to the bit.
 template <class F>
 F scaled_product(const AttentionProblem<F>& p, const F* q, const F* k, Index step) noexcept {
   F product = 0;
-  for (Index d = 0; d < p.D; ++d) product += p.scale * kLog2E<F> * q[d] * k[d * step];
+  for (Index d = 0; d < p.D; ++d) product += p.scale * kReferenceLog2E<F> * q[d] * k[d * step];
   return product;
 }
 
@@ -44,76 +42,19 @@ void pack(const AttentionProblem<F>& p, Index at, Index unit) noexcept {
   const Index tile = at / kPackKeys + unit % pack_tiles(p, at);
   const Index width = round_up(p.Dv, kPanelKeys);
   for (Index s = max(at, tile * kPackKeys); s < min(at + p.S, (tile + 1) * kPackKeys); ++s) {
+    const Index place = p.packed.table.position(s);
     for (Index n = 0; n < p.Hkv; ++n) {
       const F* k = p.k.data + b * p.k.batch + (s - at) * p.k.time + n * p.k.head;
       const Index bn = b * p.Hkv + n;
-      F* key = p.packed_keys(bn) + s / kPanelKeys * kPanelKeys * p.D + s % kPanelKeys;
+      F* key = p.packed_keys(bn) + place / kPanelKeys * kPanelKeys * p.D + place % kPanelKeys;
       for (Index d = 0; d < p.D; ++d) key[d * kPanelKeys] = k[d];
       if (p.v.data == nullptr) continue;
       const F* v = p.v.data + b * p.v.batch + (s - at) * p.v.time + n * p.v.head;
-      F* value = p.packed_values(bn) + s * width;
+      F* value = p.packed_values(bn) + place * width;
       for (Index d = 0; d < width; ++d) value[d] = d < p.Dv ? v[d] : F{0};
     }
   }
 }
-
-// What one query sees, and what is added to its products.
-template <class F>
-class Query {
- public:
-  Query(const AttentionProblem<F>& p, Index bn, Index r) noexcept
-      : p_(p), b_(bn / p.Hkv), n_(bn % p.Hkv), r_(r), begin_(p.begin(r)), limit_(p.limit(r)) {
-    fully_masked_ = p.fully_masked.data != nullptr && *p.grid_row(p.fully_masked, b_, n_, r) != 0;
-  }
-  /// The keys of [begin, end) that causality and window let it see.
-  Range within(Index begin, Index end) const noexcept {
-    return fully_masked_ ? Range{begin, end} : Range{max(begin, begin_), min(end, limit_)};
-  }
-  /// Sees nothing, and attends to every key alike.
-  bool fully_masked() const noexcept { return fully_masked_; }
-  bool attends(Index s) const noexcept {
-    if (fully_masked_) return true;
-    if (s < begin_ || s >= limit_) return false;
-    for (Index i = 0; i < p_.num_masks; ++i) {
-      if (p_.grid_row(p_.masks[i], b_, n_, r_)[s * p_.masks[i].key] == 0) return false;
-    }
-    return p_.bias.data == nullptr || bias(s) != -std::numeric_limits<F>::infinity();
-  }
-  /// In base 2, from scaled_product(). A finite bias hides nothing, though in base 2 it may be
-  /// beyond the range.
-  F logit(F product, Index s) const noexcept {
-    if (fully_masked_) return 0;
-    if (p_.softcap > 0) product = cap() * std::tanh(product / cap());
-    if (p_.slopes != nullptr) {
-      const Index distance = r_ / p_.group() + p_.causal_offset - s;
-      product -= kLog2E<F> * p_.slopes[p_.head(n_, r_)] * std::abs(static_cast<F>(distance));
-    }
-    if (p_.bias.data == nullptr) return product;
-    constexpr F kLowest = std::numeric_limits<F>::lowest();
-    const F sum = product + kLog2E<F> * bias(s);
-    return sum < kLowest ? kLowest : sum;  // NaN stays
-  }
-  /// The derivative of logit() by the product.
-  F slope(F product) const noexcept {
-    if (!(p_.softcap > 0)) return 1;
-    const F bent = std::tanh(product / cap());
-    return 1 - bent * bent;
-  }
-  /// What dropout multiplies a probability with.
-  F kept(Index s) const noexcept {
-    if (!p_.dropout.active) return 1;
-    const Index element = p_.element(p_.statistic(b_, n_, r_), s);
-    return p_.dropout.rule.keeps(static_cast<std::uint64_t>(element)) ? p_.dropout.scale : F{0};
-  }
-
- private:
-  F cap() const noexcept { return p_.softcap * kLog2E<F>; }  // in base 2
-  F bias(Index s) const noexcept { return p_.grid_row(p_.bias, b_, n_, r_)[s * p_.bias.key]; }
-
-  const AttentionProblem<F>& p_;
-  Index b_, n_, r_, begin_, limit_;
-  bool fully_masked_;
-};
 
 // Softmax state of one row: sum = sum_j 2^(logit_j - max), out = sum_j 2^(logit_j - max) v_j.
 template <class F>
@@ -125,7 +66,8 @@ struct RowState {
 // scaled_product() with a packed key
 template <class F>
 F packed_product(const AttentionProblem<F>& p, Index bn, const F* q, Index s) noexcept {
-  const F* key = p.packed_keys(bn) + s / kPanelKeys * kPanelKeys * p.D + s % kPanelKeys;
+  const Index place = p.packed.table.position(s);
+  const F* key = p.packed_keys(bn) + place / kPanelKeys * kPanelKeys * p.D + place % kPanelKeys;
   return scaled_product(p, q, key, kPanelKeys);
 }
 
@@ -135,14 +77,14 @@ template <class F>
 RowState<F> attend(const AttentionProblem<F>& p, Index bn, Index r, Index begin, Index end,
                    F* out) noexcept {
   const Index width = round_up(p.Dv, kPanelKeys);
-  const Query<F> query(p, bn, r);
+  const ReferenceQuery<F> query(p, bn, r);
   const F* q = p.row(p.q, bn / p.Hkv, bn % p.Hkv, r);
   RowState<F> state;
   fill(out, p.Dv, F{0});
   const Range keys = query.within(begin, end);
   for (Index s = keys.begin; s < keys.end; ++s) {
     if (!query.attends(s)) continue;
-    const F* value = p.packed_values(bn) + s * width;
+    const F* value = p.packed_values(bn) + p.packed.table.position(s) * width;
     const F logit = query.logit(packed_product(p, bn, q, s), s);
     const F now = logit < state.max ? state.max : logit;  // this order lets NaN through
     const F keep = std::exp2(state.max - now);
@@ -161,7 +103,7 @@ void finish(const AttentionProblem<F>& p, Index bn, Index r, RowState<F> state) 
   F* out = p.row(p.out, bn / p.Hkv, bn % p.Hkv, r);
   F share = 1;
   if (p.sinks != nullptr) {
-    const F sink = p.sinks[p.head(bn % p.Hkv, r)] * kLog2E<F>;
+    const F sink = p.sinks[p.head(bn % p.Hkv, r)] * kReferenceLog2E<F>;
     const F top = state.sum == 0 || sink > state.max ? sink : state.max;
     share = state.sum == 0 ? F{0} : std::exp2(state.max - top);
     const bool is_absent = sink == -std::numeric_limits<F>::infinity();
@@ -203,7 +145,7 @@ void for_probabilities(const AttentionProblem<F>& p, Index unit, const Visit& vi
   const Index bn = unit / blocks;
   const Index first = unit % blocks * kForwardRows;
   for (Index r = first; r < min(first + kForwardRows, p.rows()); ++r) {
-    const Query<F> query(p, bn, r);
+    const ReferenceQuery<F> query(p, bn, r);
     const F* q = p.row(p.q, bn / p.Hkv, bn % p.Hkv, r);
     const Index place = p.statistic(bn / p.Hkv, bn % p.Hkv, r);
     for (Index s = 0; s < p.S; ++s) {
@@ -317,7 +259,7 @@ void gradient_block(const AttentionProblem<F>& p, const AttentionGradients<F>& g
   fill(own.d_q, kGradientRows * p.D, F{0});
   fill(own.d_logits, kGradientRows * kGradientKeys, F{0});
   for (Index r = first; r < min(first + kGradientRows, p.rows()); ++r) {
-    const Query<F> query(p, bn, r);
+    const ReferenceQuery<F> query(p, bn, r);
     const F* q = p.row(p.q, b, n, r);
     const F* d_out = p.row(g.d_out, b, n, r);
     const Index place = p.statistic(b, n, r);
