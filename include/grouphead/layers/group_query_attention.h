@@ -87,10 +87,23 @@ class GroupQueryAttention final : public Layer {
   AttentionOutput with_scores(Context& ctx, const AttentionInputs& in,
                               std::unique_ptr<Saved>* saved = nullptr, const Mode& mode = {}) const;
 
-  /// Causal self-attention of x [B, T, M] at positions cache.length() .. + T - 1: stores their keys
-  /// and values in layer `layer` of the cache and attends to all stored positions. The caller
-  /// advances the cache once all layers have run. No allocation of ours once warm.
-  Tensor apply_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer) const;
+  /// Causal self-attention of x [B, T, M] at positions cache.length(b) .. + T - 1 of each sequence
+  /// b: stores their keys and values in layer `layer` of the cache and attends to all stored
+  /// positions. With `counts` sequence b has counts[b] rows, 0 to T; what y has behind them is of
+  /// no use. The caller advances the cache once all layers have run. With sliding_window a ring of
+  /// that window, or a larger one, does as well. No allocation of ours once warm.
+  Tensor apply_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
+                      std::span<const Index> counts = {}) const;
+
+  /// Cross-attention whose keys and values are computed once: stores those of `source` [B, S, M],
+  /// counts[b] rows of sequence b (absent: S), in layer `layer` of a cache; the caller advances it
+  /// once all layers have run. Errors: ConfigError with rope, sliding_window or causal, which ask
+  /// for positions.
+  void store_source(Context& ctx, const Tensor& source, KvCache& cache, Index layer,
+                    std::span<const Index> counts = {}) const;
+  /// Attention of x [B, T, M] to the source of each sequence; stores nothing. As
+  /// layer(ctx, {.query = x, .value = source, .value_mask = the rows that count}).
+  Tensor apply_to_source(Context& ctx, const Tensor& x, const KvCache& cache, Index layer) const;
 
   /// Uses the rotation tables of `other`, which has the same rule, instead of own ones.
   void share_rope_tables(const GroupQueryAttention& other);

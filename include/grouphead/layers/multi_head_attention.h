@@ -1,5 +1,6 @@
 #pragma once
 
+#include "grouphead/core/kv_cache.h"
 #include "grouphead/layers/attention_inputs.h"
 #include "grouphead/layers/constraints.h"
 #include "grouphead/layers/initializers.h"
@@ -82,6 +83,15 @@ class MultiHeadAttention final : public Layer {
   AttentionOutput with_scores(Context& ctx, const AttentionInputs& in,
                               std::unique_ptr<Saved>* saved = nullptr, const Mode& mode = {}) const;
 
+  /// As GroupQueryAttention's: causal self-attention of x [B, T, M] over a cache, and attention to
+  /// a source whose keys and values are computed once. Errors: ConfigError where attention_axes are
+  /// not the one of positions.
+  Tensor apply_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
+                      std::span<const Index> counts = {}) const;
+  void store_source(Context& ctx, const Tensor& source, KvCache& cache, Index layer,
+                    std::span<const Index> counts = {}) const;
+  Tensor apply_to_source(Context& ctx, const Tensor& x, const KvCache& cache, Index layer) const;
+
   Index num_heads() const noexcept { return config_.num_heads; }
   Index key_dim() const noexcept { return config_.key_dim; }
   Index value_dim() const noexcept { return config_.value_dim.value_or(config_.key_dim); }
@@ -104,6 +114,8 @@ class MultiHeadAttention final : public Layer {
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   ConstParameterList projection(std::string_view prefix) const;
   detail::AttentionAxes axes_of(int rank) const;
+  void require_one_axis() const;
+  Tensor outputs(const Tensor& y) const;
 
   MultiHeadAttentionConfig config_;
   std::unique_ptr<detail::AttentionCore> core_;

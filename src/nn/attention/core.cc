@@ -125,40 +125,44 @@ AttentionCore::Heads AttentionCore::project(Context& ctx, ConstView query, Const
                                             ConstView value) const {
   const AttentionSettings& s = settings_;
   const Index batch = query.dim(0);
-  const Index queries = query.dim(1);
   const Index keys = key.dim(1);
   Heads heads;
-  heads.q = projected(ctx, *query_, query, {batch, queries, s.num_query_heads, s.key_dim});
+  heads.q = projected(ctx, *query_, query, {batch, query.dim(1), s.num_query_heads, s.key_dim});
   heads.k = projected(ctx, *key_, key, {batch, keys, s.num_key_value_heads, s.key_dim});
   heads.v = projected(ctx, *value_, value, {batch, keys, s.num_key_value_heads, s.value_dim});
-  if (gate_) {
-    heads.gate_argument =
-        projected(ctx, *gate_, query, {batch, queries, s.num_query_heads, s.value_dim});
-    heads.gate = ctx.tensor(heads.gate_argument.shape(), dtype());
-    ops::activation_forward(ctx, Activation::sigmoid, heads.gate_argument, heads.gate);
-    round(heads.gate);
-  }
+  project_gate(ctx, query, heads);
   return heads;
 }
 
-void AttentionCore::normalise(Context& ctx, Heads& heads, SavedState* keep) const {
-  if (!query_norm_) return;
-  const auto apply = [&](const RowNorm& norm, Tensor& x, std::unique_ptr<Saved>* saved) {
-    x = norm.forward(ctx, x, saved);
-    round(x);
-  };
-  apply(*query_norm_, heads.q, keep != nullptr ? &keep->query_norm : nullptr);
-  apply(*key_norm_, heads.k, keep != nullptr ? &keep->key_norm : nullptr);
+void AttentionCore::project_gate(Context& ctx, ConstView query, Heads& heads) const {
+  if (!gate_) return;
+  const Shape shape{query.dim(0), query.dim(1), settings_.num_query_heads, settings_.value_dim};
+  heads.gate_argument = projected(ctx, *gate_, query, shape);
+  heads.gate = ctx.tensor(shape, dtype());
+  ops::activation_forward(ctx, Activation::sigmoid, heads.gate_argument, heads.gate);
+  round(heads.gate);
 }
 
-// Positions start at `first_position`; the table holds `capacity` of them: a cache's steps then
-// never wait for it to grow.
-void AttentionCore::rotate(Context& ctx, Heads& heads, Index first_position, Index capacity) const {
+// x of one of the two norms, where there are norms.
+void AttentionCore::normalise(Context& ctx, const RowNorm* norm, std::unique_ptr<Saved>* saved,
+                              Tensor& x) const {
+  if (norm == nullptr) return;
+  x = norm->forward(ctx, x, saved);
+  round(x);
+}
+
+void AttentionCore::normalise(Context& ctx, Heads& heads, SavedState* keep) const {
+  normalise(ctx, query_norm_.get(), keep != nullptr ? &keep->query_norm : nullptr, heads.q);
+  normalise(ctx, key_norm_.get(), keep != nullptr ? &keep->key_norm : nullptr, heads.k);
+}
+
+// Positions start at 0.
+void AttentionCore::rotate(Context& ctx, Heads& heads) const {
   if (!rope_tables_) return;
-  const Index end = first_position + std::max(heads.q.dim(1), heads.k.dim(1));
-  const ops::RopeTable table = rope_tables_->covering(std::max(end, capacity), end);
+  const Index length = std::max(heads.q.dim(1), heads.k.dim(1));
+  const ops::RopeTable table = rope_tables_->covering(length, length);
   for (Tensor* x : {&heads.q, &heads.k}) {
-    ops::rope(ctx, table, first_position, ops::Direction::forward, *x);
+    ops::rope(ctx, table, 0, ops::Direction::forward, *x);
     round(*x);
   }
 }
@@ -193,7 +197,7 @@ AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const M
     keep.plain_q = nn::copied(ctx, keep.heads.q);
     keep.plain_k = nn::copied(ctx, keep.heads.k);
   }
-  rotate(ctx, keep.heads, 0, 0);
+  rotate(ctx, keep.heads);
 
   keep.call = std::move(call);
   keep.options = keep.call.options();
@@ -240,20 +244,6 @@ void AttentionCore::add_penalties(Context& ctx, const SavedState& kept, const Te
     if (!x->has_value()) continue;
     losses.add(settings_.activity_regularizer->value(ctx, *x) * kept.penalty_scale());
   }
-}
-
-Tensor AttentionCore::forward_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
-                                     std::optional<Index> window) const {
-  Heads heads = project(ctx, x, x, x);
-  normalise(ctx, heads, nullptr);
-  rotate(ctx, heads, cache.length(), cache.capacity());
-  Tensor out = ctx.tensor({x.dim(0), x.dim(1), heads.q.dim(2), heads.v.dim(3)}, dtype());
-  AttentionOptions options{.causal = true};
-  if (window) options.window_left = *window - 1;
-  set_logit_options(options);
-  decode(ctx, heads.q, heads.k, heads.v, cache, layer, options, out);
-  const Tensor passed = gated(ctx, out, heads.gate);
-  return projected(ctx, *output_, passed, {x.dim(0), x.dim(1), output_->num_outputs()});
 }
 
 }  // namespace grouphead::detail

@@ -105,9 +105,17 @@ class AttentionCore {
   void backward(Context& ctx, Saved& saved, ConstView d_output, ConstView d_scores,
                 const AttentionGradientViews& d_in, Grads& grads) const;
 
-  /// Attention of x to the first positions of a cache, x's own included, which are stored.
+  /// Attention of counts[b] rows of x [B, T, Mq] (absent: of all) to what a cache has of each
+  /// sequence b, their own keys and values included, which are stored.
   Tensor forward_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
-                        std::optional<Index> window) const;
+                        std::optional<Index> window, std::span<const Index> counts) const;
+  /// Refuses what asks for the positions of queries, which a source does not tell.
+  void require_no_positions(bool has_window) const;
+  /// Stores the keys and values of a source [B, S, M].
+  void store_source(Context& ctx, const Tensor& source, KvCache& cache, Index layer,
+                    std::span<const Index> counts) const;
+  /// Attention of x to all that a cache has.
+  Tensor forward_source(Context& ctx, const Tensor& x, const KvCache& cache, Index layer) const;
 
   /// Null before build() and without dropout.
   const SeedGenerator* seed_generator() const noexcept { return seeds_.get(); }
@@ -121,7 +129,13 @@ class AttentionCore {
   Tensor projected(Context& ctx, const Projection& projection, ConstView x, const Shape& y) const;
   Heads project(Context& ctx, ConstView query, ConstView key, ConstView value) const;
   void normalise(Context& ctx, Heads& heads, SavedState* keep) const;
-  void rotate(Context& ctx, Heads& heads, Index first_position, Index capacity) const;
+  void normalise(Context& ctx, const RowNorm* norm, std::unique_ptr<Saved>* saved, Tensor& x) const;
+  void rotate(Context& ctx, Heads& heads) const;
+  void rotate_cached(Context& ctx, Heads& heads, const KvCache& cache,
+                     std::span<const Index> counts) const;
+  void require_cache(const Tensor& x, std::string_view operand, const Projection* projection,
+                     const KvCache& cache) const;
+  void project_gate(Context& ctx, ConstView query, Heads& heads) const;
   Tensor gated(Context& ctx, const Tensor& out, const Tensor& gate) const;
   std::optional<RandomDraw> draw(const Mode& mode) const;
   void add_penalties(Context& ctx, const SavedState& kept, const Tensor& y, LossSink& losses) const;

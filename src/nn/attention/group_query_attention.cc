@@ -145,25 +145,21 @@ AttentionOutput GroupQueryAttention::with_scores(Context& ctx, const AttentionIn
   return detail::attention_front(ctx, *this, in, true, mode, saved);
 }
 
-Tensor GroupQueryAttention::apply_cached(Context& ctx, const Tensor& x, KvCache& cache,
-                                         Index layer) const {
-  const KvCacheConfig& fits = cache.config();
-  if (fits.dtype != Dtype::bf16 && fits.dtype != Dtype::u8 && fits.dtype != dtype()) {
-    detail::throw_shape_error(kLayer, "cache", name_of(dtype()), name_of(fits.dtype));
-  }
-  detail::require_shape(
-      kLayer, "cache",
-      {fits.batch, fits.num_key_value_heads, fits.capacity / 16, fits.head_dim, 16},
-      {-1, config_.num_key_value_heads, -1, config_.head_dim, -1});
-  detail::require_shape(kLayer, "query", x, {fits.batch, -1, -1});
-  const Index at = cache.length();
-  if (at + x.dim(1) > cache.capacity()) {
-    detail::throw_shape_error(
-        kLayer, "query",
-        "at most " + std::to_string(cache.capacity() - at) + " positions, which the cache has left",
-        std::to_string(x.dim(1)));
-  }
-  return core_->forward_cached(ctx, x, cache, layer, config_.sliding_window);
+Tensor GroupQueryAttention::apply_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
+                                         std::span<const Index> counts) const {
+  return core_->forward_cached(ctx, x, cache, layer, config_.sliding_window, counts);
+}
+
+void GroupQueryAttention::store_source(Context& ctx, const Tensor& source, KvCache& cache,
+                                       Index layer, std::span<const Index> counts) const {
+  core_->require_no_positions(config_.sliding_window.has_value() || config_.causal);
+  core_->store_source(ctx, source, cache, layer, counts);
+}
+
+Tensor GroupQueryAttention::apply_to_source(Context& ctx, const Tensor& x, const KvCache& cache,
+                                            Index layer) const {
+  core_->require_no_positions(config_.sliding_window.has_value() || config_.causal);
+  return core_->forward_source(ctx, x, cache, layer);
 }
 
 const SeedGenerator* GroupQueryAttention::seed_generator() const noexcept {

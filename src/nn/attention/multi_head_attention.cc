@@ -139,6 +139,41 @@ AttentionOutput MultiHeadAttention::with_scores(Context& ctx, const AttentionInp
   return detail::attention_front(ctx, *this, in, true, mode, saved);
 }
 
+void MultiHeadAttention::require_one_axis() const {
+  nn::require_built(kLayer, core_->is_built());
+  if (config_.attention_axes == std::vector<Index>{1}) return;
+  detail::throw_config_error(kLayer, "attention_axes", "[1] with a cache",
+                             list_config(config_.attention_axes).to_string());
+}
+
+// y with output_shape for its last axis.
+Tensor MultiHeadAttention::outputs(const Tensor& y) const {
+  if (config_.output_shape.rank() < 2) return y;
+  std::vector<Index> dims{y.dim(0), y.dim(1)};
+  dims.insert(dims.end(), config_.output_shape.begin(), config_.output_shape.end());
+  return y.reshaped(Shape(dims));
+}
+
+Tensor MultiHeadAttention::apply_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
+                                        std::span<const Index> counts) const {
+  require_one_axis();
+  return outputs(core_->forward_cached(ctx, x, cache, layer, config_.sliding_window, counts));
+}
+
+void MultiHeadAttention::store_source(Context& ctx, const Tensor& source, KvCache& cache,
+                                      Index layer, std::span<const Index> counts) const {
+  require_one_axis();
+  core_->require_no_positions(config_.sliding_window.has_value());
+  core_->store_source(ctx, source, cache, layer, counts);
+}
+
+Tensor MultiHeadAttention::apply_to_source(Context& ctx, const Tensor& x, const KvCache& cache,
+                                           Index layer) const {
+  require_one_axis();
+  core_->require_no_positions(config_.sliding_window.has_value());
+  return outputs(core_->forward_source(ctx, x, cache, layer));
+}
+
 const SeedGenerator* MultiHeadAttention::seed_generator() const noexcept {
   return core_->seed_generator();
 }

@@ -1,0 +1,118 @@
+// The attention core over a cache of keys and values.
+
+#include <algorithm>
+#include <string>
+
+#include "core/check.h"
+#include "nn/attention/core.h"
+#include "nn/attention/saved_state.h"
+#include "nn/layer_checks.h"
+
+namespace grouphead::detail {
+
+// x of `projection`, and a cache of the layer's form.
+void AttentionCore::require_cache(const Tensor& x, std::string_view operand,
+                                  const Projection* projection, const KvCache& cache) const {
+  const AttentionSettings& s = settings_;
+  nn::require_built(s.layer, is_built());
+  const KvCacheConfig& fits = cache.config();
+  if (fits.dtype != Dtype::bf16 && fits.dtype != Dtype::u8 && fits.dtype != dtype()) {
+    throw_shape_error(s.layer, "cache", name_of(dtype()), name_of(fits.dtype));
+  }
+  require_shape(s.layer, "cache",
+                {fits.batch, fits.num_key_value_heads, fits.capacity / 16, fits.head_dim, 16},
+                {-1, s.num_key_value_heads, -1, s.key_dim, -1});
+  if (fits.value_dim != s.value_dim) {
+    throw_shape_error(s.layer, "cache", "value_dim " + std::to_string(s.value_dim),
+                      std::to_string(fits.value_dim));
+  }
+  require_shape(s.layer, operand, x, {fits.batch, -1, -1});
+  require_dense(s.layer, operand, x, {fits.batch, -1, projection->num_inputs()}, dtype());
+}
+
+// The positions of each sequence go on where it ends. The table holds all that the cache has room
+// for: its steps then never wait for it to grow.
+void AttentionCore::rotate_cached(Context& ctx, Heads& heads, const KvCache& cache,
+                                  std::span<const Index> counts) const {
+  if (!rope_tables_) return;
+  const Index T = heads.q.dim(1);
+  const bool is_endless = cache.config().window > 0;
+  const Index positions =
+      is_endless ? cache.length() + T : std::max(cache.length() + T, cache.capacity());
+  const std::span<const Index> lengths = cache.lengths();
+  const bool is_even =
+      counts.empty() && std::equal(lengths.begin() + 1, lengths.end(), lengths.begin());
+  const auto rotate = [&](Index first, Index count, View x) {
+    ops::rope(ctx, rope_tables_->covering(positions, first + count), first, ops::Direction::forward,
+              x);
+  };
+  for (Tensor* x : {&heads.q, &heads.k}) {
+    if (is_even) rotate(lengths[0], T, *x);
+    for (Index b = 0; b < x->dim(0) && !is_even; ++b) {
+      const Index count = counts.empty() ? T : counts[static_cast<std::size_t>(b)];
+      rotate(cache.length(b), count, x->view().slice(0, b, b + 1));
+    }
+    round(*x);
+  }
+}
+
+void AttentionCore::require_no_positions(bool has_window) const {
+  const auto refuse = [&](std::string_view option) {
+    throw_config_error(settings_.layer, option, "none with a source", "some");
+  };
+  if (rope_tables_) refuse("rope");
+  if (has_window) refuse("sliding_window");
+}
+
+Tensor AttentionCore::forward_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
+                                     std::optional<Index> window,
+                                     std::span<const Index> counts) const {
+  require_cache(x, "query", query_.get(), cache);
+  const Index left = cache.capacity() - cache.length();
+  if (counts.empty() && x.dim(1) > left) {
+    throw_shape_error(settings_.layer, "query",
+                      "at most " + std::to_string(left) + " positions, which the cache has left",
+                      std::to_string(x.dim(1)));
+  }
+  Heads heads = project(ctx, x, x, x);
+  normalise(ctx, heads, nullptr);
+  rotate_cached(ctx, heads, cache, counts);
+  Tensor out = ctx.tensor({x.dim(0), x.dim(1), heads.q.dim(2), heads.v.dim(3)}, dtype());
+  AttentionOptions options{.causal = true};
+  if (window) options.window_left = *window - 1;
+  set_logit_options(options);
+  decode(ctx, heads.q, heads.k, heads.v, cache, layer, options, out, counts);
+  const Tensor passed = gated(ctx, out, heads.gate);
+  return projected(ctx, *output_, passed, {x.dim(0), x.dim(1), output_->num_outputs()});
+}
+
+void AttentionCore::store_source(Context& ctx, const Tensor& source, KvCache& cache, Index layer,
+                                 std::span<const Index> counts) const {
+  require_cache(source, "source", key_.get(), cache);
+  const AttentionSettings& s = settings_;
+  const Index batch = source.dim(0);
+  const Index length = source.dim(1);
+  Tensor k = projected(ctx, *key_, source, {batch, length, s.num_key_value_heads, s.key_dim});
+  normalise(ctx, key_norm_.get(), nullptr, k);
+  const Tensor v =
+      projected(ctx, *value_, source, {batch, length, s.num_key_value_heads, s.value_dim});
+  store_cached(ctx, k, v, cache, layer, counts);
+}
+
+Tensor AttentionCore::forward_source(Context& ctx, const Tensor& x, const KvCache& cache,
+                                     Index layer) const {
+  require_cache(x, "query", query_.get(), cache);
+  const AttentionSettings& s = settings_;
+  Heads heads;
+  heads.q = projected(ctx, *query_, x, {x.dim(0), x.dim(1), s.num_query_heads, s.key_dim});
+  normalise(ctx, query_norm_.get(), nullptr, heads.q);
+  project_gate(ctx, x, heads);
+  Tensor out = ctx.tensor({x.dim(0), x.dim(1), s.num_query_heads, s.value_dim}, dtype());
+  AttentionOptions options;
+  set_logit_options(options);
+  attention_cached(ctx, heads.q, cache, layer, options, out);
+  const Tensor passed = gated(ctx, out, heads.gate);
+  return projected(ctx, *output_, passed, {x.dim(0), x.dim(1), output_->num_outputs()});
+}
+
+}  // namespace grouphead::detail
