@@ -10,6 +10,7 @@
 #include "grouphead/core/version.h"
 #include "grouphead/files/backup_and_restore.h"
 #include "grouphead/files/classes.h"
+#include "grouphead/files/kv_cache_file.h"
 #include "grouphead/files/model_folder.h"
 #include "grouphead/files/model_json.h"
 #include "grouphead/files/pretrained.h"
