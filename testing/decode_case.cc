@@ -8,6 +8,7 @@
 #include "testing/cache_contents.h"
 #include "testing/cases.h"
 #include "testing/inputs.h"
+#include "testing/masks.h"
 #include "testing/oracle.h"
 
 namespace grouphead::testing {
@@ -15,32 +16,31 @@ namespace {
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
-struct Cache {
-  Tensor keys, values, exact, exact_tile;
+KvCache make_cache(Context& ctx, const Problem& p) {
+  KvCacheConfig config{.batch = p.B,
+                       .num_key_value_heads = p.Hkv,
+                       .head_dim = p.D,
+                       .capacity = p.S,
+                       .dtype = p.cache,
+                       .value_dim = p.Dv};
+  if (p.form == CacheForm::ring) config.window = p.window;
+  if (p.form == CacheForm::paged) config.num_blocks = p.B * ((p.S + 63) / 64);
+  return {ctx, config};
+}
 
-  ops::CacheSlice slice() { return {keys, values, exact, exact_tile}; }
+// Keys [begins[b], lengths[b]) are what each query sees.
+struct SeenKeys {
+  std::vector<Index> begins, lengths;
 };
 
-Cache make_cache(Context& ctx, const Problem& p) {
-  const auto whole = [](Index x, Index multiple) { return (x + multiple - 1) / multiple; };
-  if (p.cache != Dtype::bf16 && p.cache != Dtype::u8) {
-    const Index panels = whole(p.S, 16);
-    return {ctx.zeros({p.B, p.Hkv, panels, p.D, 16}, p.dtype),
-            ctx.zeros({p.B, p.Hkv, panels * 16, whole(p.Dv, 16) * 16}, p.dtype),
-            {},
-            {}};
-  }
-  const Index tiles = whole(p.S, 64);
-  const ops::CacheTileBytes bytes = ops::cache_tile_bytes(p.cache, p.D, p.Dv);
-  Cache cache{ctx.zeros({p.B, p.Hkv, tiles, bytes.keys / size_of(p.cache)}, p.cache),
-              ctx.zeros({p.B, p.Hkv, tiles, bytes.values / size_of(p.cache)}, p.cache),
-              {},
-              {}};
-  if (p.cache == Dtype::u8) {
-    cache.exact = ctx.zeros({p.B, p.Hkv, 64, p.D});
-    cache.exact_tile = ctx.zeros({1}, Dtype::i64);
-  }
-  return cache;
+SeenKeys seen_keys(const Problem& p) {
+  SeenKeys seen{std::vector<Index>(at(p.B), 0), std::vector<Index>(at(p.B), p.S)};
+  if (p.window != 0)
+    std::fill(seen.begins.begin(), seen.begins.end(), std::max(p.S - p.window, Index{0}));
+  if (!p.lengths) return seen;
+  const Tensor lengths = make_lengths(p);
+  std::copy_n(lengths.data<Index>(), p.B, seen.lengths.begin());
+  return seen;
 }
 
 // How far rounding carries the numbers of a cache: half a unit of bf16, or of a scale.
@@ -54,7 +54,7 @@ double half_unit(double number, const Tensor& scales, Index i) {
 /// each is taken as large as it can be, is more than ten standard deviations. `rounds_queries`:
 /// these are rounded to 8 bits too.
 Tensor cache_bounds(ConstView q, const Tensor& k, const Tensor& v, const CacheContents& held,
-                    const Tensor& out, bool rounds_queries) {
+                    const Tensor& out, const SeenKeys& seen, bool rounds_queries) {
   const Index B = q.dim(0), Hq = q.dim(2), D = q.dim(3);
   const Index S = k.dim(1), H = k.dim(2), Dv = v.dim(3);
   const double scale = 1 / std::sqrt(static_cast<double>(D));
@@ -66,7 +66,9 @@ Tensor cache_bounds(ConstView q, const Tensor& k, const Tensor& v, const CacheCo
     const float* query = q.data<float>() + row * D;
     const auto kv_row = [&](Index s) { return (row / Hq * S + s) * H + row % Hq / (Hq / H); };
     double sum = 0, most_moved = 0;
-    for (Index s = 0; s < S; ++s) {
+    const Index begin = seen.begins[at(row / Hq)];
+    const Index end = seen.lengths[at(row / Hq)];
+    for (Index s = begin; s < end; ++s) {
       double logit = 0, largest = 0, codes = 0, squares = 0;
       for (Index d = 0; d < D; ++d) {
         const Index i = kv_row(s) * D + d;
@@ -83,7 +85,7 @@ Tensor cache_bounds(ConstView q, const Tensor& k, const Tensor& v, const CacheCo
     }
     for (Index d = 0; d < Dv; ++d) {
       double squares = 0;
-      for (Index s = 0; s < S; ++s) {
+      for (Index s = begin; s < end; ++s) {
         const Index i = kv_row(s) * Dv + d;
         const double away = std::abs(number(v, i) - out.data<double>()[row * Dv + d]);
         squares +=
@@ -105,18 +107,22 @@ void add(const Tensor& more, Tensor& to) {
 /// One query token against a cache of S positions.
 class DecodeCase final : public Case {
  public:
-  DecodeCase(Context& ctx, const Problem& p, Index input_sets) : ctx_(ctx), p_(p) {
+  DecodeCase(Context& ctx, const Problem& p, Index input_sets)
+      : ctx_(ctx), p_(p), seen_(seen_keys(p)) {
     for (Index i = 0; i < input_sets; ++i) {
       caches_.push_back(make_cache(ctx, p));
-      ops::cache_store(ctx, "cache_store", keys(i), values(i), caches_.back().slice(), 0);
+      fill(caches_.back(), keys(i), values(i));
       queries_.push_back(random_tensor(ctx, {p.B, 1, p.Hq, p.D}, p.dtype, p.seed + 3 * i));
     }
     out_ = ctx.tensor({p.B, 1, p.Hq, p.Dv}, p.dtype);
+    if (p.window == 0) return;
+    options_.causal = true;
+    options_.causal_offset = p.S - 1;
+    options_.window_left = p.window - 1;
   }
 
   void run() override {
-    ops::attention_cached(ctx_, "attention_cached", queries_[next_], caches_[next_].slice(), p_.S,
-                          {}, out_);
+    attention_cached(ctx_, queries_[next_], caches_[next_], 0, options_, out_);
     next_ = (next_ + 1) % caches_.size();
   }
 
@@ -126,13 +132,14 @@ class DecodeCase final : public Case {
     const Tensor k = keys(static_cast<Index>(set));
     const Tensor v = values(static_cast<Index>(set));
     const Tensor& q = queries_[set];
-    const AttentionForwardOracle exact = attention_forward_oracle(q, k, v, {});
+    const Tensor mask = seen_mask();
+    AttentionOptions options{.mask = mask};
+    const AttentionForwardOracle exact = attention_forward_oracle(q, k, v, options);
     if (p_.cache == p_.dtype) {
       return {compare("out", out_, exact.out.value, bounds_of(exact.out, p_.dtype))};
     }
-    const CacheContents held = cache_contents(caches_[set].slice(), p_.S, p_.D, p_.Dv);
+    const CacheContents held = cache_contents(ops::slice_of(caches_[set], 0), p_.S, p_.D, p_.Dv);
     Tensor rounding;
-    AttentionOptions options;
     const bool rounds_queries = p_.cache == Dtype::u8 && p_.Hq / p_.Hkv <= ops::kMostDecodeRows;
     if (rounds_queries) {
       rounding = query_rounding(q, held, 1 / std::sqrt(static_cast<double>(p_.D)));
@@ -140,7 +147,7 @@ class DecodeCase final : public Case {
     }
     const AttentionForwardOracle want = attention_forward_oracle(q, held.k, held.v, options);
     const Tensor bounds = bounds_of(want.out, Dtype::f32);
-    Tensor from_exact = cache_bounds(q, k, v, held, exact.out.value, rounds_queries);
+    Tensor from_exact = cache_bounds(q, k, v, held, exact.out.value, seen_, rounds_queries);
     add(bounds, from_exact);
     return {compare("out of what the cache holds", out_, want.out.value, bounds),
             compare("out of f32 keys and values", out_, exact.out.value, from_exact)};
@@ -156,12 +163,35 @@ class DecodeCase final : public Case {
   double bytes() const override { return cache_bytes(p_); }
 
   std::vector<ConstView> take_operands() override {
-    const Cache& cache = caches_[next_];
+    const ops::CacheSlice slice = ops::slice_of(caches_[next_], 0);
     next_ = (next_ + 1) % caches_.size();
-    return {cache.keys, cache.values};
+    return {slice.keys, slice.values};
   }
 
  private:
+  // Blocks of 64 positions in turn, so that those of a sequence do not lie side by side.
+  void fill(KvCache& cache, const Tensor& k, const Tensor& v) {
+    std::vector<Index> counts(at(p_.B));
+    for (Index begin = 0; begin < p_.S; begin += 64) {
+      for (Index b = 0; b < p_.B; ++b) {
+        counts[at(b)] = std::clamp(seen_.lengths[at(b)] - begin, Index{0}, Index{64});
+      }
+      const Index end = std::min(begin + 64, p_.S);
+      store_cached(ctx_, k.view().slice(1, begin, end), v.view().slice(1, begin, end), cache, 0,
+                   counts);
+      cache.advance(counts);
+    }
+  }
+
+  Tensor seen_mask() const {
+    Tensor mask = Tensor::zeros({p_.B, 1, 1, p_.S}, Dtype::boolean);
+    for (Index b = 0; b < p_.B; ++b) {
+      std::fill(mask.data<bool>() + b * p_.S + seen_.begins[at(b)],
+                mask.data<bool>() + b * p_.S + seen_.lengths[at(b)], true);
+    }
+    return mask;
+  }
+
   Tensor keys(Index set) const {
     return random_tensor(ctx_, {p_.B, p_.S, p_.Hkv, p_.D}, p_.dtype, p_.seed + 3 * set + 1);
   }
@@ -171,8 +201,10 @@ class DecodeCase final : public Case {
 
   Context& ctx_;
   Problem p_;
+  SeenKeys seen_;
+  AttentionOptions options_;
   std::vector<Tensor> queries_;
-  std::vector<Cache> caches_;
+  std::vector<KvCache> caches_;
   Tensor out_;
   std::size_t next_ = 0;
 };

@@ -61,7 +61,7 @@ struct OptionWord {
 };
 constexpr OptionWord kOptions[] = {{"causal", kAttention | kLayer},
                                    {"offset=", kAttention},
-                                   {"window=", kAttention},
+                                   {"window=", kAttention | kDecode},
                                    {"mask=", kAttention},
                                    {"bias", kAttention},
                                    {"dropout=", kAttention},
@@ -69,9 +69,10 @@ constexpr OptionWord kOptions[] = {{"causal", kAttention | kLayer},
                                    {"softcap=", kAttention},
                                    {"alibi", kAttention},
                                    {"sinks", kAttention},
-                                   {"lengths", kAttention},
+                                   {"lengths", kAttention | kDecode},
                                    {"packed=", kAttention},
                                    {"cache=", kDecode},
+                                   {"form=", kDecode},
                                    {"weights=", kGemm | kGenerate},
                                    {"thr=", kAll},
                                    {"isa=", kAll},
@@ -134,6 +135,8 @@ struct NamedValue {
   T value;
 };
 constexpr NamedValue<MaskKind> kMasks[] = {{"bool", MaskKind::blocks}, {"key", MaskKind::keys}};
+constexpr NamedValue<CacheForm> kForms[] = {
+    {"contiguous", CacheForm::contiguous}, {"ring", CacheForm::ring}, {"paged", CacheForm::paged}};
 constexpr NamedValue<RandomAlgorithm> kGenerators[] = {{"philox", RandomAlgorithm::philox},
                                                        {"threefry", RandomAlgorithm::threefry}};
 
@@ -248,6 +251,7 @@ class Reader {
       problem_.cache = value_of(kStored, name, value);
       has_cache_ = true;
     }
+    if (name == "form=") problem_.form = value_of(kForms, name, value);
     if (name == "weights=") problem_.weights = value_of(kStored, name, value);
     if (name == "thr=") problem_.num_threads = number(name, value, 0, 4096);
     if (name == "isa=") problem_.isa = isa_from_name(value);
@@ -290,6 +294,12 @@ class Reader {
     if (p.lengths && (p.packed != 0 || p.causal_offset != 0)) {
       refuse("lengths", "no packed= and offset= beside it", "one of them");
     }
+    if (p.form == CacheForm::ring && p.window == 0) {
+      refuse("form=", "window= beside ring", "none");
+    }
+    if (p.operation == Operation::decode && p.lengths && p.window != 0) {
+      refuse("lengths", "no window= beside it", std::to_string(p.window));
+    }
     if (p.packed != 0 && (p.B != 1 || p.T % p.packed != 0 || p.S % p.packed != 0)) {
       refuse("packed=", "b1, and a divisor of t and s", std::to_string(p.packed));
     }
@@ -315,6 +325,18 @@ class Reader {
 };
 
 double real(Index size) { return static_cast<double>(size); }
+
+/// sum(keys of the cache that the query of a batch entry sees) over the batch.
+template <class Sum>
+double sum_over_cached_keys(const Problem& p, const Sum& sum) {
+  const Tensor lengths = p.lengths ? make_lengths(p) : Tensor();
+  double total = 0;
+  for (Index b = 0; b < p.B; ++b) {
+    const Index length = p.lengths ? lengths.data<Index>()[b] : p.S;
+    total += sum(p.window == 0 ? length : std::min(length, p.window));
+  }
+  return total;
+}
 
 double count_attention_flops(const Problem& p) {
   return 2 * real(p.Hq) * count_visible(p) * real(p.D + p.Dv);
@@ -378,6 +400,7 @@ std::string to_string(const Problem& p) {
     text.append(" ").append(word.name).append(std::to_string(p.*word.field));
   }
   if (p.operation == Operation::decode) text.append(" cache=").append(name_of(kStored, p.cache));
+  if (p.form != CacheForm::contiguous) text.append(" form=").append(name_of(kForms, p.form));
   if (p.weights) text.append(" weights=").append(name_of(kStored, *p.weights));
   if (p.causal) text += " causal";
   if (p.causal_offset != 0) text += fmt::format(" offset={}", p.causal_offset);
@@ -408,7 +431,7 @@ double count_flops(const Problem& p) {
     case Operation::attention_forward_backward:
       return 3.5 * count_attention_flops(p);
     case Operation::decode:
-      return 2 * real(p.B) * real(p.Hq) * real(p.S) * real(p.D + p.Dv);
+      return 2 * real(p.Hq) * sum_over_cached_keys(p, real) * real(p.D + p.Dv);
     case Operation::gemm:
       return 2 * real(p.M) * real(p.N) * real(p.K);
     case Operation::layer_gqa_forward:
@@ -430,9 +453,12 @@ double weight_bytes(const Problem& p, Index depth, Index columns) {
 }
 
 double cache_bytes(const Problem& p) {
-  if (p.cache == p.dtype) return real(p.B * p.Hkv * p.S * (p.D + p.Dv) * size_of(p.dtype));
+  if (p.cache == p.dtype) {
+    return sum_over_cached_keys(p, real) * real(p.Hkv * (p.D + p.Dv) * size_of(p.dtype));
+  }
   const ops::CacheTileBytes tile = ops::cache_tile_bytes(p.cache, p.D, p.Dv);
-  return real(p.B * p.Hkv * ((p.S + 63) / 64) * (tile.keys + tile.values));
+  const auto tiles = [](Index keys) { return real((keys + 63) / 64); };
+  return sum_over_cached_keys(p, tiles) * real(p.Hkv * (tile.keys + tile.values));
 }
 
 Index count_tokens(const Problem& p) {

@@ -27,6 +27,9 @@ enum class Operation : std::uint8_t {
 /// `layer.mha.fwd`, `layer.mha.train`, `lm.train`, `lm.generate`.
 std::string_view name_of(Operation operation) noexcept;
 
+/// Where a decode problem's cache has its tiles.
+enum class CacheForm : std::uint8_t { contiguous, ring, paged };
+
 /// Which mask tensor an attention problem has.
 enum class MaskKind : std::uint8_t { none, blocks, keys };
 
@@ -39,8 +42,11 @@ enum class MaskKind : std::uint8_t { none, blocks, keys };
 ///                                   dropout= rng=philox|threefry softcap= alibi sinks lengths
 ///                                   packed=]: bias is [1, Hq, T, S]; masks and lengths are drawn
 ///                                   by the seed; packed= sequences of one length
-/// decode                            s hq d [b hkv dv cache=f32|bf16|int8]: one query against s
-///                                   cached positions
+/// decode                            s hq d [b hkv dv cache=f32|bf16|int8
+/// form=contiguous|ring|paged
+///                                   window= lengths]: one query against s cached positions, or
+///                                   the last of them in a window, which a ring wants; blocks of
+///                                   several sequences take turns in a paged cache
 /// gemm                              m n k [weights=f32|bf16|int8]: with weights= the second
 ///                                   operand is packed before, as a layer's
 /// layer.gqa.fwd, layer.gqa.train    t m hq d [b s hkv causal]: GroupQueryAttention of x [B, T, M],
@@ -70,7 +76,8 @@ struct Problem {
   bool sinks = false;
   bool lengths = false;
   Index packed = 0;
-  Dtype cache = Dtype::f32;        ///< what decode reads: dtype, bf16, or u8 for int8
+  Dtype cache = Dtype::f32;  ///< what decode reads: dtype, bf16, or u8 for int8
+  CacheForm form = CacheForm::contiguous;
   std::optional<Dtype> weights{};  ///< what products read: dtype, bf16, or u8 for int8
   RandomAlgorithm rng = RandomAlgorithm::philox;
   Index num_threads = 0;

@@ -52,7 +52,9 @@ TEST(Problem, CanonicalStringReadsBackAsTheSameProblem) {
         "attention.fwdbwd f32 b4 t5 s9 hq2 hkv1 d3 dv4 softcap=2.5 alibi sinks lengths",
         "attention.fwd f32 b1 t6 s9 hq2 hkv1 d3 dv4 packed=3",
         "decode f32 b1 s8192 hq32 hkv8 d128 dv128 cache=f32 thr=1",
-        "decode f32 b1 s64 hq32 hkv8 d128 dv128 cache=int8", "gemm f32 m512 n256 k256",
+        "decode f32 b1 s64 hq32 hkv8 d128 dv128 cache=int8",
+        "decode f32 b3 s64 hq32 hkv8 d128 dv128 cache=bf16 form=paged lengths",
+        "decode f32 b1 s64 hq32 hkv8 d128 dv128 cache=f32 form=ring window=20", "gemm f32 m512 n256 k256",
         "gemm f32 m512 n256 k256 weights=bf16",
         "layer.gqa.fwd f32 b4 t512 s512 hq8 hkv2 d64 m512 causal",
         "layer.gqa.train f64 b1 t5 s9 hq2 hkv1 d3 m7",
@@ -149,6 +151,10 @@ TEST(Problem, ImpossibleValuesAreRefused) {
   EXPECT_EQ(error_of(base + "seed=a"),
             "[problem] seed=: expected a whole number from 0 to 2147483647, got a");
   EXPECT_THAT(error_of(base + "isa=avx9"), ::testing::HasSubstr("got avx9"));
+  EXPECT_EQ(error_of("decode f32 hq2 d8 s9 form=ring"),
+            "[problem] form=: expected window= beside ring, got none");
+  EXPECT_EQ(error_of("decode f32 hq2 d8 s9 lengths window=3"),
+            "[problem] lengths: expected no window= beside it, got 3");
   EXPECT_EQ(error_of("decode f64 hq2 d8 s9 cache=int8"),
             "[problem] cache=: expected f64, as the queries, got int8");
   EXPECT_EQ(error_of("gemm f64 m1 n2 k3 weights=int8"),
