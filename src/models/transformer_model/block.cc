@@ -121,7 +121,7 @@ void DescribedBlock::append_parameters(const std::string& prefix, ParameterList&
 Tensor DescribedBlock::attend(Context& ctx, const Tensor& x, const TransformerCall& call,
                               std::unique_ptr<Saved>* saved) const {
   if (call.cache != nullptr) {
-    return attention_.forward_cached(ctx, x, *call.cache, number_, window_);
+    return attention_.forward_cached(ctx, x, *call.cache, number_, window_, {});
   }
   AttentionCall inner;
   inner.query = inner.key = inner.value = x;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include "models/transformer_model/block.h"
@@ -291,6 +292,12 @@ void TransformerModel::step(Context& ctx, ConstView tokens, KvCache& cache, View
   if (cache.config().num_layers != config_.num_layers) {
     throw_shape_error(kLayer, "cache", std::to_string(config_.num_layers) + " layers",
                       std::to_string(cache.config().num_layers));
+  }
+  // A table of positions is read for all sequences alike.
+  const std::span<const Index> lengths = cache.lengths();
+  if (config_.max_positions > 0 &&
+      !std::equal(lengths.begin() + 1, lengths.end(), lengths.begin())) {
+    throw_shape_error(kLayer, "cache", "sequences of one length", "several lengths");
   }
   TransformerInputs inputs;
   inputs.tokens = Tensor::wrap(tokens);
