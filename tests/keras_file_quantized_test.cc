@@ -11,7 +11,9 @@
 namespace grouphead {
 namespace {
 
+using ::testing::HasSubstr;
 using testing_support::distance;
+using testing_support::error_of;
 
 const std::string kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_quantized/";
 
@@ -33,6 +35,17 @@ TEST_F(Quantized, FilesComputeWhatKerasDoes) {
     save_model(*load_model(kFolder + name + ".keras"), path("again.keras"));
     EXPECT_TRUE(testing_support::same_bits(predicted(path("again.keras"), values), got));
   }
+}
+
+TEST_F(Quantized, DamagedFilesAreRefused) {
+  const auto refusal = [](const char* name) {
+    return error_of<IoError>([&] { load_model(kFolder + name); });
+  };
+  EXPECT_THAT(refusal("broken_groups.keras"), HasSubstr("expected groups below 3, got another"));
+  EXPECT_THAT(
+      refusal("broken_scale.keras"),
+      HasSubstr("layers/dense ('dense'): expected numbers of 4 bits in groups, with a scale "
+                "and a zero for each"));
 }
 
 }  // namespace

@@ -232,8 +232,10 @@ Rule make(std::string_view name, const ConfigValue& config) {
   if (const auto own = own_functions().find(std::string(name))) return own(ConfigValue());
   const Entry* entry = entry_of(name);
   if (entry == nullptr) {
-    detail::throw_config_error("loss", "name",
-                               LossRule::known_names() + ", or one of register_loss()", name);
+    const bool is_own = nn::is_own_name(name);
+    detail::throw_config_error(
+        "loss", "name", is_own ? "one that register_loss() was given" : LossRule::known_names(),
+        name);
   }
   return entry->make(config);
 }

@@ -285,15 +285,17 @@ nn::OwnClasses<detail::MetricMaker>& own_metrics() {
 }
 
 [[noreturn]] void throw_unknown(const std::string& name) {
+  if (nn::is_own_name(name)) {
+    detail::throw_config_error("metric", "name", "one that register_metric() was given", name);
+  }
   std::string known =
       "Accuracy, BinaryAccuracy, CategoricalAccuracy, Mean, Perplexity, "
       "SparseCategoricalAccuracy, ";
   for (const auto entries : train::metric_tables()) {
     for (const train::MetricEntry& entry : entries) known.append(entry.class_name).append(", ");
   }
-  detail::throw_config_error(
-      "metric", "name",
-      known + "a loss (" + LossRule::known_names() + "), or one of register_metric()", name);
+  detail::throw_config_error("metric", "name",
+                             known + "or a loss (" + LossRule::known_names() + ")", name);
 }
 
 /// The loss's class with the metric's options, which lack its type and reduction.

@@ -277,9 +277,12 @@ LearningRate LearningRate::from_config(const ConfigValue& identifier) {
   if (identifier.is_number()) return identifier.as_number("learning_rate");
   const std::string own = nn::own_name_in(identifier);
   if (const auto make = own_schedules().find(own)) return make(identifier["config"]);
-  const std::string& class_name =
-      nn::is_own_name(own) ? own : identifier["class_name"].as_string("learning_rate");
-  std::string known = "a number, one of register_schedule()";
+  if (nn::is_own_name(own)) {
+    detail::throw_config_error("optimizer", "learning_rate",
+                               "a schedule that register_schedule() was given", own);
+  }
+  const std::string& class_name = identifier["class_name"].as_string("learning_rate");
+  std::string known = "a number";
   for (const Entry& entry : kEntries) {
     if (entry.class_name == class_name) return entry.read(identifier["config"]);
     known.append(", ").append(entry.class_name);

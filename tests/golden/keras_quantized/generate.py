@@ -9,10 +9,14 @@ NAME.keras                a model; NAME.safetensors: inputs.tokens, expect.outpu
 int4, int4_blocks, int4_rows   4 bits: in groups of 128 rows, of 2 rows, and one group
 float8                    expect.output: before quantizing, which changes no kernel
 lora                      trained with LoRA
+broken_groups, broken_scale    int4_blocks with groups that there are not, and with fewer scales
 """
+import io
 import os
+import zipfile
 
 os.environ["KERAS_BACKEND"] = "jax"
+import h5py
 import keras
 import numpy as np
 from keras import layers as L
@@ -63,6 +67,27 @@ def lora(name):
     save(name, m)
 
 
+def broken(name, change):
+    with zipfile.ZipFile(os.path.join(HERE, "int4_blocks.keras")) as z:
+        members = {member: z.read(member) for member in z.namelist()}
+    held = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(held, "r+") as f:
+        change(f["layers/dense/vars"])
+    members["model.weights.h5"] = held.getvalue()
+    with zipfile.ZipFile(os.path.join(HERE, name + ".keras"), "w") as z:
+        for member, contents in members.items():
+            z.writestr(member, contents)
+
+
+def fewer_scales(arrays):
+    del arrays["2"]
+    arrays["2"] = np.ones((3, 1), "f4")
+
+
+def other_groups(arrays):
+    arrays["4"][0] = 9
+
+
 int4("int4", 128, attention=True)
 int4("int4_blocks", 2)
 int4("int4_rows", -1)
@@ -72,3 +97,5 @@ copy.set_weights(m.get_weights())
 m.quantize("float8")
 save("float8", m, copy)
 lora("lora")
+broken("broken_groups", other_groups)
+broken("broken_scale", fewer_scales)
