@@ -29,7 +29,7 @@ import models  # noqa: E402
 warnings.simplefilter("ignore")  # weights without an optimizer's
 jax.config.update("jax_default_matmul_precision", "highest")
 STEPS = 4
-MIXED_STEPS = 20
+RANDOM_STEPS = 20  # of layers at random
 TOLERANCE = 1e-4  # of weights, in terms of the largest, after 3 * STEPS steps
 L = keras.layers
 
@@ -110,7 +110,7 @@ class Case:
         self.r = np.random.default_rng(seed)
         self.model, self.x, self.y = MODELS[name](self.r)
         self.failures = []
-        self.steps = MIXED_STEPS if name == "mixed" else STEPS
+        self.steps = RANDOM_STEPS if name == "random" else STEPS
 
     def path(self, file):
         return os.path.join(self.folder, file)

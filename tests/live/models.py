@@ -130,7 +130,7 @@ class Draw:
             self.at = L.Dense(5, name=self.name("narrow"))(self.at)
 
 
-def mixed(r):
+def layers_at_random(r):
     """Tokens with padding, or numbers; layers at random; two outputs."""
     steps, batch = int(r.integers(4, 8)), 6
     if r.random() < 0.6:
@@ -156,4 +156,4 @@ def mixed(r):
     return model, [data], [r.normal(size=(batch, steps, 2)).astype("f4"), r.integers(0, 3, (batch,)).astype("i4")]
 
 
-MODELS = {"mixed": mixed, **{"optimizer_" + name: optimizer(name) for name in OPTIMIZERS}}
+MODELS = {"random": layers_at_random, **{"optimizer_" + name: optimizer(name) for name in OPTIMIZERS}}
