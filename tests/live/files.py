@@ -142,6 +142,8 @@ class Case:
 
     def same_weights(self, a, b, what):
         for v, w in zip(a.variables, b.variables):
+            if "seed_generator" in v.path:
+                continue  # no file of ours has them: docs/keras-parity.md
             self.expect(np.array_equal(np.asarray(v), np.asarray(w)), "%s: %s differs" % (what, v.path))
         self.expect(len(a.variables) == len(b.variables), "%s: another number of weights" % what)
 
