@@ -44,7 +44,7 @@ TEST_F(Quantized, DamagedFilesAreRefused) {
   EXPECT_THAT(refusal("broken_groups.keras"), HasSubstr("expected groups below 3, got another"));
   EXPECT_THAT(
       refusal("broken_scale.keras"),
-      HasSubstr("layers/dense ('dense'): expected numbers of 4 bits in groups, with a scale "
+      HasSubstr("layers/dense ('dense_1'): expected numbers of 4 bits in groups, with a scale "
                 "and a zero for each"));
 }
 
