@@ -46,6 +46,7 @@ struct TransformerModel::Parts {
   const TransformerModelConfig& config;
   Embeddings embeddings;
   std::vector<std::unique_ptr<DescribedBlock>> blocks{};
+  std::vector<std::string> names{};          // of the blocks, in messages
   std::unique_ptr<RowNorm> final_norm{};     // null without one
   std::unique_ptr<Projection> head_input{};  // null where the head reads M elements
   std::unique_ptr<Projection> head{};        // null where tied or absent
@@ -54,6 +55,7 @@ struct TransformerModel::Parts {
       : config(given), embeddings(given, random) {
     for (Index i = 0; i < config.num_layers; ++i) {
       blocks.push_back(std::make_unique<DescribedBlock>(config, i, random));
+      names.push_back("layers/" + std::to_string(i));
     }
     share_tables();
     if (config.final_norm) {
@@ -98,7 +100,7 @@ Tensor TransformerModel::Parts::run(Context& ctx, const TransformerInputs& input
                                 keep != nullptr ? &keep->embeddings : nullptr);
   if (keep != nullptr) keep->blocks.resize(blocks.size());
   for (std::size_t i = 0; i < blocks.size(); ++i) {
-    x = nn::in_layer("layers/" + std::to_string(i), [&] {
+    x = nn::in_layer(names[i], [&] {
       return blocks[i]->forward(ctx, x, call, keep != nullptr ? &keep->blocks[i] : nullptr);
     });
   }

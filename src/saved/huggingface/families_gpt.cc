@@ -272,6 +272,8 @@ Described starcoder2(HubConfig& c) {
   m.layers = layers_of(c, m.num_layers, window, window ? never : always, 0);
   c.require("norm_type", "layer_norm");
   c.require("mlp_type", "default");
+  c.require("scale_attn_weights", true);
+  c.ignore({"attention_softmax_in_fp32", "scale_attention_softmax_in_fp32"});
   d.names.up = "mlp.c_fc";
   d.names.down = "mlp.c_proj";
   return d;

@@ -49,7 +49,8 @@ Described llama(HubConfig& c) {
   Described d{.config = sizes_of(c, false)};
   read_biases(c, d.config);
   d.config.ropes = {rope_of(c, 10000)};
-  c.ignore({"pretraining_tp"});
+  c.ignore({"pretraining_tp"});  // how products are cut, not what they are
+  c.require("rope_interleaved", false);
   return d;
 }
 
@@ -179,6 +180,7 @@ Described gemma3(HubConfig& c) {
 
 /// Windows from a layer on, where they are used.
 void set_qwen_layers(HubConfig& c, TransformerModelConfig& m) {
+  c.require("use_mrope", false);
   const bool uses_window = c.boolean("use_sliding_window", false);
   const std::optional<Index> given = window_of(c);
   const Index first = c.integer({"max_window_layers"}, 28);
@@ -281,6 +283,7 @@ Described smollm3(HubConfig& c) {
   const bool uses_window = c.boolean("use_sliding_window", false);
   const std::optional<Index> window = uses_window ? given : std::nullopt;
   m.layers = layers_of(c, m.num_layers, window, always, 0);
+  c.ignore({"max_window_layers", "pretraining_tp"});
   const Index every = c.count({"no_rope_layer_interval"}, 4);
   const ConfigValue& stated = c.value("no_rope_layers");
   if (!stated.is_null() && !stated.is_list()) c.refuse("no_rope_layers", "a list");

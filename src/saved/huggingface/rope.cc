@@ -74,7 +74,9 @@ RopeConfig rope_from(HubConfig& outer, const ConfigValue& given, double default_
   rope.base = rule.number({"rope_theta"}, default_theta);
   const double share = rule.number({"partial_rotary_factor"}, default_share);
   if (!(share > 0 && share <= 1)) rule.refuse("partial_rotary_factor", "above 0, at most 1");
-  const std::string kind = rule.text({"rope_type", "type"}, "default");
+  std::string kind = rule.text({"rope_type", "type"}, "default");
+  // What Phi-3's first files call LongRoPE.
+  if (kind == "su" || (kind == "yarn" && rule.contains("short_factor"))) kind = "longrope";
   if (kind == "linear") {
     rope.position_scale = rule.number({"factor"}, 1);
   } else if (kind == "dynamic") {
@@ -85,7 +87,7 @@ RopeConfig rope_from(HubConfig& outer, const ConfigValue& given, double default_
     rope.yarn = yarn_of(outer, rule, positions);
   } else if (kind == "llama3") {
     rope.llama3 = llama3_of(outer, rule, positions);
-  } else if (kind == "longrope" || kind == "su") {
+  } else if (kind == "longrope") {
     rope.longrope = longrope_of(outer, rule, positions);
   } else if (kind != "default") {
     rule.refuse("rope_type", "default, linear, dynamic, yarn, llama3 or longrope", kind);
