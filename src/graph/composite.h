@@ -26,6 +26,11 @@ class Composite : public Layer, public HasSubLayers {
 
   std::unique_ptr<CallArguments> arguments_from_config(const ConfigValue& keywords) const override;
   ConfigValue arguments_config(const CallArguments* arguments) const override;
+  /// Its inner layers are asked.
+  bool can_decode(std::span<const Shape> /*inputs*/,
+                  const CallArguments* /*arguments*/) const override {
+    return true;
+  }
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,

@@ -10,9 +10,10 @@
 namespace grouphead::detail {
 namespace {
 
-bool fits(const Shape& got, const Shape& expected) noexcept {
+bool fits(const Shape& got, const Shape& expected, bool is_decoding) noexcept {
   if (got.rank() != expected.rank()) return false;
   for (int axis = 0; axis < got.rank(); ++axis) {
+    if (axis == 1 && is_decoding) continue;  // a part of the positions
     if (expected[axis] != -1 && expected[axis] != got[axis]) return false;
   }
   return true;
@@ -38,7 +39,7 @@ Tensor with_text_axis(const Tensor& tensor, const Shape& expected) {
   return lacks_one ? tensor.reshaped({tensor.dim(0), 1, tensor.dim(1)}) : tensor;
 }
 
-Value received(std::string_view model, const Symbol& input, const Value& given) {
+Value received(std::string_view model, const Symbol& input, const Value& given, bool is_decoding) {
   const auto& layer = *input_layer_of(input);
   if (!given.tensor.has_value()) {
     if (!layer.is_optional()) throw_shape_error(model, input.name(), "a tensor", "nothing");
@@ -47,7 +48,7 @@ Value received(std::string_view model, const Symbol& input, const Value& given) 
   Value value = given;
   value.tensor = layer.is_text() ? with_text_axis(given.tensor, layer.shape())
                                  : with_expected_rank(given.tensor, layer.shape());
-  if (!fits(value.tensor.shape(), layer.shape())) {
+  if (!fits(value.tensor.shape(), layer.shape(), is_decoding)) {
     throw_shape_error(model, input.name(), layer.shape().to_string(),
                       given.tensor.shape().to_string());
   }
@@ -78,7 +79,7 @@ class ForwardRun {
   void receive(std::string_view model, std::span<const Value> in) {
     for (std::size_t i = 0; i < graph_.inputs().size(); ++i) {
       const Value given = i < in.size() ? in[i] : Value{};
-      set(static_cast<Place>(i), received(model, graph_.inputs()[i], given));
+      set(static_cast<Place>(i), received(model, graph_.inputs()[i], given, mode_.mode.decoding != nullptr));
       inputs_.push_back(identity(at(static_cast<Place>(i)).tensor));
     }
     taken_.resize(inputs_.size());

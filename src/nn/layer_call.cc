@@ -1,6 +1,7 @@
 // What Keras's `layer(...)` does around the mathematics: casts, and activity penalties.
 
 #include "grouphead/layers/layer.h"
+#include "nn/decoding.h"
 #include "nn/layer_checks.h"
 #include "ops/convert.h"
 
@@ -47,6 +48,7 @@ Tensor Layer::leaving(Context& ctx, Tensor tensor) const {
 
 std::vector<Value> Layer::call(Context& ctx, std::span<const Value> in, const Mode& mode,
                                std::unique_ptr<Saved>* saved) const {
+  if (mode.decoding != nullptr) detail::require_decodable(*this, in, mode);
   std::vector<Value> numbers(in.begin(), in.end());
   for (Value& value : numbers) value.tensor = received(ctx, value.tensor);
   std::unique_ptr<CallSaved> keep;

@@ -69,6 +69,7 @@ class GroupQueryAttention final : public Layer {
   /// Errors: ShapeError also where Keras refuses symbols alone: query and value of unequal width.
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
+  bool can_decode(std::span<const Shape> inputs, const CallArguments* arguments) const override;
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,

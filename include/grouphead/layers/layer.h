@@ -27,7 +27,8 @@ struct Value {
 
 namespace detail {
 class PackedWeights;
-}
+struct DecodingState;
+}  // namespace detail
 
 /// What an optimizer and the loss make of a parameter.
 struct ParameterOptions {
@@ -169,6 +170,8 @@ struct Mode {
   LossSink* losses = nullptr;                ///< null: penalties are not collected
   StateUpdates* updates = nullptr;           ///< null: moving statistics stay as they are
   const CallArguments* arguments = nullptr;  ///< null: the layer's defaults
+  Index first_position = 0;  ///< of the inputs in their text: how much a Decoder has read
+  detail::DecodingState* decoding = nullptr;  ///< a Decoder's: attention continues its caches
 };
 
 /// What one call keeps for its backward pass. It belongs to the call, so a layer may be shared.
@@ -224,6 +227,12 @@ class Layer {
   virtual std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                            const CallArguments* arguments) const;
   virtual Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const;
+
+  /// Whether a Decoder may run it on new positions of a text alone, in inference: outputs at
+  /// position t of axis 1 follow from the operands there, and Mode::first_position. True of the
+  /// library's layers that work so, and of its attention, which continues Mode::decoding. A layer of
+  /// your own says so itself.
+  virtual bool can_decode(std::span<const Shape> inputs, const CallArguments* arguments) const;
 
   /// Makes and initialises the parameters for inputs of these shapes, whose sizes may be unknown
   /// where no parameter depends on them. A model builds its layers itself.

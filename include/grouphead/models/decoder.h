@@ -6,6 +6,7 @@
 
 #include "grouphead/core/context.h"
 #include "grouphead/core/kv_cache.h"
+#include "grouphead/models/model.h"
 #include "grouphead/models/models.h"
 #include "grouphead/models/transformer.h"
 
@@ -47,6 +48,14 @@ std::unique_ptr<Decoder> make_decoder(Context& ctx, const LanguageModel& model,
                                       const DecoderOptions& options = {});
 /// Errors: ConfigError for a model that is not causal, or has no head.
 std::unique_ptr<Decoder> make_decoder(Context& ctx, const TransformerModel& model,
+                                      const DecoderOptions& options = {});
+/// The same for a model that is a graph of layers, of Keras's or KerasHub's or of your own: tokens
+/// [B, T] to logits or, where it ends in a softmax, probabilities [B, T, V], whose logarithms are
+/// the logits. Its attention must be causal self-attention; all other layers must work on each
+/// position alone, or place positions as KerasHub's layers do. An input `padding_mask` gets ones.
+/// Every attention call has a cache of its own.
+/// Errors: ConfigError that names the first layer that cannot be run on new positions alone.
+std::unique_ptr<Decoder> make_decoder(Context& ctx, const Model& model,
                                       const DecoderOptions& options = {});
 
 }  // namespace grouphead

@@ -50,6 +50,10 @@ class CachedMultiHeadAttention final : public Layer {
     return attention_.output_shapes(placed(inputs), arguments);
   }
 
+  bool can_decode(std::span<const Shape> /*inputs*/,
+                  const CallArguments* /*arguments*/) const override {
+    return true;
+  }
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override {
     std::vector<Value> operands = placed(in);

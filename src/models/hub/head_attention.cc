@@ -6,6 +6,7 @@
 #include "grouphead/core/random.h"
 #include "models/hub/hub_layers.h"
 #include "nn/attention/masks.h"
+#include "nn/decoding.h"
 #include "nn/layer_checks.h"
 #include "nn/loading_scope.h"
 #include "ops/arithmetic.h"
@@ -49,6 +50,10 @@ class HeadAttention final : public Layer {
     return kNames;
   }
 
+  bool can_decode(std::span<const Shape> /*inputs*/,
+                  const CallArguments* /*arguments*/) const override {
+    return true;
+  }
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override {
     nn::require_count(name(), "number of inputs", in.size(), 3, 4);
@@ -56,7 +61,8 @@ class HeadAttention final : public Layer {
     keep->q = in[0].tensor;
     keep->k = in[1].tensor;
     keep->v = in[2].tensor;
-    rotate(ctx, *keep);
+    rotate(ctx, *keep, mode.first_position);
+    if (mode.decoding != nullptr) return {step(ctx, *keep, in, mode)};
     if (in.size() > 3) {
       keep->key_mask = detail::bool_mask(ctx, name(), "padding_mask", in[3].tensor);
       if (keep->key_mask.has_value()) {
@@ -101,10 +107,27 @@ class HeadAttention final : public Layer {
     if (config_.dropout > 0) seeds_ = std::make_unique<SeedGenerator>(draw_seed(random));
   }
 
-  void rotate(Context& ctx, HeadsSaved& keep) const {
+  /// A Decoder's.
+  Value step(Context& ctx, HeadsSaved& keep, std::span<const Value> in, const Mode& mode) const {
+    if (in.size() > 3) detail::require_no_padding(name(), "padding_mask", in[3].tensor);
+    if (!config_.causal) {
+      detail::throw_config_error(name(), "attention", "causal while a Decoder runs", "another");
+    }
+    set_options(mode, keep);
+    KvCache& cache = mode.decoding->next_cache(ctx, {.num_key_value_heads = keep.k.dim(2),
+                                                     .head_dim = keep.k.dim(3),
+                                                     .dtype = dtype(),
+                                                     .value_dim = keep.v.dim(3)});
+    const Shape& q = keep.q.shape();
+    Tensor out = ctx.tensor({q[0], q[1], q[2], keep.v.dim(3)}, dtype());
+    decode(ctx, keep.q, keep.k, keep.v, cache, 0, keep.options, out);
+    return {std::move(out), {}};
+  }
+
+  void rotate(Context& ctx, HeadsSaved& keep, Index first_position) const {
     if (!config_.rotary) return;
     std::vector<Index> positions(static_cast<std::size_t>(std::max(keep.q.dim(1), keep.k.dim(1))));
-    std::iota(positions.begin(), positions.end(), Index{0});
+    std::iota(positions.begin(), positions.end(), first_position);
     keep.table = table_of(name(), *config_.rotary, positions, keep.q.dim(3), policy());
     for (Tensor* x : {&keep.q, &keep.k}) {
       *x = nn::copied(ctx, *x);
@@ -163,6 +186,10 @@ class ScaleNorm final : public Layer {
     }
   }
   std::string_view class_name() const override { return config_.class_name; }
+  bool can_decode(std::span<const Shape> /*inputs*/,
+                  const CallArguments* /*arguments*/) const override {
+    return true;
+  }
 
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& /*mode*/,
                              std::unique_ptr<Saved>* saved) const override {

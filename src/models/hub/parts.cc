@@ -42,6 +42,10 @@ class KeyMask final : public Layer {
                      const CallArguments* /*arguments*/) const override {
     return Dtype::boolean;
   }
+  bool can_decode(std::span<const Shape> /*inputs*/,
+                  const CallArguments* /*arguments*/) const override {
+    return true;
+  }
   std::vector<Value> forward(Context& /*ctx*/, std::span<const Value> in, const Mode& /*mode*/,
                              std::unique_ptr<Saved>* saved) const override {
     if (saved != nullptr) *saved = std::make_unique<Saved>();

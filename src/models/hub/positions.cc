@@ -57,16 +57,23 @@ ConfigValue PositionLayer::arguments_config(const CallArguments* arguments) cons
   return config;
 }
 
+// Positions as an operand would have to be those of the whole text.
+bool PositionLayer::can_decode(std::span<const Shape> inputs,
+                               const CallArguments* /*arguments*/) const {
+  return inputs[0].rank() == 3 && (inputs.size() < 2 || inputs[1].rank() == 0);
+}
+
 Index PositionLayer::start_index(const CallArguments* arguments) noexcept {
   const auto* own = dynamic_cast<const PositionArguments*>(arguments);
   return own == nullptr ? 0 : own->start_index;
 }
 
 PositionLayer::Numbers PositionLayer::numbers(std::span<const Value> in, Index batches,
-                                              Index length, const CallArguments* arguments) const {
+                                              Index length, const Mode& mode) const {
   Numbers made{.length = length};
   if (in.size() < 2 || !in[1].tensor.has_value()) {
-    for (Index t = 0; t < length; ++t) made.values.push_back(start_index(arguments) + t);
+    const Index start = mode.first_position + start_index(mode.arguments);
+    for (Index t = 0; t < length; ++t) made.values.push_back(start + t);
     return made;
   }
   const Tensor& given = in[1].tensor;
@@ -129,7 +136,7 @@ class PositionEmbedding final : public PositionLayer {
     const Shape& shape = in[0].tensor.shape();
     nn::require_last_axis(name(), shape, table_->shape().back());
     const Rows rows(name(), shape);
-    const Tensor places = table_rows(ctx, rows, in, mode.arguments);
+    const Tensor places = table_rows(ctx, rows, in, mode);
     Tensor y = ctx.tensor(shape, dtype());
     ops::embedding_forward(ctx, places, table_->numbers(),
                            y.view().reshaped({rows.count, rows.width}));
@@ -168,13 +175,14 @@ class PositionEmbedding final : public PositionLayer {
 
   // Without positions Keras takes a slice, which it moves to where it fits.
   Tensor table_rows(Context& ctx, const Rows& rows, std::span<const Value> in,
-                    const CallArguments* arguments) const {
+                    const Mode& mode) const {
     const Index limit = config_.sequence_length;
-    Numbers all = numbers(in, rows.batches, rows.length, arguments);
+    Numbers all = numbers(in, rows.batches, rows.length, mode);
     const bool is_slice = in.size() < 2 || !in[1].tensor.has_value();
-    if (is_slice && rows.length > limit) {
+    const Index end = mode.first_position + rows.length;
+    if (is_slice && end > limit) {
       detail::throw_shape_error(name(), "inputs", "at most " + std::to_string(limit) + " positions",
-                                std::to_string(rows.length));
+                                std::to_string(end));
     }
     Index shift = 0;
     if (is_slice && rows.length > 0) {
@@ -227,7 +235,7 @@ class SinePositionEncoding final : public PositionLayer {
                              std::unique_ptr<Saved>* saved) const override {
     nn::require_count(name(), "number of inputs", in.size(), 1, 2);
     const Rows rows(name(), in[0].tensor.shape());
-    const Numbers all = numbers(in, rows.batches, rows.length, mode.arguments);
+    const Numbers all = numbers(in, rows.batches, rows.length, mode);
     Tensor table = ctx.tensor({all.batches, all.length, rows.width}, dtype());
     if (dtype() == Dtype::f64) {
       fill<double>(ctx, all, rows.width, table);

@@ -24,6 +24,7 @@ class PositionLayer : public Layer {
   std::span<const std::string_view> input_names() const override;
   std::unique_ptr<CallArguments> arguments_from_config(const ConfigValue& keywords) const override;
   ConfigValue arguments_config(const CallArguments* arguments) const override;
+  bool can_decode(std::span<const Shape> inputs, const CallArguments* arguments) const override;
 
  protected:
   static Index start_index(const CallArguments* arguments) noexcept;
@@ -34,8 +35,7 @@ class PositionLayer : public Layer {
     Index length = 0;
     std::vector<Index> values{};  // [batches, length]
   };
-  Numbers numbers(std::span<const Value> in, Index batches, Index length,
-                  const CallArguments* arguments) const;
+  Numbers numbers(std::span<const Value> in, Index batches, Index length, const Mode& mode) const;
 };
 
 }  // namespace grouphead::hub

@@ -80,6 +80,10 @@ class ReversibleEmbedding final : public Layer {
     return {nn::with_last_axis(inputs[0], config_.tokens.input_dim)};
   }
 
+  bool can_decode(std::span<const Shape> /*inputs*/,
+                  const CallArguments* /*arguments*/) const override {
+    return true;
+  }
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override {
     nn::require_count(name(), "number of inputs", in.size(), 1, 1);

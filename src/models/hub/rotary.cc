@@ -150,6 +150,10 @@ class RotaryEmbedding final : public PositionLayer {
     return "keras_hub.src.layers.modeling.rotary_embedding";
   }
   ConfigValue get_config() const override;
+  bool can_decode(std::span<const Shape> inputs,
+                  const CallArguments* /*arguments*/) const override {
+    return axes(inputs[0])[1] == 1 && (inputs.size() < 2 || inputs[1].rank() == 0);
+  }
 
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override {
@@ -157,7 +161,7 @@ class RotaryEmbedding final : public PositionLayer {
     const Shape& shape = in[0].tensor.shape();
     const std::vector<int> order = axes(shape);
     const Shape moved = ops::permuted(shape, order);
-    const Numbers all = numbers(in, moved[0], moved[1], mode.arguments);
+    const Numbers all = numbers(in, moved[0], moved[1], mode);
     auto keep = std::make_unique<RotarySaved>();
     for (Index b = 0; b < all.batches; ++b) {
       const auto first = all.values.begin() + b * all.length;

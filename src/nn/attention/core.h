@@ -105,6 +105,8 @@ class AttentionCore {
   void backward(Context& ctx, Saved& saved, ConstView d_output, ConstView d_scores,
                 const AttentionGradientViews& d_in, Grads& grads) const;
 
+  /// The cache of a Decoder's next attention call.
+  KvCache& next_cache(Context& ctx, DecodingState& decoding) const;
   /// Attention of counts[b] rows of x [B, T, Mq] (absent: of all) to what a cache has of each
   /// sequence b, their own keys and values included, which are stored.
   Tensor forward_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,

@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "nn/attention/core.h"
 #include "nn/attention/saved_state.h"
+#include "nn/decoding.h"
 #include "nn/layer_checks.h"
 
 namespace grouphead::detail {
@@ -62,6 +63,13 @@ void AttentionCore::require_no_positions(bool has_window) const {
   };
   if (rope_tables_) refuse("rope");
   if (has_window) refuse("sliding_window");
+}
+
+KvCache& AttentionCore::next_cache(Context& ctx, DecodingState& decoding) const {
+  return decoding.next_cache(ctx, {.num_key_value_heads = settings_.num_key_value_heads,
+                                   .head_dim = settings_.key_dim,
+                                   .dtype = dtype(),
+                                   .value_dim = settings_.value_dim});
 }
 
 Tensor AttentionCore::forward_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,

@@ -119,6 +119,12 @@ void GroupQueryAttention::create_parameters(std::span<const Shape> inputs, Rando
   core_->build(detail::attention_widths(rules_of(config_), shapes), trainable(), random);
 }
 
+// attention_forward() says what is missing.
+bool GroupQueryAttention::can_decode(std::span<const Shape> /*inputs*/,
+                                     const CallArguments* /*arguments*/) const {
+  return true;
+}
+
 std::vector<Value> GroupQueryAttention::forward(Context& ctx, std::span<const Value> in,
                                                 const Mode& mode,
                                                 std::unique_ptr<Saved>* saved) const {

@@ -1,6 +1,7 @@
 #include "nn/attention/layer_call.h"
 
 #include "nn/config_reader.h"
+#include "nn/decoding.h"
 #include "nn/layer_checks.h"
 #include "ops/arithmetic.h"
 #include "ops/convert.h"
@@ -85,6 +86,45 @@ AttentionArguments arguments_of(std::string_view layer, const CallArguments* arg
   return *own;
 }
 
+/// A Decoder's step: causal self-attention over what its cache holds and the new positions.
+Value attention_step(Context& ctx, const AttentionCore& core, const AttentionRules& rules,
+                     const AttentionAxes& axes, std::span<const Value> in, const Mode& mode) {
+  const auto require = [&](bool holds, std::string_view operand, std::string_view expected,
+                           std::string_view got) {
+    if (!holds) throw_config_error(rules.layer, operand, expected, got);
+  };
+  const AttentionArguments arguments = arguments_of(rules.layer, mode.arguments);
+  require(rules.causal || (arguments.use_causal_mask && arguments.causal_offset == 0),
+          "use_causal_mask", "true while a Decoder runs", "false, or an offset");
+  require(!arguments.return_attention_scores, "return_attention_scores",
+          "false while a Decoder runs", "true");
+  require(axes.is_axis_1() && axes.rank() == 3, "attention axes",
+          "axis 1 of [B, T, M] while a Decoder runs", "others");
+  const Tensor& query = in[kQuery].tensor;
+  for (const AttentionOperand other : {kValue, kKey}) {
+    const Tensor& tensor = operand(in, other).tensor;
+    require(!tensor.has_value() || tensor.view().raw() == query.view().raw(),
+            kAttentionOperandNames[other], "the query itself while a Decoder runs",
+            "another tensor");
+  }
+  for (const AttentionOperand mask : {kQueryMask, kValueMask, kKeyMask}) {
+    require_no_padding(rules.layer, kAttentionOperandNames[mask], operand(in, mask).tensor);
+  }
+  for (const AttentionOperand mask : {kAttentionMask, kAttentionBias}) {
+    require(!operand(in, mask).tensor.has_value(), kAttentionOperandNames[mask],
+            "none while a Decoder runs", "one");
+  }
+  if (in[kQuery].mask) require_no_padding(rules.layer, "mask", *in[kQuery].mask);
+  KvCache& cache = core.next_cache(ctx, *mode.decoding);
+  Tensor y = core.forward_cached(ctx, query, cache, 0, rules.window, {});
+  if (rules.output_shape.rank() > 1) {
+    std::vector<Index> dims{query.dim(0), query.dim(1)};
+    dims.insert(dims.end(), rules.output_shape.begin(), rules.output_shape.end());
+    y = y.reshaped(Shape(dims));
+  }
+  return {std::move(y), in[kQuery].mask};
+}
+
 }  // namespace
 
 std::unique_ptr<CallArguments> attention_arguments(std::string_view layer,
@@ -146,6 +186,7 @@ std::vector<Value> attention_forward(Context& ctx, const AttentionCore& core,
                                      std::span<const Value> in, const Mode& mode,
                                      std::unique_ptr<Saved>* saved) {
   const AttentionShapes shapes = attention_shapes(rules.layer, in);
+  if (mode.decoding != nullptr) return {attention_step(ctx, core, rules, axes, in, mode)};
   const std::vector<Shape> shapes_out =
       attention_output_shapes(rules, axes, shapes, mode.arguments);
   const AttentionArguments arguments = arguments_of(rules.layer, mode.arguments);

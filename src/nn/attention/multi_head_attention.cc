@@ -111,6 +111,12 @@ void MultiHeadAttention::create_parameters(std::span<const Shape> inputs, Random
   config_.attention_axes.assign(axes.axes().begin(), axes.axes().end());
 }
 
+// attention_forward() says what is missing.
+bool MultiHeadAttention::can_decode(std::span<const Shape> /*inputs*/,
+                                    const CallArguments* /*arguments*/) const {
+  return true;
+}
+
 std::vector<Value> MultiHeadAttention::forward(Context& ctx, std::span<const Value> in,
                                                const Mode& mode,
                                                std::unique_ptr<Saved>* saved) const {
