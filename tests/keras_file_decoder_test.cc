@@ -24,7 +24,7 @@ TEST(KerasFileDecoder, CausalModelsStepByStep) {
     SCOPED_TRACE(name);
     const auto model = load_model(kFolder / (std::string(name) + ".keras"));
     const Index vocabulary = model->outputs()[0].shape().back();
-    expect_same(ctx, *model, text_of(12, vocabulary), {4, 1, 1, 6});
+    expect_same(ctx, *model, text_of(8, vocabulary), {3, 1, 1, 3});
   }
 }
 
