@@ -24,6 +24,7 @@
 #include "grouphead/layers/layers.h"
 #include "grouphead/layers/multi_head_attention.h"
 #include "grouphead/layers/rope.h"
+#include "grouphead/models/beam_search.h"
 #include "grouphead/models/conversion.h"
 #include "grouphead/models/decoder.h"
 #include "grouphead/models/generation.h"

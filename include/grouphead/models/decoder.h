@@ -34,6 +34,8 @@ class Decoder {
   virtual void read(Context& ctx, ConstView tokens, View logits) = 0;
   /// Forgets the tokens from `length` on. Errors: ShapeError when there are fewer.
   virtual void truncate(Index length) = 0;
+  /// Another one that has read the same, of the same model.
+  virtual std::unique_ptr<Decoder> fork(Context& ctx) const = 0;
 };
 
 struct DecoderOptions {
