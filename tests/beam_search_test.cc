@@ -174,6 +174,31 @@ TEST(BeamSearch, CachedModelsGiveTheScoresOfTheWholePass) {
   }
 }
 
+TEST(BeamSearch, ModelsOfLayersAreSearchedToo) {
+  Context ctx;
+  Sequential model({.seed = 3});
+  model.add(input({.shape = {-1}, .dtype = Dtype::i32}));
+  model.add(layer<Embedding>({.input_dim = 30, .output_dim = 16}));
+  model.add(layer<GroupQueryAttention>(
+      {.head_dim = 4, .num_query_heads = 4, .num_key_value_heads = 2, .causal = true}));
+  model.add(layer<Dense>({.units = 30}));
+  const Tokens prompt = {5, 17, 3};
+  const BeamSearchOptions options{.max_tokens = 6, .num_beams = 3};
+  const std::vector<Beam> got = beam_search(ctx, make_decoder(ctx, model), prompt, options);
+  ASSERT_EQ(got.size(), 3U);
+  Tokens text = prompt;
+  text.insert(text.end(), got[0].tokens.begin(), got[0].tokens.end());
+  const Tensor logits = model(ctx, Tensor::from<std::int32_t>({1, 9}, text));
+  double sum = 0;
+  for (std::size_t t = 2; t < 8; ++t) {
+    const float* row = logits.data<float>() + t * 30;
+    double total = 0;
+    for (int i = 0; i < 30; ++i) total += std::exp(static_cast<double>(row[i]));
+    sum += row[text[t + 1]] - std::log(total);
+  }
+  EXPECT_NEAR(got[0].score, sum / 6, 1e-5);
+}
+
 TEST(BeamSearch, OptionsOutOfRangeAreRefused) {
   EXPECT_THAT(error_of<ConfigError>([] { search({.num_beams = 0}); }),
               HasSubstr("[beam_search] num_beams: expected 1 or more, got 0"));

@@ -18,6 +18,13 @@ class CachedDecoder final : public Decoder {
   Index capacity() const override { return cache_.capacity(); }
   void reserve(Context& ctx, Index capacity) override { cache_.reserve(ctx, capacity); }
   void truncate(Index length) override { cache_.truncate(length); }
+  std::unique_ptr<Decoder> fork(Context& ctx) const override {
+    auto other = std::make_unique<CachedDecoder>(
+        ctx, model_,
+        DecoderOptions{.capacity = cache_.capacity(), .cache_dtype = cache_.config().dtype});
+    other->cache_.fork(cache_, 0, 0);
+    return other;
+  }
   void read(Context& ctx, ConstView tokens, View logits) override {
     detail::require_dense("decode", "tokens", tokens, {-1}, Dtype::i32);
     const Index count = tokens.dim(0);

@@ -92,6 +92,16 @@ class GraphDecoder final : public Decoder {
     for (KvCache& cache : state_.caches) cache.truncate(length);
     length_ = length;
   }
+  std::unique_ptr<Decoder> fork(Context& ctx) const override {
+    auto other = std::make_unique<GraphDecoder>(
+        ctx, model_,
+        DecoderOptions{.capacity = state_.capacity, .cache_dtype = state_.cache_dtype});
+    for (std::size_t i = 0; i < state_.caches.size(); ++i) {
+      other->state_.caches[i].fork(state_.caches[i], 0, 0);
+    }
+    other->length_ = length_;
+    return other;
+  }
 
   void read(Context& ctx, ConstView tokens, View logits) override {
     detail::require_dense(kDecode, "tokens", tokens, {-1}, Dtype::i32);
