@@ -27,10 +27,10 @@ void check(std::span<const std::int32_t> prompt, const BeamSearchOptions& option
 
 /// A text that goes on.
 struct Running {
-  std::unique_ptr<Decoder> decoder;
-  std::vector<std::int32_t> tokens;  // prompt and text
-  double sum = 0;                    // of log-probabilities
-  std::vector<double> next;          // log-probabilities of the token after it
+  std::unique_ptr<Decoder> decoder{};
+  std::vector<std::int32_t> tokens{};  // prompt and text
+  double sum = 0;                      // of log-probabilities
+  std::vector<double> next{};          // log-probabilities of the token after it
 };
 
 /// One more token behind a running text.
