@@ -230,8 +230,8 @@ class Layer {
 
   /// Whether a Decoder may run it on new positions of a text alone, in inference: outputs at
   /// position t of axis 1 follow from the operands there, and Mode::first_position. True of the
-  /// library's layers that work so, and of its attention, which continues Mode::decoding. A layer of
-  /// your own says so itself.
+  /// library's layers that work so, and of its attention, which continues Mode::decoding. Yours
+  /// says so itself.
   virtual bool can_decode(std::span<const Shape> inputs, const CallArguments* arguments) const;
 
   /// Makes and initialises the parameters for inputs of these shapes, whose sizes may be unknown
