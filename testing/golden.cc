@@ -6,6 +6,7 @@
 
 #include "grouphead/layers/rope.h"
 #include "io/safetensors.h"
+#include "testing/attention_golden.h"
 #include "testing/compare.h"
 #include "testing/edifice_case.h"
 #include "testing/keras_golden.h"
@@ -154,7 +155,13 @@ std::vector<GoldenResult> run_golden(Context& ctx, const fs::path& folder) {
     const std::string name = path.filename().string();
     try {
       const io::Safetensors file = io::read_safetensors(path);
-      FileRunner(ctx, file, name, results).run();
+      if (!is_attention_golden(file)) {
+        FileRunner(ctx, file, name, results).run();
+        continue;
+      }
+      for (GoldenResult& result : run_attention_golden(ctx, file, name)) {
+        results.push_back(std::move(result));
+      }
     } catch (const Error& error) {
       results.push_back({false, fmt::format("{} {}", name, error.what())});
     }

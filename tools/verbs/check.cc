@@ -114,11 +114,11 @@ void add_check(CLI::App& app, const Globals& globals, Action& action) {
       "Exit: 0 within bounds, 1 above, 2 nothing to compare");
   const auto options = std::make_shared<CheckOptions>();
   verb->add_option("problem", options->problems, "A problem in words, or several in quotes each");
-  CLI::Option* golden =
-      verb->add_option("--golden", options->golden,
-                       "Folder of golden cases: Keras's (with a cases.json), Edifice's, of "
-                       "transformers (with an expect.safetensors), or tokenizers (each a "
-                       "tokenizer.json with a cases.json)");
+  CLI::Option* golden = verb->add_option(
+      "--golden", options->golden,
+      "Folder of golden cases: Keras's (with a cases.json), Edifice's, of attention, of "
+      "transformers (with an expect.safetensors), or tokenizers (each a "
+      "tokenizer.json with a cases.json)");
   verb->add_option("--isa", options->isa, "Instruction-set level of a golden run")->needs(golden);
   verb->callback([&globals, &action, options] {
     action = [&globals, options] { return run_check(*options, globals); };
