@@ -11,6 +11,7 @@ cp "$source/tests/consumer/CMakeLists.txt" "$source"/examples/*.cc "$work"
 "$source/tests/docs_programs.sh" "$source/README.md" "$work/readme" >/dev/null
 for file in "$work"/readme/*.cc; do cp "$file" "$work/readme_${file##*/}"; done
 cp "$source/tests/golden/keras/models/model_b_gqa_residual.keras" "$work/run/model.keras"
+cp -r "$source/tests/golden/hf/llama" "$work/run/llama"
 
 keras_component=-DGROUPHEAD_COMPONENTS=KerasFiles
 if grep -q '^GROUPHEAD_IO_KERAS:BOOL=OFF' "$build/CMakeCache.txt"; then
