@@ -38,6 +38,10 @@ TEST(PretrainedProgram, ContinuesTokensAsTransformersDoes) {
       want.resize(end + 2);
     }
     EXPECT_THAT(result.output, ::testing::StartsWith(want));
+    const CommandResult drafted =
+        run_grouphead("generate " + kCases + name + " --quiet --temperature 0 --tokens 6 --draft " +
+                      kCases + name + " --prompt-tokens " + list_of(expected.at("prompt")));
+    EXPECT_EQ(drafted.output, result.output);
   }
 }
 

@@ -2,9 +2,11 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "command.h"
+#include "grouphead/grouphead.h"
 
 namespace grouphead {
 namespace {
@@ -46,6 +48,43 @@ TEST(KerasFileModels, GiveItOnceMoreWhenWrittenBack) {
     const CommandResult result = compared(written, model);
     EXPECT_EQ(result.exit_code, 0) << model << ": " << result.output;
   }
+}
+
+// By their whole pass each time, and by the program with caches.
+TEST(KerasFileModels, GoOnTokenByToken) {
+  const std::string models = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_hub/models/";
+  const auto model = load_model(models + "llama_causal.keras");
+  Context ctx({.num_threads = 2});
+  std::vector<std::int32_t> text = {3, 1, 4};
+  std::string want;
+  for (int i = 0; i < 4; ++i) {
+    const auto length = static_cast<Index>(text.size());
+    const Shape shape{1, length};
+    std::vector<Tensor> in;
+    for (const Symbol& input : model->inputs()) {
+      const std::vector<std::int32_t> ones(text.size(), 1);
+      in.push_back(
+          cast(Tensor::from<std::int32_t>(shape, input.name() == "padding_mask" ? ones : text),
+               input.dtype()));
+    }
+    const Tensor logits = (*model)(ctx, in).front();
+    const float* last = logits.data<float>() + (length - 1) * logits.dim(2);
+    const auto best = std::max_element(last, last + logits.dim(2)) - last;
+    text.push_back(static_cast<std::int32_t>(best));
+    want += (i > 0 ? "," : "") + std::to_string(best);
+  }
+  const std::string command = "generate " + models +
+                              "llama_causal.keras --quiet --temperature 0 --tokens 4 "
+                              "--prompt-tokens 3,1,4";
+  const CommandResult got = run_grouphead(command);
+  EXPECT_EQ(got.exit_code, 0) << got.output;
+  EXPECT_EQ(got.output, want + "\n");
+  EXPECT_EQ(run_grouphead(command + " --draft " + models + "llama_causal.keras").output,
+            got.output);
+  const CommandResult masked =
+      run_grouphead("generate " + models + "bert_masked.keras --prompt-tokens 3");
+  EXPECT_EQ(masked.exit_code, 2);
+  EXPECT_THAT(masked.output, HasSubstr("expected tokens [B, T]"));
 }
 
 }  // namespace

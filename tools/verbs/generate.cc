@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <new>
 #include <optional>
@@ -98,10 +99,17 @@ void write_text(Generation& generation, const LanguageModel& model,
 }
 
 int generate(const GenerateOptions& options, const Globals& globals) {
-  if (saved::is_pretrained_folder(options.folder)) return generate_pretrained(options, globals);
-  if (!options.prompt_tokens.empty()) {
-    throw ConfigError("[generate] --prompt-tokens: expected a Hugging Face folder, got " +
-                      options.folder);
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(options.folder, ignored) ||
+      saved::is_pretrained_folder(options.folder)) {
+    return generate_tokens(options, globals);
+  }
+  for (const auto& [name, value] : {std::pair("--prompt-tokens", options.prompt_tokens),
+                                    std::pair("--tokenizer", options.tokenizer)}) {
+    if (value.empty()) continue;
+    throw ConfigError(
+        fmt::format("[generate] {}: expected a Hugging Face folder or a .keras file, got {}", name,
+                    options.folder));
   }
   Context ctx({.num_threads = globals.threads});
   const saved::LoadedLanguageModel loaded = saved::load_language_model(options.folder);
@@ -171,23 +179,27 @@ void add_generate(CLI::App& app, const Globals& globals, Action& action) {
       "Example:\n  grouphead generate model --prompt \"Once upon\" --tokens 300 --temperature 0.7\n"
       "  grouphead generate model --prompt-file book.txt\n"
       "  grouphead generate llama --prompt-tokens 1,306,763 --tokens 20\n"
+      "  grouphead generate model.keras --tokenizer folder --prompt \"Once upon\"\n"
       "Writes the continuation to stdout, byte by byte, the speed to stderr. Every byte sees the\n"
       "whole prompt and all that was written, also beyond the length that was trained (--seq of\n"
-      "train), where quality may fall. A Hugging Face folder's model goes on token by token, as "
-      "text by\n"
-      "the folder's tokenizer, or with --prompt-tokens as numbers, until its end token. Ctrl-C "
-      "ends\n"
-      "it with exit code 130.");
+      "train), where quality may fall. A model of a Hugging Face folder or of a .keras file goes "
+      "on\n"
+      "token by token: as text by the folder's tokenizer or that of --tokenizer, or with\n"
+      "--prompt-tokens as numbers; that of a folder until its end token. Ctrl-C ends it with exit\n"
+      "code 130.");
   const auto options = std::make_shared<GenerateOptions>();
-  verb->add_option("model", options->folder, "Folder that train wrote, or of Hugging Face")
+  verb->add_option("model", options->folder,
+                   "Folder that train wrote, or of Hugging Face, or a .keras file")
       ->required();
   CLI::Option* prompt =
       verb->add_option("--prompt", options->prompt, "Text to continue; empty: the start of a line");
   verb->add_option("--prompt-file", options->prompt_file, "File to continue; -: standard input")
       ->excludes(prompt);
   verb->add_option("--prompt-tokens", options->prompt_tokens,
-                   "Numbers of tokens to continue, with commas between: of a Hugging Face folder")
+                   "Numbers of tokens to continue, with commas between, in place of text")
       ->excludes(prompt);
+  verb->add_option("--tokenizer", options->tokenizer,
+                   "Tokenizer of a .keras file: a tokenizer.json or a folder with one");
   add_whole(*verb, "--tokens", options->tokens, "Bytes or tokens to write", 0, Index{1} << 30);
   add_real(*verb, "--temperature", options->sampling.temperature,
            "Below 1: more likely bytes; 0: always the most likely", kZeroOrMore);

@@ -15,6 +15,7 @@ struct GenerateOptions {
   std::string prompt;
   std::string prompt_file;
   std::string prompt_tokens;
+  std::string tokenizer;
   Index tokens = 200;
   std::string cache;
   std::string weights;
@@ -30,7 +31,8 @@ std::optional<Dtype> stored_as(const std::string& name);
 /// The text of --prompt or --prompt-file.
 std::string prompt_text(const GenerateOptions& options);
 
-/// Lets a model of a Hugging Face folder go on, by its own tokenizer or by numbers of tokens.
-int generate_pretrained(const GenerateOptions& options, const Globals& globals);
+/// Lets a model of a Hugging Face folder or of a file of Keras go on, by a tokenizer or by numbers
+/// of tokens.
+int generate_tokens(const GenerateOptions& options, const Globals& globals);
 
 }  // namespace grouphead::tools

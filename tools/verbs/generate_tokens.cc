@@ -1,8 +1,11 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <functional>
+#include <memory>
 
 #include "grouphead/files/pretrained.h"
+#include "grouphead/files/saved_model.h"
 #include "grouphead/models/generation.h"
 #include "grouphead/text/tokenizer.h"
 #include "io/file.h"
@@ -52,6 +55,29 @@ std::vector<std::int32_t> stop_tokens(const fs::path& folder, const ConfigValue&
   return tokens;
 }
 
+/// A model that goes on by tokens.
+struct TokenModel {
+  std::shared_ptr<Layer> layer{};
+  std::function<std::unique_ptr<Decoder>(Context& ctx, const DecoderOptions& options)> decoder{};
+  std::vector<std::int32_t> stop_tokens{};
+};
+
+TokenModel token_model(const fs::path& path) {
+  if (fs::is_directory(path)) {
+    const PretrainedModel loaded = load_pretrained(path);
+    return {.layer = loaded.model,
+            .decoder =
+                [model = loaded.model](Context& ctx, const DecoderOptions& options) {
+                  return make_decoder(ctx, *model, options);
+                },
+            .stop_tokens = stop_tokens(path, loaded.config)};
+  }
+  const std::shared_ptr<Model> loaded = load_model(path);
+  return {.layer = loaded, .decoder = [loaded](Context& ctx, const DecoderOptions& options) {
+            return make_decoder(ctx, *loaded, options);
+          }};
+}
+
 /// Writes tokens as they come: as text until a stop string, or as numbers.
 class Output {
  public:
@@ -85,31 +111,35 @@ class Output {
 
 }  // namespace
 
-int generate_pretrained(const GenerateOptions& options, const Globals& globals) {
+int generate_tokens(const GenerateOptions& options, const Globals& globals) {
   Context ctx({.num_threads = globals.threads});
-  const PretrainedModel loaded = load_pretrained(options.folder);
+  const TokenModel model = token_model(options.folder);
   if (const auto form = stored_as(options.weights)) {
-    pack_weights(loaded.model->parameters(), *form);
+    pack_weights(model.layer->parameters(), *form);
   }
   std::optional<Tokenizer> tokenizer;
   std::vector<std::int32_t> prompt;
   if (options.prompt_tokens.empty()) {
-    tokenizer = Tokenizer::load(options.folder);
+    tokenizer = Tokenizer::load(options.tokenizer.empty() ? options.folder : options.tokenizer);
     prompt = tokenizer->encode(prompt_text(options)).ids;
   } else {
     prompt = numbers_of(options.prompt_tokens);
   }
   GenerationOptions how{.max_tokens = options.tokens, .sampling = options.sampling};
   how.sampling.seed = globals.seed;
-  how.stop_tokens = stop_tokens(options.folder, loaded.config);
+  how.stop_tokens = model.stop_tokens;
   const Index room = static_cast<Index>(prompt.size()) + std::min<Index>(options.tokens, 256);
+  const DecoderOptions cache{.capacity = std::max<Index>(room, 1),
+                             .cache_dtype = stored_as(options.cache)};
+  std::optional<TokenModel> draft;
+  if (!options.draft.empty()) {
+    draft = token_model(options.draft);
+    how.draft = draft->decoder(ctx, cache);
+    how.draft_tokens = options.draft_tokens;
+  }
   const StopsOnSignal stops;
   const auto start = std::chrono::steady_clock::now();
-  Generation generation(
-      ctx,
-      make_decoder(ctx, *loaded.model,
-                   {.capacity = std::max<Index>(room, 1), .cache_dtype = stored_as(options.cache)}),
-      prompt, how);
+  Generation generation(ctx, model.decoder(ctx, cache), prompt, how);
   const auto read = std::chrono::steady_clock::now();
   Output output(tokenizer, options.stops);
   Index written = 0;
@@ -124,6 +154,10 @@ int generate_pretrained(const GenerateOptions& options, const Globals& globals) 
     print_err("\n{} tokens, {:.0f} tokens/s, after {:.2f} s for a prompt of {}\n", written,
               static_cast<double>(written) / std::max(writing.count(), 1e-9), reading.count(),
               prompt.size());
+    if (draft) {
+      print_err("the draft was right {} times of {}\n", generation.accepted(),
+                generation.proposed());
+    }
   }
   return stop_requested() ? exit_code_of_signal() : kOk;
 }
