@@ -124,11 +124,10 @@ TEST_F(GraphDecoding, WhatLooksAtOtherPositionsIsRefusedByName) {
                       }),
               HasSubstr("[kernel/decode] kernel: expected causal self-attention or a layer that "
                         "works on each position alone, got Conv1D"));
-  EXPECT_THAT(refusal(ctx_,
-                      [](const Symbol& x) {
-                        return layer<Softmax>({.axis = {1}, .name = "wide"})(x);
-                      }),
-              HasSubstr("wide: expected"));
+  EXPECT_THAT(
+      refusal(ctx_,
+              [](const Symbol& x) { return layer<Softmax>({.axis = {1}, .name = "wide"})(x); }),
+      HasSubstr("wide: expected"));
   EXPECT_THAT(refusal(ctx_,
                       [](const Symbol& x) {
                         return layer<Concatenate>({.axis = 1, .name = "longer"})({x, x});

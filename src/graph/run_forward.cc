@@ -79,7 +79,8 @@ class ForwardRun {
   void receive(std::string_view model, std::span<const Value> in) {
     for (std::size_t i = 0; i < graph_.inputs().size(); ++i) {
       const Value given = i < in.size() ? in[i] : Value{};
-      set(static_cast<Place>(i), received(model, graph_.inputs()[i], given, mode_.mode.decoding != nullptr));
+      set(static_cast<Place>(i),
+          received(model, graph_.inputs()[i], given, mode_.mode.decoding != nullptr));
       inputs_.push_back(identity(at(static_cast<Place>(i)).tensor));
     }
     taken_.resize(inputs_.size());
