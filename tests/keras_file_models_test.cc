@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "command.h"
-#include "grouphead/grouphead.h"
+#include "decoded.h"
 
 namespace grouphead {
 namespace {
@@ -58,18 +58,9 @@ TEST(KerasFileModels, GoOnTokenByToken) {
   std::vector<std::int32_t> text = {3, 1, 4};
   std::string want;
   for (int i = 0; i < 4; ++i) {
-    const auto length = static_cast<Index>(text.size());
-    const Shape shape{1, length};
-    std::vector<Tensor> in;
-    for (const Symbol& input : model->inputs()) {
-      const std::vector<std::int32_t> ones(text.size(), 1);
-      in.push_back(
-          cast(Tensor::from<std::int32_t>(shape, input.name() == "padding_mask" ? ones : text),
-               input.dtype()));
-    }
-    const Tensor logits = (*model)(ctx, in).front();
-    const float* last = logits.data<float>() + (length - 1) * logits.dim(2);
-    const auto best = std::max_element(last, last + logits.dim(2)) - last;
+    const Tensor logits = testing_support::whole_pass(ctx, *model, text);
+    const float* last = logits.data<float>() + (logits.dim(0) - 1) * logits.dim(1);
+    const auto best = std::max_element(last, last + logits.dim(1)) - last;
     text.push_back(static_cast<std::int32_t>(best));
     want += (i > 0 ? "," : "") + std::to_string(best);
   }

@@ -225,11 +225,12 @@ void add_generate(CLI::App& app, const Globals& globals, Action& action) {
       ->check([](const std::string& text) {
         return text.empty() ? std::string("expected 1 character or more, got none") : std::string();
       });
-  CLI::Option* draft = verb->add_option("--draft", options->draft,
-                                        "Folder of a smaller model that proposes bytes: faster, "
-                                        "and the same text");
-  add_whole(*verb, "--draft-tokens", options->draft_tokens, "Bytes that it proposes at a time", 1,
-            Index{1} << 10)
+  CLI::Option* draft =
+      verb->add_option("--draft", options->draft,
+                       "Smaller model of the same kind, which proposes what comes next: "
+                       "faster, and the same text");
+  add_whole(*verb, "--draft-tokens", options->draft_tokens,
+            "Bytes or tokens that it proposes at a time", 1, Index{1} << 10)
       ->needs(draft);
   verb->callback(
       [=, &globals, &action] { action = [=, &globals] { return generate(*options, globals); }; });
