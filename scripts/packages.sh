@@ -28,7 +28,8 @@ libclang-rt-14-dev -
 clang-format clang-format
 clang-tidy clang-tidy
 "
-live_test_packages="
+python_packages="
+python3-dev -
 python3-venv -
 "
 rivals_packages="

@@ -1,0 +1,14 @@
+# The Python package's module, grouphead._core: `pip install .` builds it through scikit-build-core.
+find_package(Python 3.9 REQUIRED COMPONENTS Interpreter Development.Module)
+execute_process(
+  COMMAND ${Python_EXECUTABLE} -m nanobind --cmake_dir COMMAND_ERROR_IS_FATAL ANY
+  OUTPUT_VARIABLE nanobind_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE)
+find_package(nanobind CONFIG REQUIRED)
+
+file(GLOB grouphead_python_sources CONFIGURE_DEPENDS python/src/*.cc)
+nanobind_add_module(_core NB_STATIC NOMINSIZE ${grouphead_python_sources})
+# As system headers: our warnings are not theirs.
+target_include_directories(_core SYSTEM PRIVATE ${NB_DIR}/include ${Python_INCLUDE_DIRS})
+target_link_libraries(_core PRIVATE grouphead grouphead_options)
+set_target_properties(_core PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+install(TARGETS _core LIBRARY DESTINATION grouphead)

@@ -1,0 +1,13 @@
+#pragma once
+
+// The parts of the module `grouphead._core`, one function for each file.
+
+#include <nanobind/nanobind.h>
+
+namespace grouphead::python {
+
+namespace nb = nanobind;
+
+void define_attention(nb::module_& m);
+
+}  // namespace grouphead::python
