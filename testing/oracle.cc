@@ -200,7 +200,7 @@ struct Logit {
 
 Logit logit_of(const Problem& p, Index b, Index h, Index t, Index s) {
   const Dot product = dot(p.q(b, t, h), p.k(b, s, h / (p.Hq / p.Hkv)));
-  Logit out{p.scale * product.value, p.scale * product.magnitude};
+  Logit out{p.scale * product.value, std::abs(p.scale) * product.magnitude};
   if (p.options.softcap) {
     const double cap = *p.options.softcap;
     const double bent = std::tanh(out.value / cap);
@@ -378,8 +378,9 @@ void add_gradients(const Problem& p, const Rows& d_outs, ConstView d_scores, Ind
     const Index v_row = ((b * p.S + s) * p.Hkv + n) * p.Dv;
     const double slope = probs.slope[at(s)];
     const double scaled = p.scale * d_logit.value * slope;
-    const double rounding = p.scale * (d_logit.rounding * slope +
-                                       std::abs(d_logit.value) * probs.slope_rounding[at(s)]);
+    const double rounding =
+        std::abs(p.scale) *
+        (d_logit.rounding * slope + std::abs(d_logit.value) * probs.slope_rounding[at(s)]);
     for (Index d = 0; !probs.is_blind && d < p.D; ++d) {
       add(g.d_q, q_row + d, scaled * k[at(d)],
           (rounding + additions(p.S) * std::abs(scaled)) * std::abs(k[at(d)]));

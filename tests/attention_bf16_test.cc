@@ -88,7 +88,7 @@ TEST(AttentionBf16, OptionsWorkAsInF32) {
     expect_oracle(c.base, in, o.options);
     for (const Isa isa : isas_under_test()) {
       Context ctx({.num_threads = 2, .isa = isa});
-      if (ops::bf16_is_native(ctx, o.options)) continue;
+      if (ops::bf16_is_native(ctx)) continue;
       Tensor want({c.base.B, c.base.T, c.base.Hq, c.base.Dv});  // the numbers of f32, rounded
       const Tensor q = wide(ctx, in.q), k = wide(ctx, in.k), v = wide(ctx, in.v);
       const Widened w(ctx, o.options);
@@ -128,14 +128,42 @@ TEST(AttentionBf16, AnyNumberOfThreadsAndAnyStridesGiveTheSameBits) {
   }
 }
 
+TEST(AttentionBf16, AnyNumberOfThreadsGivesTheSameBitsWithOptions) {
+  const ManyThreads many;
+  for (const testing_support::OptionCase& c : testing_support::option_cases()) {
+    const testing_support::OptionOperands o = make_operands(c, Dtype::f32);
+    const AttentionInputs in = make_bf16(c.base);
+    for (const Isa isa : isas_under_test()) {
+      Result first;
+      for (const int count : ManyThreads::kCounts) {
+        Context ctx({.num_threads = count, .isa = isa});
+        const Result got = run(ctx, c.base, in, o.options);
+        if (count == 1) first = got;
+        EXPECT_TRUE(same_bits(got.out, first.out)) << name_of(isa) << " " << c.to_string();
+        EXPECT_TRUE(same_bits(got.softmax, first.softmax)) << name_of(isa) << " " << c.to_string();
+      }
+    }
+  }
+}
+
+// Logits fall where products grow, with options and without.
+TEST(AttentionBf16, AnyScaleIsTaken) {
+  const testing_support::OptionCase c{.base = {1, 40, 70, 2, 1, 24, 16, true, 30}, .sinks = true};
+  testing_support::OptionOperands o = make_operands(c, Dtype::f32);
+  for (const double scale : {-0.5, 0.0}) {
+    AttentionOptions plain = c.base.options();
+    plain.scale = o.options.scale = scale;
+    expect_oracle(c.base, make_bf16(c.base), plain);
+    expect_oracle(c.base, make_bf16(c.base), o.options);
+  }
+}
+
 // What a row sees decides, not its neighbours: queries one by one, and in one call.
 TEST(AttentionBf16, ARowsBitsDoNotDependOnTheOthers) {
   for (const Index offset : {259, -5}) {
     const AttentionCase c{1, 40, 300, 3, 1, 24, 24, true, offset};
     const AttentionInputs in = make_bf16(c);
     for (const Isa isa : isas_under_test()) {
-      // There rows that see nothing, and attend to all keys alike, take the whole call to f32.
-      if (offset < 0 && isa == Isa::avx3_bf16) continue;
       Context ctx({.num_threads = 1, .isa = isa});
       AttentionOptions options = c.options();
       options.masked_rows = MaskedRows::uniform;

@@ -1,3 +1,5 @@
+#include <vector>
+
 #include "kernels/attention/bf16.h"
 #include "kernels/rowwise/convert.h"
 #include "ops/attention_packed.h"
@@ -31,34 +33,78 @@ const kernels::Bf16Kernels* native_kernels(Context& ctx) noexcept {
   return kernels::bf16_kernels(static_cast<kernels::Level>(ctx.isa()));
 }
 
-// One sequence, of its own queries and keys.
-void forward_natively(Context& ctx, const Sequence& s, ConstView q, ConstView k, ConstView v,
-                      View out, View statistics) {
-  AttentionProblem<float> p;
-  p.whole = s.whole;
-  p.B = q.dim(0), p.T = q.dim(1), p.Hq = q.dim(2), p.D = q.dim(3);
-  p.S = k.dim(1), p.Hkv = k.dim(2), p.Dv = v.dim(3);
-  set_options(s.options, p);
-  if (statistics.has_value()) set_statistics(statistics, p);
-  const Tensor fully_masked = note_fully_masked_queries(ctx, s.options, p);
-  const kernels::Bf16Kernels& table = *native_kernels(ctx);
+kernels::Bf16Operands operands_of(const Sequence& s, ConstView q, ConstView k, ConstView v,
+                                  View out) {
+  const View part = s.queries(out);
   kernels::Bf16Operands o;
-  o.q = bits_of(q), o.k = bits_of(k), o.v = bits_of(v);
-  o.out = {static_cast<std::uint16_t*>(out.raw()), out.stride(0), out.stride(1), out.stride(2)};
-  o.key_row = table.key_row(p), o.value_row = table.value_row(p);
-  o.packed.capacity = kernels::round_up(p.S, kernels::kPackKeys);
-  const Index heads = p.B * p.Hkv;
-  Tensor keys = ctx.tensor({heads, o.packed.capacity, o.key_row}, Dtype::bf16);
-  Tensor values = ctx.tensor({heads, o.packed.capacity, o.value_row}, Dtype::bf16);
-  o.packed.keys = static_cast<std::uint16_t*>(keys.view().raw());
-  o.packed.values = static_cast<std::uint16_t*>(values.view().raw());
-  const Index scratch = table.forward_scratch(p);
+  o.q = bits_of(s.queries(q)), o.k = bits_of(s.keys(k)), o.v = bits_of(s.keys(v));
+  o.out = {static_cast<std::uint16_t*>(part.raw()), part.stride(0), part.stride(1), part.stride(2)};
+  return o;
+}
+
+// The packed keys and values of all problems, as long as this lives.
+class PackedBits {
+ public:
+  PackedBits(Context& ctx, const kernels::Bf16Kernels& table,
+             std::span<const AttentionProblem<float>> problems,
+             std::span<kernels::Bf16Operands> operands) {
+    const auto for_sizes = [&](const auto& body) {
+      for (std::size_t i = 0; i < problems.size(); ++i) {
+        const AttentionProblem<float>& p = problems[i];
+        kernels::Bf16Operands& o = operands[i];
+        o.key_row = table.key_row(p), o.value_row = table.value_row(p);
+        o.packed.capacity = kernels::round_up(p.S, kernels::kPackKeys);
+        const Index rows = p.B * p.Hkv * o.packed.capacity;
+        body(o, rows * o.key_row, rows * o.value_row);
+      }
+    };
+    Index sizes[2] = {};
+    for_sizes([&](const auto&, Index keys, Index values) { sizes[0] += keys, sizes[1] += values; });
+    keys_ = ctx.tensor({sizes[0]}, Dtype::bf16);
+    values_ = ctx.tensor({sizes[1]}, Dtype::bf16);
+    auto* next_keys = static_cast<std::uint16_t*>(keys_.view().raw());
+    auto* next_values = static_cast<std::uint16_t*>(values_.view().raw());
+    for_sizes([&](auto& o, Index keys, Index values) {
+      o.packed.keys = next_keys, o.packed.values = next_values;
+      next_keys += keys, next_values += values;
+    });
+  }
+
+ private:
+  Tensor keys_, values_;
+};
+
+void forward_natively(Context& ctx, ConstView q, ConstView k, ConstView v,
+                      const AttentionOptions& options, View out, View statistics) {
+  if (has_sequences(options)) {
+    fill_zero(out);
+    if (statistics.has_value()) fill_zero(statistics);
+  }
+  std::vector<AttentionProblem<float>> problems;
+  std::vector<kernels::Bf16Operands> operands;
+  std::vector<Tensor> fully_masked;
+  for (Index n = 0; n < num_sequences(options, q); ++n) {
+    const Sequence s = sequence_of(options, q, k.dim(1), n);
+    AttentionProblem<float> p = sizes_of<float>(s, q, k, v);
+    if (p.B * p.rows() == 0) continue;
+    if (statistics.has_value()) set_statistics(statistics, p);
+    fully_masked.push_back(note_fully_masked_queries(ctx, s.options, p));
+    problems.push_back(p);
+    operands.push_back(operands_of(s, q, k, v, out));
+  }
+  const kernels::Bf16Kernels& table = *native_kernels(ctx);
+  const PackedBits packed(ctx, table, problems, operands);
+  Index scratch = 0;
+  for (const auto& p : problems) scratch = std::max(scratch, table.forward_scratch(p));
   reserve_scratch<float>(ctx, scratch);
+  const auto of = [&](const AttentionProblem<float>& p) -> const kernels::Bf16Operands& {
+    return operands[static_cast<std::size_t>(&p - problems.data())];
+  };
   for_packed_units<float>(
-      ctx, std::span(&p, 1),
-      [&](const AttentionProblem<float>&, Index unit) { table.pack(p, o, unit); },
-      [&](const AttentionProblem<float>&, Index unit, int slot) {
-        table.forward(p, o, unit, ctx.impl().scratch<float>(slot, scratch));
+      ctx, problems,
+      [&](const AttentionProblem<float>& p, Index unit) { table.pack(p, of(p), unit); },
+      [&](const AttentionProblem<float>& p, Index unit, int slot) {
+        table.forward(p, of(p), unit, ctx.impl().scratch<float>(slot, scratch));
       });
 }
 
@@ -106,35 +152,13 @@ WideOptions::WideOptions(Context& ctx, const AttentionOptions& options) : option
   widen(options_.alibi_slopes, slopes_);
 }
 
-bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept {
-  const kernels::Bf16Kernels* const table = native_kernels(ctx);
-  if (table == nullptr || options.scale.value_or(1) <= 0) return false;
-  if (options.softcap || options.alibi_slopes.has_value() || options.sinks.has_value()) {
-    return false;
-  }
-  if (table->take_options) return true;
-  const bool hides = options.window_left || options.window_right || options.mask.has_value() ||
-                     options.key_mask.has_value() || options.query_mask.has_value();
-  const bool adds = options.bias.has_value() || options.dropout_rate != 0;
-  // A causal row sees nothing only by an offset.
-  const bool is_fully_masked =
-      options.masked_rows == MaskedRows::uniform && options.causal_offset < 0;
-  return !hides && !adds && !is_fully_masked;
-}
+bool bf16_is_native(Context& ctx) noexcept { return native_kernels(ctx) != nullptr; }
 
 void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
                   const AttentionOptions& options, View out, View statistics) {
   const WideOptions wide(ctx, options);
-  if (bf16_is_native(ctx, options)) {
-    if (has_sequences(options)) {
-      fill_zero(out);
-      if (statistics.has_value()) fill_zero(statistics);
-    }
-    for (Index n = 0; n < num_sequences(options, q); ++n) {
-      const Sequence s = sequence_of(wide.options(), q, k.dim(1), n);
-      forward_natively(ctx, s, s.queries(q), s.keys(k), s.keys(v), s.queries(out), statistics);
-    }
-    return;
+  if (bf16_is_native(ctx)) {
+    return forward_natively(ctx, q, k, v, wide.options(), out, statistics);
   }
   const Tensor wide_q = converted(ctx, q, Dtype::f32);
   const Tensor wide_k = converted(ctx, k, Dtype::f32);
@@ -146,7 +170,7 @@ void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
 
 void attention_on_bf16_grid(Context& ctx, ConstView q, ConstView k, ConstView v,
                             const AttentionOptions& options, View out) {
-  if (!bf16_is_native(ctx, options)) return attention(ctx, q, k, v, options, out);
+  if (!bf16_is_native(ctx)) return attention(ctx, q, k, v, options, out);
   const Tensor narrow_q = converted(ctx, q, Dtype::bf16);
   const Tensor narrow_k = converted(ctx, k, Dtype::bf16);
   const Tensor narrow_v = converted(ctx, v, Dtype::bf16);

@@ -8,16 +8,23 @@
 
 namespace grouphead::ops {
 
-/// The problem of a sequence, on the operands of the whole call.
+/// The sizes and options of a sequence, of the operands of the whole call.
 template <class F>
-kernels::AttentionProblem<F> problem_of(const Sequence& s, ConstView q, ConstView k, ConstView v) {
+kernels::AttentionProblem<F> sizes_of(const Sequence& s, ConstView q, ConstView k, ConstView v) {
   kernels::AttentionProblem<F> p;
   p.whole = s.whole;
   p.B = s.end_entry - s.first_entry;
   p.T = s.end_query - s.first_query, p.Hq = q.dim(2), p.D = q.dim(3);
   p.S = s.end_key - s.first_key, p.Hkv = k.dim(2), p.Dv = v.dim(3);
-  p.q = heads_of<F>(s.queries(q)), p.k = heads_of<F>(s.keys(k)), p.v = heads_of<F>(s.keys(v));
   set_options(s.options, p);
+  return p;
+}
+
+/// The problem of a sequence.
+template <class F>
+kernels::AttentionProblem<F> problem_of(const Sequence& s, ConstView q, ConstView k, ConstView v) {
+  kernels::AttentionProblem<F> p = sizes_of<F>(s, q, k, v);
+  p.q = heads_of<F>(s.queries(q)), p.k = heads_of<F>(s.keys(k)), p.v = heads_of<F>(s.keys(v));
   return p;
 }
 

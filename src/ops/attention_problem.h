@@ -152,9 +152,8 @@ class WideOptions {
   Tensor bias_, sinks_, slopes_;
 };
 
-/// Whether there are kernels for bf16 with these options: level avx3_amx, or avx3_bf16 with nothing
-/// but causality; a positive scale; no softcap, slopes or sinks.
-bool bf16_is_native(Context& ctx, const AttentionOptions& options) noexcept;
+/// Whether this level has kernels for bf16.
+bool bf16_is_native(Context& ctx) noexcept;
 
 /// A copy in the other of bf16 and f32; the last axis is contiguous, or all are copied first.
 Tensor converted(Context& ctx, ConstView x, Dtype dtype);

@@ -11,7 +11,6 @@
 
 #if HWY_TARGET == HWY_AVX3
 #include "kernels/attention/bf16-inl.h"
-#include "kernels/attention/visibility-inl.h"
 #include "kernels/cpu/amx.h"
 
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16,amx-tile,amx-bf16")
@@ -20,12 +19,11 @@ namespace {
 
 constexpr Index kTile = 16;                 // rows or columns of a tile of sums
 constexpr Index kDepth = kBf16Lanes;        // values that one product sums up
-constexpr Index kRows = 32;                 // packed rows of a strip: two tiles
-constexpr Index kKeys = 256;                // of one softmax step
-constexpr Index kRow = kKeys + 16;          // of logits: no power of two
+constexpr int kRows = 32;                   // packed rows of a strip: two tiles
+constexpr Index kRow = kBf16Keys + 16;      // of logits: no power of two
 constexpr Index kFactors = kTile * kDepth;  // values of a tile of factors
 constexpr Index kTileBytes = 4 * kTile;     // of a tile's row
-static_assert(kForwardRows % kRows == 0 && kPackKeys % kDepth == 0 && kKeys % kVisibilityKeys == 0);
+static_assert(kForwardRows % kRows == 0);
 
 Index key_row(const AttentionProblem<float>& p) noexcept { return round_up(p.D, kDepth); }
 Index value_row(const AttentionProblem<float>& p) noexcept { return round_up(p.Dv, kTile); }
@@ -82,36 +80,22 @@ void pack(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit) n
 }
 
 // Memory of a forward unit.
-struct Scratch {
+struct Scratch : Bf16Scratch<kRows, kRow> {
   Scratch(const AttentionProblem<float>& p, float* memory) noexcept
       : Scratch(p, ScratchCarver<float>(memory)) {}
   static Index size(const AttentionProblem<float>& p) noexcept { return Scratch(p, nullptr).used; }
   // Probabilities of row i of a strip; they take the place of its logits.
   U16* probs(Index i) const noexcept { return reinterpret_cast<U16*>(logits + i * kRow); }
 
-  Index width, q_row;
-  float* out;      // [kForwardRows][width]: sums of weight * v
-  float* spare;    // [kRows][width]
-  float* weights;  // [kForwardRows][16]: sums of weights
-  float* tops;     // [kForwardRows]: the maximum that the weights are relative to, in base 2
-  float* logits;   // [kRows][kRow]
-  U16* q;          // [kForwardRows][q_row]
-  U16* block;      // [width / 16][16][16][2]
-  StripMemory<kRows> strip;
+  float* spare;  // [kRows][width]
+  U16* block;    // [width / 16][16][16][2]
   Index used;
 
  private:
-  Scratch(const AttentionProblem<float>& p, ScratchCarver<float> memory) noexcept
-      : width(value_row(p)),
-        q_row(key_row(p)),
-        out(memory.take(kForwardRows * width)),
+  Scratch(const AttentionProblem<float>& p, ScratchCarver<float>&& memory) noexcept
+      : Bf16Scratch(p, memory),
         spare(memory.take(kRows * width)),
-        weights(memory.take(kForwardRows * kTile)),
-        tops(memory.take(kForwardRows)),
-        logits(memory.take(kRows * kRow)),
-        q(memory.take<U16>(kForwardRows * q_row)),
         block(memory.take<U16>(kDepth * width)),
-        strip(memory),
         used(memory.used()) {}
 };
 
@@ -211,12 +195,12 @@ HWY_NOINLINE void multiply_seen_values(const Scratch& w, const U16* values, Inde
   }
 }
 
-// out += probs * values for the keys [begin, end) of a tile, whole blocks. What a row does not see
-// has probability 0.
-void add_values(const Scratch& w, const U16* values, Index begin, Index end, const Index* begins,
+// out += probs * values for the keys [first, behind) of a step. What a row does not see has
+// probability 0.
+void add_values(const Scratch& w, const U16* values, Index first, Index behind, const Index* begins,
                 const Index* limits, float* out) noexcept {
   Index all_begin = 0;
-  Index all_end = kKeys;
+  Index all_end = kBf16Keys;
   for (Index i = 0; i < kRows; ++i) {
     all_begin = max(all_begin, begins[i]);
     all_end = min(all_end, limits[i]);
@@ -225,7 +209,8 @@ void add_values(const Scratch& w, const U16* values, Index begin, Index end, con
     if (s >= all_begin && s + kDepth <= all_end) return true;
     return are_finite(values + s * w.width, kDepth * w.width);
   };
-  for (Index s = begin; s < end;) {
+  const Index end = round_up(behind, kDepth);
+  for (Index s = first / kDepth * kDepth; s < end;) {
     const Index from = s;
     while (s < end && is_safe(s)) s += kDepth;
     if (s > from) multiply_values(w, values + from * w.width, from, s, out);
@@ -249,23 +234,6 @@ float mask_behind(float* x, Index limit, Index end) noexcept {
   return hn::GetLane(hn::MaxOfLanes(kFloats, top));
 }
 
-// Moves the maxima of a strip to those of this step times `scale`, where these are greater, and
-// what was summed up along with them.
-void move_tops(const Scratch& w, Index row, float* here, float scale) noexcept {
-  for (Index i = 0; i < kRows; ++i) {
-    here[i] *= scale;
-  }
-  HWY_ALIGN float keep[kRows];
-  raise_tops<kRows>(here, w.tops + row, keep);
-  for (Index i = 0; i < kRows; ++i) {
-    if (keep[i] == 1.0F) continue;
-    float* weights = w.weights + (row + i) * kTile;
-    copy_row(weights, kTile, kTile, keep[i], weights);
-    float* out = w.out + (row + i) * w.width;
-    copy_row(out, w.width, w.width, keep[i], out);
-  }
-}
-
 // One strip against the keys of one step, of which row i sees the first limits[i]; no options.
 void attend_strip(const Scratch& w, const AttentionProblem<float>& p, Index strip,
                   const Index* limits, const U16* keys, const U16* values) noexcept {
@@ -276,146 +244,38 @@ void attend_strip(const Scratch& w, const AttentionProblem<float>& p, Index stri
   multiply_keys(w, w.q + row * w.q_row, keys, 0, end);
   float here[kRows];
   for (Index i = 0; i < kRows; ++i) here[i] = mask_behind(w.logits + i * kRow, limits[i], end);
-  move_tops(w, row, here, scale);
+  move_tops<kRows>(w, row, here, scale);
   for (Index i = 0; i < kRows; ++i) {
     const float* x = w.logits + i * kRow;
-    Bf16Softmax softmax(scale, w.tops[row + i], w.weights + (row + i) * kTile);
+    Bf16Softmax softmax(scale, w.tops[row + i], w.weights + (row + i) * kLanes);
     for (Index c = 0; c < end; c += 2 * kLanes) {
       Vector first, second;
       softmax(x + c, first, second);
       store_narrow(first, second, w.probs(i) + c);
     }
-    softmax.store(w.weights + (row + i) * kTile);
+    softmax.store(w.weights + (row + i) * kLanes);
   }
   add_values(w, values, 0, end, kBegins, limits, w.out + row * w.width);
 }
 
-// The blocks that a segment of keys touches.
-Visibility<kRows>::Segment blocks_of(const Visibility<kRows>::Segment& segment) noexcept {
-  return {segment.begin / kDepth * kDepth, round_up(segment.end, kDepth)};
-}
+struct Engine {
+  using Scratch = HWY_NAMESPACE::Scratch;
+  static constexpr int kRows = HWY_NAMESPACE::kRows;
+  static constexpr auto& multiply_keys = HWY_NAMESPACE::multiply_keys;
+  static constexpr auto& add_values = HWY_NAMESPACE::add_values;
+  static constexpr auto& attend_strip = HWY_NAMESPACE::attend_strip;
+};
 
-// Logits of row i of a strip in place, times `scale`, and their maximum.
-float find_logits(const Scratch& w, const Visibility<kRows>& visibility, const RowLogits& logits_of,
-                  Index i, float scale) noexcept {
-  float* x = w.logits + i * kRow;
-  const Vector factor = hn::Set(kFloats, scale);
-  for (Index n = 0; scale != 1.0F && n < visibility.num_segments; ++n) {
-    for (Index c = visibility.segments[n].begin; c < visibility.segments[n].end; c += kLanes) {
-      hn::StoreU(hn::Mul(factor, hn::LoadU(kFloats, x + c)), kFloats, x + c);
-    }
-  }
-  const float top = mask_row(visibility, logits_of, x);
-  for (Index n = 0; n < visibility.num_segments; ++n) {
-    const auto [begin, end] = blocks_of(visibility.segments[n]);
-    const Index first = visibility.segments[n].begin;
-    const Index behind = round_up(visibility.segments[n].end, kLanes);
-    fill(x + begin, first - begin, kMasked);
-    fill(x + behind, end - behind, kMasked);
-  }
-  return top;
-}
-
-// attend_strip() with options: `rows` of batch entry b against the step from first_key on.
-void attend_strip_with_options(const Scratch& w, const AttentionProblem<float>& p, Index b,
-                               const RowPlace* rows, const Visibility<kRows>& visibility,
-                               Index strip, Index first_key, const U16* keys,
-                               const U16* values) noexcept {
-  const Index row = strip * kRows;
-  prefetch_bias(p, b, rows, first_key, visibility);
-  for (Index n = 0; n < visibility.num_segments; ++n) {
-    const auto [begin, end] = blocks_of(visibility.segments[n]);
-    multiply_keys(w, w.q + row * w.q_row, keys, begin, end);
-  }
-  // A bias is added to logits in base 2; else products stay as they are, for attend_strip()'s bits.
-  const bool has_bias = p.bias.data != nullptr;
-  const float scale = p.scale * kLog2E;
-  const float left = has_bias ? 1.0F : scale;
-  float here[kRows];
-  for (int i = 0; i < kRows; ++i) {
-    const RowLogits logits_of(p, b, rows[i], first_key, visibility, i, w.strip);
-    here[i] = find_logits(w, visibility, logits_of, i, has_bias ? scale : 1.0F);
-  }
-  move_tops(w, row, here, left);
-  const auto for_pairs = [&](const auto& body) {  // of vectors
-    for (Index n = 0; n < visibility.num_segments; ++n) {
-      const auto [begin, end] = blocks_of(visibility.segments[n]);
-      for (Index c = begin; c < end; c += 2 * kLanes) body(c);
-    }
-  };
-  for (Index i = 0; i < kRows; ++i) {
-    float* x = w.logits + i * kRow;
-    Bf16Softmax softmax(left, w.tops[row + i], w.weights + (row + i) * kTile);
-    for_pairs([&](Index c) {
-      Vector first, second;
-      softmax(x + c, first, second);
-      hn::StoreU(first, kFloats, x + c);
-      hn::StoreU(second, kFloats, x + c + kLanes);
-    });
-    softmax.store(w.weights + (row + i) * kTile);
-    if (p.dropout.active) drop_row(p, b, rows[i], visibility, first_key, w.strip.kept, x);
-    for_pairs([&](Index c) {
-      const Vector first = hn::LoadU(kFloats, x + c);
-      store_narrow(first, hn::LoadU(kFloats, x + c + kLanes), w.probs(i) + c);
-    });
-  }
-  for (Index n = 0; n < visibility.num_segments; ++n) {
-    const auto [begin, end] = blocks_of(visibility.segments[n]);
-    add_values(w, values, begin, end, visibility.begins, visibility.limits, w.out + row * w.width);
-  }
-}
-
-// All rows of a unit against all keys that they see.
-void attend(const Scratch& w, const AttentionProblem<float>& p, const Bf16Operands& o, Index bn,
-            Index first, Index rows) noexcept {
-  RowPlace places[kForwardRows];
-  find_places(p, bn, first, rows, places);
-  const auto [begin, end] = range_of(places, rows, p.S);
-  Visibility<kRows> visibility;
-  for (Index s = begin / kKeys * kKeys; s < end; s += kKeys) {
-    const U16* keys = o.packed_keys(bn) + s * w.q_row;
-    const U16* values = o.packed_values(bn) + s * w.width;
-    for (Index strip = 0; strip < rows / kRows; ++strip) {
-      const RowPlace* const of_strip = places + strip * kRows;
-      if (has_options(p)) {
-        look(p, bn / p.Hkv, of_strip, s, kKeys, w.strip, visibility);
-        if (visibility.num_segments == 0) continue;
-        attend_strip_with_options(w, p, bn / p.Hkv, of_strip, visibility, strip, s, keys, values);
-        continue;
-      }
-      Index limits[kRows];
-      for (Index i = 0; i < kRows; ++i) limits[i] = max(0, min(kKeys, of_strip[i].limit - s));
-      if (limits[kRows - 1] > 0) attend_strip(w, p, strip, limits, keys, values);
-    }
-  }
-}
-
-// The order of units, blocks and rows is that of the f32 forward.
 void forward(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit,
              float* memory) noexcept {
   const AmxTiles tiles;
-  const Scratch w(p, memory);
-  const Index blocks = ceil_div(p.rows(), kForwardRows);
-  const Index bn = unit / blocks;
-  const Index first = (blocks - 1 - unit % blocks) * kForwardRows;
-  const Index rows = min(kForwardRows, p.rows() - first);
-  const Index padded = round_up(rows, kRows);
-  load_bf16_queries(p, o, bn, first, padded, w.q, w.q_row);
-  for (Index r = 0; r < padded; ++r) w.tops[r] = kMasked;
-  fill(w.out, padded * w.width, 0.0F);
-  fill(w.weights, padded * kTile, 0.0F);
-  attend(w, p, o, bn, first, padded);
-  RowCursor<U16> out(p, o.out, bn, first);
-  for (Index r = 0; r < rows; ++r, out.next()) {
-    const float sum = finish_bf16_row(w.weights + r * kTile, w.out + r * w.width, p.Dv, out.get());
-    p.note_softmax(bn, first + r, w.tops[r], sum);
-  }
+  bf16_forward_unit<Engine>(p, o, unit, memory);
 }
 
 }  // namespace
 
 const Bf16Kernels& amx_table() noexcept {
-  static constexpr Bf16Kernels kTable = {true, key_row, value_row, pack, Scratch::size, forward};
+  static constexpr Bf16Kernels kTable = {key_row, value_row, pack, Scratch::size, forward};
   return kTable;
 }
 

@@ -21,8 +21,7 @@ namespace {
 // products against 4 loads and 6 broadcasts.
 constexpr int kRows = 6;
 constexpr int kVectors = 4;
-constexpr Index kKeys = 256;        // of one softmax step
-constexpr Index kRow = kKeys + 32;  // of logits: no power of two
+constexpr Index kRow = kBf16Keys + 32;  // of logits: no power of two
 
 __m512bh load(const U16* at) noexcept { return reinterpret_cast<__m512bh>(_mm512_loadu_si512(at)); }
 // Two values in every 32-bit lane.
@@ -34,7 +33,7 @@ __m512bh pair(const U16* at) noexcept {
 
 // Keys [S / 16][D / 2][16][2] with dims in pairs, and values [S / 2][width][2] with positions in
 // pairs.
-Index key_row_of(const AttentionProblem<float>& p) noexcept { return round_up(p.D, 2); }
+Index key_row(const AttentionProblem<float>& p) noexcept { return round_up(p.D, 2); }
 Index value_row(const AttentionProblem<float>& p) noexcept { return round_up(p.Dv, kPanelKeys); }
 
 void pack_keys(const AttentionProblem<float>& p, const Bf16Operands& o, Index b, Index n,
@@ -78,34 +77,23 @@ void pack(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit) n
 }
 
 // Memory of a forward unit.
-struct Scratch {
+struct Scratch : Bf16Scratch<kRows, kRow> {
   Scratch(const AttentionProblem<float>& p, float* memory) noexcept
       : Scratch(p, ScratchCarver<float>(memory)) {}
   static Index size(const AttentionProblem<float>& p) noexcept { return Scratch(p, nullptr).used; }
+  U16* probs(Index i) const noexcept { return narrow + i * kRow; }
 
-  Index width, key_row;
-  Index q_row;     // of queries: whole registers
-  float* out;      // [kForwardRows][width]
-  float* weights;  // [kForwardRows][16]: sums of weights
-  float* tops;     // [kForwardRows]: the maximum that the weights are relative to, in base 2
-  float* maxima;   // [kRows][16]
-  float* logits;   // [kRows][kRow]: q k
-  U16* probs;      // [kRows][kRow]
-  U16* q;          // [kForwardRows][q_row]
+  Index key_row;  // as they are packed
+  float* maxima;  // [kRows][16]
+  U16* narrow;    // [kRows][kRow]
   Index used;
 
  private:
-  Scratch(const AttentionProblem<float>& p, ScratchCarver<float> memory) noexcept
-      : width(value_row(p)),
-        key_row(key_row_of(p)),
-        q_row(round_up(p.D, kBf16Lanes)),
-        out(memory.take(kForwardRows * width)),
-        weights(memory.take(kForwardRows * 16)),
-        tops(memory.take(kForwardRows)),
-        maxima(memory.take(kRows * 16)),
-        logits(memory.take(kRows * kRow)),
-        probs(memory.take<U16>(kRows * kRow)),
-        q(memory.take<U16>(kForwardRows * q_row)),
+  Scratch(const AttentionProblem<float>& p, ScratchCarver<float>&& memory) noexcept
+      : Bf16Scratch(p, memory),
+        key_row(HWY_NAMESPACE::key_row(p)),
+        maxima(memory.take(kRows * kLanes)),
+        narrow(memory.take<U16>(kRows * kRow)),
         used(memory.used()) {}
 };
 
@@ -163,6 +151,15 @@ void logit_strip(const Scratch& w, const U16* q, const U16* keys, const Index* l
   if (j < any) logit_tile<1, true>(w, q, keys, limits, j);
 }
 
+// The products of a strip's queries with the keys [begin, end), whole blocks.
+void multiply_keys(const Scratch& w, const U16* q, const U16* keys, Index begin,
+                   Index end) noexcept {
+  constexpr Index kStep = kVectors * kPanelKeys;
+  Index j = begin;
+  for (; j + kStep <= end; j += kStep) logit_tile<kVectors, false>(w, q, keys, nullptr, j);
+  if (j < end) logit_tile<2, false>(w, q, keys, nullptr, j);
+}
+
 // Probabilities of row i of a strip from its logits, relative to `top`.
 void softmax_row(const Scratch& w, int i, Index any, float scale, float top, float keep,
                  float* weights) noexcept {
@@ -173,15 +170,15 @@ void softmax_row(const Scratch& w, int i, Index any, float scale, float top, flo
   for (Index c = 0; c < any; c += 2 * kLanes) {
     Vector first, second;
     softmax(x + c, first, second);
-    store_narrow(first, second, w.probs + i * kRow + c);
+    store_narrow(first, second, w.probs(i) + c);
   }
   softmax.store(weights);
 }
 
 // out[i][.] = keep[i] out[i][.] + probs[i] values for `keys` keys, an even number.
 template <int N>
-HWY_NOINLINE void values_tile(const Scratch& w, const U16* values, Index keys, const float* keep,
-                              float* out) noexcept {
+HWY_NOINLINE void values_tile(const Scratch& w, const U16* values, const U16* probs, Index keys,
+                              const float* keep, float* out) noexcept {
   __m512 sums[kRows][N];
   HWY_UNROLL(16)
   for (int i = 0; i < kRows; ++i) {
@@ -191,7 +188,6 @@ HWY_NOINLINE void values_tile(const Scratch& w, const U16* values, Index keys, c
           _mm512_mul_ps(_mm512_set1_ps(keep[i]), _mm512_loadu_ps(out + i * w.width + n * 16));
     }
   }
-  const U16* probs = w.probs;
   for (Index s = 0; s < keys; s += 2, values += 2 * w.width, probs += 2) {
     __m512bh x[N];
     HWY_UNROLL(16)
@@ -214,20 +210,53 @@ HWY_NOINLINE void values_tile(const Scratch& w, const U16* values, Index keys, c
   }
 }
 
+// values_tile() of all columns.
+void multiply_values(const Scratch& w, const U16* values, const U16* probs, Index keys,
+                     const float* keep, float* out) noexcept {
+  Index x = 0;
+  for (; x + kVectors * 16 <= w.width; x += kVectors * 16) {
+    values_tile<kVectors>(w, values + 2 * x, probs, keys, keep, out + x);
+  }
+  for (; x < w.width; x += 16) values_tile<1>(w, values + 2 * x, probs, keys, keep, out + x);
+}
+
 // The keys [begin, end) that one row sees and not all of its strip do. The same pairs as in
-// values_tile(), so its bits do not depend on the others; a second key that it must not see counts
-// as 0, not as 0 times what may be NaN.
+// values_tile(), so its bits do not depend on the others; a key of a pair that it must not see
+// counts as 0, not as 0 times what may be NaN.
 void row_values(const Scratch& w, int i, const U16* values, Index begin, Index end,
                 float* out) noexcept {
   const __m512i first = _mm512_set1_epi32(0xFFFF);
-  for (Index s = begin; s < end; s += 2) {
-    const __m512bh y = pair(w.probs + i * kRow + s);
+  for (Index s = begin / 2 * 2; s < end; s += 2) {
+    const __m512bh y = pair(w.probs(i) + s);
     for (Index x = 0; x < w.width; x += 16) {
       __m512i v = _mm512_loadu_si512(values + s * w.width + 2 * x);
+      if (s < begin) v = _mm512_andnot_si512(first, v);
       if (s + 1 == end) v = _mm512_and_si512(v, first);
       const __m512 sum = _mm512_loadu_ps(out + x);
       _mm512_storeu_ps(out + x, _mm512_dpbf16_ps(sum, y, reinterpret_cast<__m512bh>(v)));
     }
+  }
+}
+
+// out += probs * values for the keys [first, behind) of a step. What causality or a window hides
+// from some rows goes row by row.
+void add_values(const Scratch& w, const U16* values, Index first, Index behind, const Index* begins,
+                const Index* limits, float* out) noexcept {
+  static constexpr float kAsItIs[kRows] = {1.0F, 1.0F, 1.0F, 1.0F, 1.0F, 1.0F};
+  Index all_begin = 0;
+  Index all_end = kBf16Keys;
+  for (int i = 0; i < kRows; ++i) {
+    all_begin = max(all_begin, begins[i]);
+    all_end = min(all_end, limits[i]);
+  }
+  const Index from = min(behind, round_up(max(first, all_begin), 2));
+  const Index to = max(from, min(behind, all_end) / 2 * 2);
+  for (int i = 0; i < kRows; ++i) {
+    row_values(w, i, values, max(first, begins[i]), min(from, limits[i]), out + i * w.width);
+  }
+  multiply_values(w, values + from * w.width, w.probs(0) + from, to - from, kAsItIs, out);
+  for (int i = 0; i < kRows; ++i) {
+    row_values(w, i, values, max(to, begins[i]), min(behind, limits[i]), out + i * w.width);
   }
 }
 
@@ -250,54 +279,23 @@ void attend_strip(const Scratch& w, const AttentionProblem<float>& p, Index stri
     softmax_row(w, i, any, scale, w.tops[row + i], keep[i], w.weights + (row + i) * kLanes);
   }
   float* out = w.out + row * w.width;
-  Index x = 0;
-  for (; x + kVectors * 16 <= w.width; x += kVectors * 16) {
-    values_tile<kVectors>(w, values + 2 * x, all, keep, out + x);
-  }
-  for (; x < w.width; x += 16) values_tile<1>(w, values + 2 * x, all, keep, out + x);
+  multiply_values(w, values, w.probs(0), all, keep, out);
   for (int i = 0; i < kRows; ++i) row_values(w, i, values, all, limits[i], out + i * w.width);
 }
 
-// The order of units, blocks and rows is that of the f32 forward.
-void forward(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit,
-             float* scratch) noexcept {
-  const Scratch w(p, scratch);
-  const Index blocks = ceil_div(p.rows(), kForwardRows);
-  const Index bn = unit / blocks;
-  const Index first = (blocks - 1 - unit % blocks) * kForwardRows;
-  const Index rows = min(kForwardRows, p.rows() - first);
-  const Index padded = round_up(rows, kRows);
-  load_bf16_queries(p, o, bn, first, padded, w.q, w.q_row);
-  Index limits[kForwardRows];
-  for (Index r = 0; r < padded; ++r) {
-    w.tops[r] = kMasked;
-    limits[r] = p.limit(min(first + r, p.rows() - 1));
-  }
-  fill(w.out, padded * w.width, 0.0F);
-  fill(w.weights, padded * kLanes, 0.0F);
-  for (Index s = 0; s < limits[padded - 1]; s += kKeys) {
-    for (Index strip = 0; strip < padded / kRows; ++strip) {
-      Index seen[kRows];
-      for (int i = 0; i < kRows; ++i) {
-        seen[i] = max(0, min(kKeys, limits[strip * kRows + i] - s));
-      }
-      if (seen[kRows - 1] == 0) continue;
-      attend_strip(w, p, strip, seen, o.packed_keys(bn) + s * w.key_row,
-                   o.packed_values(bn) + s * w.width);
-    }
-  }
-  RowCursor<U16> out(p, o.out, bn, first);
-  for (Index r = 0; r < rows; ++r, out.next()) {
-    const float sum = finish_bf16_row(w.weights + r * kLanes, w.out + r * w.width, p.Dv, out.get());
-    p.note_softmax(bn, first + r, w.tops[r], sum);
-  }
-}
+struct Engine {
+  using Scratch = HWY_NAMESPACE::Scratch;
+  static constexpr int kRows = HWY_NAMESPACE::kRows;
+  static constexpr auto& multiply_keys = HWY_NAMESPACE::multiply_keys;
+  static constexpr auto& add_values = HWY_NAMESPACE::add_values;
+  static constexpr auto& attend_strip = HWY_NAMESPACE::attend_strip;
+};
 
 }  // namespace
 
 const Bf16Kernels& bf16_table() noexcept {
-  static constexpr Bf16Kernels kTable = {false, key_row_of,    value_row,
-                                         pack,  Scratch::size, forward};
+  static constexpr Bf16Kernels kTable = {key_row, value_row, pack, Scratch::size,
+                                         bf16_forward_unit<Engine>};
   return kTable;
 }
 

@@ -23,9 +23,8 @@ struct Bf16Operands {
   }
 };
 
-/// Units and scratch as those of AttentionKernels. The scale must be positive.
+/// Units and scratch as those of AttentionKernels.
 struct Bf16Kernels {
-  bool take_options;  // others than causality
   Index (*key_row)(const AttentionProblem<float>& p) noexcept;
   Index (*value_row)(const AttentionProblem<float>& p) noexcept;
   void (*pack)(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit) noexcept;

@@ -10,8 +10,6 @@
 
 #include <hwy/cache_control.h>
 
-#include <cmath>
-
 #include "kernels/attention/visibility-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -164,18 +162,6 @@ static HWY_INLINE void softmax_row(float* HWY_RESTRICT x, Index vectors, float t
   sums.add(x, 0, vectors, top);
   sums.store(weights);
 }
-
-// Probabilities of one row from its logits: the weights that the forward gave them, over their sum.
-struct RowSoftmax {
-  HWY_INLINE RowSoftmax(float top, float inverse)
-      : top_(hn::Set(kFloats, top)), inverse_(hn::Set(kFloats, inverse)) {}
-  HWY_INLINE Vector operator()(Vector logit) const {
-    return hn::Mul(exp2_neg(hn::Sub(logit, top_)), inverse_);
-  }
-
- private:
-  Vector top_, inverse_;
-};
 
 // Memory of a forward unit, for the rows of its strips.
 struct ForwardScratch {
@@ -342,22 +328,10 @@ static HWY_INLINE void load_queries(const ForwardScratch& w, const AttentionProb
   }
 }
 
-static HWY_INLINE float inverse_of(float sum) { return sum == 0.0F ? 0.0F : 1.0F / sum; }
-
-// Divides packed row r of head bn by its weights, of which each head's sink is one more, and notes
-// its softmax.
+// Divides packed row r of head bn by its weights, and notes its softmax.
 static HWY_INLINE void finish_row(const AttentionProblem<float>& p, Index bn, Index r,
                                   const float* values, float top, float sum, float* out) {
-  float share = 1.0F;
-  if (p.sinks != nullptr) {
-    const float sink = p.sinks[p.head(bn % p.Hkv, r)] * kLog2E;
-    const float above = sum == 0.0F || sink > top ? sink : top;
-    share = sum == 0.0F ? 0.0F : exp2f(top - above);
-    sum = sum * share + (sink == kMasked ? 0.0F : exp2f(sink - above));
-    top = above;
-  }
-  copy_row(values, p.Dv, p.Dv, share * inverse_of(sum), out);
-  p.note_softmax(bn, r, top, sum);
+  copy_row(values, p.Dv, p.Dv, finish_softmax(p, bn, r, top, sum), out);
 }
 
 static Index forward_scratch(const AttentionProblem<float>& p) noexcept {

@@ -8,6 +8,7 @@
 #define GROUPHEAD_KERNELS_ATTENTION_TILES_INL_H_
 #endif
 
+#include <cmath>
 #include <limits>
 
 #include "kernels/attention/problem.h"
@@ -201,6 +202,36 @@ static HWY_INLINE void raise_tops(const float* here, float* tops, float* keep) {
     hn::StoreU(exp2_neg(hn::LoadU(kFloats, keep + i)), kFloats, keep + i);
   }
 }
+
+static HWY_INLINE float inverse_of(float sum) { return sum == 0.0F ? 0.0F : 1.0F / sum; }
+
+// What turns the sum over values of packed row r of head bn into its result: one over its weights,
+// of which each head's sink is one more. Notes its softmax.
+static HWY_INLINE float finish_softmax(const AttentionProblem<float>& p, Index bn, Index r,
+                                       float top, float sum) {
+  float share = 1.0F;
+  if (p.sinks != nullptr) {
+    const float sink = p.sinks[p.head(bn % p.Hkv, r)] * kLog2E;
+    const float above = sum == 0.0F || sink > top ? sink : top;
+    share = sum == 0.0F ? 0.0F : exp2f(top - above);
+    sum = sum * share + (sink == kMasked ? 0.0F : exp2f(sink - above));
+    top = above;
+  }
+  p.note_softmax(bn, r, top, sum);
+  return share * inverse_of(sum);
+}
+
+// Probabilities of one row from its logits: the weights that the forward gave them, over their sum.
+struct RowSoftmax {
+  HWY_INLINE RowSoftmax(float top, float inverse)
+      : top_(hn::Set(kFloats, top)), inverse_(hn::Set(kFloats, inverse)) {}
+  HWY_INLINE Vector operator()(Vector logit) const {
+    return hn::Mul(exp2_neg(hn::Sub(logit, top_)), inverse_);
+  }
+
+ private:
+  Vector top_, inverse_;
+};
 
 // Packed rows of head bn one after the other: the divisions of AttentionProblem::row() only once.
 template <class E>
