@@ -12,3 +12,7 @@ target_include_directories(_core SYSTEM PRIVATE ${NB_DIR}/include ${Python_INCLU
 target_link_libraries(_core PRIVATE grouphead grouphead_options)
 set_target_properties(_core PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
 install(TARGETS _core LIBRARY DESTINATION grouphead)
+# What type checkers and editors read of it; its docstrings.
+nanobind_add_stub(
+  core_stub MODULE _core OUTPUT _core.pyi PYTHON_PATH $<TARGET_FILE_DIR:_core> DEPENDS _core)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/_core.pyi DESTINATION grouphead)

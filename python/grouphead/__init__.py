@@ -2,19 +2,37 @@
 
 from ._core import (
     ConfigError,
+    Error,
     IoError,
+    KvCache,
     ShapeError,
     __version__,
+    alibi_slopes,
     attention,
+    attention_backward,
+    attention_cached,
+    attention_scores,
+    decode,
     num_threads,
     set_num_threads,
+    store_cached,
 )
+from ._results import AttentionGradients
 
 __all__ = [
+    "AttentionGradients",
     "ConfigError",
+    "Error",
     "IoError",
+    "KvCache",
     "ShapeError",
+    "alibi_slopes",
     "attention",
+    "attention_backward",
+    "attention_cached",
+    "attention_scores",
+    "decode",
     "num_threads",
     "set_num_threads",
+    "store_cached",
 ]

@@ -13,11 +13,12 @@ namespace {
 
 // The library's errors are also Python's ValueError, and OSError for files.
 void define_errors(nb::module_& m) {
-  // Python asks the last one defined first.
-  nb::exception<Error>(m, "Error", PyExc_ValueError);
-  nb::exception<ConfigError>(m, "ConfigError", PyExc_ValueError);
-  nb::exception<ShapeError>(m, "ShapeError", PyExc_ValueError);
-  nb::exception<IoError>(m, "IoError", PyExc_OSError);
+  // Of these Python's exception is the last one defined that fits.
+  const nb::object error = nb::exception<Error>(m, "Error");
+  const auto both = [&](PyObject* standard) { return nb::make_tuple(error, nb::handle(standard)); };
+  nb::exception<ConfigError>(m, "ConfigError", both(PyExc_ValueError));
+  nb::exception<ShapeError>(m, "ShapeError", both(PyExc_ValueError));
+  nb::exception<IoError>(m, "IoError", both(PyExc_OSError));
 }
 
 void define_threads(nb::module_& m) {
@@ -37,4 +38,5 @@ NB_MODULE(_core, m) {
   define_errors(m);
   define_threads(m);
   define_attention(m);
+  define_cache(m);
 }

@@ -9,5 +9,6 @@ namespace grouphead::python {
 namespace nb = nanobind;
 
 void define_attention(nb::module_& m);
+void define_cache(nb::module_& m);
 
 }  // namespace grouphead::python

@@ -14,8 +14,10 @@ namespace {
 struct Argument {
   Place place;
   nb::handle value;
+  Dtype queries;
   AttentionOptions& options;
   std::vector<Array>& arrays;
+  Shape& bias_shape;
 
   [[noreturn]] void refuse(std::string_view expected) const {
     throw_type_error(place, expected, nb::cast<std::string>(nb::repr(value)));
@@ -43,6 +45,12 @@ struct Argument {
     return value.is(Py_True);
   }
   ConstView array() const { return arrays.emplace_back(Array::read(value, place)).view(); }
+  ConstView per_head() const {
+    if (!PyList_Check(value.ptr())) return array();
+    const nb::object numbers = nb::module_::import_("numpy").attr("asarray")(
+        value, queries == Dtype::f64 ? "float64" : "float32");
+    return arrays.emplace_back(Array::read(numbers, place)).view();
+  }
   // [..., T, S] as [B, Hq, T, S]
   ConstView grid() const {
     const ConstView x = array();
@@ -80,15 +88,19 @@ constexpr Option kOptions[] = {
     {"causal", [](const Argument& a) { a.options.causal = a.truth(); }},
     {"scale", [](const Argument& a) { a.options.scale = a.number(); }},
     {"mask", [](const Argument& a) { a.options.mask = a.grid(); }},
-    {"bias", [](const Argument& a) { a.options.bias = a.grid(); }},
+    {"bias",
+     [](const Argument& a) {
+       a.options.bias = a.grid();
+       a.bias_shape = a.arrays.back().view().shape();
+     }},
     {"causal_offset", [](const Argument& a) { a.options.causal_offset = a.integer(); }},
     {"window_left", [](const Argument& a) { a.options.window_left = a.integer(); }},
     {"window_right", [](const Argument& a) { a.options.window_right = a.integer(); }},
     {"key_mask", [](const Argument& a) { a.options.key_mask = a.array(); }},
     {"query_mask", [](const Argument& a) { a.options.query_mask = a.array(); }},
     {"softcap", [](const Argument& a) { a.options.softcap = a.number(); }},
-    {"alibi_slopes", [](const Argument& a) { a.options.alibi_slopes = a.array(); }},
-    {"sinks", [](const Argument& a) { a.options.sinks = a.array(); }},
+    {"alibi_slopes", [](const Argument& a) { a.options.alibi_slopes = a.per_head(); }},
+    {"sinks", [](const Argument& a) { a.options.sinks = a.per_head(); }},
     {"lengths", [](const Argument& a) { a.options.lengths = a.array(); }},
     {"segments", [](const Argument& a) { a.options.segments = a.array(); }},
     {"key_segments", [](const Argument& a) { a.options.key_segments = a.array(); }},
@@ -118,7 +130,7 @@ Range range_of(ConstView x) {
 
 }  // namespace
 
-Options::Options(std::string_view operation, const nb::kwargs& arguments) {
+Options::Options(std::string_view operation, const nb::kwargs& arguments, Dtype queries) {
   arrays_.reserve(8);
   for (const auto [key, value] : arguments) {
     const Option* found = nullptr;
@@ -129,7 +141,9 @@ Options::Options(std::string_view operation, const nb::kwargs& arguments) {
       throw_type_error({operation, "arguments"}, "options of attention",
                        nb::cast<std::string>(nb::repr(key)));
     }
-    if (!value.is_none()) found->set({{operation, found->name}, value, options_, arrays_});
+    if (!value.is_none()) {
+      found->set({{operation, found->name}, value, queries, options_, arrays_, bias_shape_});
+    };
   }
 }
 
@@ -144,7 +158,7 @@ Heads Heads::read(nb::handle object, Place place, Layout layout) {
   Heads heads;
   heads.array_ = Array::read(object, place);
   heads.view_ = heads.array_.view();
-  if (!heads.view_.has_value()) return heads;
+  if (!heads.view_.has_value()) throw_type_error(place, "an array", "None");
   if (heads.view_.rank() != 4) {
     throw_shape_error(place, layout == Layout::bthd ? "[B, T, H, D]" : "[B, H, T, D]",
                       heads.view_.shape().to_string());
@@ -153,6 +167,15 @@ Heads Heads::read(nb::handle object, Place place, Layout layout) {
   if (heads.view_.dim(3) > 1 && heads.view_.stride(3) != 1) {
     heads.copy_ = contiguous(heads.view_);
     heads.view_ = heads.copy_;
+  }
+  return heads;
+}
+
+Heads Heads::read_floating(nb::handle object, Place place, Layout layout) {
+  Heads heads = read(object, place, layout);
+  const Dtype dtype = heads->dtype();
+  if (dtype != Dtype::f32 && dtype != Dtype::f64 && dtype != Dtype::bf16) {
+    throw_type_error(place, "float32, float64 or bfloat16", name_of(dtype));
   }
   return heads;
 }
