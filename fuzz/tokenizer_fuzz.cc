@@ -19,7 +19,7 @@ void run(const std::uint8_t* data, std::size_t size) {
   std::string_view text = rest.empty() ? std::string_view("It's 1,234 na\xC3\xAFve [CLS] words\xFF")
                                        : rest.substr(0, kLongestText);
   const gh::text::Pipeline pipeline(gh::io::parse_json(all.substr(0, end), "text"));
-  const gh::Encoding encoding = pipeline.encode(text, text.substr(text.size() / 2), true);
+  const gh::Encoding encoding = pipeline.encode(text, text.substr(text.size() / 2), {});
   if (encoding.ids.size() != encoding.type_ids.size() ||
       encoding.ids.size() != encoding.attention_mask.size()) {
     __builtin_trap();

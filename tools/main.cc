@@ -23,6 +23,8 @@ int run(int argc, char** argv) {
   add_generate(app, globals, action);
   add_convert(app, globals, action);
   add_info(app, globals, action);
+  add_eval(app, globals, action);
+  add_embed(app, globals, action);
   add_check(app, globals, action);
   add_inspect(app, globals, action);
   add_run(app, globals, action);

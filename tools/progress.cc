@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <numbers>
+#include <utility>
 #include <vector>
 
 #include "tools/output.h"
@@ -108,6 +109,17 @@ std::string Progress::short_line(Index step, double loss, double training_second
   const double done = static_cast<double>(step) / static_cast<double>(total_steps_);
   const std::string drawn = room < kNarrowestBar ? "" : bar(done, std::min(room, kWidestBar));
   return (start + drawn + text).substr(0, columns);
+}
+
+CountProgress::CountProgress(bool quiet, Index total, std::string unit)
+    : total_(total), unit_(std::move(unit)), shown_(!quiet && ::isatty(STDERR_FILENO) == 1) {}
+
+CountProgress::~CountProgress() {
+  if (shown_) write_err("\r\x1b[K");
+}
+
+void CountProgress::update(Index done) const {
+  if (shown_) write_err(fmt::format("\r{} of {} {}\x1b[K", done, total_, unit_));
 }
 
 }  // namespace grouphead::tools

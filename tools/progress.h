@@ -40,4 +40,21 @@ class Progress {
   bool line_is_open_ = false;
 };
 
+/// A line on a terminal's stderr, `512 of 4096 tokens`, drawn over as work goes on and gone at the
+/// end; nothing elsewhere, and nothing when quiet.
+class CountProgress {
+ public:
+  CountProgress(bool quiet, Index total, std::string unit);
+  ~CountProgress();
+  CountProgress(const CountProgress&) = delete;
+  CountProgress& operator=(const CountProgress&) = delete;
+
+  void update(Index done) const;
+
+ private:
+  Index total_;
+  std::string unit_;
+  bool shown_;
+};
+
 }  // namespace grouphead::tools

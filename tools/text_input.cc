@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "grouphead/core/error.h"
@@ -18,6 +19,16 @@ std::string read_text(const std::string& file) {
     throw IoError("[read] " + file + ": expected a file or a pipe, got a device");
   }
   return io::read_stream(path);
+}
+
+std::vector<std::string> lines_of(std::string_view text) {
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    lines.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
 }
 
 void require_regular(const std::string& file) {

@@ -28,6 +28,8 @@ inline constexpr int kBadInput = 2;
 void add_bench(CLI::App& app, const Globals& globals, Action& action);
 void add_check(CLI::App& app, const Globals& globals, Action& action);
 void add_convert(CLI::App& app, const Globals& globals, Action& action);
+void add_embed(CLI::App& app, const Globals& globals, Action& action);
+void add_eval(CLI::App& app, const Globals& globals, Action& action);
 void add_generate(CLI::App& app, const Globals& globals, Action& action);
 void add_info(CLI::App& app, const Globals& globals, Action& action);
 void add_inspect(CLI::App& app, const Globals& globals, Action& action);

@@ -30,6 +30,7 @@
 #include "grouphead/models/generation.h"
 #include "grouphead/models/model.h"
 #include "grouphead/models/models.h"
+#include "grouphead/models/perplexity.h"
 #include "grouphead/models/sampling.h"
 #include "grouphead/models/transformer.h"
 #include "grouphead/text/tokenizer.h"

@@ -1,5 +1,6 @@
 #include "text/pipeline.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "text/characters.h"
@@ -25,7 +26,7 @@ std::unique_ptr<Pipeline::Workspace> Pipeline::workspace() const {
 }
 
 Encoding Pipeline::encode(std::string_view first, std::optional<std::string_view> second,
-                          bool add_special_tokens) const {
+                          const EncodeOptions& options) const {
   std::unique_ptr<Workspace> work = workspace();
   std::vector<Encoding> parts;
   parts.push_back(encode_text(first, 0, *work));
@@ -34,15 +35,18 @@ Encoding Pipeline::encode(std::string_view first, std::optional<std::string_view
     const std::lock_guard lock(mutex_);
     idle_.push_back(std::move(work));
   }
-  if (truncation_) {
-    Truncation how = *truncation_;
-    const std::size_t added = add_special_tokens && post_processor_ != nullptr
+  if (truncation_ || options.max_length) {
+    Truncation how = truncation_.value_or(Truncation());
+    const std::size_t added = options.add_special_tokens && post_processor_ != nullptr
                                   ? post_processor_->num_added(second.has_value())
                                   : 0;
+    if (options.max_length) {
+      how.max_length = std::max(static_cast<std::size_t>(*options.max_length), added);
+    }
     how.max_length -= added;  // below 0 it is without a limit, as in the package
     truncate(parts, how);
   }
-  if (post_processor_ != nullptr) post_processor_->run(parts, add_special_tokens);
+  if (post_processor_ != nullptr) post_processor_->run(parts, options.add_special_tokens);
   return joined(std::move(parts));
 }
 

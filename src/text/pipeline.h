@@ -25,7 +25,7 @@ class Pipeline {
 
   /// Without padding. `second` may be absent.
   Encoding encode(std::string_view first, std::optional<std::string_view> second,
-                  bool add_special_tokens) const;
+                  const EncodeOptions& options) const;
   const std::optional<Padding>& padding() const noexcept { return padding_; }
 
   std::unique_ptr<DecoderChain> decoder() const;

@@ -22,15 +22,15 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
 }
 
 Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
-  Encoding out = pipeline_->encode(text, {}, options.add_special_tokens);
-  if (pipeline_->padding()) text::pad({&out, 1}, *pipeline_->padding());
+  Encoding out = pipeline_->encode(text, {}, options);
+  if (options.pads && pipeline_->padding()) text::pad({&out, 1}, *pipeline_->padding());
   return out;
 }
 
 Encoding Tokenizer::encode_pair(std::string_view first, std::string_view second,
                                 const EncodeOptions& options) const {
-  Encoding out = pipeline_->encode(first, second, options.add_special_tokens);
-  if (pipeline_->padding()) text::pad({&out, 1}, *pipeline_->padding());
+  Encoding out = pipeline_->encode(first, second, options);
+  if (options.pads && pipeline_->padding()) text::pad({&out, 1}, *pipeline_->padding());
   return out;
 }
 
@@ -49,7 +49,7 @@ std::vector<Encoding> Tokenizer::encode_batch(Context& ctx, std::span<const std:
   for (const std::exception_ptr& error : errors) {
     if (error != nullptr) std::rethrow_exception(error);
   }
-  if (pipeline_->padding()) text::pad(out, *pipeline_->padding());
+  if (options.pads && pipeline_->padding()) text::pad(out, *pipeline_->padding());
   return out;
 }
 

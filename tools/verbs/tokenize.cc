@@ -23,16 +23,6 @@ struct TokenizeOptions {
   bool keep_special = false;
 };
 
-/// Calls use(line) for each line, without its end.
-template <class Use>
-void for_each_line(std::string_view text, const Use& use) {
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    use(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-}
-
 std::vector<std::int32_t> ids_of(std::string_view line) {
   std::vector<std::int32_t> ids;
   while (true) {
@@ -58,16 +48,12 @@ void write_ids(const std::vector<Encoding>& all) {
 
 int tokenize(const TokenizeOptions& options, const Globals& globals) {
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
-  const std::string text = read_text(options.file);
+  const std::vector<std::string> lines = lines_of(read_text(options.file));
   if (options.decode) {
     const DecodeOptions how{.skip_special_tokens = !options.keep_special};
-    for_each_line(text, [&](std::string_view line) {
-      write_out(tokenizer.decode(ids_of(line), how) + "\n");
-    });
+    for (const std::string& line : lines) write_out(tokenizer.decode(ids_of(line), how) + "\n");
     return kOk;
   }
-  std::vector<std::string> lines;
-  for_each_line(text, [&](std::string_view line) { lines.emplace_back(line); });
   Context ctx({.num_threads = globals.threads});
   write_ids(tokenizer.encode_batch(ctx, lines, {.add_special_tokens = options.special_tokens}));
   return kOk;

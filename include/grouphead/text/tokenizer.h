@@ -30,6 +30,9 @@ struct Encoding {
 
 struct EncodeOptions {
   bool add_special_tokens = true;  ///< those of the post-processor: [CLS], <s> and the like
+  /// Tokens that a text or a pair keeps, special ones included. Absent: as the file truncates.
+  std::optional<Index> max_length{};
+  bool pads = true;  ///< as the file says
 };
 
 struct DecodeOptions {
@@ -38,8 +41,8 @@ struct DecodeOptions {
 
 /// A tokenizer of Hugging Face's `tokenizers`, with the same ids and texts.
 ///
-/// Truncation and padding are as the file has them. Bytes that are not UTF-8 are read as U+FFFD.
-/// A copy shares everything.
+/// Truncation and padding are as the file has them, or as the options say. Bytes that are not UTF-8
+/// are read as U+FFFD. A copy shares everything.
 ///
 /// Threads  every function may be called from several at a time
 /// Errors   IoError where a text meets what the file forgot (no unknown token), or a regular

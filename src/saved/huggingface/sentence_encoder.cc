@@ -1,9 +1,9 @@
 #include "grouphead/files/sentence_encoder.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "saved/huggingface/folder.h"
 
@@ -15,16 +15,18 @@ namespace fs = std::filesystem;
 constexpr std::string_view kModules = "modules.json";
 
 struct NamedPooling {
-  std::string_view key;
+  std::string_view name;
+  std::string_view older_key;  // of a bool, before version 6
   Pooling pooling;
 };
 // In the order in which sentence-transformers joins them.
-constexpr std::array<NamedPooling, 5> kPoolings = {
-    {{"pooling_mode_cls_token", Pooling::first},
-     {"pooling_mode_max_tokens", Pooling::maximum},
-     {"pooling_mode_mean_tokens", Pooling::mean},
-     {"pooling_mode_mean_sqrt_len_tokens", Pooling::root_mean},
-     {"pooling_mode_lasttoken", Pooling::last}}};
+constexpr NamedPooling kPoolings[] = {
+    {"cls", "pooling_mode_cls_token", Pooling::first},
+    {"max", "pooling_mode_max_tokens", Pooling::maximum},
+    {"mean", "pooling_mode_mean_tokens", Pooling::mean},
+    {"mean_sqrt_len_tokens", "pooling_mode_mean_sqrt_len_tokens", Pooling::root_mean},
+    {"weightedmean", "pooling_mode_weightedmean_tokens", Pooling::weighted_mean},
+    {"lasttoken", "pooling_mode_lasttoken", Pooling::last}};
 
 [[noreturn]] void fail(const fs::path& file, const std::string& text) {
   throw IoError("[load_sentence_encoder] " + file.string() + ": " + text);
@@ -43,19 +45,64 @@ fs::path inside(const fs::path& folder, const std::string& path) {
   return path.empty() ? folder : folder / path;
 }
 
+/// The JSON of a file, or an empty object where there is none.
+ConfigValue read_if_there(const fs::path& file) {
+  std::error_code ignored;
+  return fs::exists(file, ignored) ? saved::read_json(file) : ConfigValue(ConfigValue::Object{});
+}
+
 std::vector<Pooling> read_poolings(const fs::path& folder) {
+  constexpr std::string_view kKey = "pooling_mode";  // a name, or a list of them
   const fs::path file = folder / "config.json";
   const ConfigValue json = saved::read_json(file);
   saved::HubConfig config("[load_sentence_encoder] " + file.string(), json);
-  std::vector<Pooling> poolings;
-  for (const auto& [key, pooling] : kPoolings) {
-    if (config.boolean(key, false)) poolings.push_back(pooling);
+  ConfigValue::List names;
+  if (config.value(kKey).is_list()) {
+    names = config.value(kKey).as_list(kKey);
+  } else if (config.has(kKey)) {
+    names.push_back(config.value(kKey));
   }
-  config.ignore({"word_embedding_dimension", "include_prompt"});
-  config.require("pooling_mode_weightedmean_tokens", false);
+  std::vector<Pooling> poolings;
+  std::size_t known = 0;
+  for (const auto& [name, older_key, pooling] : kPoolings) {
+    const auto count = std::count(names.begin(), names.end(), ConfigValue(name));
+    known += static_cast<std::size_t>(count);
+    const bool as_older = config.boolean(older_key, false) && names.empty();
+    if (as_older || count > 0) poolings.push_back(pooling);
+  }
+  if (known != names.size()) config.refuse(kKey, "names of poolings");
+  config.ignore({"word_embedding_dimension", "embedding_dimension"});
+  config.require("include_prompt", true);
   config.finish();
-  if (poolings.empty()) fail(file, "expected a pooling mode that is true, got none");
+  if (poolings.empty()) poolings.push_back(Pooling::mean);
   return poolings;
+}
+
+/// Tokens that a text keeps: as the folder says, and not more than the model has positions.
+Index read_max_length(const fs::path& folder, const TransformerModelConfig& model) {
+  const ConfigValue module = read_if_there(folder / "sentence_bert_config.json");
+  const ConfigValue& lowers = module["do_lower_case"];
+  if (lowers.is_bool() && lowers.as_bool("do_lower_case")) {
+    fail(folder / "sentence_bert_config.json", "do_lower_case: expected false, got true");
+  }
+  Index length = std::numeric_limits<std::int32_t>::max();
+  const auto limit = [&](const ConfigValue& value) {
+    const bool is_length = value.is_integer() && value.as_integer("length") > 0;
+    if (is_length) length = std::min(length, value.as_integer("length"));
+    return is_length;
+  };
+  if (!limit(module["max_seq_length"])) {
+    limit(read_if_there(folder / "tokenizer_config.json")["model_max_length"]);
+  }
+  if (model.max_positions > 0)
+    length = std::min(length, model.max_positions - model.position_offset);
+  return length;
+}
+
+std::string read_prompt(const fs::path& folder) {
+  const ConfigValue config = read_if_there(folder / "config_sentence_transformers.json");
+  const std::string name = text_of(config, "default_prompt_name");
+  return name.empty() ? name : text_of(config["prompts"], name);
 }
 
 /// Rows of one text's hidden states that are real.
@@ -72,10 +119,13 @@ template <class Hidden>
 double pooled(Pooling pooling, const std::vector<Index>& rows, const Hidden& hidden) {
   const auto count = static_cast<double>(rows.size());
   double sum = 0;
+  double weighted = 0;
   double greatest = -std::numeric_limits<double>::infinity();
-  for (const Index row : rows) {
-    sum += hidden(row);
-    greatest = std::max(greatest, hidden(row));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const double value = hidden(rows[i]);
+    sum += value;
+    weighted += static_cast<double>(i + 1) * value;
+    greatest = std::max(greatest, value);
   }
   switch (pooling) {
     case Pooling::first:
@@ -86,6 +136,8 @@ double pooled(Pooling pooling, const std::vector<Index>& rows, const Hidden& hid
       return sum / count;
     case Pooling::root_mean:
       return sum / std::sqrt(count);
+    case Pooling::weighted_mean:
+      return weighted / (count * (count + 1) / 2);
     case Pooling::maximum:
       return greatest;
   }
@@ -102,8 +154,8 @@ void normalise(F* row, Index width) {
 }
 
 template <class F>
-void encode(const SentenceEncoder& encoder, const TransformerInputs& inputs, const Tensor& hidden,
-            F* out) {
+void pool(const SentenceEncoder& encoder, const TransformerInputs& inputs, const Tensor& hidden,
+          F* out) {
   const Index length = hidden.dim(1);
   const Index width = hidden.dim(2);
   const Index all = width * static_cast<Index>(encoder.poolings.size());
@@ -122,6 +174,30 @@ void encode(const SentenceEncoder& encoder, const TransformerInputs& inputs, con
   }
 }
 
+/// Some texts, those that are shorter padded at their ends. The mask is absent where nothing is
+/// padded.
+TransformerInputs padded(std::span<const Encoding> encodings, std::span<const std::size_t> chosen,
+                         Index length) {
+  const Shape shape = {static_cast<Index>(chosen.size()), length};
+  TransformerInputs inputs{.tokens = Tensor::zeros(shape, Dtype::i32),
+                           .mask = Tensor::zeros(shape, Dtype::boolean),
+                           .token_types = Tensor::zeros(shape, Dtype::i32)};
+  bool is_full = true;
+  Index begin = 0;
+  for (const std::size_t i : chosen) {
+    const Encoding& text = encodings[i];
+    const auto count = static_cast<Index>(text.ids.size());
+    std::copy(text.ids.begin(), text.ids.end(), inputs.tokens.data<std::int32_t>() + begin);
+    std::copy(text.type_ids.begin(), text.type_ids.end(),
+              inputs.token_types.data<std::int32_t>() + begin);
+    std::fill_n(inputs.mask.data<bool>() + begin, count, true);
+    is_full = is_full && count == length;
+    begin += length;
+  }
+  if (is_full) inputs.mask = {};
+  return inputs;
+}
+
 }  // namespace
 
 Tensor SentenceEncoder::operator()(Context& ctx, const TransformerInputs& inputs) const {
@@ -129,9 +205,41 @@ Tensor SentenceEncoder::operator()(Context& ctx, const TransformerInputs& inputs
   const Index width = hidden.dim(2) * static_cast<Index>(poolings.size());
   Tensor out = ctx.tensor({hidden.dim(0), width}, hidden.dtype());
   if (hidden.dtype() == Dtype::f64) {
-    encode(*this, inputs, hidden, out.data<double>());
+    pool(*this, inputs, hidden, out.data<double>());
   } else {
-    encode(*this, inputs, hidden, out.data<float>());
+    pool(*this, inputs, hidden, out.data<float>());
+  }
+  return out;
+}
+
+Tensor SentenceEncoder::encode(Context& ctx, const Tokenizer& tokenizer,
+                               std::span<const std::string> texts) const {
+  constexpr std::size_t kMostTexts = 64;
+  constexpr Index kMostTokens = 4096;
+  std::vector<std::string> prompted(prompt.empty() ? 0 : texts.size(), prompt);
+  for (std::size_t i = 0; i < prompted.size(); ++i) prompted[i] += texts[i];
+  const std::vector<Encoding> encodings = tokenizer.encode_batch(
+      ctx, prompted.empty() ? texts : prompted, {.max_length = max_length, .pads = false});
+  // The longest first, each run of them padded to its first.
+  std::vector<std::size_t> order(texts.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto length_of = [&](std::size_t i) { return encodings[i].ids.size(); };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return length_of(a) > length_of(b); });
+  const Index width = pretrained.model->config().hidden_size * static_cast<Index>(poolings.size());
+  Tensor out({static_cast<Index>(texts.size()), width}, pretrained.model->dtype());
+  for (std::size_t begin = 0; begin < order.size();) {
+    const Index length = std::max<Index>(static_cast<Index>(length_of(order[begin])), 1);
+    const auto most = static_cast<std::size_t>(std::max<Index>(kMostTokens / length, 1));
+    const std::size_t count = std::min({order.size() - begin, most, kMostTexts});
+    const std::span<const std::size_t> chosen = std::span(order).subspan(begin, count);
+    const Tensor vectors = (*this)(ctx, padded(encodings, chosen, length));
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto row = static_cast<Index>(chosen[i]);
+      copy(vectors.view().slice(0, static_cast<Index>(i), static_cast<Index>(i) + 1),
+           out.view().slice(0, row, row + 1));
+    }
+    begin += count;
   }
   return out;
 }
@@ -148,6 +256,7 @@ SentenceEncoder load_sentence_encoder(const fs::path& folder) {
     const bool has_model = encoder.pretrained.model != nullptr;
     if (name == "Transformer" && !has_model) {
       encoder.pretrained = load_pretrained(at);
+      encoder.max_length = read_max_length(at, encoder.pretrained.model->config());
     } else if (name == "Pooling" && has_model && encoder.poolings.empty()) {
       encoder.poolings = read_poolings(at);
     } else if (name == "Normalize" && !encoder.poolings.empty()) {
@@ -162,6 +271,7 @@ SentenceEncoder load_sentence_encoder(const fs::path& folder) {
     fail(file,
          "expected a model without a language model's head, got " + encoder.pretrained.family);
   }
+  encoder.prompt = read_prompt(folder);
   return encoder;
 }
 
