@@ -1,5 +1,6 @@
 """Attention on CPUs: grouped-query, multi-query and multi-head attention, with gradients."""
 
+from . import _lazy
 from ._core import (
     ConfigError,
     Error,
@@ -36,3 +37,13 @@ __all__ = [
     "set_num_threads",
     "store_cached",
 ]
+__all__ += _lazy.names
+
+
+def __getattr__(name):
+    value = globals()[name] = _lazy.get(__name__, name)
+    return value
+
+
+def __dir__():
+    return [*globals(), *_lazy.names]

@@ -39,4 +39,5 @@ NB_MODULE(_core, m) {
   define_threads(m);
   define_attention(m);
   define_cache(m);
+  define_models(m);
 }

@@ -264,13 +264,15 @@ class Perplexity final : public Metric {
 
 // ---- From configurations -----------------------------------------------------------------------
 
-/// CamelCase as snake_case.
+bool is_upper(char c) noexcept { return c >= 'A' && c <= 'Z'; }
+
+/// CamelCase as snake_case; capitals in a row are one word, `KLDivergence` is `kl_divergence`.
 std::string snake_case(std::string_view name) {
   std::string out;
-  for (const char c : name) {
-    const bool is_upper = c >= 'A' && c <= 'Z';
-    if (is_upper && !out.empty()) out += '_';
-    out += is_upper ? static_cast<char>(c - 'A' + 'a') : c;
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    const bool ends_capitals = i + 1 < name.size() && !is_upper(name[i + 1]);
+    if (i > 0 && is_upper(name[i]) && (ends_capitals || !is_upper(name[i - 1]))) out += '_';
+    out += is_upper(name[i]) ? static_cast<char>(name[i] - 'A' + 'a') : name[i];
   }
   return out;
 }

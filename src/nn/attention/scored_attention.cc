@@ -178,7 +178,8 @@ void BaseScoredAttention::attend(Context& ctx, SavedState& kept) const {
   const Index T = call.query.dim(1);
   if (is_fused(kept)) {
     kept.statistics = ctx.tensor({2, B, 1, T}, dtype());
-    grouphead::attention(ctx, one_head(kept.query), one_head(kept.key), one_head(call.value),
+    grouphead::attention(ctx, one_head(std::as_const(kept.query)),
+                         one_head(std::as_const(kept.key)), one_head(call.value),
                          kernel_options(kept), one_head(kept.out), {.statistics = kept.statistics});
     if (!ops::has_fully_masked_rows(kept.options, B, T, call.key.dim(1))) return;
     kept.options.rows = ops::ScoredRows::fully_masked;

@@ -51,7 +51,8 @@ Tensor folded(Context& ctx, std::string_view layer, Binary operation, const Numb
     if (numbers.is_rounded() && &value != &in[1]) ops::convert_rounded(sum, numbers.stored, sum);
     merged = ops::broadcast_shape(layer, merged, tail_of(x.shape()));
     Tensor next = ctx.tensor(nn::with_leading_axis(x.dim(0), merged), numbers.arithmetic);
-    merge(ctx, operation, expanded(sum.view(), next.rank()), expanded(x.view(), next.rank()), next);
+    merge(ctx, operation, expanded(std::as_const(sum).view(), next.rank()),
+          expanded(x.view(), next.rank()), next);
     sum = next;
   }
   return sum;
