@@ -1,4 +1,5 @@
 include(CMakePackageConfigHelpers)
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME library)
 
 # What the package files need to know of this build: a static library also names what it links.
 if(GROUPHEAD_IO_KERAS)
@@ -49,5 +50,5 @@ install(FILES cmake/FindOneDNN.cmake cmake/FindHDF5C.cmake cmake/FindLibZip.cmak
 install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
 if(GROUPHEAD_TOOLS)
-  install(TARGETS grouphead_program)
+  install(TARGETS grouphead_program COMPONENT program)
 endif()

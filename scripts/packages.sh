@@ -21,6 +21,11 @@ pkg-config pkg-config
 libgtest-dev <gtest/gtest.h>
 libgmock-dev <gmock/gmock.h>
 librandom123-dev <Random123/philox.h>
+r-base-core R
+r-cran-cpp11 -
+r-cran-testthat -
+r-cran-knitr -
+r-cran-markdown -
 "
 full_test_packages="
 clang clang++

@@ -1,0 +1,4 @@
+library(testthat)
+library(grouphead)
+
+test_check("grouphead")
