@@ -74,9 +74,9 @@ set_target_properties(
                        SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
                        INSTALL_RPATH_USE_LINK_PATH ON)
 # The kernels are optimised in every build: without it they take thirty times as long.
+set(kernel_sources ${grouphead_sources})
+list(FILTER kernel_sources INCLUDE REGEX "/src/kernels/")
 if(NOT CMAKE_CXX_FLAGS MATCHES "-O")
-  set(kernel_sources ${grouphead_sources})
-  list(FILTER kernel_sources INCLUDE REGEX "/src/kernels/")
   set_source_files_properties(
     ${kernel_sources} TARGET_DIRECTORY grouphead_objects
     PROPERTIES COMPILE_OPTIONS "$<$<NOT:$<CONFIG:Release,RelWithDebInfo,MinSizeRel>>:-O2>")
@@ -90,3 +90,9 @@ if(GROUPHEAD_DEVELOPER)
                                                      -Werror)
 endif()
 target_link_libraries(grouphead_objects PRIVATE nlohmann_json::nlohmann_json grouphead_options)
+
+if(GROUPHEAD_PRECOMPILED_HEADERS)
+  target_precompile_headers(grouphead_objects PRIVATE ${PROJECT_SOURCE_DIR}/src/precompiled.h)
+  set_source_files_properties(${kernel_sources} TARGET_DIRECTORY grouphead_objects
+                              PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+endif()

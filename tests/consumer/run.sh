@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds and runs README's programs and those of examples/ as an outside project does.
+# Builds and runs README's programs as an outside project does; by find_package examples/ too.
 #   run.sh find_package|fetch_content|pkg_config SOURCE BUILD
 # BUILD is what gets installed, a static or a shared library.
 set -eu
@@ -7,11 +7,16 @@ how=$1 source=$2 build=$3
 work=$build/consumer/$how
 rm -rf "$work"
 mkdir -p "$work/run" "$work/readme"
-cp "$source/tests/consumer/CMakeLists.txt" "$source"/examples/*.cc "$work"
+cp "$source/tests/consumer/CMakeLists.txt" "$work"
+# The other ways differ in how the library is found, which README's programs show.
+[ "$how" != find_package ] || cp "$source"/examples/*.cc "$work"
 "$source/tests/docs_programs.sh" "$source/README.md" "$work/readme" >/dev/null
 for file in "$work"/readme/*.cc; do cp "$file" "$work/readme_${file##*/}"; done
 cp "$source/tests/golden/keras/models/model_b_gqa_residual.keras" "$work/run/model.keras"
 cp -r "$source/tests/golden/hf/llama" "$work/run/llama"
+
+CXXFLAGS=$(sed -n 's/^CMAKE_CXX_FLAGS:STRING=//p' "$build/CMakeCache.txt")  # a sanitizer, say
+export CXXFLAGS
 
 keras_component=-DGROUPHEAD_COMPONENTS=KerasFiles
 if grep -q '^GROUPHEAD_IO_KERAS:BOOL=OFF' "$build/CMakeCache.txt"; then
@@ -47,11 +52,9 @@ build_by_pkg_config() {
   export PKG_CONFIG_PATH
   programs=$work/bin
   mkdir "$programs"
-  for file in "$work"/*.cc; do
-    program=${file##*/}
-    # shellcheck disable=SC2046  # pkg-config prints words
-    c++ -std=c++20 -O2 "$file" $(pkg-config --cflags --libs grouphead) -o "$programs/${program%.cc}"
-  done
+  options="-std=c++20 -O1 $CXXFLAGS $(pkg-config --cflags --libs grouphead)"
+  printf '%s\n' "$work"/*.cc | xargs -P 2 -I {} sh -ec \
+    'name=${1##*/}; exec c++ "$1" $3 -o "$2/${name%.cc}"' - {} "$programs" "$options"
 }
 
 case "$how" in
