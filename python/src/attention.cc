@@ -23,15 +23,16 @@ namespace {
 Dtype wide(Dtype dtype) { return dtype == Dtype::f64 ? Dtype::f64 : Dtype::f32; }
 
 nb::object attend(nb::handle q, nb::handle k, nb::handle v, const std::string& layout_name,
-                  nb::handle out, bool return_lse, bool return_statistics,
-                  const nb::kwargs& arguments) {
+                  const std::optional<std::string>& out_layout_name, nb::handle out,
+                  bool return_lse, bool return_statistics, const nb::kwargs& arguments) {
   constexpr std::string_view kName = "attention";
   const Layout layout = layout_of(kName, layout_name);
+  const Layout out_layout = layout_of(kName, out_layout_name.value_or(layout_name));
   const Heads queries = Heads::read_floating(q, {kName, "q"}, layout);
   const Heads keys = Heads::read(k, {kName, "k"}, layout);
   const Heads values = Heads::read(v, {kName, "v"}, layout);
   const Options options(kName, arguments, queries->dtype());
-  HeadsResult result(out, {kName, "out"}, layout, q, result_shape(*queries, *values),
+  HeadsResult result(out, {kName, "out"}, out_layout, q, result_shape(*queries, *values),
                      queries->dtype());
   for (const ConstView& operand : {*queries, *keys, *values, options->mask, options->bias}) {
     result.require_apart({kName, "out"}, operand);
@@ -96,17 +97,19 @@ class Needs {
 };
 
 nb::object gradients_of(nb::handle q, nb::handle k, nb::handle v, nb::handle d_out, nb::handle out,
-                        nb::handle statistics, const std::string& layout_name, nb::handle d_scores,
+                        nb::handle statistics, const std::string& layout_name,
+                        const std::optional<std::string>& out_layout_name, nb::handle d_scores,
                         const std::optional<std::vector<std::string>>& names,
                         const nb::kwargs& arguments) {
   constexpr std::string_view kName = "attention_backward";
   const Layout layout = layout_of(kName, layout_name);
+  const Layout out_layout = layout_of(kName, out_layout_name.value_or(layout_name));
   const Needs needs(names);
   const Heads queries = Heads::read_floating(q, {kName, "q"}, layout);
   const Heads keys = Heads::read(k, {kName, "k"}, layout);
   const Heads values = Heads::read(v, {kName, "v"}, layout);
-  const Heads result = Heads::read(out, {kName, "out"}, layout);
-  const Heads d_result = Heads::read(d_out, {kName, "d_out"}, layout);
+  const Heads result = Heads::read(out, {kName, "out"}, out_layout);
+  const Heads d_result = Heads::read(d_out, {kName, "d_out"}, out_layout);
   const Array rows = Array::read(statistics, {kName, "statistics"});
   const Array d_probs = Array::read(d_scores, {kName, "d_scores"});
   const Options options(kName, arguments, queries->dtype());
@@ -156,7 +159,8 @@ Args:
     q: queries [B, T, Hq, D], float32, float64 or bfloat16.
     k: keys [B, S, Hkv, D], of q's type.
     v: values [B, S, Hkv, Dv], of q's type.
-    layout: "BTHD", or "BHTD" for arrays (results too) with the heads before the positions.
+    layout: "BTHD", or "BHTD" for arrays with the heads before the positions.
+    out_layout: of the result; None: layout.
     out: where to write the result, [B, T, Hq, Dv]; None: a new array.
     return_lse: also return log(sum(exp(logits))), [B, Hq, T].
     return_statistics: also return [2, B, Hq, T], what attention_backward() and
@@ -208,7 +212,7 @@ constexpr const char* kBackwardDoc =
     R"(The gradients of attention() and attention_scores().
 
 Args:
-    q, k, v, layout: as in attention().
+    q, k, v, layout, out_layout: as in attention().
     d_out: the gradient of the result, [B, T, Hq, Dv].
     out, statistics: what attention(..., return_statistics=True) gave for the same operands.
     d_scores: the gradient of attention_scores(), [B, Hq, T, S]; None: zero.
@@ -228,23 +232,26 @@ Raises:
 
 void define_attention(nb::module_& m) {
   using namespace nb::literals;  // NOLINT(google-build-using-namespace)
-  m.def("attention", &attend, "q"_a, "k"_a, "v"_a, nb::kw_only(), "layout"_a = "BTHD",
-        "out"_a = nb::none(), "return_lse"_a = false, "return_statistics"_a = false, "options"_a,
-        nb::sig("def attention(q: Array, k: typing.Any, v: typing.Any, *, layout: str = \"BTHD\", "
-                "out: Array | None = None, return_lse: bool = False, "
-                "return_statistics: bool = False, " GROUPHEAD_OPTION_ARGUMENTS ") -> typing.Any"),
-        kAttentionDoc);
+  m.def(
+      "attention", &attend, "q"_a, "k"_a, "v"_a, nb::kw_only(), "layout"_a = "BTHD",
+      "out_layout"_a = nb::none(), "out"_a = nb::none(), "return_lse"_a = false,
+      "return_statistics"_a = false, "options"_a,
+      nb::sig("def attention(q: Array, k: typing.Any, v: typing.Any, *, layout: str = \"BTHD\", "
+              "out_layout: str | None = None, out: Array | None = None, return_lse: bool = False, "
+              "return_statistics: bool = False, " GROUPHEAD_OPTION_ARGUMENTS ") -> typing.Any"),
+      kAttentionDoc);
   m.def("attention_scores", &scores_of, "q"_a, "k"_a, "statistics"_a, nb::kw_only(),
         "layout"_a = "BTHD", "options"_a,
         nb::sig("def attention_scores(q: Array, k: typing.Any, statistics: typing.Any, *, "
                 "layout: str = \"BTHD\", " GROUPHEAD_OPTION_ARGUMENTS ") -> Array"),
         kScoresDoc);
   m.def("attention_backward", &gradients_of, "q"_a, "k"_a, "v"_a, "d_out"_a, nb::kw_only(), "out"_a,
-        "statistics"_a, "layout"_a = "BTHD", "d_scores"_a = nb::none(), "needs"_a = nb::none(),
-        "options"_a,
+        "statistics"_a, "layout"_a = "BTHD", "out_layout"_a = nb::none(), "d_scores"_a = nb::none(),
+        "needs"_a = nb::none(), "options"_a,
         nb::sig("def attention_backward(q: typing.Any, k: typing.Any, v: typing.Any, d_out: "
                 "typing.Any, *, out: typing.Any, "
-                "statistics: typing.Any, layout: str = \"BTHD\", d_scores: typing.Any = None, "
+                "statistics: typing.Any, layout: str = \"BTHD\", out_layout: str | None = None, "
+                "d_scores: typing.Any = None, "
                 "needs: collections.abc.Sequence[str] | None = None, " GROUPHEAD_OPTION_ARGUMENTS
                 ") -> tuple"),
         kBackwardDoc);

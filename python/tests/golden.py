@@ -34,7 +34,7 @@ def read_safetensors(path):
 def load(name, dtype=np.float32):
     """A case: ([q, k, v] in dtype, keyword arguments, expected results by name)."""
     tensors, metadata = read_safetensors(FOLDER / f"{name}.safetensors")
-    options = {_OPTIONS.get(key, key): value for key, value in json.loads(metadata["options"]).items()}
+    options = {_OPTIONS.get(name, name): x for name, x in json.loads(metadata["options"]).items()}
     operands = [tensors.pop(key).astype(dtype) for key in "qkv"]
     for key in ("mask", "bias", "sinks", "slopes", "lengths", "segments_q", "segments_k"):
         if key not in tensors:
