@@ -18,7 +18,7 @@ callback_reduce_lr_on_plateau <- function(
 callback_learning_rate_scheduler <- function(schedule, verbose = 0L)
   new_object("callback", "LearningRateScheduler")
 
-callback_terminate_on_nan <- function(raise_error = FALSE) new_object("callback", "TerminateOnNaN")
+callback_terminate_on_nan <- function() new_object("callback", "TerminateOnNaN")
 
 callback_csv_logger <- function(filename, separator = ",", append = FALSE)
   new_object("callback", "CSVLogger")
@@ -31,12 +31,9 @@ callback_lambda <- function(
 callback_swap_ema_weights <- function(swap_on_epoch = FALSE)
   new_object("callback", "SwapEMAWeights")
 
-callback_tensorboard <- function(
-  log_dir = "logs", histogram_freq = 0L, write_graph = TRUE, write_images = FALSE,
-  write_steps_per_second = FALSE, update_freq = "epoch", profile_batch = 0L, embeddings_freq = 0L,
-  embeddings_metadata = NULL
-) new_object("callback", "TensorBoard")
+callback_tensorboard <- function(log_dir = "logs", update_freq = "epoch")
+  new_object("callback", "TensorBoard")
 
 callback_backup_and_restore <- function(
-  backup_dir, save_freq = "epoch", double_checkpoint = FALSE, delete_checkpoint = TRUE
+  backup_dir, save_freq = "epoch", delete_checkpoint = TRUE
 ) new_object("callback", "BackupAndRestore")

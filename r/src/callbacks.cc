@@ -107,37 +107,41 @@ CallbackPtr backup_and_restore(SEXP config) {
                                  .delete_checkpoint = flag_at(config, "delete_checkpoint")});
 }
 
-CallbackPtr lambda(SEXP config) {
-  gh::LambdaCallback::Functions functions;
-  const auto held = [config](const char* name) { return cpp11::sexp(entry(config, name)); };
-  const auto count = [](gh::Index i) {
-    return cpp11::sexp(cpp11::safe[Rf_ScalarInteger](static_cast<int>(i)));
-  };
-  const cpp11::sexp none = R_NilValue;
-  if (const auto f = held("on_train_begin"); !Rf_isNull(f)) {
-    functions.on_train_begin = [f, none](gh::CompiledModel&) { call_function(f, {none}); };
+/// Functions of R in a callback's place.
+class Functions final : public gh::Callback {
+ public:
+  explicit Functions(SEXP config) : functions_(config) {}
+  void on_train_begin(gh::CompiledModel&) override { run("on_train_begin", {}); }
+  void on_train_end(gh::CompiledModel&) override { run("on_train_end", {}); }
+  void on_epoch_begin(gh::CompiledModel&, gh::Index epoch) override {
+    run("on_epoch_begin", epoch, {});
   }
-  if (const auto f = held("on_epoch_begin"); !Rf_isNull(f)) {
-    functions.on_epoch_begin = [f, none, count](gh::CompiledModel&, gh::Index epoch) {
-      call_function(f, {count(epoch), none});
-    };
+  void on_epoch_end(gh::CompiledModel&, gh::Index epoch, const gh::Logs& logs) override {
+    run("on_epoch_end", epoch, logs);
   }
-  if (const auto f = held("on_train_batch_end"); !Rf_isNull(f)) {
-    functions.on_train_batch_end = [f, count](gh::CompiledModel&, gh::Index batch,
-                                              const gh::Logs& logs) {
-      call_function(f, {count(batch), from_logs(logs)});
-    };
+  void on_train_batch_begin(gh::CompiledModel&, gh::Index batch) override {
+    run("on_train_batch_begin", batch, {});
   }
-  if (const auto f = held("on_epoch_end"); !Rf_isNull(f)) {
-    functions.on_epoch_end = [f, count](gh::CompiledModel&, gh::Index epoch, const gh::Logs& logs) {
-      call_function(f, {count(epoch), from_logs(logs)});
-    };
+  void on_train_batch_end(gh::CompiledModel&, gh::Index batch, const gh::Logs& logs) override {
+    run("on_train_batch_end", batch, logs);
   }
-  if (const auto f = held("on_train_end"); !Rf_isNull(f)) {
-    functions.on_train_end = [f, none](gh::CompiledModel&) { call_function(f, {none}); };
+
+ private:
+  void run(const char* name, std::optional<gh::Index> place, const gh::Logs& logs = {}) const {
+    const SEXP function = entry(functions_, name);
+    if (Rf_isNull(function)) return;
+    std::vector<cpp11::sexp> arguments;
+    if (place) {
+      arguments.emplace_back(cpp11::safe[Rf_ScalarInteger](static_cast<int>(*place)));
+    }
+    arguments.emplace_back(from_logs(logs));
+    call_function(function, arguments);
   }
-  return std::make_shared<gh::LambdaCallback>(std::move(functions));
-}
+
+  cpp11::sexp functions_;
+};
+
+CallbackPtr lambda(SEXP config) { return std::make_shared<Functions>(config); }
 
 struct Entry {
   const char* class_name;

@@ -11,7 +11,8 @@ new_model <- function(optimizer = optimizer_sgd(0.01), ...) {
 test_that("compile() takes names, objects, functions, and lists of them", {
   for (loss in list("mse", loss_huber, loss_huber(delta = 2), list("mae"))) {
     model <- new_model()
-    expect_invisible(compile(model, "adam", loss, metrics = list("mae", metric_mean_squared_error())))
+    metrics <- list("mae", metric_mean_squared_error())
+    expect_invisible(compile(model, "adam", loss, metrics))
     expect_named(evaluate(model, inputs, targets), c("loss", "mae", "mean_squared_error"),
                  ignore.order = TRUE)
   }
