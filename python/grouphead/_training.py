@@ -153,7 +153,8 @@ class Training:
         progress.start()
         self.history = _callbacks.History(progress.history, progress.epochs)
         self.history.set_model(self)
-        if trainer.fit(data, options, progress):
+        self.history.history, self.history.epoch, interrupted = trainer.fit(data, options, progress)
+        if interrupted:
             raise KeyboardInterrupt
         return self.history
 

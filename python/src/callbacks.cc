@@ -24,7 +24,8 @@ namespace {
 /// Calls the methods of a Python object, with Python's lock.
 class PythonCallback final : public Callback {
  public:
-  explicit PythonCallback(nb::object callback) : callback_(std::move(callback)) {}
+  PythonCallback(nb::object callback, std::atomic<bool>* stop)
+      : callback_(std::move(callback)), stop_(stop) {}
   ~PythonCallback() override {
     const nb::gil_scoped_acquire gil;
     callback_.reset();
@@ -32,7 +33,7 @@ class PythonCallback final : public Callback {
   PythonCallback(const PythonCallback&) = delete;
   PythonCallback& operator=(const PythonCallback&) = delete;
 
-  void on_train_begin(CompiledModel& /*model*/) override { call("on_train_begin"); }
+  void on_train_begin(CompiledModel& /*model*/) override { call("on_train_begin", {}); }
   void on_epoch_begin(CompiledModel& /*model*/, Index epoch) override {
     call("on_epoch_begin", epoch);
   }
@@ -40,29 +41,35 @@ class PythonCallback final : public Callback {
     call("on_train_batch_begin", batch);
   }
   void on_train_batch_end(CompiledModel& /*model*/, Index batch, const Logs& logs) override {
-    call("on_train_batch_end", batch, &logs);
+    call("on_train_batch_end", batch, logs);
   }
   void on_epoch_end(CompiledModel& /*model*/, Index epoch, const Logs& logs) override {
-    call("on_epoch_end", epoch, &logs);
+    call("on_epoch_end", epoch, logs);
   }
-  void on_train_end(CompiledModel& /*model*/) override { call("on_train_end"); }
-  void on_test_begin(CompiledModel& /*model*/) override { call("on_test_begin"); }
+  void on_train_end(CompiledModel& /*model*/) override { call("on_train_end", {}); }
+  void on_test_begin(CompiledModel& /*model*/) override { call("on_test_begin", {}); }
   void on_test_end(CompiledModel& /*model*/, const Logs& logs) override {
-    const nb::gil_scoped_acquire gil;
-    callback_.attr("on_test_end")(logs_to(logs));
+    call("on_test_end", {}, logs);
   }
 
  private:
-  void call(const char* method) {
+  void call(const char* method, std::optional<Index> number, const Logs& logs = {}) {
     const nb::gil_scoped_acquire gil;
-    callback_.attr(method)(nb::dict());
-  }
-  void call(const char* method, Index number, const Logs* logs = nullptr) {
-    const nb::gil_scoped_acquire gil;
-    callback_.attr(method)(number, logs == nullptr ? nb::dict() : logs_to(*logs));
+    try {
+      const nb::object bound = callback_.attr(method);
+      if (number) {
+        bound(*number, logs_to(logs));
+      } else {
+        bound(logs_to(logs));
+      }
+    } catch (nb::python_error& error) {
+      if (stop_ == nullptr || !error.matches(PyExc_KeyboardInterrupt)) throw;
+      *stop_ = true;
+    }
   }
 
   nb::object callback_;
+  std::atomic<bool>* stop_;
 };
 
 /// Reads the options of a callback, which Python's constructor has completed.
@@ -157,13 +164,13 @@ Made make_callback(std::string_view class_name, const Options& o) {
 
 }  // namespace
 
-std::vector<Made> callbacks_from(nb::handle callbacks) {
+std::vector<Made> callbacks_from(nb::handle callbacks, std::atomic<bool>* stop) {
   std::vector<Made> made;
   for (const nb::handle callback : nb::iter(callbacks)) {
     if (nb::isinstance<Callback>(callback)) {
       made.push_back(nb::cast<Made>(callback));
     } else {
-      made.push_back(std::make_shared<PythonCallback>(nb::borrow(callback)));
+      made.push_back(std::make_shared<PythonCallback>(nb::borrow(callback), stop));
     }
   }
   return made;

@@ -90,7 +90,7 @@ std::optional<Dtype> cache_dtype(const nb::dict& given) {
   return dtype_from(nb::cast<std::string>(name));
 }
 
-/// Appends to `tokens` as they come. `on_token` gets each one, and ends the text with True.
+/// Appends to `tokens` as they come. `on_token` gets each one, and ends the text with False.
 void generate(const std::shared_ptr<Layer>& layer, const Tokens& prompt, const nb::dict& given,
               const std::shared_ptr<Layer>& draft, nb::handle on_token, nb::list tokens) {
   GenerationOptions options = options_from(given);
@@ -105,7 +105,7 @@ void generate(const std::shared_ptr<Layer>& layer, const Tokens& prompt, const n
     const nb::gil_scoped_acquire gil;
     tokens.append(token);
     if (PyErr_CheckSignals() != 0) throw nb::python_error();
-    if (!on_token.is_none() && on_token(token).is(nb::handle(Py_True))) break;
+    if (!on_token.is_none() && on_token(token).is(nb::handle(Py_False))) break;
   }
 }
 

@@ -91,12 +91,14 @@ void define_metric(nb::module_& m) {
       .def_prop_rw("name", &Metric::name, &Metric::rename)
       .def_prop_ro("class_name", &Metric::class_name)
       .def("get_config", [](const Metric& metric) { return config_to(metric.get_config()); })
-      .def("update_state",
-           [](Metric& metric, nb::handle y_true, nb::handle y_pred, nb::handle weights) {
-             const Compared compared(y_true, y_pred, weights);
-             const Computing computing;
-             metric.update(computing.context(), compared.operands());
-           })
+      .def(
+          "update_state",
+          [](Metric& metric, nb::handle y_true, nb::handle y_pred, nb::handle weights) {
+            const Compared compared(y_true, y_pred, weights);
+            const Computing computing;
+            metric.update(computing.context(), compared.operands());
+          },
+          nb::arg().none(), nb::arg(), nb::arg().none())
       .def("result", &Metric::result)
       .def("reset_state", &Metric::reset);
   m.def("make_metric",

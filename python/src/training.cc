@@ -42,7 +42,7 @@ BatchSource source_from(nb::handle function) {
 /// training is told.
 class BetweenSteps {
  public:
-  explicit BetweenSteps(nb::handle progress) : progress_(progress) {}
+  BetweenSteps(nb::handle progress, std::atomic<bool>& stop) : progress_(progress), stop_(stop) {}
 
   void operator()(Computing& computing, const FitProgress& at) {
     computing.give_way();
@@ -53,17 +53,16 @@ class BetweenSteps {
       progress_(at.epoch, at.step, at.steps, at.epoch_is_over, logs_to(at.logs));
     } catch (nb::python_error& error) {
       if (!error.matches(PyExc_KeyboardInterrupt)) throw;
-      stop = true;
+      stop_ = true;
     }
   }
 
-  std::atomic<bool> stop = false;
-
  private:
   nb::handle progress_;
+  std::atomic<bool>& stop_;
 };
 
-FitConfig fit_config(const nb::dict& options) {
+FitConfig fit_config(const nb::dict& options, std::atomic<bool>& stop) {
   FitConfig config;
   const auto number = [&](const char* key) { return nb::cast<Index>(options[key]); };
   config.batch_size = number("batch_size");
@@ -77,7 +76,8 @@ FitConfig fit_config(const nb::dict& options) {
   config.shuffle = nb::cast<bool>(options["shuffle"]);
   config.shuffle_seed = nb::cast<std::uint64_t>(options["shuffle_seed"]);
   config.class_weight = nb::cast<std::map<Index, double>>(options["class_weight"]);
-  config.callbacks = callbacks_from(options["callbacks"]);
+  config.callbacks = callbacks_from(options["callbacks"], &stop);
+  config.stop = &stop;
   const nb::object validation = options["validation"];
   if (nb::isinstance<nb::tuple>(validation)) {
     config.validation_data = data_from(validation);
@@ -87,11 +87,11 @@ FitConfig fit_config(const nb::dict& options) {
   return config;
 }
 
-/// Whether Ctrl-C ended it.
-bool fit(Trainer& trainer, nb::handle data, const nb::dict& options, nb::handle progress) {
-  FitConfig config = fit_config(options);
-  BetweenSteps between(progress);
-  config.stop = &between.stop;
+/// (numbers by name, epochs, whether Ctrl-C ended it)
+nb::tuple fit(Trainer& trainer, nb::handle data, const nb::dict& options, nb::handle progress) {
+  std::atomic<bool> stop = false;
+  FitConfig config = fit_config(options, stop);
+  BetweenSteps between(progress, stop);
   const bool has_arrays = nb::isinstance<nb::tuple>(data);
   const std::optional<Data> arrays = has_arrays ? data_from(data) : std::nullopt;
   const BatchSource source = has_arrays ? nullptr : source_from(data);
@@ -99,12 +99,12 @@ bool fit(Trainer& trainer, nb::handle data, const nb::dict& options, nb::handle 
   Computing computing;
   config.progress = [&](const FitProgress& at) { between(computing, at); };
   CompiledModel& model = trainer.compiled();
-  if (arrays) {
-    model.fit(computing.context(), *arrays, config);
-  } else {
-    model.fit(computing.context(), source, config);
-  }
-  return between.stop;
+  const History history = arrays ? model.fit(computing.context(), *arrays, config)
+                                 : model.fit(computing.context(), source, config);
+  const nb::gil_scoped_acquire gil;
+  nb::dict series;
+  for (const auto& [name, numbers] : history.series) series[name.c_str()] = numbers;
+  return nb::make_tuple(series, history.epochs, stop.load());
 }
 
 nb::dict evaluate(Trainer& trainer, nb::handle data, Index batch_size, Index steps,
