@@ -335,6 +335,16 @@ _pytorch = torch.nn.functional.scaled_dot_product_attention
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
+def takes(query):
+    """Whether there are kernels for such queries: their device, type and form."""
+    return (
+        query.device.type == "cpu"
+        and query.dtype in _DTYPES
+        and query.layout is torch.strided
+        and not query.is_nested
+    )
+
+
 @functools.wraps(_pytorch)
 def _rerouted(
     query,
@@ -347,13 +357,7 @@ def _rerouted(
     scale=None,
     enable_gqa=False,
 ):
-    is_ours = (
-        query.device.type == "cpu"
-        and query.dtype in _DTYPES
-        and query.layout is torch.strided
-        and not query.is_nested
-    )
-    function = scaled_dot_product_attention if is_ours else _pytorch
+    function = scaled_dot_product_attention if takes(query) else _pytorch
     return function(
         query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 FOLDER = Path(__file__).parents[2] / "tests" / "golden" / "attention"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
-_DTYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "U8": "u1"}
+_DTYPES = {"I64": "<i8", "F32": "<f4", "F64": "<f8", "I32": "<i4", "U8": "u1"}
 _OPTIONS = {
     "offset": "causal_offset",
     "slopes": "alibi_slopes",
