@@ -217,7 +217,7 @@ load_model(file)'
   ),
   list(
     name = "weights", title = "Weights and configurations",
-    functions = "^(get_weights|set_weights|count_params|get_config|freeze_weights|unfreeze_weights)$",
+    functions = "^((get|set|freeze|unfreeze)_weights|count_params|get_config)$",
     extra = c(object = "a layer, a model, or (\\code{get_config()}) a rule."),
     description = "Weights stand in Keras's order, with Keras's shapes. Compile a model again after
       it was frozen or unfrozen.",

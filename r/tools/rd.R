@@ -16,14 +16,17 @@ folded <- function(text) strwrap(gsub("\\s+", " ", text), 98)
 usage_of <- function(name) {
   arguments <- formals(get(name, code))
   parts <- vapply(names(arguments), function(argument) {
-    if (identical(arguments[[argument]], quote(expr = ))) argument
-    else paste(argument, "=", paste(deparse(arguments[[argument]]), collapse = " "))
+    if (identical(arguments[[argument]], quote(expr = ))) return(argument)
+    default <- paste(deparse(arguments[[argument]]), collapse = "")
+    paste0(argument, "~=~", gsub(" ", "~", default))
   }, "")
-  method <- regmatches(name, regexec("^(.*)\\.(grouphead_model|keras_training_history)$", name))[[1L]]
+  pattern <- "^(.*)\\.(grouphead_model|keras_training_history)$"
+  method <- regmatches(name, regexec(pattern, name))[[1L]]
   head <- if (length(method)) paste0("\\method{", method[2L], "}{", method[3L], "}") else name
-  one <- paste0(head, "(", paste(parts, collapse = ", "), ")")
-  if (nchar(one) <= 90L) one else c(paste0(head, "("), strwrap(paste(parts, collapse = ", "), 90L,
-                                                           indent = 2L, exdent = 2L), ")")
+  all <- paste(parts, collapse = ", ")
+  usage <- if (nchar(head) + nchar(all) <= 88L) paste0(head, "(", all, ")")
+           else c(paste0(head, "("), strwrap(all, 90L, indent = 2L, exdent = 2L), ")")
+  gsub("~", " ", usage)  # lines break between arguments alone
 }
 
 call_arguments <- c(
