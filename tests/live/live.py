@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compares grouphead with the installed Keras on random layers and on model files; makes failing layers small.
+"""Compares grouphead with the installed Keras on random layers and on model files; makes failing layers small. And a sentence encoder
+with sentence-transformers.
 
     python live.py --program build/release/grouphead --out build/live [--layers A,B] SEED...
 
@@ -89,8 +90,8 @@ def run_seed(program, seed, out, layers):
     return not failures
 
 
-def check_files(script, program, out, seeds):
-    """Model files in both directions; the program beside it is built with the tests."""
+def check_script(script, program, out, seeds):
+    """A script of this folder; the program of files is built with the tests."""
     files = os.path.join(os.path.dirname(program), "tests", "live_files")
     return subprocess.run([sys.executable, os.path.join(HERE, script + ".py"), "--program", program, "--files", files,
                            "--out", out, *map(str, seeds)]).returncode == 0
@@ -101,18 +102,18 @@ def main():
     ap.add_argument("--program", required=True)
     ap.add_argument("--out", required=True)
     ap.add_argument("--layers", default="", help="only these, comma-separated; `training` is the AdamW trajectory, `files` model files, "
-                    "`operations` models of operations")
+                    "`operations` models of operations, `sentences` a pretrained sentence encoder")
     ap.add_argument("seeds", type=int, nargs="+")
     a = ap.parse_args()
     layers = [n for n in a.layers.split(",") if n]
     if not layers:
         names = subprocess.run([a.program, "info", "--layers"], capture_output=True, text=True, check=True).stdout
-        layers = [n for n in names.split() if n != "InputLayer"] + ["training", "files", "operations"]
+        layers = [n for n in names.split() if n != "InputLayer"] + ["training", "files", "operations", "sentences"]
     passed = []
-    for script in ("files", "operations"):
+    for script in ("files", "operations", "sentences"):
         if script in layers:
             layers.remove(script)
-            passed.append(check_files(script, a.program, a.out, a.seeds))
+            passed.append(check_script(script, a.program, a.out, a.seeds))
     if layers:
         passed += [run_seed(a.program, seed, a.out, layers) for seed in a.seeds]
     return 0 if all(passed) else 1
