@@ -10,8 +10,22 @@ nanobind_add_module(_core NB_STATIC NOMINSIZE ${grouphead_python_sources})
 # As system headers: our warnings are not theirs.
 target_include_directories(_core SYSTEM PRIVATE ${NB_DIR}/include ${Python_INCLUDE_DIRS})
 target_link_libraries(_core PRIVATE grouphead grouphead_options)
+target_link_options(_core PRIVATE -Wl,--exclude-libs,ALL)  # shows the module's entry alone
 set_target_properties(_core PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
 install(TARGETS _core LIBRARY DESTINATION grouphead)
+# HDF5 from archives where the system has them: see python/hdf5_streams.cc.
+if(GROUPHEAD_IO_KERAS)
+  find_library(HDF5C_ARCHIVE libhdf5_serial.a)
+  find_library(SZ_ARCHIVE libsz.a)
+  find_library(AEC_ARCHIVE libaec.a)
+  if(HDF5C_ARCHIVE AND SZ_ARCHIVE AND AEC_ARCHIVE)
+    set_target_properties(HDF5C::HDF5C PROPERTIES IMPORTED_LOCATION ${HDF5C_ARCHIVE})
+    target_link_libraries(HDF5C::HDF5C INTERFACE ${SZ_ARCHIVE} ${AEC_ARCHIVE} ZLIB::ZLIB
+                                                 ${CMAKE_DL_LIBS} m)
+    target_sources(_core PRIVATE python/hdf5_streams.cc)
+  endif()
+endif()
+
 # What type checkers and editors read of it; its docstrings.
 nanobind_add_stub(
   core_stub MODULE _core OUTPUT _core.pyi PYTHON_PATH $<TARGET_FILE_DIR:_core> DEPENDS _core)

@@ -164,16 +164,21 @@ class _Eager(torch.autograd.Function):
         return (None, *_input_gradients(ctx, d_out, ctx.needs_input_grad[1:], _backward))
 
 
-def _is_plain(tensors):
-    """Whether the kernels may be called at once: nothing traces or maps these tensors."""
+def _route(tensors):
+    """How to call: "directly", with "gradients", or by the "operator", which can be traced."""
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return False
+        return "operator"
     if torch._C._len_torch_dispatch_stack() > 0:
-        return False
-    return all(
-        type(x) is Tensor or not isinstance(x, Tensor) or isinstance(x, torch.nn.Parameter)
-        for x in tensors
-    )
+        return "operator"
+    route = "directly"
+    is_noting = torch.is_grad_enabled()
+    for x in tensors:
+        if type(x) is Tensor or type(x) is torch.nn.Parameter:
+            if is_noting and x.requires_grad:
+                route = "gradients"
+        elif isinstance(x, Tensor):
+            return "operator"
+    return route
 
 
 def attention(q, k, v, **options):
@@ -193,22 +198,17 @@ def attention(q, k, v, **options):
     """
     if options.get("dropout_rate") and options.get("draw") is None:
         options["draw"] = torch.randint(2**62, ())
-    tensors = (q, k, v, *options.values())
-    is_plain = _is_plain(tensors)
-    if is_plain and not (torch.is_grad_enabled() and any(map(_requires_grad, tensors))):
+    route = _route((q, k, v, *options.values()))
+    if route == "directly":
         if isinstance(options.get("draw"), Tensor):
             options["draw"] = int(options["draw"])
         return _core.attention(q, k, v, **options)
     if isinstance(options.get("draw"), int):
         options["draw"] = torch.tensor(options["draw"])
     inputs = (q, k, v, *(options.pop(name, None) for name in _TENSORS))
-    if is_plain:
+    if route == "gradients":
         return _Eager.apply(options, *inputs)
     return torch.ops.grouphead.attention(*inputs, **options)[0]
-
-
-def _requires_grad(x):
-    return isinstance(x, Tensor) and x.requires_grad
 
 
 def varlen_attention(q, k, v, cu_seqlens_q, cu_seqlens_k=None, **options):

@@ -62,6 +62,12 @@ const dlpack::ExchangeApi* exchange_api(nb::handle object) {
   return api;
 }
 
+// Its arrays are never written, but their capsules do not say so.
+bool is_jax(nb::handle object) {
+  const auto module = nb::cast<std::string>(nb::str(object.type().attr("__module__")));
+  return module.starts_with("jax");
+}
+
 std::string name_of_type(nb::handle object) {
   return nb::cast<std::string>(nb::str(nb::handle(object.type()).attr("__name__")));
 }
@@ -180,6 +186,7 @@ struct ArrayReader {
   }
 
   Array from_dlpack() const {
+    if (access == Access::write && is_jax(object)) refuse_read_only();
     nb::object capsule;
     try {
       try {

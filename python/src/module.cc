@@ -39,5 +39,6 @@ NB_MODULE(_core, m) {
   define_threads(m);
   define_attention(m);
   define_cache(m);
+  define_jax(m);
   define_models(m);
 }

@@ -1,0 +1,32 @@
+"""The programs of the pages: each ```python block runs, and prints the block ```output after it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = [
+    pytest.param(*block.groups(), id=f"{page}-{number}")
+    for page in ("README.md", "docs/python.md")
+    for number, block in enumerate(
+        re.finditer(
+            r"^```python\n(.*?)^```\n(?:\n```output\n(.*?)^```\n)?",
+            (ROOT / page).read_text(),
+            re.MULTILINE | re.DOTALL,
+        )
+    )
+]
+
+
+@pytest.mark.parametrize("program, output", BLOCKS)
+def test_program(program, output, tmp_path):
+    for name in re.findall(r"^(?:import|from) (torch|jax|transformers|keras)\b", program, re.M):
+        pytest.importorskip(name)
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert run.returncode == 0, run.stderr
+    assert output is None or run.stdout == output
