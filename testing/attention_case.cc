@@ -63,17 +63,24 @@ class AttentionCase final : public Case {
   std::vector<Comparison> check() override {
     const InputSet& in = sets_[next_];
     run();
-    if (in.q.dtype() == Dtype::bf16) return check_bf16(in);
+    const bool is_bf16 = in.q.dtype() == Dtype::bf16;
+    const auto wide = [&](const Tensor& x) {
+      return x.has_value() && x.dtype() == Dtype::bf16 ? convert(ctx_, x, Dtype::f32) : x;
+    };
+    const Tensor q = wide(in.q), k = wide(in.k), v = wide(in.v), d_out = wide(in.d_out);
+    const Tensor bias = wide(bias_);
+    AttentionOptions options = options_;
+    if (bias.has_value()) options.bias = bias;
     std::vector<Comparison> results;
     const auto add = [&](const char* what, const Tensor& got, const OracleResult& want) {
-      results.push_back(compare(what, got, want.value, bounds_of(want, got.dtype())));
+      const Tensor bounds = is_bf16 ? bf16_bounds(want, got.dtype()) : bounds_of(want, got.dtype());
+      results.push_back(compare(what, wide(got), want.value, bounds));
     };
-    const AttentionForwardOracle forward = attention_forward_oracle(in.q, in.k, in.v, options_);
+    const AttentionForwardOracle forward = attention_forward_oracle(q, k, v, options);
     add("out", out_, forward.out);
     add("lse", lse_of(in), forward.lse);
     if (has_backward_) {
-      const AttentionBackwardOracle backward =
-          attention_backward_oracle(in.q, in.k, in.v, in.d_out, options_);
+      const AttentionBackwardOracle backward = attention_backward_oracle(q, k, v, d_out, options);
       add("d_q", d_q_, backward.d_q);
       add("d_k", d_k_, backward.d_k);
       add("d_v", d_v_, backward.d_v);
@@ -125,18 +132,6 @@ class AttentionCase final : public Case {
     return lse;
   }
 
-  std::vector<Comparison> check_bf16(const InputSet& in) {
-    const auto wide = [&](const Tensor& x) { return convert(ctx_, x, Dtype::f32); };
-    const Tensor q = wide(in.q);
-    const Tensor k = wide(in.k);
-    const Tensor v = wide(in.v);
-    AttentionOptions options = options_;
-    if (bias_.has_value()) options.bias = wide_bias_ = wide(bias_);
-    const AttentionForwardOracle want = attention_forward_oracle(q, k, v, options);
-    return {compare("out", wide(out_), want.out.value, bf16_bounds(want)),
-            compare("lse", lse_of(in), want.lse.value, bounds_of(want.lse, Dtype::f32))};
-  }
-
   void set_options(const Problem& p) {
     if (p.window > 0) options_.window_left = options_.window_right = p.window - 1;
     options_.dropout_rate = p.dropout_rate;
@@ -161,7 +156,7 @@ class AttentionCase final : public Case {
   bool has_backward_;
   AttentionOptions options_{};
   std::vector<InputSet> sets_;
-  Tensor mask_, bias_, wide_bias_, slopes_, sinks_, lengths_, segments_, key_segments_;
+  Tensor mask_, bias_, slopes_, sinks_, lengths_, segments_, key_segments_;
   Tensor out_, softmax_, d_q_, d_k_, d_v_, d_bias_, d_sinks_;
   std::size_t next_ = 0;
 };

@@ -17,6 +17,9 @@ namespace grouphead::testing {
 struct OracleResult {
   Tensor value{};     // f64
   Tensor rounding{};  // f64, the same shape
+  /// f64, the same shape, in units of 2^-8: what it adds that kernels of bf16 round factors of
+  /// their products (probabilities, gradients of logits) and the output that a backward reads.
+  Tensor bf16{};
 };
 
 /// One bound per element for a result of this type. A double result is compared with an oracle
@@ -26,7 +29,6 @@ Tensor bounds_of(const OracleResult& result, Dtype dtype);
 struct AttentionForwardOracle {
   OracleResult out{};  // [B, T, Hq, Dv]
   OracleResult lse{};  // [B, Hq, T]
-  Tensor spread{};     // [B, T, Hq, Dv]: sqrt(sum_j (p_j v_j)^2)
 };
 struct AttentionBackwardOracle {
   OracleResult d_q{}, d_k{}, d_v{};
@@ -34,9 +36,9 @@ struct AttentionBackwardOracle {
   OracleResult d_sinks{};  // of options.sinks, if any
 };
 
-/// Bounds of an attention_forward in bf16, given what is exact. To those of f32 come the rounding
-/// of the result, or of probabilities that are all alike, and that of each probability for itself.
-Tensor bf16_bounds(const AttentionForwardOracle& exact);
+/// The same of a result of kernels of bf16, which `dtype` says how it is stored: a bound of f32,
+/// what their factors add, and in bf16 the rounding of the result.
+Tensor bf16_bounds(const OracleResult& result, Dtype dtype);
 
 /// attention() of f32 or f64 operands, any strides.
 /// Memory  O(S) beside the results

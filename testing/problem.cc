@@ -17,7 +17,8 @@ namespace {
 constexpr unsigned bit(Operation operation) { return 1U << static_cast<unsigned>(operation); }
 constexpr unsigned kAttention =
     bit(Operation::attention_forward) | bit(Operation::attention_forward_backward);
-constexpr unsigned kBf16 = bit(Operation::attention_forward);
+constexpr unsigned kBf16 =
+    bit(Operation::attention_forward) | bit(Operation::attention_forward_backward);
 constexpr unsigned kDecode = bit(Operation::decode);
 constexpr unsigned kGemm = bit(Operation::gemm);
 constexpr unsigned kGqa = bit(Operation::layer_gqa_forward) | bit(Operation::layer_gqa_train);

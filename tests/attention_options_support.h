@@ -128,6 +128,22 @@ inline OptionOperands make_operands(const OptionCase& c, Dtype dtype, std::uint6
   return o;
 }
 
+/// The same with queries, keys, values and d_out in bf16; a bias is f32 or bf16.
+inline OptionOperands narrowed(const OptionOperands& wide, bool with_bias) {
+  OptionOperands o = wide;
+  for (Tensor* x : {&o.in.q, &o.in.k, &o.in.v, &o.in.d_out}) *x = cast(*x, Dtype::bf16);
+  if (with_bias && o.bias.has_value()) o.options.bias = o.bias = cast(o.bias, Dtype::bf16);
+  return o;
+}
+
+/// And back: what these are in f32.
+inline OptionOperands widened(const OptionOperands& narrow) {
+  OptionOperands o = narrow;
+  for (Tensor* x : {&o.in.q, &o.in.k, &o.in.v, &o.in.d_out}) *x = cast(*x, Dtype::f32);
+  if (o.bias.has_value()) o.options.bias = o.bias = cast(o.bias, Dtype::f32);
+  return o;
+}
+
 struct OptionResults {
   Tensor out{}, softmax{}, lse{}, scores{}, d_q{}, d_k{}, d_v{}, d_bias{}, d_sinks{};
 };
@@ -135,11 +151,12 @@ struct OptionResults {
 inline OptionResults run_options(Context& ctx, const OptionOperands& o) {
   const AttentionInputs& in = o.in;
   const Dtype dtype = in.q.dtype();
+  const Dtype wide = dtype == Dtype::f64 ? Dtype::f64 : Dtype::f32;
   const Index B = in.q.dim(0), T = in.q.dim(1), Hq = in.q.dim(2), S = in.k.dim(1);
   OptionResults r{.out = Tensor(in.d_out.shape(), dtype),
-                  .softmax = Tensor({2, B, Hq, T}, dtype),
-                  .lse = Tensor({B, Hq, T}, dtype),
-                  .scores = Tensor({B, Hq, T, S}, dtype),
+                  .softmax = Tensor({2, B, Hq, T}, wide),
+                  .lse = Tensor({B, Hq, T}, wide),
+                  .scores = Tensor({B, Hq, T, S}, wide),
                   .d_q = Tensor(in.q.shape(), dtype),
                   .d_k = Tensor(in.k.shape(), dtype),
                   .d_v = Tensor(in.v.shape(), dtype)};
@@ -148,12 +165,24 @@ inline OptionResults run_options(Context& ctx, const OptionOperands& o) {
   AttentionGradients gradients{.d_out = in.d_out, .d_q = r.d_q, .d_k = r.d_k, .d_v = r.d_v};
   if (o.d_scores.has_value()) gradients.d_scores = o.d_scores;
   if (o.bias.has_value()) {
-    r.d_bias = Tensor(o.bias.shape(), dtype);
+    r.d_bias = Tensor(o.bias.shape(), o.bias.dtype());
     gradients.d_bias = r.d_bias;
   }
-  if (o.sinks.has_value()) gradients.d_sinks = r.d_sinks = Tensor(o.sinks.shape(), dtype);
+  if (o.sinks.has_value()) gradients.d_sinks = r.d_sinks = Tensor(o.sinks.shape(), wide);
   attention_backward(ctx, in.q, in.k, in.v, o.options, r.out, r.softmax, gradients);
   return r;
+}
+
+inline void expect_same(const OptionResults& a, const OptionResults& b, const std::string& what) {
+  EXPECT_TRUE(same_bits(a.out, b.out)) << "out of " << what;
+  EXPECT_TRUE(same_bits(a.softmax, b.softmax)) << "lse of " << what;
+  EXPECT_TRUE(same_bits(a.scores, b.scores)) << "scores of " << what;
+  EXPECT_TRUE(same_bits(a.d_q, b.d_q)) << "d_q of " << what;
+  EXPECT_TRUE(same_bits(a.d_k, b.d_k)) << "d_k of " << what;
+  EXPECT_TRUE(same_bits(a.d_v, b.d_v)) << "d_v of " << what;
+  ASSERT_EQ(a.d_bias.has_value(), b.d_bias.has_value());
+  EXPECT_TRUE(!a.d_bias.has_value() || same_bits(a.d_bias, b.d_bias)) << "d_bias of " << what;
+  EXPECT_TRUE(!a.d_sinks.has_value() || same_bits(a.d_sinks, b.d_sinks)) << "d_sinks of " << what;
 }
 
 /// Each option alone and in company, with shapes around lanes, strips and tiles.

@@ -7,6 +7,7 @@ namespace grouphead {
 namespace {
 
 using testing_support::AttentionCase;
+using testing_support::expect_same;
 using testing_support::isas_under_test;
 using testing_support::make_operands;
 using testing_support::ManyThreads;
@@ -51,18 +52,6 @@ TEST(AttentionOptions, EveryLevelAgreesWithTheOracle) {
 
 TEST(AttentionOptions, DoublesAgreeWithTheOracle) {
   for (const OptionCase& c : option_cases()) expect_oracle(c, Dtype::f64, {Isa::ref});
-}
-
-void expect_same(const OptionResults& a, const OptionResults& b, const std::string& what) {
-  EXPECT_TRUE(same_bits(a.out, b.out)) << "out of " << what;
-  EXPECT_TRUE(same_bits(a.softmax, b.softmax)) << "lse of " << what;
-  EXPECT_TRUE(same_bits(a.scores, b.scores)) << "scores of " << what;
-  EXPECT_TRUE(same_bits(a.d_q, b.d_q)) << "d_q of " << what;
-  EXPECT_TRUE(same_bits(a.d_k, b.d_k)) << "d_k of " << what;
-  EXPECT_TRUE(same_bits(a.d_v, b.d_v)) << "d_v of " << what;
-  ASSERT_EQ(a.d_bias.has_value(), b.d_bias.has_value());
-  EXPECT_TRUE(!a.d_bias.has_value() || same_bits(a.d_bias, b.d_bias)) << "d_bias of " << what;
-  EXPECT_TRUE(!a.d_sinks.has_value() || same_bits(a.d_sinks, b.d_sinks)) << "d_sinks of " << what;
 }
 
 TEST(AttentionOptions, AnyNumberOfThreadsGivesTheSameBits) {

@@ -120,8 +120,8 @@ struct AttentionGradients {
 };
 
 /// The gradients of attention() and attention_scores(), from the operands and options of the
-/// forward and from `out` and `statistics` as it wrote them. bf16 operands are computed in f32.
-/// Memory, threads and errors as attention().
+/// forward and from `out` and `statistics` as it wrote them. Of bf16 operands sums are f32, factors
+/// as in the forward, and results rounded once. Memory, threads and errors as attention().
 void attention_backward(Context& ctx, ConstView q, ConstView k, ConstView v,
                         const AttentionOptions& options, ConstView out, ConstView statistics,
                         const AttentionGradients& gradients);

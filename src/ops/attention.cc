@@ -21,9 +21,6 @@ void check_operands(std::string_view operation, ConstView q, ConstView k, ConstV
   if (v.dim(3) < 1) detail::throw_shape_error(operation, "v", "a head dim of 1 or more", "0");
 }
 
-// Of statistics, lse and scores.
-Dtype wide_dtype(ConstView q) { return q.dtype() == Dtype::bf16 ? Dtype::f32 : q.dtype(); }
-
 void check_statistics(std::string_view operation, ConstView q, ConstView statistics) {
   detail::require_dense(operation, "statistics", statistics, {2, q.dim(0), q.dim(2), q.dim(1)},
                         wide_dtype(q));
@@ -80,17 +77,11 @@ void check_gradients(std::string_view operation, ConstView q, ConstView k, Const
                         {bias.dim(0), bias.dim(1), bias.dim(2), bias.dim(3)}, bias.dtype());
 }
 
-// In f32, from copies.
+// Gradients and sums are f32; what is wanted in bf16 is rounded at the end.
 void backward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
                    const AttentionOptions& options, ConstView out, ConstView statistics,
                    const AttentionGradients& g) {
-  const auto wide = [&](ConstView x) { return converted(ctx, x, Dtype::f32); };
-  const Tensor wide_q = wide(q), wide_k = wide(k), wide_v = wide(v), wide_out = wide(out);
-  const Tensor d_out = wide(g.d_out);
-  const WideOptions wide_options(ctx, options);
-  // A wide gradient for each narrow one that is wanted.
   AttentionGradients wide_g = g;
-  wide_g.d_out = d_out;
   std::vector<std::pair<Tensor, View>> narrow;
   for (View AttentionGradients::*gradient :
        {&AttentionGradients::d_q, &AttentionGradients::d_k, &AttentionGradients::d_v,
@@ -99,8 +90,16 @@ void backward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
     if (!wanted.has_value() || wanted.dtype() != Dtype::bf16) continue;
     wide_g.*gradient = narrow.emplace_back(ctx.tensor(wanted.shape()), wanted).first;
   }
-  backward_wide<float>(ctx, wide_q, wide_k, wide_v, wide_options.options(), wide_out, statistics,
-                       wide_g);
+  const WideOptions wide(ctx, options);
+  if (bf16_is_native(ctx)) {
+    backward_natively(ctx, q, k, v, wide.options(), out, statistics, wide_g);
+  } else {
+    const auto widened = [&](ConstView x) { return converted(ctx, x, Dtype::f32); };
+    const Tensor wide_q = widened(q), wide_k = widened(k), wide_v = widened(v);
+    const Tensor wide_out = widened(out), d_out = widened(g.d_out);
+    wide_g.d_out = d_out;
+    backward_wide<float>(ctx, wide_q, wide_k, wide_v, wide.options(), wide_out, statistics, wide_g);
+  }
   for (const auto& [from, to] : narrow) convert_heads(ctx, from, to);
 }
 

@@ -2,6 +2,7 @@
 #include <numbers>
 
 #include "core/check.h"
+#include "ops/attention_bits.h"
 #include "ops/attention_packed.h"
 
 namespace grouphead::ops {
@@ -10,14 +11,10 @@ namespace {
 using kernels::AttentionKernels;
 using kernels::AttentionProblem;
 
-// delta = sum_d out d_out + sum_j prob d_score
+// Adds sum_j prob d_score to delta, of queries and keys that are as wide as it.
 template <class F>
-void gradient_delta(Context& ctx, AttentionProblem<F> p, const kernels::AttentionGradients<F>& g) {
+void add_score_delta(Context& ctx, AttentionProblem<F> p, const kernels::AttentionGradients<F>& g) {
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
-  const Index heads = p.B * p.Hkv;
-  for_units(ctx, heads * kernels::gradient_blocks(p), forward_flops(p),
-            [&](Index unit, int) { table.gradient_delta(p, g, unit % heads, unit / heads); });
-  if (g.d_scores == nullptr) return;
   const Index scratch = table.scores_scratch(p);
   reserve_scratch<F>(ctx, scratch);
   p.v.data = nullptr;
@@ -71,18 +68,57 @@ class BackwardBlocks {
   Tensor attends_to_all_;
 };
 
+// The steps of a backward on operands of one type: those of AttentionKernels.
 template <class F>
-void backward(Context& ctx, const AttentionProblem<F>& p, const kernels::AttentionGradients<F>& g) {
+struct WideSteps {
+  const AttentionKernels<F>& table;
+  const AttentionProblem<F>& p;
+  const kernels::AttentionGradients<F>& g;
+
+  Index scratch() const { return table.gradient_scratch(p); }
+  void delta(Index bn, Index block) const { table.gradient_delta(p, g, bn, block); }
+  void begin(Index bn, Index tile, F* own) const { table.gradient_begin(p, bn, tile, own); }
+  void block(Index bn, Index tile, Index block, F* own) const {
+    table.gradient_block(p, g, bn, tile, block, own);
+  }
+  void end(Index bn, Index tile, F* own) const { table.gradient_end(p, g, bn, tile, own); }
+};
+
+struct Bf16Steps {
+  const kernels::Bf16Kernels& table;
+  const AttentionProblem<float>& p;
+  const kernels::Bf16Operands& o;
+  const kernels::AttentionGradients<float>& g;
+
+  Index scratch() const { return table.gradient_scratch(p); }
+  void delta(Index bn, Index block) const { table.gradient_delta(p, g, o, bn, block); }
+  void begin(Index bn, Index tile, float* own) const { table.gradient_begin(p, o, bn, tile, own); }
+  void block(Index bn, Index tile, Index block, float* own) const {
+    table.gradient_block(p, g, o, bn, tile, block, own);
+  }
+  void end(Index bn, Index tile, float* own) const { table.gradient_end(p, g, bn, tile, own); }
+};
+
+// delta = sum_d out d_out
+template <class F, class Steps>
+void gradient_delta(Context& ctx, const AttentionProblem<F>& p, const Steps& steps) {
+  const Index heads = p.B * p.Hkv;
+  for_units(ctx, heads * kernels::gradient_blocks(p), forward_flops(p),
+            [&](Index unit, int) { steps.delta(unit % heads, unit / heads); });
+}
+
+// The gradients of one sequence, of which delta is there.
+template <class F, class Steps>
+void backward(Context& ctx, const AttentionProblem<F>& p, const kernels::AttentionGradients<F>& g,
+              const Steps& steps) {
   const AttentionKernels<F>& table = kernels_of<F>(ctx);
   const Index heads = p.B * p.Hkv;
-  gradient_delta(ctx, p, g);
-
   // d_q is by definition the ascending sum of the tiles' shares, whoever computes them. A tile
   // keeps behind its predecessor block by block: no second buffer, and one order for any number of
   // threads. A counter holds the block that its unit adds next. Heads are the inner axis, so with
   // many heads nobody waits. A bias that heads or batch entries share gets its gradient from one
   // head after the other in the same way.
-  const Index scratch = table.gradient_scratch(p);
+  const Index scratch = steps.scratch();
   const Index units = heads * kernels::gradient_tiles(p);
   const bool has_bias = g.d_bias.data != nullptr;
   const BackwardBlocks<F> blocks(ctx, p, has_bias);
@@ -93,9 +129,9 @@ void backward(Context& ctx, const AttentionProblem<F>& p, const kernels::Attenti
     const Index bn = unit % heads;
     const Index tile = unit / heads;
     F* own = ctx.impl().scratch<F>(slot, scratch);
-    table.gradient_begin(p, bn, tile, own);
+    steps.begin(bn, tile, own);
     blocks.for_each(bn, tile, [&](Index block, bool is_first) {
-      table.gradient_block(p, g, bn, tile, block, own);
+      steps.block(bn, tile, block, own);
       if (!is_first) added.wait_for(unit - heads, block + 1);
       table.gradient_add(p, g, bn, block, is_first, own);
       added.reach(unit, block + 1);
@@ -104,7 +140,7 @@ void backward(Context& ctx, const AttentionProblem<F>& p, const kernels::Attenti
       table.gradient_add_bias(p, g, bn, tile, block, own);
       added_bias.reach(unit, block + 1);
     });
-    table.gradient_end(p, g, bn, tile, own);
+    steps.end(bn, tile, own);
   });
 }
 
@@ -130,23 +166,18 @@ struct BackwardMemory {
   Tensor delta, d_sinks;
 
   BackwardMemory(Context& ctx, ConstView q, const AttentionOptions& options)
-      : delta(ctx.tensor({q.dim(0), q.dim(2), q.dim(1)},
-                         q.dtype() == Dtype::f64 ? Dtype::f64 : Dtype::f32)) {
+      : delta(ctx.tensor({q.dim(0), q.dim(2), q.dim(1)}, wide_dtype(q))) {
     if (options.sinks.has_value()) d_sinks = ctx.zeros({q.dim(2)}, Dtype::f64);
   }
 };
 
+// What the kernels write, of one sequence.
 template <class F>
-void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView statistics,
-              const AttentionOptions& options, const AttentionGradients& operands,
-              BackwardMemory& memory) {
-  // The backward reads what the forward wrote.
-  p.out = {const_cast<F*>(out.data<F>()), out.stride(0), out.stride(1), out.stride(2)};
-  set_statistics(statistics, p);
-  const Tensor fully_masked = note_fully_masked_queries(ctx, options, p);
+kernels::AttentionGradients<F> gradients_of(const AttentionProblem<F>& p,
+                                            const AttentionGradients& operands,
+                                            BackwardMemory& memory) {
   kernels::AttentionGradients<F> g;
   g.delta = memory.delta.data<F>();
-  g.d_out = heads_of<F>(operands.d_out);
   g.d_q = mutable_heads_of<F>(operands.d_q);
   g.d_k = mutable_heads_of<F>(operands.d_k);
   g.d_v = mutable_heads_of<F>(operands.d_v);
@@ -157,8 +188,7 @@ void backward(Context& ctx, AttentionProblem<F> p, ConstView out, ConstView stat
     g.d_bias = {operands.d_bias.data<F>(), grid.batch, grid.head, grid.time, grid.key};
   }
   if (p.S == 0) fill_zero(operands.d_q);
-  backward(ctx, p, g);
-  if (p.sinks != nullptr) add_sink_gradient(p, g.delta, memory.d_sinks.data<double>());
+  return g;
 }
 
 // Memory for gradients that are not wanted: the kernels write all of them.
@@ -167,7 +197,7 @@ struct UnwantedGradients {
 
   UnwantedGradients(Context& ctx, ConstView q, ConstView k, ConstView v, AttentionGradients& g) {
     const auto fill_in = [&](View& wanted, Tensor& memory, ConstView x) {
-      if (!wanted.has_value()) wanted = memory = ctx.tensor(x.shape(), x.dtype());
+      if (!wanted.has_value()) wanted = memory = ctx.tensor(x.shape(), wide_dtype(x));
     };
     fill_in(g.d_q, d_q, q);
     fill_in(g.d_k, d_k, k);
@@ -175,12 +205,12 @@ struct UnwantedGradients {
   }
 };
 
-}  // namespace
-
-template <class F>
-void backward_wide(Context& ctx, ConstView q, ConstView k, ConstView v,
-                   const AttentionOptions& options, ConstView out, ConstView statistics,
-                   const AttentionGradients& wanted) {
+// run(sequence, its problem, its gradients as the kernels write them, and as the user wants them)
+// for each sequence of a call.
+template <class F, class Run>
+void for_sequences(Context& ctx, ConstView q, ConstView k, ConstView v,
+                   const AttentionOptions& options, ConstView statistics,
+                   const AttentionGradients& wanted, const Run& run) {
   AttentionGradients g = wanted;
   const UnwantedGradients unwanted(ctx, q, k, v, g);
   BackwardMemory memory(ctx, q, options);
@@ -194,11 +224,60 @@ void backward_wide(Context& ctx, ConstView q, ConstView k, ConstView v,
     part.d_out = s.queries(g.d_out);
     part.d_q = s.queries(g.d_q), part.d_k = s.keys(g.d_k), part.d_v = s.keys(g.d_v);
     if (g.d_bias.has_value()) part.d_bias = s.grid(g.d_bias);
-    backward(ctx, problem_of<F>(s, q, k, v), s.queries(out), statistics, s.options, part, memory);
+    AttentionProblem<F> p = sizes_of<F>(s, q, k, v);
+    set_statistics(statistics, p);
+    const Tensor fully_masked = note_fully_masked_queries(ctx, s.options, p);
+    run(s, p, gradients_of(p, part, memory), part);
+    if (p.sinks != nullptr) {
+      add_sink_gradient(p, memory.delta.data<F>(), memory.d_sinks.data<double>());
+    }
   }
   if (!g.d_sinks.has_value()) return;
   const double* sums = memory.d_sinks.data<double>();
   for (Index h = 0; h < q.dim(2); ++h) g.d_sinks.data<F>()[h] = static_cast<F>(sums[h]);
+}
+
+}  // namespace
+
+template <class F>
+void backward_wide(Context& ctx, ConstView q, ConstView k, ConstView v,
+                   const AttentionOptions& options, ConstView out, ConstView statistics,
+                   const AttentionGradients& wanted) {
+  const auto run = [&](const Sequence& s, AttentionProblem<F>& p, kernels::AttentionGradients<F> g,
+                       const AttentionGradients& part) {
+    set_operands(s, q, k, v, p);
+    const auto [data, batch, time, head] = heads_of<F>(s.queries(out));
+    p.out = {const_cast<F*>(data), batch, time, head};  // it reads what the forward wrote
+    g.d_out = heads_of<F>(part.d_out);
+    const WideSteps<F> steps{kernels_of<F>(ctx), p, g};
+    gradient_delta(ctx, p, steps);
+    if (g.d_scores != nullptr) add_score_delta(ctx, p, g);
+    backward(ctx, p, g, steps);
+  };
+  for_sequences<F>(ctx, q, k, v, options, statistics, wanted, run);
+}
+
+void backward_natively(Context& ctx, ConstView q, ConstView k, ConstView v,
+                       const AttentionOptions& options, ConstView out, ConstView statistics,
+                       const AttentionGradients& wanted) {
+  Tensor wide_q, wide_k;  // for the probabilities that meet d_scores
+  if (wanted.d_scores.has_value()) {
+    wide_q = converted(ctx, q, Dtype::f32), wide_k = converted(ctx, k, Dtype::f32);
+  }
+  const auto run = [&](const Sequence& s, AttentionProblem<float>& p,
+                       const kernels::AttentionGradients<float>& g,
+                       const AttentionGradients& part) {
+    kernels::Bf16Operands o = bf16_operands(s, q, k, v, out);
+    o.d_out = bits_of(part.d_out);
+    const Bf16Steps steps{*bf16_kernels_of(ctx), p, o, g};
+    gradient_delta(ctx, p, steps);
+    if (g.d_scores != nullptr) {
+      set_operands(s, wide_q, wide_k, wide_k, p);
+      add_score_delta(ctx, p, g);
+    }
+    backward(ctx, p, g, steps);
+  };
+  for_sequences<float>(ctx, q, k, v, options, statistics, wanted, run);
 }
 
 template void backward_wide<float>(Context&, ConstView, ConstView, ConstView,

@@ -1,7 +1,7 @@
 #include <vector>
 
-#include "kernels/attention/bf16.h"
 #include "kernels/rowwise/convert.h"
+#include "ops/attention_bits.h"
 #include "ops/attention_packed.h"
 
 namespace grouphead::ops {
@@ -22,24 +22,6 @@ void convert_run(const kernels::ConvertKernels& table, ConstView from, Index sou
     table.narrow(from.data<float>() + source, count,
                  static_cast<std::uint16_t*>(to.raw()) + target);
   }
-}
-
-// A tensor's bits as the kernels take them.
-kernels::Heads<const std::uint16_t> bits_of(ConstView x) {
-  return {static_cast<const std::uint16_t*>(x.raw()), x.stride(0), x.stride(1), x.stride(2)};
-}
-
-const kernels::Bf16Kernels* native_kernels(Context& ctx) noexcept {
-  return kernels::bf16_kernels(static_cast<kernels::Level>(ctx.isa()));
-}
-
-kernels::Bf16Operands operands_of(const Sequence& s, ConstView q, ConstView k, ConstView v,
-                                  View out) {
-  const View part = s.queries(out);
-  kernels::Bf16Operands o;
-  o.q = bits_of(s.queries(q)), o.k = bits_of(s.keys(k)), o.v = bits_of(s.keys(v));
-  o.out = {static_cast<std::uint16_t*>(part.raw()), part.stride(0), part.stride(1), part.stride(2)};
-  return o;
 }
 
 // The packed keys and values of all problems, as long as this lives.
@@ -90,9 +72,9 @@ void forward_natively(Context& ctx, ConstView q, ConstView k, ConstView v,
     if (statistics.has_value()) set_statistics(statistics, p);
     fully_masked.push_back(note_fully_masked_queries(ctx, s.options, p));
     problems.push_back(p);
-    operands.push_back(operands_of(s, q, k, v, out));
+    operands.push_back(bf16_operands(s, q, k, v, out));
   }
-  const kernels::Bf16Kernels& table = *native_kernels(ctx);
+  const kernels::Bf16Kernels& table = *bf16_kernels_of(ctx);
   const PackedBits packed(ctx, table, problems, operands);
   Index scratch = 0;
   for (const auto& p : problems) scratch = std::max(scratch, table.forward_scratch(p));
@@ -152,7 +134,7 @@ WideOptions::WideOptions(Context& ctx, const AttentionOptions& options) : option
   widen(options_.alibi_slopes, slopes_);
 }
 
-bool bf16_is_native(Context& ctx) noexcept { return native_kernels(ctx) != nullptr; }
+bool bf16_is_native(Context& ctx) noexcept { return bf16_kernels_of(ctx) != nullptr; }
 
 void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
                   const AttentionOptions& options, View out, View statistics) {

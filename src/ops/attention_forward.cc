@@ -23,8 +23,9 @@ struct Problems {
     all.reserve(static_cast<std::size_t>(count));
     for (Index n = 0; n < count; ++n) {
       const Sequence s = sequence_of(options, q, k.dim(1), n);
-      AttentionProblem<F> p = problem_of<F>(s, q, k, v);
+      AttentionProblem<F> p = sizes_of<F>(s, q, k, v);
       if (p.B * p.rows() == 0) continue;
+      set_operands(s, q, k, v, p);
       set(p, s);
       if (Tensor note = note_fully_masked_queries(ctx, s.options, p); note.has_value()) {
         fully_masked.push_back(std::move(note));

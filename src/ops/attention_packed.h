@@ -20,12 +20,10 @@ kernels::AttentionProblem<F> sizes_of(const Sequence& s, ConstView q, ConstView 
   return p;
 }
 
-/// The problem of a sequence.
 template <class F>
-kernels::AttentionProblem<F> problem_of(const Sequence& s, ConstView q, ConstView k, ConstView v) {
-  kernels::AttentionProblem<F> p = sizes_of<F>(s, q, k, v);
+void set_operands(const Sequence& s, ConstView q, ConstView k, ConstView v,
+                  kernels::AttentionProblem<F>& p) {
   p.q = heads_of<F>(s.queries(q)), p.k = heads_of<F>(s.keys(k)), p.v = heads_of<F>(s.keys(v));
-  return p;
 }
 
 /// Where the units of each problem begin: its packs, then its rows. One problem alone, as most

@@ -31,6 +31,9 @@ kernels::Heads<F> mutable_heads_of(View x) {
   return {x.data<F>(), x.stride(0), x.stride(1), x.stride(2)};
 }
 
+/// Of statistics, lse, scores, and what is summed up.
+inline Dtype wide_dtype(ConstView q) { return q.dtype() == Dtype::f64 ? Dtype::f64 : Dtype::f32; }
+
 template <class F>
 const kernels::AttentionKernels<F>& kernels_of(Context& ctx) noexcept {
   return kernels::attention_kernels<F>(static_cast<kernels::Level>(ctx.isa()));
@@ -134,11 +137,16 @@ void forward_wide(Context& ctx, ConstView q, ConstView k, ConstView v,
 template <class F>
 void scores_wide(Context& ctx, ConstView q, ConstView k, const AttentionOptions& options,
                  ConstView statistics, View scores);
-/// attention_backward() of f32 or f64 ones.
+/// attention_backward() of f32 or f64 ones; d_scores, d_bias and d_sinks in their type.
 template <class F>
 void backward_wide(Context& ctx, ConstView q, ConstView k, ConstView v,
                    const AttentionOptions& options, ConstView out, ConstView statistics,
                    const AttentionGradients& gradients);
+
+/// The same of bf16 ones at a level that has kernels for them: gradients and options in f32.
+void backward_natively(Context& ctx, ConstView q, ConstView k, ConstView v,
+                       const AttentionOptions& options, ConstView out, ConstView statistics,
+                       const AttentionGradients& gradients);
 
 /// Options for queries in f32 that stand for bf16 ones: bias, sinks and slopes in f32. They live as
 /// long as this.

@@ -1,4 +1,4 @@
-// The forward on bf16 values by AMX: products of 16 x 32 with 32 x 16 values, 16 times the
+// Attention on bf16 values by AMX: products of 16 x 32 with 32 x 16 values, 16 times the
 // multiply-adds of f32's vectors in a cycle, so that the softmax takes as long as they do.
 
 #include "kernels/attention/bf16.h"
@@ -10,7 +10,7 @@
 #include <hwy/highway.h>
 
 #if HWY_TARGET == HWY_AVX3
-#include "kernels/attention/bf16-inl.h"
+#include "kernels/attention/bf16_backward-inl.h"
 #include "kernels/cpu/amx.h"
 
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16,amx-tile,amx-bf16")
@@ -28,34 +28,12 @@ static_assert(kForwardRows % kRows == 0);
 Index key_row(const AttentionProblem<float>& p) noexcept { return round_up(p.D, kDepth); }
 Index value_row(const AttentionProblem<float>& p) noexcept { return round_up(p.Dv, kTile); }
 
-// One panel [row / 2][16][2] of keys, zeros from key `valid` on.
-void pack_keys(const U16* from, Index time, Index valid, Index D, Index row, U16* to) noexcept {
-  Index d = 0;
-  if (valid >= kTile && time % 2 == 0 && D % 8 == 0) {  // pairs are moved like floats
-    pack_panel(reinterpret_cast<const float*>(from), time / 2, 0, kTile, D / 2,
-               reinterpret_cast<float*>(to));
-    d = D;
-  }
-  for (; d < row; ++d) {
-    for (Index j = 0; j < kTile; ++j) {
-      const bool exists = d < D && j < valid;
-      to[d / 2 * 2 * kTile + j * 2 + d % 2] = exists ? from[j * time + d] : U16{0};
-    }
-  }
-}
-
 // Positions s and s + 1 of [S / 32][row / 16][16][16][2]; zeros where a pointer is null.
 void pack_values(const U16* first, const U16* second, Index Dv, Index row, Index s,
                  U16* values) noexcept {
   U16* to = values + s / kDepth * kDepth * row + s % kDepth * kTile;
-  const auto load = [&](const U16* from, Index d) {
-    if (from == nullptr) return _mm512_setzero_si512();
-    const auto exists = static_cast<__mmask16>((1U << min(kTile, Dv - d)) - 1);
-    return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(exists, from + d));
-  };
   for (Index d = 0; d < row; d += kTile, to += kFactors) {
-    const __m512i upper = _mm512_slli_epi32(load(second, d), 16);
-    _mm512_storeu_si512(to, _mm512_or_si512(load(first, d), upper));
+    _mm512_storeu_si512(to, row_pairs(first, second, d, Dv));
   }
 }
 
@@ -66,8 +44,8 @@ void pack(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit) n
     const U16* k = o.k.data + b * o.k.batch + n * o.k.head;
     U16* keys = o.packed_keys(b * p.Hkv + n);
     for (Index s = begin; s < begin + kPackKeys; s += kTile) {
-      pack_keys(k + min(s, p.S - 1) * o.k.time, o.k.time, max(0, p.S - s), p.D, o.key_row,
-                keys + s * o.key_row);
+      pack_bf16_panel(k + min(s, p.S - 1) * o.k.time, o.k.time, max(0, p.S - s), p.D, o.key_row,
+                      keys + s * o.key_row);
     }
     const auto value = [&](Index s) {
       return s < p.S ? o.v.data + b * o.v.batch + s * o.v.time + n * o.v.head : nullptr;
@@ -166,16 +144,6 @@ HWY_NOINLINE void multiply_values(const Scratch& w, const U16* values, Index beg
   }
 }
 
-bool are_finite(const U16* values, Index count) noexcept {
-  const __m512i infinity = _mm512_set1_epi16(0x7F80);
-  __mmask32 found = 0;
-  for (Index i = 0; i < count; i += 32) {
-    const __m512i exponent = _mm512_and_si512(_mm512_loadu_si512(values + i), infinity);
-    found |= _mm512_cmpeq_epi16_mask(exponent, infinity);
-  }
-  return found == 0;
-}
-
 // multiply_values() for one block of keys, of which row i sees [begins[i], limits[i]): 0 in place
 // of what it does not see, as 0 times a NaN would be one.
 HWY_NOINLINE void multiply_seen_values(const Scratch& w, const U16* values, Index s,
@@ -258,7 +226,56 @@ void attend_strip(const Scratch& w, const AttentionProblem<float>& p, Index stri
   add_values(w, values, 0, end, kBegins, limits, w.out + row * w.width);
 }
 
+// See Bf16Left. `a` and `b` in tiles of 16 x 32 and 32 x 16, four products at a time.
+HWY_NOINLINE void multiply(const Bf16Left& a, const Bf16Right& b, Index rows, Index columns,
+                           Index depth, bool add, float* c, Index c_row) noexcept {
+  const Index a_bytes = static_cast<Index>(sizeof(U16)) * a.row;
+  const Index b_bytes = static_cast<Index>(sizeof(U16)) * b.step;
+  const Index c_bytes = static_cast<Index>(sizeof(float)) * c_row;
+  before_tile_loads();
+  for (Index x = 0; x < columns; x += 2 * kTile) {
+    const bool is_wide = x + kTile < columns;
+    for (Index i = 0; i < rows; i += 2 * kTile) {
+      const bool is_tall = i + kTile < rows;
+      float* const to = c + i * c_row + x;
+      float* const below = to + (is_tall ? kTile * c_row : 0);
+      if (add) {
+        _tile_loadd(0, to, c_bytes);
+        _tile_loadd(1, to + (is_wide ? kTile : 0), c_bytes);
+        _tile_loadd(2, below, c_bytes);
+        _tile_loadd(3, below + (is_wide ? kTile : 0), c_bytes);
+      } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+      }
+      for (Index k = 0; k < depth; k += kDepth) {
+        const U16* const left = a.data + i * a.row + k / kDepth * a.block;
+        const U16* const right = b.data + k / 2 * b.step + x / kTile * b.panel;
+        _tile_loadd(4, left, a_bytes);
+        _tile_loadd(6, right, b_bytes);
+        _tile_dpbf16ps(0, 4, 6);
+        if (is_wide) {
+          _tile_loadd(7, right + b.panel, b_bytes);
+          _tile_dpbf16ps(1, 4, 7);
+        }
+        if (!is_tall) continue;
+        _tile_loadd(5, left + kTile * a.row, a_bytes);
+        _tile_dpbf16ps(2, 5, 6);
+        if (is_wide) _tile_dpbf16ps(3, 5, 7);
+      }
+      _tile_stored(0, to, c_bytes);
+      if (is_wide) _tile_stored(1, to + kTile, c_bytes);
+      if (is_tall) _tile_stored(2, below, c_bytes);
+      if (is_tall && is_wide) _tile_stored(3, below + kTile, c_bytes);
+    }
+  }
+}
+
 struct Engine {
+  static constexpr Index kKeyGroup = 64;
+  static constexpr auto& multiply = HWY_NAMESPACE::multiply;
   using Scratch = HWY_NAMESPACE::Scratch;
   static constexpr int kRows = HWY_NAMESPACE::kRows;
   static constexpr auto& multiply_keys = HWY_NAMESPACE::multiply_keys;
@@ -272,10 +289,28 @@ void forward(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit
   bf16_forward_unit<Engine>(p, o, unit, memory);
 }
 
+void gradient_block(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
+                    const Bf16Operands& o, Index bn, Index tile, Index block,
+                    float* memory) noexcept {
+  const AmxTiles tiles;
+  bf16_gradient_block<Engine>(p, g, o, bn, tile, block, memory);
+}
+
 }  // namespace
 
 const Bf16Kernels& amx_table() noexcept {
-  static constexpr Bf16Kernels kTable = {key_row, value_row, pack, Scratch::size, forward};
+  static constexpr Bf16Kernels kTable = {
+      .key_row = key_row,
+      .value_row = value_row,
+      .pack = pack,
+      .forward_scratch = Scratch::size,
+      .forward = forward,
+      .gradient_delta = bf16_gradient_delta,
+      .gradient_scratch = Bf16GradientScratch::size,
+      .gradient_begin = bf16_gradient_begin,
+      .gradient_block = gradient_block,
+      .gradient_end = bf16_gradient_end,
+  };
   return kTable;
 }
 

@@ -9,8 +9,6 @@
 #define GROUPHEAD_KERNELS_ATTENTION_BACKWARD_INL_H_
 #endif
 
-#include <cmath>
-
 #include "kernels/attention/backward_memory-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -56,13 +54,6 @@ static void gradient_delta(const AttentionProblem<float>& p, const AttentionGrad
     chained_dots<kRows>(a, b, p.Dv, sums);
     for (Index i = 0; i < count; ++i, delta.next()) *delta.get() = sums[i];
   }
-}
-
-// Whether delta is summed here, sum_j prob d_prob, instead of sum_d out d_out: where one tile has
-// all keys. The sum then has the very roundings of what it is subtracted from, which matters where
-// the softmax is sharp. Dropout would be drawn twice for it.
-static HWY_INLINE bool has_own_delta(const AttentionProblem<float>& p) {
-  return p.S <= kGradientKeys && !p.dropout.active;
 }
 
 // P = softmax(S) and dS = P (dP - delta) of one strip, then its share of dQ = dS K.
@@ -111,68 +102,6 @@ static HWY_INLINE void gradient_strip(const GradientScratch& w, const AttentionP
   seen_product(w.dp, d_logits, kProbRow, w.k_rows, w.dp, seen, nullptr, d_q, w.dp);
 }
 
-// Row i of a strip with options: probabilities and gradients of logits from the two products.
-static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
-                                    const AttentionGradients<float>& g, const GradientScratch& w,
-                                    Index b, const RowPlace& place, const Visibility<>& visibility,
-                                    int i, Index row, Index first_key) {
-  const RowLogits logits_of(p, b, place, first_key, visibility, i, w.strip);
-  const RowSoftmax softmax(w.tops[row], w.inverses[row]);
-  const Index element = p.element(p.place(b, place.h, place.t), first_key);
-  float* probs = w.probs + row * kProbRow;
-  float* d_logits = w.d_logits + row * kProbRow;
-  float* d_biased = w.d_biased + row * kProbRow;
-  const Vector one = hn::Set(kFloats, 1.0F);
-  // body(c, which keys from c on are hidden, probabilities, their gradients, what dropout does,
-  // derivative of the logits by the products)
-  const auto for_keys = [&](Index begin, Index end, const auto& body) HWY_ATTR {
-    const float* d_scores = g.d_scores == nullptr ? nullptr
-                                                  : row_part(g.d_scores + element, 1, begin, end,
-                                                             p.S - first_key, w.strip.d_scores);
-    const float* kept = p.dropout.active
-                            ? kept_of(p, b, place, first_key + begin, end - begin, w.strip.kept)
-                            : nullptr;
-    for (Index c = begin; c < end; c += kLanes) {
-      Vector logit = hn::LoadU(kFloats, probs + c);
-      Vector slope = one;
-      const auto hidden = logits_of(c, logit, &slope);
-      const Vector scale = kept == nullptr ? one : hn::LoadU(kFloats, kept + c - begin);
-      Vector d_prob = hn::Mul(hn::LoadU(kFloats, d_logits + c), scale);
-      if (d_scores != nullptr) d_prob = hn::Add(d_prob, hn::LoadU(kFloats, d_scores + c));
-      body(c, hidden, hn::IfThenZeroElse(hidden, softmax(logit)), d_prob, scale, slope);
-    }
-  };
-  Vector delta = hn::Set(kFloats, w.delta[row]);
-  if (has_own_delta(p)) {
-    Vector sum = hn::Zero(kFloats);
-    for (Index n = 0; n < visibility.num_segments; ++n) {
-      for_keys(visibility.segments[n].begin, round_up(visibility.segments[n].end, kLanes),
-               [&](Index, auto hidden, Vector prob, Vector d_prob, Vector, Vector)
-                   HWY_ATTR { sum = hn::MulAdd(prob, hn::IfThenZeroElse(hidden, d_prob), sum); });
-    }
-    delta = hn::SumOfLanes(kFloats, sum);
-  }
-  Index done = 0;
-  for (Index n = 0; n < visibility.num_segments; ++n) {
-    const Index begin = visibility.segments[n].begin;
-    const Index end = round_up(visibility.segments[n].end, kLanes);
-    for (float* x : {probs, d_logits, d_biased}) fill(x + done, begin - done, 0.0F);
-    done = end;
-    for_keys(
-        begin, end,
-        [&](Index c, auto hidden, Vector prob, Vector d_prob, Vector scale, Vector slope) HWY_ATTR {
-          // The softmax of one key is constant: dropout must leave nothing of its gradient.
-          const Vector here = hn::IfThenElse(hn::Eq(prob, one), d_prob, delta);
-          Vector d_logit = hn::IfThenZeroElse(hidden, hn::Mul(prob, hn::Sub(d_prob, here)));
-          if (place.fully_masked) d_logit = hn::Zero(kFloats);
-          hn::StoreU(hn::Mul(prob, scale), kFloats, probs + c);
-          hn::StoreU(d_logit, kFloats, d_biased + c);
-          hn::StoreU(hn::Mul(d_logit, slope), kFloats, d_logits + c);
-        });
-  }
-  for (float* x : {probs, d_logits, d_biased}) fill(x + done, kGradientKeys - done, 0.0F);
-}
-
 // gradient_strip() with options.
 static HWY_NOINLINE void gradient_strip_with_options(const GradientScratch& w,
                                                      const AttentionProblem<float>& p,
@@ -187,7 +116,7 @@ static HWY_NOINLINE void gradient_strip_with_options(const GradientScratch& w,
                    w.d_logits + row * kProbRow, kProbRow, w.unused);
   for (int i = 0; i < kStripRows; ++i) {
     ahead.prefetch_one();
-    gradient_row(p, g, w, b, places[row + i], visibility, i, row + i, first_key);
+    gradient_row(p, g, w.row(row + i), w.strip, b, places[row + i], visibility, i, first_key);
   }
   for (Index n = 0; n < visibility.num_segments; ++n) {
     const auto [begin, end] = visibility.segments[n];

@@ -8,12 +8,11 @@
 #define GROUPHEAD_KERNELS_ATTENTION_BACKWARD_MEMORY_INL_H_
 #endif
 
+#include "kernels/attention/backward_row-inl.h"
 #include "kernels/attention/forward-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
-
-constexpr Index kProbRow = kGradientKeys + 16;  // not a multiple of 64: see kLogitRow
 
 // Memory of a gradient unit: 0.7 MiB at D = Dv = 64, for L2.
 struct GradientScratch {
@@ -21,8 +20,18 @@ struct GradientScratch {
       : GradientScratch(p, ScratchCarver<float>(memory)) {}
   static Index size(const AttentionProblem<float>& p) { return GradientScratch(p, nullptr).used; }
 
+  GradientRow row(Index i) const {
+    return {probs + i * kProbRow,
+            d_logits + i * kProbRow,
+            d_biased + i * kProbRow,
+            tops[i],
+            inverses[i],
+            delta[i]};
+  }
+
   Index dp, dvp;    // D and Dv in whole vectors
   float* d_q;       // [kGradientRows][dp]: this tile's share, without the scale
+  float* d_biased;  // [kGradientRows][kProbRow]: gradients of logits; see biased_gradients()
   float* d_k;       // [kGradientKeys][dp], times log2 e
   float* d_v;       // [kGradientKeys][dvp]
   float* k_panels;  // [kGradientKeys / 16][D][16]
@@ -31,8 +40,7 @@ struct GradientScratch {
   float* q;         // [kGradientRows][dp], times scale and log2 e
   float* d_out;     // [kGradientRows][dvp]
   float* probs;     // [kGradientRows][kProbRow]
-  float* d_logits;  // [kGradientRows][kProbRow]: d_prob, then the gradient of the products
-  float* d_biased;  // the same of the logits: apart only where softcap and bias differ in it
+  float* d_logits;  // the same of products, after d_prob: apart where softcap and bias make it so
   float* tops;      // [kGradientRows]: greatest logits
   float* inverses;  // [kGradientRows]: of the sums of weights
   float* delta;     // [kGradientRows]
@@ -45,6 +53,7 @@ struct GradientScratch {
       : dp(round_up(p.D, kPanelKeys)),
         dvp(round_up(p.Dv, kPanelKeys)),
         d_q(memory.take(kGradientRows * dp)),
+        d_biased(memory.take(kGradientRows * kProbRow)),
         d_k(memory.take(kGradientKeys * dp)),
         d_v(memory.take(kGradientKeys * dvp)),
         k_panels(memory.take(kGradientKeys * dp)),
@@ -53,9 +62,8 @@ struct GradientScratch {
         q(memory.take(kGradientRows * dp)),
         d_out(memory.take(kGradientRows * dvp)),
         probs(memory.take(kGradientRows * kProbRow)),
-        d_logits(memory.take(kGradientRows * kProbRow)),
-        d_biased(p.softcap > 0.0F && p.bias.data != nullptr ? memory.take(kGradientRows * kProbRow)
-                                                            : d_logits),
+        d_logits(p.softcap > 0.0F && p.bias.data != nullptr ? memory.take(kGradientRows * kProbRow)
+                                                            : d_biased),
         tops(memory.take(kGradientRows)),
         inverses(memory.take(kGradientRows)),
         delta(memory.take(kGradientRows)),
@@ -162,12 +170,12 @@ static void gradient_add(const AttentionProblem<float>& p, const AttentionGradie
 
 static void gradient_add_bias(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
                               Index bn, Index tile, Index block, const float* scratch) noexcept {
-  const GradientScratch w(p, const_cast<float*>(scratch));
+  const float* const shares = biased_gradients(p, scratch);
   const Index first = block * kGradientRows;
   const Index first_key = tile * kGradientKeys;
   const Index keys = min(kGradientKeys, p.S - first_key);
   for (Index r = first; r < min(first + kGradientRows, p.rows()); ++r) {
-    const float* share = w.d_biased + (r - first) * kProbRow;
+    const float* share = shares + (r - first) * kProbRow;
     float* d_bias = p.grid_row(g.d_bias, bn / p.Hkv, bn % p.Hkv, r);
     Index j = 0;
     if (g.d_bias.key == 0) {

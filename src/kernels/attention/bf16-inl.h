@@ -1,4 +1,4 @@
-// What the two forwards on bf16 values share: all but their products, which an Engine has. Included
+// What the two kernels on bf16 values share: all but their products, which an Engine has. Included
 // for the target AVX3 alone, by processors' instructions for bf16.
 
 #if defined(GROUPHEAD_KERNELS_ATTENTION_BF16_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -65,19 +65,57 @@ static HWY_INLINE void finish_bf16_row(const AttentionProblem<float>& p, Index b
   }
 }
 
-// The queries of `count` packed rows of head bn from `first` on, the last one repeated, to rows of
-// q_row, a multiple of kBf16Lanes; zeros behind.
-static HWY_INLINE void load_bf16_queries(const AttentionProblem<float>& p, const Bf16Operands& o,
-                                         Index bn, Index first, Index count, U16* to,
-                                         Index q_row) noexcept {
-  RowCursor<const U16> q(p, o.q, bn, first);
-  for (Index r = 0; r < count; ++r, to += q_row) {
-    for (Index d = 0; d < q_row; d += kBf16Lanes) {
-      const auto exist = static_cast<__mmask32>(first_bits(max(0, p.D - d)));
-      _mm512_storeu_si512(to + d, _mm512_maskz_loadu_epi16(exist, q.get() + d));
+// `count` packed rows of head bn from `first` on, n values of each, the last one repeated, to rows
+// of to_row, a multiple of kBf16Lanes; zeros behind.
+static HWY_INLINE void load_bf16_rows(const AttentionProblem<float>& p, const Heads<const U16>& x,
+                                      Index n, Index bn, Index first, Index count, U16* to,
+                                      Index to_row) noexcept {
+  RowCursor<const U16> from(p, x, bn, first);
+  for (Index r = 0; r < count; ++r, to += to_row) {
+    for (Index d = 0; d < to_row; d += kBf16Lanes) {
+      const auto exist = static_cast<__mmask32>(first_bits(max(0, n - d)));
+      _mm512_storeu_si512(to + d, _mm512_maskz_loadu_epi16(exist, from.get() + d));
     }
-    if (first + r + 1 < p.rows()) q.next();
+    if (first + r + 1 < p.rows()) from.next();
   }
+}
+
+// The values d .. d + 15 of two rows of n, in pairs; zeros behind n and where a row is null.
+static HWY_INLINE __m512i row_pairs(const U16* first, const U16* second, Index d,
+                                    Index n) noexcept {
+  const auto exist = static_cast<__mmask16>(first_bits(n - d));
+  const auto load = [&](const U16* from) {
+    if (from == nullptr) return _mm512_setzero_si512();
+    return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(exist, from + d));
+  };
+  return _mm512_or_si512(load(first), _mm512_slli_epi32(load(second), 16));
+}
+
+// One panel [row / 2][16][2] of keys, zeros from key `valid` on.
+static HWY_INLINE void pack_bf16_panel(const U16* from, Index time, Index valid, Index D, Index row,
+                                       U16* to) noexcept {
+  Index d = 0;
+  if (valid >= kPanelKeys && time % 2 == 0 && D % 8 == 0) {  // pairs are moved like floats
+    pack_panel(reinterpret_cast<const float*>(from), time / 2, 0, kPanelKeys, D / 2,
+               reinterpret_cast<float*>(to));
+    d = D;
+  }
+  for (; d < row; ++d) {
+    for (Index j = 0; j < kPanelKeys; ++j) {
+      const bool exists = d < D && j < valid;
+      to[d / 2 * 2 * kPanelKeys + j * 2 + d % 2] = exists ? from[j * time + d] : U16{0};
+    }
+  }
+}
+
+static HWY_INLINE bool are_finite(const U16* values, Index count) noexcept {
+  const __m512i infinity = _mm512_set1_epi16(0x7F80);
+  __mmask32 found = 0;
+  for (Index i = 0; i < count; i += 32) {
+    const __m512i exponent = _mm512_and_si512(_mm512_loadu_si512(values + i), infinity);
+    found |= _mm512_cmpeq_epi16_mask(exponent, infinity);
+  }
+  return found == 0;
 }
 
 constexpr Index kBf16Keys = 256;  // of one softmax step
@@ -254,7 +292,7 @@ static HWY_INLINE void bf16_forward_unit(const AttentionProblem<float>& p, const
   const Index first = (blocks - 1 - unit % blocks) * kForwardRows;
   const Index rows = min(kForwardRows, p.rows() - first);
   const Index padded = round_up(rows, Engine::kRows);
-  load_bf16_queries(p, o, bn, first, padded, w.q, w.q_row);
+  load_bf16_rows(p, o.q, p.D, bn, first, padded, w.q, w.q_row);
   for (Index r = 0; r < padded; ++r) w.tops[r] = kMasked;
   fill(w.out, padded * w.width, 0.0F);
   fill(w.weights, padded * kLanes, 0.0F);

@@ -1,4 +1,4 @@
-// The forward on bf16 values by vdpbf16ps: 32 multiply-adds of bf16 with sums in f32.
+// Attention on bf16 values by vdpbf16ps: 32 multiply-adds of bf16 with sums in f32.
 
 #include "kernels/attention/bf16.h"
 
@@ -10,7 +10,7 @@
 #include <hwy/highway.h>
 
 #if HWY_TARGET == HWY_AVX3
-#include "kernels/attention/bf16-inl.h"
+#include "kernels/attention/bf16_backward-inl.h"
 #include "kernels/cpu/scratch.h"
 
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16,bmi2")
@@ -51,17 +51,13 @@ void pack_keys(const AttentionProblem<float>& p, const Bf16Operands& o, Index b,
 
 void pack_values(const AttentionProblem<float>& p, const Bf16Operands& o, Index b, Index n,
                  Index begin, Index end) noexcept {
-  const auto row = [&](Index s, Index d) {
-    if (s >= end) return _mm512_setzero_si512();
-    const auto seen = static_cast<__mmask16>(first_bits(p.Dv - d));
-    const U16* v = o.v.data + b * o.v.batch + s * o.v.time + n * o.v.head + d;
-    return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(seen, v));
+  const auto value = [&](Index s) {
+    return s < end ? o.v.data + b * o.v.batch + s * o.v.time + n * o.v.head : nullptr;
   };
   for (Index s = begin; s < end; s += 2) {
     U16* to = o.packed_values(b * p.Hkv + n) + s * o.value_row;
     for (Index d = 0; d < o.value_row; d += kPanelKeys) {
-      const __m512i second = _mm512_slli_epi32(row(s + 1, d), 16);
-      _mm512_storeu_si512(to + 2 * d, _mm512_or_si512(row(s, d), second));
+      _mm512_storeu_si512(to + 2 * d, row_pairs(value(s), value(s + 1), d, p.Dv));
     }
   }
 }
@@ -283,7 +279,61 @@ void attend_strip(const Scratch& w, const AttentionProblem<float>& p, Index stri
   for (int i = 0; i < kRows; ++i) row_values(w, i, values, all, limits[i], out + i * w.width);
 }
 
+// c += a b for R rows and V vectors of columns, or c = a b.
+template <int R, int V>
+HWY_NOINLINE void product(const Bf16Left& a, const Bf16Right& b, Index depth, bool add, float* c,
+                          Index c_row) noexcept {
+  __m512 sums[R][V];
+  HWY_UNROLL(16)
+  for (int i = 0; i < R; ++i) {
+    HWY_UNROLL(16)
+    for (int n = 0; n < V; ++n) {
+      sums[i][n] = add ? _mm512_loadu_ps(c + i * c_row + n * 16) : _mm512_setzero_ps();
+    }
+  }
+  const U16* right = b.data;
+  for (Index block = 0; block < depth / kBf16Lanes; ++block) {
+    const U16* left = a.data + block * a.block;
+    for (Index k = 0; k < kBf16Lanes; k += 2, left += 2, right += b.step) {
+      __m512bh x[V];
+      HWY_UNROLL(16)
+      for (int n = 0; n < V; ++n) x[n] = load(right + n * b.panel);
+      HWY_UNROLL(16)
+      for (int i = 0; i < R; ++i) {
+        const __m512bh y = pair(left + i * a.row);
+        HWY_UNROLL(16)
+        for (int n = 0; n < V; ++n) sums[i][n] = _mm512_dpbf16_ps(sums[i][n], y, x[n]);
+      }
+    }
+  }
+  HWY_UNROLL(16)
+  for (int i = 0; i < R; ++i) {
+    HWY_UNROLL(16)
+    for (int n = 0; n < V; ++n) _mm512_storeu_ps(c + i * c_row + n * 16, sums[i][n]);
+  }
+}
+
+// See Bf16Left. 24 sums in registers, or 16 where four vectors are left.
+void multiply(const Bf16Left& a, const Bf16Right& b, Index rows, Index columns, Index depth,
+              bool add, float* c, Index c_row) noexcept {
+  constexpr Index kTall = 8;
+  for (Index x = 0; x < columns;) {
+    const Index left = (columns - x) / 16;
+    const Index vectors = left == 4 ? 2 : min(left, 3);
+    const auto tile = vectors == 3   ? product<kTall, 3>
+                      : vectors == 2 ? product<kTall, 2>
+                                     : product<kTall, 1>;
+    for (Index i = 0; i < rows; i += kTall) {
+      tile({a.data + i * a.row, a.row, a.block}, {b.data + x / 16 * b.panel, b.step, b.panel},
+           depth, add, c + i * c_row + x, c_row);
+    }
+    x += vectors * 16;
+  }
+}
+
 struct Engine {
+  static constexpr Index kKeyGroup = 48;
+  static constexpr auto& multiply = HWY_NAMESPACE::multiply;
   using Scratch = HWY_NAMESPACE::Scratch;
   static constexpr int kRows = HWY_NAMESPACE::kRows;
   static constexpr auto& multiply_keys = HWY_NAMESPACE::multiply_keys;
@@ -294,8 +344,18 @@ struct Engine {
 }  // namespace
 
 const Bf16Kernels& bf16_table() noexcept {
-  static constexpr Bf16Kernels kTable = {key_row, value_row, pack, Scratch::size,
-                                         bf16_forward_unit<Engine>};
+  static constexpr Bf16Kernels kTable = {
+      .key_row = key_row,
+      .value_row = value_row,
+      .pack = pack,
+      .forward_scratch = Scratch::size,
+      .forward = bf16_forward_unit<Engine>,
+      .gradient_delta = bf16_gradient_delta,
+      .gradient_scratch = Bf16GradientScratch::size,
+      .gradient_begin = bf16_gradient_begin,
+      .gradient_block = bf16_gradient_block<Engine>,
+      .gradient_end = bf16_gradient_end,
+  };
   return kTable;
 }
 

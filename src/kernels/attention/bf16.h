@@ -1,7 +1,7 @@
 #pragma once
 
-// The forward on bf16 values by instructions for them: products and sums in f32, probabilities
-// rounded to bf16 for their product with the values.
+// Attention on bf16 values by instructions for them: products and sums in f32; probabilities, and
+// in the backward gradients of logits, are rounded to bf16 for their products.
 
 #include "kernels/attention/problem.h"
 
@@ -10,7 +10,7 @@ namespace grouphead::kernels {
 /// Operands of an AttentionProblem<float>, which has the sizes, options and the softmax. Packed
 /// numbers lie as the kernels of one table want them; a key has key_row of them, a value value_row.
 struct Bf16Operands {
-  Heads<const std::uint16_t> q, k, v;
+  Heads<const std::uint16_t> q, k, v, d_out;
   Heads<std::uint16_t> out;
   PackedHeads<std::uint16_t> packed;
   Index key_row = 0, value_row = 0;
@@ -31,6 +31,18 @@ struct Bf16Kernels {
   Index (*forward_scratch)(const AttentionProblem<float>& p) noexcept;
   void (*forward)(const AttentionProblem<float>& p, const Bf16Operands& o, Index unit,
                   float* scratch) noexcept;
+
+  /// The gradients are f32. The steps of AttentionKernels that are not here are those of its level.
+  void (*gradient_delta)(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
+                         const Bf16Operands& o, Index bn, Index block) noexcept;
+  Index (*gradient_scratch)(const AttentionProblem<float>& p) noexcept;
+  void (*gradient_begin)(const AttentionProblem<float>& p, const Bf16Operands& o, Index bn,
+                         Index tile, float* scratch) noexcept;
+  void (*gradient_block)(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
+                         const Bf16Operands& o, Index bn, Index tile, Index block,
+                         float* scratch) noexcept;
+  void (*gradient_end)(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
+                       Index bn, Index tile, float* scratch) noexcept;
 };
 
 /// Null below level avx3_bf16; of level avx3_amx also where that is not available.
