@@ -150,7 +150,7 @@ std::vector<Tensor> attend_to(Context& ctx, const std::vector<float>& bias, cons
   attention(ctx, q, k, v, {.bias = view}, out);
   results.push_back(out);
   Tensor narrow({1, 3, 1, v.dim(3)});
-  ops::attention_on_bf16_grid(ctx, q, k, v, {.bias = view}, narrow);
+  ops::GridAttention().forward(ctx, Dtype::bf16, q, k, v, {.bias = view}, narrow, {});
   results.push_back(narrow);
   return results;
 }

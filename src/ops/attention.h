@@ -10,10 +10,22 @@
 
 namespace grouphead::ops {
 
-/// attention() of f32 operands whose values are bf16's, as a layer in bf16 has them: the
-/// probabilities and the result may be rounded to bf16 where the processor multiplies bf16.
-void attention_on_bf16_grid(Context& ctx, ConstView q, ConstView k, ConstView v,
-                            const AttentionOptions& options, View out);
+/// Attention of operands whose values are those of a layer's 16-bit type, and its backward. In bf16
+/// both run on copies in bf16 where the level has kernels for it (attention(), bf16):
+/// probabilities, the result and d_out are rounded to bf16, gradients are in the operands' type.
+class GridAttention {
+ public:
+  /// attention(). With `statistics` backward() may follow.
+  void forward(Context& ctx, Dtype grid, ConstView q, ConstView k, ConstView v,
+               const AttentionOptions& options, View out, View statistics);
+  /// attention_backward(), from what forward() got and wrote.
+  void backward(Context& ctx, ConstView q, ConstView k, ConstView v,
+                const AttentionOptions& options, ConstView out, ConstView statistics,
+                const AttentionGradients& gradients) const;
+
+ private:
+  Tensor q_, k_, v_, out_;  // in bf16; absent elsewhere
+};
 
 /// Keys and values of one layer in a KvCache's layout: keys [B, Hkv, P/16, D, 16],
 /// values [B, Hkv, P, Dp], Dp = Dv rounded up to 16. In 16 or 8 bits, tiles of 64 positions:

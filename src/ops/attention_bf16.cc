@@ -150,15 +150,31 @@ void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
   convert_heads(ctx, result, out);
 }
 
-void attention_on_bf16_grid(Context& ctx, ConstView q, ConstView k, ConstView v,
-                            const AttentionOptions& options, View out) {
-  if (!bf16_is_native(ctx)) return attention(ctx, q, k, v, options, out);
-  const Tensor narrow_q = converted(ctx, q, Dtype::bf16);
-  const Tensor narrow_k = converted(ctx, k, Dtype::bf16);
-  const Tensor narrow_v = converted(ctx, v, Dtype::bf16);
-  Tensor result = ctx.tensor(out.shape(), Dtype::bf16);
-  attention(ctx, narrow_q, narrow_k, narrow_v, options, result);
-  convert_heads(ctx, result, out);
+void GridAttention::forward(Context& ctx, Dtype grid, ConstView q, ConstView k, ConstView v,
+                            const AttentionOptions& options, View out, View statistics) {
+  if (grid != Dtype::bf16 || !bf16_is_native(ctx)) {
+    return attention(ctx, q, k, v, options, out, {.statistics = statistics});
+  }
+  GridAttention narrow;
+  narrow.q_ = converted(ctx, q, Dtype::bf16);
+  narrow.k_ = converted(ctx, k, Dtype::bf16);
+  narrow.v_ = converted(ctx, v, Dtype::bf16);
+  narrow.out_ = ctx.tensor(out.shape(), Dtype::bf16);
+  attention(ctx, narrow.q_, narrow.k_, narrow.v_, options, narrow.out_, {.statistics = statistics});
+  convert_heads(ctx, narrow.out_, out);
+  if (statistics.has_value()) *this = std::move(narrow);
+}
+
+void GridAttention::backward(Context& ctx, ConstView q, ConstView k, ConstView v,
+                             const AttentionOptions& options, ConstView out, ConstView statistics,
+                             const AttentionGradients& gradients) const {
+  if (!q_.has_value()) {
+    return attention_backward(ctx, q, k, v, options, out, statistics, gradients);
+  }
+  AttentionGradients narrow = gradients;
+  const Tensor d_out = converted(ctx, gradients.d_out, Dtype::bf16);
+  narrow.d_out = d_out;
+  backward_natively(ctx, q_, k_, v_, options, out_, statistics, narrow);
 }
 
 }  // namespace grouphead::ops

@@ -23,6 +23,7 @@ struct HeadsSaved final : Saved {
   Tensor key_mask;  // bool, or absent
   AttentionOptions options;
   ops::RopeTable table;
+  ops::GridAttention attention;
   Tensor out;
   Tensor statistics;
 };
@@ -88,8 +89,8 @@ class HeadAttention final : public Layer {
     Tensor d_k = ctx.tensor(kept.k.shape(), dtype());
     Tensor d_v = ctx.tensor(kept.v.shape(), dtype());
     const AttentionGradients gradients{.d_out = d_out[0], .d_q = d_q, .d_k = d_k, .d_v = d_v};
-    grouphead::attention_backward(ctx, kept.q, kept.k, kept.v, kept.options, kept.out,
-                                  kept.statistics, gradients);
+    kept.attention.backward(ctx, kept.q, kept.k, kept.v, kept.options, kept.out, kept.statistics,
+                            gradients);
     if (config_.rotary) {
       ops::rope(ctx, kept.table, 0, ops::Direction::backward, d_q);
       ops::rope(ctx, kept.table, 0, ops::Direction::backward, d_k);
@@ -156,13 +157,9 @@ class HeadAttention final : public Layer {
 
   void attend(Context& ctx, HeadsSaved& keep, bool is_kept) const {
     const Shape& q = keep.q.shape();
-    if (!is_kept && policy().compute() == Dtype::bf16) {
-      ops::attention_on_bf16_grid(ctx, keep.q, keep.k, keep.v, keep.options, keep.out);
-      return;
-    }
     if (is_kept) keep.statistics = ctx.tensor({2, q[0], q[2], q[1]}, dtype());
-    grouphead::attention(ctx, keep.q, keep.k, keep.v, keep.options, keep.out,
-                         {.statistics = keep.statistics});
+    keep.attention.forward(ctx, policy().compute(), keep.q, keep.k, keep.v, keep.options, keep.out,
+                           keep.statistics);
   }
 
   HeadAttentionConfig config_;

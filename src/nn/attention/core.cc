@@ -206,19 +206,13 @@ AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const M
     keep.options.dropout_rate = settings_.dropout;
     keep.options.draw = *drawn;
   }
-  // What the backward and scores read are f32's exact probabilities.
-  const bool on_bf16_grid =
-      settings_.policy.compute() == Dtype::bf16 && saved == nullptr && !keep.call.return_scores;
   const auto& [q, k, v, gate_argument, gate] = keep.heads;
   keep.out = ctx.tensor({q.dim(0), q.dim(1), q.dim(2), v.dim(3)}, dtype());
   if (saved != nullptr || keep.call.return_scores) {
     keep.statistics = ctx.tensor({2, q.dim(0), q.dim(2), q.dim(1)}, dtype());
   }
-  if (on_bf16_grid) {
-    ops::attention_on_bf16_grid(ctx, q, k, v, keep.options, keep.out);
-  } else {
-    grouphead::attention(ctx, q, k, v, keep.options, keep.out, {.statistics = keep.statistics});
-  }
+  keep.attention.forward(ctx, settings_.policy.compute(), q, k, v, keep.options, keep.out,
+                         keep.statistics);
   AttentionOutput result;
   if (keep.call.return_scores) {
     result.scores = ctx.tensor({q.dim(0), q.dim(2), q.dim(1), k.dim(1)}, dtype());

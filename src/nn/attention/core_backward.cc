@@ -63,14 +63,14 @@ void AttentionCore::backward_heads(Context& ctx, SavedState& kept, const Tensor&
   View sinks = sinks_ ? grads.of(*sinks_) : View();
   if (sinks.has_value()) d_sinks = ctx.tensor(sinks.shape(), dtype());
   if (d_in.d_bias.has_value()) d_bias = ctx.tensor(kept.call.attention_bias.shape(), dtype());
-  grouphead::attention_backward(ctx, q, k, v, kept.options, kept.out, kept.statistics,
-                                {.d_out = d_out,
-                                 .d_scores = d_scores,
-                                 .d_q = d_q,
-                                 .d_k = d_k,
-                                 .d_v = d_v,
-                                 .d_bias = d_bias,
-                                 .d_sinks = d_sinks});
+  kept.attention.backward(ctx, q, k, v, kept.options, kept.out, kept.statistics,
+                          {.d_out = d_out,
+                           .d_scores = d_scores,
+                           .d_q = d_q,
+                           .d_k = d_k,
+                           .d_v = d_v,
+                           .d_bias = d_bias,
+                           .d_sinks = d_sinks});
   if (d_sinks.has_value()) ops::add(ctx, sinks, d_sinks, sinks);
   if (d_bias.has_value()) ops::add(ctx, d_in.d_bias, d_bias, d_in.d_bias);
   if (rope_tables_) {

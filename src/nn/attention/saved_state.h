@@ -18,6 +18,7 @@ struct AttentionCore::SavedState final : Saved {
   AttentionCall call;
   AttentionOptions options;  // views of the call's masks
   Heads heads;
+  ops::GridAttention attention;
   Tensor out;         // [B, T, Hq, Dv], of attention itself
   Tensor gated;       // what the output projection read: out rounded, times the gate
   Tensor statistics;  // [2, B, Hq, T]
