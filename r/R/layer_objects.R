@@ -91,19 +91,30 @@ print.grouphead_layer <- function(x, ...) {
   if (name %in% c("name", "trainable", "built", "input_names"))
     return(.Call(gr_layer_info, x)[[name]])
   if (name == "weights") return(get_weights(x))
-  if (!is_model(x) || !name %in% c("layers", "inputs", "outputs", "output_names", "learning_rate"))
+  if (!is_model(x) || !name %in% c("layers", "inputs", "outputs", "output_names", "optimizer"))
     stop("[R] $: expected name, trainable, built, input_names, weights",
-         if (is_model(x)) ", layers, inputs, outputs, output_names, learning_rate", ", got ", name,
+         if (is_model(x)) ", layers, inputs, outputs, output_names, optimizer", ", got ", name,
          call. = FALSE)
-  if (name == "learning_rate") return(.Call(gr_learning_rate, x, NULL))
+  if (name == "optimizer") return(structure(list(x), class = "grouphead_model_optimizer"))
   info <- .Call(gr_model_info, x)
   if (name == "layers") lapply(info$layers, as_layer) else info[[name]]
 }
 
 `$<-.grouphead_layer` <- function(x, name, value) {
   if (name == "trainable") .Call(gr_set_trainable, x, value)
-  else if (name == "learning_rate") .Call(gr_learning_rate, x, value)
-  else stop("[R] $<-: expected trainable or learning_rate, got ", name, call. = FALSE)
+  else if (name != "optimizer" || !inherits(value, "grouphead_model_optimizer"))
+    stop("[R] $<-: expected trainable, or optimizer$learning_rate, got ", name, call. = FALSE)
+  x
+}
+
+# The optimizer of a compiled model, for model$optimizer$learning_rate.
+`$.grouphead_model_optimizer` <- function(x, name) {
+  if (name != "learning_rate") stop("[R] $: expected learning_rate, got ", name, call. = FALSE)
+  .Call(gr_learning_rate, unclass(x)[[1L]], NULL)
+}
+`$<-.grouphead_model_optimizer` <- function(x, name, value) {
+  if (name != "learning_rate") stop("[R] $<-: expected learning_rate, got ", name, call. = FALSE)
+  .Call(gr_learning_rate, unclass(x)[[1L]], value)
   x
 }
 

@@ -5,6 +5,7 @@
 #include <cpp11/protect.hpp>
 #include <cpp11/sexp.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "grouphead/core/context.h"
@@ -19,6 +20,7 @@ namespace gh = grouphead;
 struct Holder {
   std::shared_ptr<gh::Layer> layer;
   std::unique_ptr<gh::CompiledModel> compiled{};  // it refers to the layer
+  std::optional<gh::CompileConfig> settings{};    // of compile(), until the model has parameters
   bool is_busy = false;                           // in fit() or evaluate()
 };
 

@@ -80,6 +80,7 @@ SEXP gr_add(SEXP model, SEXP layer) {
     sequential.add(layer_of(layer, "layer"));
   }
   holder.compiled.reset();  // it was for the layers before
+  holder.settings.reset();
   return R_NilValue;
   END_CPP11
 }

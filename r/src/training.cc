@@ -39,7 +39,12 @@ class Busy {
   Holder& holder_;
 };
 
+/// After data_from(): a model that was compiled before it was built is compiled now.
 gh::CompiledModel& compiled_of(Holder& holder) {
+  if (holder.settings) {
+    holder.compiled = std::make_unique<gh::CompiledModel>(*holder.layer, *holder.settings);
+    holder.settings.reset();
+  }
   if (holder.compiled == nullptr) {
     throw gh::ConfigError("[R] model '" + holder.layer->name() +
                           "': expected a compiled one: see compile()");
@@ -254,9 +259,17 @@ SEXP gr_compile(SEXP model, SEXP config, SEXP auto_scale_loss) {
   Holder& holder = holder_of(model, "model");
   const Busy busy(holder);
   gh::Model& held = model_of(model, "model");
-  gh::CompileConfig settings = gh::compile_config_from(to_config(config, "config"), held);
+  const gh::ConfigValue described = to_config(config, "config");
+  gh::CompileConfig settings = gh::compile_config_from(described, held);
   settings.auto_scale_loss = to_flag(auto_scale_loss, "auto_scale_loss");
+  // For its errors, too, where the model has no parameters yet.
   holder.compiled = std::make_unique<gh::CompiledModel>(held, settings);
+  holder.settings.reset();
+  if (!held.is_built()) {
+    holder.compiled.reset();
+    holder.settings = gh::compile_config_from(described, held);
+    holder.settings->auto_scale_loss = settings.auto_scale_loss;
+  }
   return R_NilValue;
   END_CPP11
 }
@@ -265,8 +278,8 @@ SEXP gr_fit(SEXP model, SEXP data, SEXP validation, SEXP settings, SEXP callback
   BEGIN_CPP11
   Holder& holder = holder_of(model, "model");
   const Busy busy(holder);
-  gh::CompiledModel& compiled = compiled_of(holder);
   const gh::Data training = data_from(model, data);
+  gh::CompiledModel& compiled = compiled_of(holder);
   gh::FitConfig config = fit_config(settings);
   if (!Rf_isNull(validation)) config.validation_data = data_from(model, validation);
   config.callbacks = to_callbacks(callbacks);
@@ -322,8 +335,8 @@ SEXP gr_batch(SEXP model, SEXP data, SEXP train) {
   BEGIN_CPP11
   Holder& holder = holder_of(model, "model");
   const Busy busy(holder);
-  gh::CompiledModel& compiled = compiled_of(holder);
   const gh::Data batch = data_from(model, data);
+  gh::CompiledModel& compiled = compiled_of(holder);
   compiled.reset_metrics();
   if (to_flag(train, "train")) {
     compiled.train_on_batch(context(), batch);
@@ -336,7 +349,9 @@ SEXP gr_batch(SEXP model, SEXP data, SEXP train) {
 
 SEXP gr_learning_rate(SEXP model, SEXP rate) {
   BEGIN_CPP11
-  gh::Optimizer& optimizer = compiled_of(holder_of(model, "model")).optimizer();
+  Holder& holder = holder_of(model, "model");
+  gh::Optimizer& optimizer =
+      holder.settings ? *holder.settings->optimizer.get() : compiled_of(holder).optimizer();
   if (!Rf_isNull(rate)) optimizer.set_learning_rate(to_number(rate, "learning_rate"));
   return cpp11::safe[Rf_ScalarReal](optimizer.learning_rate());
   END_CPP11

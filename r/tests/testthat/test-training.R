@@ -19,10 +19,21 @@ test_that("compile() takes names, objects, functions, and lists of them", {
   for (metrics in list("mae", metric_mean_absolute_error, c(metric_mean_absolute_error()))) {
     expect_length(evaluate(new_model(metrics = metrics), inputs, targets), 2)
   }
-  expect_equal(new_model(optimizer_adam(0.25))$learning_rate, 0.25)
+  expect_equal(new_model(optimizer_adam(0.25))$optimizer$learning_rate, 0.25)
   schedule <- learning_rate_schedule_exponential_decay(0.5, 10, 0.5)
   model <- new_model(optimizer_sgd(schedule))
-  expect_equal(model$learning_rate, 0.5)
+  expect_equal(model$optimizer$learning_rate, 0.5)
+})
+
+test_that("a model that is compiled before it is built is trained", {
+  model <- keras_model_sequential() |> layer_dense(1, kernel_initializer = "zeros")
+  compile(model, optimizer_sgd(0.25), loss = "mse")
+  expect_equal(model$optimizer$learning_rate, 0.25)
+  model$optimizer$learning_rate <- 0.125
+  expect_equal(model$optimizer$learning_rate, 0.125)
+  losses <- fit(model, inputs, targets, epochs = 3, verbose = 0)$metrics$loss
+  expect_true(all(diff(losses) < 0))
+  expect_error(compile(keras_model_sequential(), optimizer = "banana"), "banana")
 })
 
 test_that("a model of two outputs takes targets, losses and weights by name", {
@@ -67,7 +78,7 @@ test_that("callbacks run, and functions get epochs from 0 and numbers by name", 
   history <- fit(model, inputs, targets, epochs = 3, callbacks = list(note, rate), verbose = 0)
   expect_identical(vapply(seen, `[`, 0, 1), c(0, 1, 2))
   expect_identical(vapply(seen, `[`, 0, 2), history$metrics$loss)
-  expect_equal(model$learning_rate, 0.005)
+  expect_equal(model$optimizer$learning_rate, 0.005)
 
   stop_early <- callback_early_stopping(monitor = "loss", min_delta = 1e9, patience = 2)
   history <- fit(new_model(), inputs, targets, epochs = 20, callbacks = stop_early, verbose = 0)
