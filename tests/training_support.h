@@ -52,7 +52,7 @@ inline TrainerConfig tiny_config() {
 }
 
 /// Whether all weights of two models have the same bits; names the first that has not.
-inline ::testing::AssertionResult same_weights(const LanguageModel& a, const LanguageModel& b) {
+inline ::testing::AssertionResult same_weights(const Layer& a, const Layer& b) {
   const auto left = a.parameters();
   const auto right = b.parameters();
   if (left.size() != right.size()) return ::testing::AssertionFailure() << "other parameters";

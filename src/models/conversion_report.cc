@@ -298,6 +298,31 @@ ConversionReport compare_heads(Context& ctx, const LanguageModel& before,
   return report;
 }
 
+ConversionReport compare_heads(Context& ctx, const TransformerModel& before,
+                               const TransformerModel& after, const Tensor& tokens) {
+  const std::vector<Tensor> inputs = before.attended(ctx, {.tokens = tokens});
+  const SelfAttentionConfig& heads = before.config().attention;
+  const Index bytes = 2 * heads.head_dim * size_of(before.dtype());
+  ConversionReport report;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const auto layer = static_cast<Index>(i);
+    RelativeError error;
+    error.add(after.attend(ctx, layer, inputs[i]), before.attend(ctx, layer, inputs[i]));
+    const Index wanted = after.config().attention.num_key_value_heads;
+    report.layers.push_back({.path = "layers/" + std::to_string(i) + "/attention",
+                             .num_query_heads = heads.num_heads,
+                             .num_key_value_heads_before = heads.num_key_value_heads,
+                             .num_key_value_heads = wanted,
+                             .error = error.value(),
+                             .cache_bytes_before = heads.num_key_value_heads * bytes,
+                             .cache_bytes = wanted * bytes});
+  }
+  RelativeError whole;
+  whole.add(after(ctx, {.tokens = tokens}), before(ctx, {.tokens = tokens}));
+  report.output_error = whole.value();
+  return report;
+}
+
 std::vector<Tensor> random_inputs(const Model& model, std::uint64_t seed) {
   Index vocabulary = 1 << 16;
   collect_vocabularies(model, vocabulary);

@@ -105,17 +105,35 @@ std::shared_ptr<Model> convert_heads(const Model& model, const HeadConversion& c
   return converted;
 }
 
+namespace {
+
+// Of a model whose layers all have `heads` key/value heads.
+void require_fewer(Index heads, Index wanted) {
+  if (wanted >= 1 && wanted < heads && heads % wanted == 0) return;
+  throw_config_error(kOperation, "num_key_value_heads",
+                     "a divisor of the model's " + std::to_string(heads) + ", less than it",
+                     std::to_string(wanted));
+}
+
+}  // namespace
+
+std::unique_ptr<TransformerModel> convert_heads(const TransformerModel& model,
+                                                const HeadConversion& conversion) {
+  TransformerModelConfig config = model.config();
+  require_fewer(config.attention.num_key_value_heads, conversion.num_key_value_heads);
+  config.attention.num_key_value_heads = conversion.num_key_value_heads;
+  config.seed = conversion.seed;
+  auto converted = std::make_unique<TransformerModel>(config);
+  pool_parameters(model.parameters(), conversion.pooling, converted->parameters(),
+                  config.attention.head_dim);
+  return converted;
+}
+
 std::unique_ptr<LanguageModel> convert_heads(const LanguageModel& model,
                                              const HeadConversion& conversion) {
   LanguageModelConfig config = model.config();
-  const Index heads = config.transformer.num_key_value_heads;
-  const Index wanted = conversion.num_key_value_heads;
-  if (wanted < 1 || wanted >= heads || heads % wanted != 0) {
-    throw_config_error(kOperation, "num_key_value_heads",
-                       "a divisor of the model's " + std::to_string(heads) + ", less than it",
-                       std::to_string(wanted));
-  }
-  config.transformer.num_key_value_heads = wanted;
+  require_fewer(config.transformer.num_key_value_heads, conversion.num_key_value_heads);
+  config.transformer.num_key_value_heads = conversion.num_key_value_heads;
   config.seed = conversion.seed;
   auto converted = std::make_unique<LanguageModel>(config);
   pool_parameters(model.parameters(), conversion.pooling, converted->parameters());

@@ -135,14 +135,18 @@ GroupQueryAttentionConfig converted_config(const Layer& attention, Index num_key
   return config;
 }
 
-void pool_parameters(const ConstParameterList& from, HeadPooling pooling, const ParameterList& to) {
+void pool_parameters(const ConstParameterList& from, HeadPooling pooling, const ParameterList& to,
+                     Index head_dim) {
+  const auto heads_of = [&](auto view) {
+    return view.shape().rank() > 1 ? view : view.reshaped({view.size() / head_dim, head_dim});
+  };
   const bool is_random = pooling == HeadPooling::random;
   for (std::size_t i = 0; i < from.size(); ++i) {
     const ConstView before = from[i].parameter->value();
     if (before.shape() == to[i].parameter->shape()) {
       copy(before, to[i].parameter->edit());
     } else if (!is_random) {
-      pool_heads(before, pooling, to[i].parameter->edit());
+      pool_heads(heads_of(before), pooling, heads_of(View(to[i].parameter->edit())));
     }
   }
 }

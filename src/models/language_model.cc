@@ -1,3 +1,4 @@
+#include "models/packed_rows.h"
 #include "models/transformer.h"
 #include "models/transformer_config.h"
 #include "nn/base_config.h"
@@ -139,6 +140,15 @@ void LanguageModel::step(Context& ctx, ConstView tokens, KvCache& cache, View lo
   const Tensor h =
       stack_->run(ctx, (*embedding_)(ctx, tokens), {.positions = positions, .cache = &cache});
   head_->apply(ctx, h, logits);
+}
+
+void LanguageModel::step(Context& ctx, ConstView tokens, std::span<const SequenceRows> rows,
+                         KvCache& cache, View logits) const {
+  detail::require_packed(kLayer, tokens, rows, config_.vocab_size, dtype(), logits);
+  const Tensor x = (*embedding_)(ctx, tokens.reshaped({1, tokens.size()}));
+  const Tensor h = stack_->run(ctx, x, {.cache = &cache, .rows = rows});
+  head_->apply(ctx, detail::last_rows(ctx, h, rows),
+               logits.reshaped({1, logits.dim(0), logits.dim(1)}));
 }
 
 std::shared_ptr<Layer> nn::make_language_model(const ConfigValue& given) {

@@ -129,7 +129,9 @@ Tensor TransformerStack::run(Context& ctx, const Tensor& x, const StackCall& cal
     if (keep) keep->between[i] = drawn;
   }
   if (final_norm_) h = (*final_norm_)(ctx, h, keep ? &keep->final_norm : nullptr);
-  if (call.cache != nullptr) call.cache->advance(x.dim(1));
+  if (call.cache != nullptr) {
+    call.rows.empty() ? call.cache->advance(x.dim(1)) : call.cache->advance(call.rows);
+  }
   if (keep) *call.saved = std::move(keep);
   return h;
 }

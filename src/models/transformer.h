@@ -36,6 +36,7 @@ struct StackCall {
   Mode mode{};
   Positions positions = Positions::all;
   KvCache* cache = nullptr;                 ///< x continues what it holds; not with `saved`
+  std::span<const SequenceRows> rows{};     ///< of `cache`: whose the rows of x [1, N, M] are
   std::unique_ptr<Saved>* saved = nullptr;  ///< null: inference, no allocation once warm
   std::vector<Tensor>* scores = nullptr;    ///< gets each block's [B, Hq, T, T]; not with `cache`
   std::vector<Tensor>* attended = nullptr;  ///< gets what each block's attention is given

@@ -92,6 +92,7 @@ Tensor TransformerBlock::last_position(Context& ctx, const Tensor& x) const {
 
 Tensor TransformerBlock::attend(Context& ctx, const Tensor& x, const StackCall& call, Index layer,
                                 std::unique_ptr<Saved>* saved) const {
+  if (!call.rows.empty()) return attn_.apply_packed(ctx, x, *call.cache, layer, call.rows);
   if (call.cache != nullptr) return attn_.apply_cached(ctx, x, *call.cache, layer);
   const AttentionInputs inputs{.query = x, .value = x};
   if (call.scores == nullptr) return attn_(ctx, inputs, saved);

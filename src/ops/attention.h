@@ -74,6 +74,12 @@ void cache_store(Context& ctx, std::string_view operation, ConstView k, ConstVie
                  const CacheSlice& cache, PerEntry at, PerEntry counts, PerEntry skipped = 0);
 void cache_store(Context& ctx, std::string_view operation, ConstView k, ConstView v,
                  const CacheSlice& cache, Index at);
+/// decode() of packed rows: q [1, N, Hq, D], k and v [1, N, Hkv, D] and out have those of some
+/// sequences of the cache, one after the other. What a sequence gets is bitwise what decode() of
+/// its rows alone gives. Errors: ShapeError, also for a sequence that is there twice.
+void decode_packed(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache, Index layer,
+                   const AttentionOptions& options, View out, std::span<const SequenceRows> rows);
+
 /// Refuses what cache_store() does not take.
 void check_cache_store(std::string_view operation, ConstView k, ConstView v,
                        const CacheSlice& cache, PerEntry at, PerEntry counts);

@@ -34,8 +34,9 @@ PerEntry checked_counts(std::string_view operation, ConstView x, std::span<const
 // A call cut where a ring would overwrite what its own rows still see; in other caches one piece.
 class Pieces {
  public:
-  Pieces(Context& ctx, const KvCache& cache, PerEntry counts)
-      : cache_(cache), counts_(counts), batch_(cache.config().batch) {
+  /// `offsets`: of each entry's first row among those of q, k and v.
+  Pieces(Context& ctx, const KvCache& cache, PerEntry counts, PerEntry offsets)
+      : cache_(cache), counts_(counts), offsets_(offsets), batch_(cache.config().batch) {
     numbers_ = ctx.tensor({4, batch_}, Dtype::i64);
     std::fill_n(row(kBegin), batch_ * 4, 0);
     for (Index b = 0; b < batch_; ++b) row(kEnd)[b] = cache.length(b);
@@ -49,7 +50,7 @@ class Pieces {
       const Index end = KvCacheAccess::piece_end(cache_, begin, start + counts_[b]);
       row(kEnd)[b] = end;
       row(kCount)[b] = end - begin;
-      row(kSkipped)[b] = begin - start;
+      row(kSkipped)[b] = begin - start + offsets_[b];
       total += end - begin;
     }
     return total > 0;
@@ -67,7 +68,7 @@ class Pieces {
   }
 
   const KvCache& cache_;
-  PerEntry counts_;
+  PerEntry counts_, offsets_;
   Index batch_;
   Tensor numbers_;  // [4, B]
 };
@@ -94,6 +95,42 @@ void check_window(std::string_view operation, const KvCache& cache,
                              options.window_left ? std::to_string(*options.window_left) : "none");
 }
 
+// decode() of the rows of q, k and v that each entry has, after the checks of the caller.
+void decode_entries(Context& ctx, std::string_view operation, ConstView q, ConstView k, ConstView v,
+                    KvCache& cache, Index layer, const AttentionOptions& options, View out,
+                    PerEntry rows, PerEntry offsets) {
+  const ops::CacheSlice slice = ops::slice_of(cache, layer);
+  check_window(operation, cache, options);
+  ops::check_cache_store(operation, k, v, slice, cache.lengths(), rows);
+  // Before anything changes: of these rows only the numbers of keys and queries count.
+  ops::CachedRows call{.lengths = 0, .counts = rows, .first = 0};
+  call.num_keys = cache.length() + q.dim(1);
+  ops::check_attention_cached(operation, q, slice, call, options, out);
+  KvCacheAccess::make_room(operation, cache, rows);
+  Pieces piece(ctx, cache, rows, offsets);
+  while (piece.next()) {
+    store(ctx, operation, k, v, cache, slice, piece);
+    call = {.lengths = piece.ends(),
+            .counts = piece.counts(),
+            .first = piece.begins(),
+            .kept = KvCacheAccess::kept(cache),
+            .skipped = piece.skipped(),
+            .num_keys = call.num_keys,
+            .kernel_counts = rows};
+    ops::attention_cached(ctx, operation, q, slice, call, options, out);
+  }
+}
+
+// [1, N, H, D] as every entry of a batch sees it.
+ConstView for_each_entry(ConstView x, Index batch) {
+  return {x.raw(), x.dtype(), Shape{batch, x.dim(1), x.dim(2), x.dim(3)},
+          Strides{0, x.stride(1), x.stride(2), x.stride(3)}};
+}
+View for_each_entry(View x, Index batch) {
+  return {x.raw(), x.dtype(), Shape{batch, x.dim(1), x.dim(2), x.dim(3)},
+          Strides{0, x.stride(1), x.stride(2), x.stride(3)}};
+}
+
 }  // namespace
 
 void decode(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache, Index layer,
@@ -103,32 +140,40 @@ void decode(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache,
     detail::throw_config_error(kName, "causal_offset", "0, as the cache knows its positions",
                                std::to_string(options.causal_offset));
   }
-  const ops::CacheSlice slice = ops::slice_of(cache, layer);
   detail::require_shape(kName, "q", q, {-1, -1, -1, -1});
   detail::require_shape(kName, "k", k, {q.dim(0), q.dim(1), -1, -1});
-  const PerEntry rows = checked_counts(kName, q, counts);
-  check_window(kName, cache, options);
-  ops::check_cache_store(kName, k, v, slice, cache.lengths(), rows);
-  // Before anything changes: of these rows only the numbers of keys and queries count.
-  ops::CachedRows call{.lengths = 0, .counts = rows, .first = 0};
-  call.num_keys = cache.length() + q.dim(1);
-  ops::check_attention_cached(kName, q, slice, call, options, out);
-  KvCacheAccess::make_room(kName, cache, rows);
+  decode_entries(ctx, kName, q, k, v, cache, layer, options, out, checked_counts(kName, q, counts),
+                 0);
   for (Index b = 0; b < q.dim(0) && !counts.empty(); ++b) {
     fill_zero(out.slice(0, b, b + 1).slice(1, counts[at(b)], q.dim(1)));
   }
-  Pieces piece(ctx, cache, rows);
-  while (piece.next()) {
-    store(ctx, kName, k, v, cache, slice, piece);
-    call = {.lengths = piece.ends(),
-            .counts = piece.counts(),
-            .first = piece.begins(),
-            .kept = KvCacheAccess::kept(cache),
-            .skipped = piece.skipped(),
-            .num_keys = call.num_keys,
-            .kernel_counts = rows};
-    ops::attention_cached(ctx, kName, q, slice, call, options, out);
+}
+
+void ops::decode_packed(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache,
+                        Index layer, const AttentionOptions& options, View out,
+                        std::span<const SequenceRows> rows) {
+  constexpr std::string_view kName = "decode";
+  const Index batch = cache.config().batch;
+  Tensor numbers = ctx.zeros({2, batch}, Dtype::i64);
+  auto* counts = numbers.data<Index>();
+  Index* offsets = counts + batch;
+  Index next = 0;
+  for (const SequenceRows& of : rows) {
+    static_cast<void>(cache.length(of.sequence));  // throws for one that is not there
+    if (of.count < 1 || counts[of.sequence] > 0) {
+      detail::throw_shape_error(kName, "rows", "some of each sequence, once", "others");
+    }
+    counts[of.sequence] = of.count;
+    offsets[of.sequence] = next;
+    next += of.count;
   }
+  for (const ConstView& x : {q, k, v, ConstView(out)}) {
+    detail::require_dense(kName, "rows", x, {1, next, -1, -1}, q.dtype());
+  }
+  decode_entries(ctx, kName, for_each_entry(q, batch), for_each_entry(k, batch),
+                 for_each_entry(v, batch), cache, layer, options, for_each_entry(out, batch),
+                 std::span<const Index>(counts, at(batch)),
+                 std::span<const Index>(offsets, at(batch)));
 }
 
 void store_cached(Context& ctx, ConstView k, ConstView v, KvCache& cache, Index layer,
@@ -139,7 +184,7 @@ void store_cached(Context& ctx, ConstView k, ConstView v, KvCache& cache, Index 
   const PerEntry rows = checked_counts(kName, k, counts);
   ops::check_cache_store(kName, k, v, slice, cache.lengths(), rows);
   KvCacheAccess::make_room(kName, cache, rows);
-  Pieces piece(ctx, cache, rows);
+  Pieces piece(ctx, cache, rows, 0);
   while (piece.next()) store(ctx, kName, k, v, cache, slice, piece);
 }
 

@@ -233,6 +233,14 @@ void KvCache::advance(std::span<const Index> counts) {
   for (Index b = 0; b < config_.batch; ++b) lengths_[at(b)] += counts[at(b)];
 }
 
+void KvCache::advance(std::span<const SequenceRows> rows) {
+  for (const SequenceRows& of : rows) {
+    check_sequence(config_, of.sequence);
+    check_advance(of.sequence, of.count);
+  }
+  for (const SequenceRows& of : rows) lengths_[at(of.sequence)] += of.count;
+}
+
 void KvCache::fork(Index from, Index to) { fork(*this, from, to); }
 
 void KvCache::fork(const KvCache& source, Index from, Index to) {

@@ -1,3 +1,5 @@
+#include "tools/verbs/convert.h"
+
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -16,7 +18,6 @@
 #include "tools/run_model.h"
 #include "tools/signals.h"
 #include "tools/text_input.h"
-#include "tools/verbs.h"
 #include "tools/verbs/options.h"
 
 namespace grouphead::tools {
@@ -24,35 +25,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr Index kLongestSequence = 1024;  // that errors are measured on
-constexpr Index kDefaultSequence = 256;   // of a model whose training nothing is known of
-constexpr Index kLongestAxis = 16384;  // of random inputs: attention's time grows with its square
-
-struct ConvertOptions {
-  std::string source;
-  std::string target;
-  Index num_key_value_heads = 0;  // 0: as they are
-  std::string pool = "mean";
-  std::string inputs;
-  bool overwrite = false;
-  bool allow_own = false;  // write what Keras cannot load
-};
-
-HeadConversion conversion_of(const ConvertOptions& options, const Globals& globals) {
-  return {.num_key_value_heads = options.num_key_value_heads,
-          .pooling = head_pooling_from_name(options.pool),
-          .seed = globals.seed};
-}
-
-void print_report(const ConversionReport& report, const ConvertOptions& options,
-                  const Globals& globals) {
-  if (globals.quiet) return;
-  print_out("{}", report.to_string());
-  print_out("Errors are relative, on {}; that of a layer is its own alone.\n",
-            options.inputs.empty() ? "random inputs" : options.inputs);
-}
-
-void notice(const std::string& text) { print_err("grouphead: {}\n", text); }
+constexpr Index kDefaultSequence = 256;  // of a model whose training nothing is known of
+constexpr Index kLongestAxis = 16384;    // of random inputs: attention's time grows with its square
 
 SaveModelConfig keras_of(const Model& model, const ConvertOptions& options) {
   const std::vector<std::string> problems = beyond_keras(model);
@@ -65,17 +39,6 @@ SaveModelConfig keras_of(const Model& model, const ConvertOptions& options) {
   }
   notice(fmt::format("Keras cannot load {}: {}", options.target, list));
   return {.allow_own_options = true};
-}
-
-/// The table of what measure() finds. The converted model is written already, whatever happens.
-template <class Measure>
-void report_of(Measure&& measure, const ConvertOptions& options, const Globals& globals) {
-  try {
-    print_report(measure(), options, globals);
-  } catch (const Error& error) {
-    notice(
-        fmt::format("{} is written; its error was not measured: {}", options.target, error.what()));
-  }
 }
 
 /// Random inputs are as long as the model's file says, which may be anything.
@@ -194,6 +157,8 @@ int convert(const ConvertOptions& options, const Globals& globals) {
   if (!options.inputs.empty()) require_other_file("convert", options.target, options.inputs);
   if (options.num_key_value_heads == 0) {
     convert_form(options);
+  } else if (saved::is_pretrained_folder(options.source)) {
+    convert_pretrained(options, globals);
   } else if (fs::is_directory(options.source)) {
     convert_folder(options, globals);
   } else {
@@ -202,7 +167,33 @@ int convert(const ConvertOptions& options, const Globals& globals) {
   return kOk;
 }
 
+void print_report(const ConversionReport& report, const ConvertOptions& options,
+                  const Globals& globals) {
+  if (globals.quiet) return;
+  print_out("{}", report.to_string());
+  print_out("Errors are relative, on {}; that of a layer is its own alone.\n",
+            options.inputs.empty() ? "random inputs" : options.inputs);
+}
+
 }  // namespace
+
+HeadConversion conversion_of(const ConvertOptions& options, const Globals& globals) {
+  return {.num_key_value_heads = options.num_key_value_heads,
+          .pooling = head_pooling_from_name(options.pool),
+          .seed = globals.seed};
+}
+
+void notice(const std::string& text) { print_err("grouphead: {}\n", text); }
+
+void report_of(const std::function<ConversionReport()>& measure, const ConvertOptions& options,
+               const Globals& globals) {
+  try {
+    print_report(measure(), options, globals);
+  } catch (const Error& error) {
+    notice(
+        fmt::format("{} is written; its error was not measured: {}", options.target, error.what()));
+  }
+}
 
 void add_convert(CLI::App& app, const Globals& globals, Action& action) {
   CLI::App* verb =
@@ -211,15 +202,20 @@ void add_convert(CLI::App& app, const Globals& globals, Action& action) {
       "Example:\n  grouphead convert --kv-heads 2 mha.keras gqa.keras\n"
       "  grouphead convert --kv-heads 1 model mqa --inputs book.txt\n"
       "  grouphead train --init-from mqa --text book.txt --out trained --steps 20\n"
+      "  grouphead convert --kv-heads 2 gpt2 gpt2-gqa --inputs book.txt\n"
       "  grouphead convert old.h5 new.keras\n"
-      "MultiHeadAttention becomes GroupQueryAttention. The table has each layer's relative error\n"
+      "MultiHeadAttention becomes GroupQueryAttention; a Hugging Face folder one that "
+      "transformers\n"
+      "opens. The table has each layer's relative error\n"
       "against the layer before, on the same inputs, and the bytes of keys and values for each\n"
       "token. Training afterwards wins back most of what is lost. Without --kv-heads a file is\n"
       "written in the form that the target's name says: .keras, .weights.h5, .weights.json or\n"
       ".safetensors, with the optimizer's state where both have it.");
   const auto options = std::make_shared<ConvertOptions>();
-  verb->add_option("source", options->source,
-                   "A .keras file, a legacy whole-model .h5, or a folder that train wrote")
+  verb->add_option(
+          "source", options->source,
+          "A .keras file, a legacy whole-model .h5, a folder that train wrote, or one of Hugging "
+          "Face")
       ->required();
   verb->add_option("target", options->target, "The file or folder to write")->required();
   CLI::Option* heads =

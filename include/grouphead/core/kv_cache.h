@@ -34,6 +34,12 @@ struct KvCacheConfig {
   Index num_blocks = 0;
 };
 
+/// Rows of one sequence of a cache, in a call that has those of several one after the other.
+struct SequenceRows {
+  Index sequence = 0;
+  Index count = 1;
+};
+
 /// Keys (rotated, where the layer rotates) and values of all layers of one model, in the layout the
 /// kernels read. Each sequence of the batch has a length of its own; where calls have as many rows
 /// for each, one length serves all. decode() and GroupQueryAttention::apply_cached() store at
@@ -87,6 +93,8 @@ class KvCache {
   /// layer has stored them. Errors: ShapeError when they do not fit.
   void advance(Index count);
   void advance(std::span<const Index> counts);
+  /// The same of some sequences.
+  void advance(std::span<const SequenceRows> rows);
 
   /// Makes sequence `to` a copy of sequence `from`, which may be of another cache: what `to` was is
   /// forgotten. Within a paged cache the blocks are shared, until one of both stores in one: that

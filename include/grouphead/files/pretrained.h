@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "grouphead/core/config_value.h"
+#include "grouphead/models/conversion.h"
 #include "grouphead/models/transformer.h"
 
 #pragma GCC visibility push(default)
@@ -53,11 +54,20 @@ PretrainedModel make_pretrained(const ConfigValue& config, std::uint64_t seed = 
 enum class PretrainedNames : int { of_files, in_memory };
 
 /// Parameters, or tensors in their place (gradients), under the names and in the shapes that the
-/// family has. `tensors` has one for each path of model.parameters(); empty: the parameters.
+/// family has; repeated heads each have them. `tensors` has one for each path of
+/// model.parameters(); empty: the parameters.
 /// Errors: ShapeError for a path without a tensor.
 std::map<std::string, Tensor> pretrained_tensors(
     const PretrainedModel& pretrained, const std::map<std::string, ConstView>& tensors = {},
     PretrainedNames names = PretrainedNames::of_files);
+
+/// The model with fewer key/value heads, and a configuration that says so: `num_key_value_heads`
+/// where the family has it. GPT-2, OPT, BERT and the others whose classes in transformers have a
+/// key/value head for each query head say `grouphead_key_value_heads`: their files repeat each head
+/// for the query heads that share it. transformers computes the same of them, and
+/// load_pretrained() takes each head once.
+/// Errors: ConfigError, as convert_heads() of the model.
+PretrainedModel convert_heads(const PretrainedModel& pretrained, const HeadConversion& conversion);
 
 /// Writes config.json and model.safetensors (f32) into a folder, which is made where it is missing,
 /// for load_pretrained() and for transformers. Other files stay, but the shards of an old model,

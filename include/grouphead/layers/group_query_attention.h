@@ -95,6 +95,10 @@ class GroupQueryAttention final : public Layer {
   /// that window, or a larger one, does as well. No allocation of ours once warm.
   Tensor apply_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
                       std::span<const Index> counts = {}) const;
+  /// The same of rows x [1, N, M] of some sequences, one after the other: bitwise what each gets
+  /// alone.
+  Tensor apply_packed(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
+                      std::span<const SequenceRows> rows) const;
 
   /// Cross-attention whose keys and values are computed once: stores those of `source` [B, S, M],
   /// counts[b] rows of sequence b (absent: S), in layer `layer` of a cache; the caller advances it

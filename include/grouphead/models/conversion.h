@@ -7,6 +7,7 @@
 #include "grouphead/layers/multi_head_attention.h"
 #include "grouphead/models/model.h"
 #include "grouphead/models/models.h"
+#include "grouphead/models/transformer.h"
 
 #pragma GCC visibility push(default)
 namespace grouphead {
@@ -49,6 +50,9 @@ std::shared_ptr<GroupQueryAttention> convert_heads(const Layer& attention,
 std::shared_ptr<Model> convert_heads(const Model& model, const HeadConversion& conversion);
 std::unique_ptr<LanguageModel> convert_heads(const LanguageModel& model,
                                              const HeadConversion& conversion);
+/// All layers of the model alike; gains that keys' heads have of their own are pooled too.
+std::unique_ptr<TransformerModel> convert_heads(const TransformerModel& model,
+                                                const HeadConversion& conversion);
 
 /// What became of one layer.
 struct ConvertedLayer {
@@ -78,6 +82,8 @@ ConversionReport compare_heads(Context& ctx, const Model& before, const Model& a
 /// Shapes: tokens [B, T]
 ConversionReport compare_heads(Context& ctx, const LanguageModel& before,
                                const LanguageModel& after, const Tensor& tokens);
+ConversionReport compare_heads(Context& ctx, const TransformerModel& before,
+                               const TransformerModel& after, const Tensor& tokens);
 
 /// Inputs to try a model with: normal numbers, integers below the smallest vocabulary of its
 /// Embedding layers, true; whole numbers also in a floating-point input that an Embedding looks up.

@@ -177,6 +177,10 @@ class LanguageModel final : public Layer {
   /// [B, T, V].
   /// No allocation of ours once warm. After an error the cache holds what it held before.
   void step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const;
+  /// The same of tokens [N] of some sequences of the cache, one after the other; writes the logits
+  /// [R, V] after the last token of each. A sequence gets bitwise what it gets alone.
+  void step(Context& ctx, ConstView tokens, std::span<const SequenceRows> rows, KvCache& cache,
+            View logits) const;
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;

@@ -163,6 +163,12 @@ class TransformerModel final : public Layer {
   /// what a sink takes.
   std::vector<Tensor> attention_scores(Context& ctx, const TransformerInputs& inputs) const;
 
+  /// What each layer's attention is given: L tensors [B, T, M].
+  std::vector<Tensor> attended(Context& ctx, const TransformerInputs& inputs) const;
+  /// What the attention of one layer, 0 <= layer < L, makes of x [B, T, M]; mask as in
+  /// TransformerInputs.
+  Tensor attend(Context& ctx, Index layer, const Tensor& x, const Tensor& mask = {}) const;
+
   /// A cache that fits this model; of `stored` numbers, see KvCacheConfig: absent: the model's own.
   /// Errors: ConfigError for a model that is not causal.
   KvCache make_cache(Context& ctx, Index batch, Index capacity,
@@ -171,6 +177,10 @@ class TransformerModel final : public Layer {
   /// [B, T, V].
   /// After an error the cache holds what it held before.
   void step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const;
+  /// The same of tokens [N] of some sequences of the cache, one after the other; writes the logits
+  /// [R, V] after the last token of each. A sequence gets bitwise what it gets alone.
+  void step(Context& ctx, ConstView tokens, std::span<const SequenceRows> rows, KvCache& cache,
+            View logits) const;
 
  private:
   struct Parts;

@@ -120,6 +120,10 @@ void DescribedBlock::append_parameters(const std::string& prefix, ParameterList&
 
 Tensor DescribedBlock::attend(Context& ctx, const Tensor& x, const TransformerCall& call,
                               std::unique_ptr<Saved>* saved) const {
+  if (call.attended != nullptr) call.attended->push_back(x);
+  if (!call.rows.empty()) {
+    return attention_.forward_packed(ctx, x, *call.cache, number_, window_, call.rows);
+  }
   if (call.cache != nullptr) {
     return attention_.forward_cached(ctx, x, *call.cache, number_, window_, {});
   }

@@ -14,9 +14,11 @@ namespace grouphead::detail {
 /// What one run of the blocks works with besides x.
 struct TransformerCall {
   Mode mode{};
-  Tensor key_mask{};                      ///< [B, T] bool or absent
-  KvCache* cache = nullptr;               ///< x continues what it holds; without key_mask
-  std::vector<Tensor>* scores = nullptr;  ///< gets each block's [B, Hq, T, T]; not with `cache`
+  Tensor key_mask{};                        ///< [B, T] bool or absent
+  KvCache* cache = nullptr;                 ///< x continues what it holds; without key_mask
+  std::span<const SequenceRows> rows{};     ///< of `cache`: whose the rows of x [1, N, M] are
+  std::vector<Tensor>* scores = nullptr;    ///< gets each block's [B, Hq, T, T]; not with `cache`
+  std::vector<Tensor>* attended = nullptr;  ///< gets what each block's attention is given
 };
 
 /// Attention and feed-forward of one layer, with norms and residuals as TransformerModelConfig
@@ -33,6 +35,9 @@ class DescribedBlock {
   Tensor backward(Context& ctx, Saved& saved, const Tensor& d_y, Grads& grads) const;
   /// attention_norm, attention, attention_output_norm; then the same of feed_forward.
   void append_parameters(const std::string& prefix, ParameterList& out);
+  /// What the attention alone makes of x [B, T, M].
+  Tensor attend(Context& ctx, const Tensor& x, const TransformerCall& call,
+                std::unique_ptr<Saved>* saved) const;
   void share_rope_tables(const DescribedBlock& other) {
     attention_.share_rope_tables(other.attention_);
   }
@@ -46,8 +51,6 @@ class DescribedBlock {
   struct SavedState;
 
   Norms make_norms(bool has_before) const;
-  Tensor attend(Context& ctx, const Tensor& x, const TransformerCall& call,
-                std::unique_ptr<Saved>* saved) const;
   Tensor feed(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved) const;
   template <class Function>
   Tensor branch(Context& ctx, const Norms& norms, const Tensor& x, const Mode& mode,

@@ -72,41 +72,56 @@ void Embeddings::append_parameters(const std::string& prefix, ParameterList& out
   if (norm_) norm_->append_parameters(prefix + "norm/", out);
 }
 
-Tensor Embeddings::rows(Context& ctx, const Parameter& table, const Tensor& numbers) const {
+Tensor Embeddings::rows_of(Context& ctx, const Parameter& table, const Tensor& numbers) const {
   const ConstView values = table.numbers();
   Tensor y = ctx.tensor({numbers.dim(0), numbers.dim(1), values.dim(1)}, values.dtype());
   ops::embedding_forward(ctx, numbers, values, y);
   return y;
 }
 
-// The rows of the table of positions: each token's number among the real ones of its row.
-Tensor Embeddings::positions(Context& ctx, const TransformerInputs& inputs,
-                             Index first_position) const {
+// Of tokens [begin, end) of one text, `first` of which come before.
+void Embeddings::number(const TransformerInputs& inputs, Index begin, Index end, Index first,
+                        Tensor& numbers) const {
+  Index next = first + config_.position_offset;
+  for (Index at = begin; at < end; ++at) {
+    const bool real = is_real(inputs, config_.padding_token, at);
+    if (real && next >= config_.max_positions) {
+      throw_shape_error(
+          kLayer, "tokens",
+          std::to_string(config_.max_positions - config_.position_offset) + " positions or fewer",
+          std::to_string(first + end - begin));
+    }
+    numbers.data<std::int32_t>()[at] =
+        static_cast<std::int32_t>(real ? next : std::max(next - 1, config_.position_offset));
+    if (real) ++next;
+  }
+}
+
+// The rows of the table of positions: each token's number among the real ones of its text.
+Tensor Embeddings::positions(Context& ctx, const TransformerInputs& inputs, const KvCache* cache,
+                             std::span<const SequenceRows> rows) const {
   const Tensor& tokens = inputs.tokens;
   Tensor numbers = ctx.tensor(tokens.shape(), Dtype::i32);
+  const auto before = [&](Index sequence) {
+    return cache != nullptr ? cache->length(sequence) : 0;
+  };
   const Index length = tokens.dim(1);
-  for (Index b = 0; b < tokens.dim(0); ++b) {
-    Index next = first_position + config_.position_offset;
-    for (Index at = b * length; at < (b + 1) * length; ++at) {
-      const bool real = is_real(inputs, config_.padding_token, at);
-      if (real && next >= config_.max_positions) {
-        throw_shape_error(
-            kLayer, "tokens",
-            std::to_string(config_.max_positions - config_.position_offset) + " positions or fewer",
-            std::to_string(first_position + length));
-      }
-      numbers.data<std::int32_t>()[at] =
-          static_cast<std::int32_t>(real ? next : std::max(next - 1, config_.position_offset));
-      if (real) ++next;
-    }
+  for (Index b = 0; b < tokens.dim(0) && rows.empty(); ++b) {
+    number(inputs, b * length, (b + 1) * length, before(b), numbers);
+  }
+  Index begin = 0;
+  for (const SequenceRows& of : rows) {
+    number(inputs, begin, begin + of.count, before(of.sequence), numbers);
+    begin += of.count;
   }
   return numbers;
 }
 
-Tensor Embeddings::forward(Context& ctx, const TransformerInputs& inputs, Index first_position,
-                           const Mode& mode, std::unique_ptr<Saved>* saved) const {
+Tensor Embeddings::forward(Context& ctx, const TransformerInputs& inputs, const KvCache* cache,
+                           std::span<const SequenceRows> rows, const Mode& mode,
+                           std::unique_ptr<Saved>* saved) const {
   auto keep = std::make_unique<SavedState>();
-  Tensor x = rows(ctx, *tokens_, inputs.tokens);
+  Tensor x = rows_of(ctx, *tokens_, inputs.tokens);
   if (config_.embedding_scale != 1) ops::scale(ctx, x, config_.embedding_scale, x);
   if (projection_) {
     keep->narrow = x;
@@ -118,11 +133,11 @@ Tensor Embeddings::forward(Context& ctx, const TransformerInputs& inputs, Index 
     if (!inputs.token_types.has_value()) {
       keep->inputs.token_types = ctx.zeros(inputs.tokens.shape(), Dtype::i32);
     }
-    ops::add(ctx, x, rows(ctx, *types_, keep->inputs.token_types), x);
+    ops::add(ctx, x, rows_of(ctx, *types_, keep->inputs.token_types), x);
   }
   if (positions_) {
-    keep->positions = positions(ctx, inputs, first_position);
-    ops::add(ctx, x, rows(ctx, *positions_, keep->positions), x);
+    keep->positions = positions(ctx, inputs, cache, rows);
+    ops::add(ctx, x, rows_of(ctx, *positions_, keep->positions), x);
   }
   if (norm_) x = norm_->forward(ctx, x, saved != nullptr ? &keep->norm : nullptr);
   keep->drawn = dropout_.draw(mode);

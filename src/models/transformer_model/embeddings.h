@@ -19,9 +19,11 @@ class Embeddings {
  public:
   Embeddings(const TransformerModelConfig& config, RandomStream& random);
 
-  /// [B, T, M]. `first_position` counts the tokens that a cache holds before these.
-  Tensor forward(Context& ctx, const TransformerInputs& inputs, Index first_position,
-                 const Mode& mode, std::unique_ptr<Saved>* saved) const;
+  /// [B, T, M]. `cache` holds what comes before these tokens, which are those of `rows` where there
+  /// are any.
+  Tensor forward(Context& ctx, const TransformerInputs& inputs, const KvCache* cache,
+                 std::span<const SequenceRows> rows, const Mode& mode,
+                 std::unique_ptr<Saved>* saved) const;
   /// Adds to the tables' gradients.
   void backward(Context& ctx, Saved& saved, Tensor d_y, Grads& grads) const;
 
@@ -34,8 +36,11 @@ class Embeddings {
 
  private:
   struct SavedState;
-  Tensor rows(Context& ctx, const Parameter& table, const Tensor& numbers) const;
-  Tensor positions(Context& ctx, const TransformerInputs& inputs, Index first_position) const;
+  Tensor rows_of(Context& ctx, const Parameter& table, const Tensor& numbers) const;
+  void number(const TransformerInputs& inputs, Index begin, Index end, Index first,
+              Tensor& numbers) const;
+  Tensor positions(Context& ctx, const TransformerInputs& inputs, const KvCache* cache,
+                   std::span<const SequenceRows> rows) const;
   void add_rows_gradient(Context& ctx, const Parameter& table, const Tensor& numbers, ConstView d,
                          Grads& grads) const;
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include "models/packed_rows.h"
 #include "models/transformer_model/block.h"
 #include "models/transformer_model/config.h"
 #include "models/transformer_model/embeddings.h"
@@ -86,17 +87,24 @@ struct TransformerModel::Parts {
     }
   }
 
+  void require_cache(const KvCache& cache) const;
   Tensor run(Context& ctx, const TransformerInputs& inputs, const TransformerCall& call,
              ModelSaved* keep) const;
   Tensor logits(Context& ctx, const Tensor& hidden, ModelSaved* keep) const;
   Tensor logits_backward(Context& ctx, ModelSaved& kept, ConstView d_y, Grads& grads) const;
 };
 
+void TransformerModel::Parts::require_cache(const KvCache& cache) const {
+  if (!config.head) throw_config_error(kLayer, "step", "a model with a head", "one without");
+  if (cache.config().num_layers == config.num_layers) return;
+  throw_shape_error(kLayer, "cache", std::to_string(config.num_layers) + " layers",
+                    std::to_string(cache.config().num_layers));
+}
+
 // [B, T, M], before the last norm.
 Tensor TransformerModel::Parts::run(Context& ctx, const TransformerInputs& inputs,
                                     const TransformerCall& call, ModelSaved* keep) const {
-  const Index first = call.cache != nullptr ? call.cache->length() : 0;
-  Tensor x = embeddings.forward(ctx, inputs, first, call.mode,
+  Tensor x = embeddings.forward(ctx, inputs, call.cache, call.rows, call.mode,
                                 keep != nullptr ? &keep->embeddings : nullptr);
   if (keep != nullptr) keep->blocks.resize(blocks.size());
   for (std::size_t i = 0; i < blocks.size(); ++i) {
@@ -268,6 +276,24 @@ std::vector<Tensor> TransformerModel::attention_scores(Context& ctx,
   return scores;
 }
 
+std::vector<Tensor> TransformerModel::attended(Context& ctx,
+                                               const TransformerInputs& inputs) const {
+  check_inputs(inputs);
+  std::vector<Tensor> attended;
+  parts_->run(ctx, inputs, {.key_mask = inputs.mask, .attended = &attended}, nullptr);
+  return attended;
+}
+
+Tensor TransformerModel::attend(Context& ctx, Index layer, const Tensor& x,
+                                const Tensor& mask) const {
+  if (layer < 0 || layer >= config_.num_layers) {
+    throw_shape_error(kLayer, "layer", "0 .. " + std::to_string(config_.num_layers - 1),
+                      std::to_string(layer));
+  }
+  return parts_->blocks[static_cast<std::size_t>(layer)]->attend(ctx, x, {.key_mask = mask},
+                                                                 nullptr);
+}
+
 KvCache TransformerModel::make_cache(Context& ctx, Index batch, Index capacity,
                                      std::optional<Dtype> stored) const {
   if (!config_.causal) throw_config_error(kLayer, "cache", "a causal model", "another");
@@ -290,17 +316,7 @@ void TransformerModel::step(Context& ctx, ConstView tokens, KvCache& cache, View
   } else {
     require_dense(kLayer, "logits", logits, {batch, length, config_.vocab_size}, dtype());
   }
-  if (!config_.head) throw_config_error(kLayer, "step", "a model with a head", "one without");
-  if (cache.config().num_layers != config_.num_layers) {
-    throw_shape_error(kLayer, "cache", std::to_string(config_.num_layers) + " layers",
-                      std::to_string(cache.config().num_layers));
-  }
-  // A table of positions is read for all sequences alike.
-  const std::span<const Index> lengths = cache.lengths();
-  if (config_.max_positions > 0 &&
-      !std::equal(lengths.begin() + 1, lengths.end(), lengths.begin())) {
-    throw_shape_error(kLayer, "cache", "sequences of one length", "several lengths");
-  }
+  parts_->require_cache(cache);
   TransformerInputs inputs;
   inputs.tokens = Tensor::wrap(tokens);
   check_inputs(inputs);
@@ -313,6 +329,19 @@ void TransformerModel::step(Context& ctx, ConstView tokens, KvCache& cache, View
   if (parts_->final_norm) x = parts_->final_norm->forward(ctx, x, nullptr);
   copy(parts_->logits(ctx, x, nullptr).reshaped(logits.shape()), logits);
   cache.advance(length);
+}
+
+void TransformerModel::step(Context& ctx, ConstView tokens, std::span<const SequenceRows> rows,
+                            KvCache& cache, View logits) const {
+  require_packed(kLayer, tokens, rows, config_.vocab_size, dtype(), logits);
+  parts_->require_cache(cache);
+  TransformerInputs inputs;
+  inputs.tokens = Tensor::wrap(tokens.reshaped({1, tokens.size()}));
+  Tensor x = parts_->run(ctx, inputs, {.cache = &cache, .rows = rows}, nullptr);
+  x = last_rows(ctx, x, rows);
+  if (parts_->final_norm) x = parts_->final_norm->forward(ctx, x, nullptr);
+  copy(parts_->logits(ctx, x, nullptr).reshaped(logits.shape()), logits);
+  cache.advance(rows);
 }
 
 }  // namespace grouphead

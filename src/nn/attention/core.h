@@ -111,6 +111,9 @@ class AttentionCore {
   /// sequence b, their own keys and values included, which are stored.
   Tensor forward_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
                         std::optional<Index> window, std::span<const Index> counts) const;
+  /// The same of rows x [1, N, Mq] of some sequences, one after the other.
+  Tensor forward_packed(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
+                        std::optional<Index> window, std::span<const SequenceRows> rows) const;
   /// Refuses what asks for the positions of queries, which a source does not tell.
   void require_no_positions(bool has_window) const;
   /// Stores the keys and values of a source [B, S, M].
@@ -136,7 +139,9 @@ class AttentionCore {
   void rotate_cached(Context& ctx, Heads& heads, const KvCache& cache,
                      std::span<const Index> counts) const;
   void require_cache(const Tensor& x, std::string_view operand, const Projection* projection,
-                     const KvCache& cache) const;
+                     const KvCache& cache, Index batch) const;
+  void rotate_rows(Context& ctx, const KvCache& cache, Index first, Index count, View x) const;
+  AttentionOptions cached_options(std::optional<Index> window) const;
   void project_gate(Context& ctx, ConstView query, Heads& heads) const;
   Tensor gated(Context& ctx, const Tensor& out, const Tensor& gate) const;
   std::optional<RandomDraw> draw(const Mode& mode) const;

@@ -156,6 +156,11 @@ Tensor GroupQueryAttention::apply_cached(Context& ctx, const Tensor& x, KvCache&
   return core_->forward_cached(ctx, x, cache, layer, config_.sliding_window, counts);
 }
 
+Tensor GroupQueryAttention::apply_packed(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
+                                         std::span<const SequenceRows> rows) const {
+  return core_->forward_packed(ctx, x, cache, layer, config_.sliding_window, rows);
+}
+
 void GroupQueryAttention::store_source(Context& ctx, const Tensor& source, KvCache& cache,
                                        Index layer, std::span<const Index> counts) const {
   core_->require_no_positions(config_.sliding_window.has_value() || config_.causal);

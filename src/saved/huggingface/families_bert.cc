@@ -31,6 +31,7 @@ void set_heads(HubConfig& c, TransformerModelConfig& m, Index heads) {
 
 Described bert(HubConfig& c) {
   Described d;
+  d.heads_key = {};
   TransformerModelConfig& m = d.config;
   set_encoder(m);
   m.vocab_size = c.size({"vocab_size"}, 30522);
@@ -81,6 +82,7 @@ Described roberta(HubConfig& c) {
 
 Described distilbert(HubConfig& c) {
   Described d;
+  d.heads_key = {};
   TransformerModelConfig& m = d.config;
   set_encoder(m);
   m.vocab_size = c.size({"vocab_size"}, 30522);

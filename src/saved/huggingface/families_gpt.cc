@@ -51,6 +51,7 @@ Described gpt2(HubConfig& c) {
                                   .heads = {"n_head", kHeads},
                                   .epsilon = "layer_norm_epsilon"},
                                  true)};
+  d.heads_key = {};
   TransformerModelConfig& m = d.config;
   m.max_positions = c.size({"n_positions", "max_position_embeddings"}, 1024);
   m.feed_forward.width = c.size({"n_inner"}, 4 * m.hidden_size);
@@ -87,6 +88,7 @@ Described gpt_neox(HubConfig& c) {
                                   .heads = {kHeads},
                                   .epsilon = "layer_norm_eps"},
                                  false)};
+  d.heads_key = {};
   TransformerModelConfig& m = d.config;
   m.feed_forward.width = c.size({"intermediate_size"}, 24576);
   m.feed_forward.activation = activation_of(c, {"hidden_act"}, "gelu");
@@ -114,6 +116,7 @@ Described opt(HubConfig& c) {
   Described d{
       .config = sizes_of(
           c, {.hidden = {kHidden}, .layers = {kLayers}, .heads = {kHeads}, .epsilon = {}}, true)};
+  d.heads_key = {};
   TransformerModelConfig& m = d.config;
   m.position_offset = 2;
   m.max_positions = c.size({"max_position_embeddings"}, 2048) + m.position_offset;
@@ -155,6 +158,7 @@ Described bloom(HubConfig& c) {
                                   .heads = {"n_head", kHeads},
                                   .epsilon = "layer_norm_epsilon"},
                                  true)};
+  d.heads_key = {};
   TransformerModelConfig& m = d.config;
   m.embedding_norm = true;
   m.attention.alibi_slopes = alibi_slopes(m.attention.num_heads);
@@ -187,7 +191,9 @@ void read_falcon_heads(HubConfig& c, Described& d) {
   const Index stated = c.count({"num_kv_heads", "n_head_kv"}, a.num_heads);
   const bool shares_one = c.boolean("multi_query", true);
   d.names.layout = QkvLayout::heads;
+  d.heads_key = {};
   if (c.boolean("new_decoder_architecture", false)) {
+    d.heads_key = "num_kv_heads";
     a.num_key_value_heads = stated;
   } else if (shares_one) {
     a.num_key_value_heads = 1;

@@ -56,12 +56,16 @@ struct WeightNames {
   std::string_view all_experts{};  ///< gate_up_proj, down_proj and their biases for all experts
   bool experts_by_output = false;  ///< of all_experts: kernels [out, in], gates before ups
   QkvLayout layout = QkvLayout::separate;
-  bool kernels_by_input = false;  ///< [in, out], as GPT-2's Conv1D has them
+  Index stored_key_value_heads = 0;  ///< each of the model's is repeated; 0: as many
+  bool kernels_by_input = false;     ///< [in, out], as GPT-2's Conv1D has them
 };
 
 /// A family's configuration, read.
 struct Described {
   TransformerModelConfig config{};
+  /// Which key of config.json says how many key/value heads there are; empty: the family has one
+  /// for each query head.
+  std::string_view heads_key = "num_key_value_heads";
   WeightNames names{};
   /// Names that a model has in transformers' memory, where files have others. They are read too.
   std::optional<WeightNames> names_in_memory{};

@@ -59,6 +59,19 @@ void set_head(HubConfig& config, TransformerModelConfig& model) {
   model.logit_softcap.reset();
 }
 
+void share_heads(HubConfig& config, Described& described) {
+  if (!config.has(kSharedHeads)) return;
+  if (!described.heads_key.empty()) {
+    config.refuse(kSharedHeads, "none beside " + std::string(described.heads_key));
+  }
+  Index& heads = described.config.attention.num_key_value_heads;
+  const Index shared = config.count({kSharedHeads}, heads);
+  if (heads % shared != 0) config.refuse(kSharedHeads, "a divisor of " + std::to_string(heads));
+  described.names.stored_key_value_heads = heads;
+  if (described.names_in_memory) described.names_in_memory->stored_key_value_heads = heads;
+  heads = shared;
+}
+
 }  // namespace
 
 ConfigValue read_json(const fs::path& file) {
@@ -139,6 +152,7 @@ FamilyModel describe(const ConfigValue& config, const std::string& where) {
   }
   FamilyModel found{.family = type, .described = family->describe(reader)};
   set_head(reader, found.described.config);
+  share_heads(reader, found.described);
   reader.finish();
   return found;
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "grouphead/files/pretrained.h"
 #include "io/stored_tensors.h"
 #include "saved/huggingface/family.h"
 
@@ -14,6 +15,10 @@ namespace grouphead::saved {
 
 inline constexpr std::string_view kConfigName = "config.json";
 inline constexpr std::string_view kWeightsName = "model.safetensors";
+/// The key of config.json for key/value heads that several query heads share, in families that have
+/// no key of their own. The weights repeat each, so that transformers, which does not know the key,
+/// computes the same.
+inline constexpr std::string_view kSharedHeads = "grouphead_key_value_heads";
 inline constexpr std::string_view kIndexName = "model.safetensors.index.json";
 
 /// The tensors of a folder's file or shards. Threads: one at a time.
@@ -48,5 +53,8 @@ struct FamilyModel {
   Described described{};
 };
 FamilyModel describe(const ConfigValue& config, const std::string& where);
+
+/// save_pretrained() into a folder that is there. Errors: IoError.
+void write_pretrained(const PretrainedModel& pretrained, const std::filesystem::path& folder);
 
 }  // namespace grouphead::saved

@@ -148,7 +148,13 @@ void fill(TransformerModel& model, const FolderTensors& tensors,
   std::map<std::string, Parameter*> parameters;
   for (const NamedParameter& one : model.parameters()) parameters.emplace(one.path, one.parameter);
   for (const auto& [rule, name] : places) {
-    saved::take_weight(rule, tensors.read(name), parameters.at(rule.path)->edit());
+    const Tensor tensor = tensors.read(name);
+    if (!saved::are_copies_alike(rule, tensor)) {
+      throw IoError(std::string(kOperation) + name + ": expected heads that are repeated, as " +
+                    std::string(saved::kSharedHeads) +
+                    " of config.json says, got others; without that key each is read for itself");
+    }
+    saved::take_weight(rule, tensor, parameters.at(rule.path)->edit());
   }
 }
 

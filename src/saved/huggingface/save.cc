@@ -94,8 +94,7 @@ std::map<std::string, Tensor> pretrained_tensors(const PretrainedModel& pretrain
   return tensors;
 }
 
-void save_pretrained(const PretrainedModel& pretrained, const fs::path& folder) {
-  saved::OutputFolder output(folder, "save_pretrained");
+void saved::write_pretrained(const PretrainedModel& pretrained, const fs::path& folder) {
   const std::string config = io::json_text(written_config(pretrained), 2) + "\n";
   io::Safetensors contents;
   contents.metadata = {{"format", "pt"}, {"config", config}};
@@ -107,8 +106,13 @@ void save_pretrained(const PretrainedModel& pretrained, const fs::path& folder) 
   // knows that the second file is missing.
   io::write_safetensors(folder / saved::kWeightsName, contents);
   io::write_file(folder / saved::kConfigName, config);
-  output.keep();
   remove_shards(folder);
+}
+
+void save_pretrained(const PretrainedModel& pretrained, const fs::path& folder) {
+  saved::OutputFolder output(folder, "save_pretrained");
+  saved::write_pretrained(pretrained, folder);
+  output.keep();
 }
 
 }  // namespace grouphead

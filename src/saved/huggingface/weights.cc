@@ -1,6 +1,7 @@
 #include "saved/huggingface/weights.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <set>
 #include <type_traits>
@@ -64,10 +65,12 @@ class Rules {
     add({.name = name + ".weight", .path = path, .shape = shapes_.at(path)});
   }
 
-  void norm(const std::string& name, const std::string& path) {
+  /// `heads`: with gains of their own; 0: one vector of gains.
+  void norm(const std::string& name, const std::string& path, Index heads = 0) {
     if (name.empty()) return;
     if (has(path + "gamma")) {
-      const Shape shape = shapes_.at(path + "gamma");
+      const Shape& gains = shapes_.at(path + "gamma");
+      const Shape shape = heads > 0 ? Shape{heads, gains.size() / heads} : gains;
       add({.name = name + ".weight", .path = path + "gamma", .shape = shape});
     }
     if (has(path + "beta")) {
@@ -105,35 +108,55 @@ class Rules {
          .places = places});
   }
 
+  /// Key/value heads of the file.
+  Index stored_heads() const {
+    return names_.stored_key_value_heads > 0 ? names_.stored_key_value_heads
+                                             : config_.attention.num_key_value_heads;
+  }
+
+  /// Key or value heads whose first lies at `first`, and the next of the file `distance` behind it.
+  Places head_places(Index first, Index distance) const {
+    const Index copies = stored_heads() / config_.attention.num_key_value_heads;
+    return {first, config_.attention.head_dim, copies * distance, copies, distance};
+  }
+
   void query_key_value(const std::string& name, const std::string& path) {
     const SelfAttentionConfig& a = config_.attention;
-    const Index row = (a.num_heads + 2 * a.num_key_value_heads) * a.head_dim;
-    const Index group = a.num_heads / a.num_key_value_heads * a.head_dim;
+    const Index row = (a.num_heads + 2 * stored_heads()) * a.head_dim;
+    const Index group = a.num_heads / stored_heads() * a.head_dim;
     if (names_.layout == QkvLayout::heads) {
       const Index stride = group + 2 * a.head_dim;
       part(name, path + "query/", row, Places{0, group, stride});
-      part(name, path + "key/", row, Places{group, a.head_dim, stride});
-      part(name, path + "value/", row, Places{group + a.head_dim, a.head_dim, stride});
+      part(name, path + "key/", row, head_places(group, stride));
+      part(name, path + "value/", row, head_places(group + a.head_dim, stride));
       return;
     }
     const Index queries = a.num_heads * a.head_dim;
-    const Index keys = a.num_key_value_heads * a.head_dim;
+    const Index keys = stored_heads() * a.head_dim;
     part(name, path + "query/", row, Places{0, queries, queries});
-    part(name, path + "key/", row, Places{queries, keys, keys});
-    part(name, path + "value/", row, Places{queries + keys, keys, keys});
+    part(name, path + "key/", row, head_places(queries, a.head_dim));
+    part(name, path + "value/", row, head_places(queries + keys, a.head_dim));
+  }
+
+  /// Keys or values in weights of their own.
+  void heads(const std::string& name, const std::string& path) {
+    const Index width = config_.attention.head_dim;
+    if (has(path + "kernel")) part(name, path, stored_heads() * width, head_places(0, width));
   }
 
   void attention(const std::string& at, const std::string& path) {
     if (names_.layout == QkvLayout::separate) {
       linear(join(at, names_.query), path + "query/");
-      linear(join(at, names_.key), path + "key/");
-      linear(join(at, names_.value), path + "value/");
+      heads(join(at, names_.key), path + "key/");
+      heads(join(at, names_.value), path + "value/");
     } else {
       query_key_value(join(at, names_.query_key_value), path);
     }
     linear(join(at, names_.attention_output), path + "attention_output/", 2);
-    norm(join(at, names_.query_norm), path + "query_norm/");
-    norm(join(at, names_.key_norm), path + "key_norm/");
+    const SelfAttentionConfig& a = config_.attention;
+    const bool are_own = a.query_key_norm == QueryKeyNorm::own_gains;
+    norm(join(at, names_.query_norm), path + "query_norm/", are_own ? a.num_heads : 0);
+    norm(join(at, names_.key_norm), path + "key_norm/", are_own ? a.num_key_value_heads : 0);
     if (has(path + "sinks")) {
       add({.name = join(at, names_.sinks),
            .path = path + "sinks",
@@ -227,10 +250,21 @@ float widened(T value) {
   }
 }
 
-/// visit(place in the tensor, place in the parameter) for every element of the parameter.
+/// How far behind an element its next copy lies in the tensor; `inputs`: K.
+Index copy_distance(const WeightRule& rule, Index inputs) {
+  const Index distance = rule.places ? rule.places->distance : 0;
+  return rule.by_output ? distance * inputs : distance;
+}
+
+Index inputs_of(const WeightRule& rule, Index count) {
+  return rule.outputs == 0 ? 1 : count / rule.outputs;
+}
+
+/// visit(place in the tensor, place in the parameter) for every element of the parameter; of copies
+/// the first.
 template <class Visit>
 void for_each_element(const WeightRule& rule, Index count, const Visit& visit) {
-  const Index inputs = rule.outputs == 0 ? 1 : count / rule.outputs;
+  const Index inputs = inputs_of(rule, count);
   const Index outputs = rule.outputs == 0 ? count : rule.outputs;
   const Index row = rule.outputs == 0 ? count : rule.row;
   // In blocks, so that a transpose reads and writes whole lines of the cache.
@@ -275,7 +309,9 @@ std::vector<WeightRule> weight_rules(const TransformerModelConfig& config, const
 }
 
 void take_weight(const WeightRule& rule, ConstView tensor, View parameter) {
-  if (rule.outputs == 0) return ops::convert_rounded(tensor, parameter.dtype(), parameter);
+  if (rule.outputs == 0) {
+    return ops::convert_rounded(tensor.reshaped(parameter.shape()), parameter.dtype(), parameter);
+  }
   if (parameter.dtype() == Dtype::f64) {
     take_as(rule, tensor, parameter.size(), parameter.data<double>());
   } else {
@@ -283,15 +319,34 @@ void take_weight(const WeightRule& rule, ConstView tensor, View parameter) {
   }
 }
 
+bool are_copies_alike(const WeightRule& rule, ConstView tensor) {
+  if (!rule.places || rule.places->copies == 1) return true;
+  const Index inputs = tensor.size() / rule.row;
+  const Index distance = copy_distance(rule, inputs) * size_of(tensor.dtype());
+  const auto* bytes = static_cast<const std::byte*>(tensor.raw());
+  bool alike = true;
+  for_each_element(rule, inputs * rule.outputs, [&](Index at, Index /*n*/) {
+    const std::byte* first = bytes + at * size_of(tensor.dtype());
+    for (Index i = 1; i < rule.places->copies; ++i) {
+      alike = alike && std::memcmp(first, first + i * distance,
+                                   static_cast<std::size_t>(size_of(tensor.dtype()))) == 0;
+    }
+  });
+  return alike;
+}
+
 void put_weight(const WeightRule& rule, ConstView parameter, View tensor) {
+  const Index copies = rule.places ? rule.places->copies : 1;
+  const Index distance = copy_distance(rule, inputs_of(rule, parameter.size()));
+  const auto put = [&](const auto* from, auto* to) {
+    for_each_element(rule, parameter.size(), [&](Index at, Index n) {
+      for (Index i = 0; i < copies; ++i) to[at + i * distance] = from[n];
+    });
+  };
   if (parameter.dtype() == Dtype::f64) {
-    const auto* from = parameter.data<double>();
-    auto* to = tensor.data<double>();
-    for_each_element(rule, parameter.size(), [&](Index at, Index n) { to[at] = from[n]; });
+    put(parameter.data<double>(), tensor.data<double>());
   } else {
-    const auto* from = parameter.data<float>();
-    auto* to = tensor.data<float>();
-    for_each_element(rule, parameter.size(), [&](Index at, Index n) { to[at] = from[n]; });
+    put(parameter.data<float>(), tensor.data<float>());
   }
 }
 

@@ -13,11 +13,14 @@
 namespace grouphead::saved {
 
 /// Columns of a parameter's kernel [K, N], or elements of a vector [N], in a tensor that may hold
-/// several parameters: element n lies at first + n / run * stride + n % run.
+/// several parameters: element n lies at first + n / run * stride + n % run, and again `distance`
+/// behind it where there are several copies.
 struct Places {
   Index first = 0;
   Index run = 1;
   Index stride = 1;
+  Index copies = 1;
+  Index distance = 0;
 
   Index of(Index n) const noexcept { return first + n / run * stride + n % run; }
 };
@@ -37,6 +40,9 @@ struct WeightRule {
 /// Every parameter of a model once. Errors: IoError for a parameter that the names do not reach.
 std::vector<WeightRule> weight_rules(const TransformerModelConfig& config, const WeightNames& names,
                                      const ConstParameterList& parameters);
+
+/// Whether the copies of all elements in the tensor are the same.
+bool are_copies_alike(const WeightRule& rule, ConstView tensor);
 
 /// The parameter's elements out of the tensor (any floating type, the rule's shape) and into it
 /// (the parameter's type).
