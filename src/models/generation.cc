@@ -3,13 +3,12 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "models/prompt_pieces.h"
 
 namespace grouphead {
 namespace {
 
 constexpr std::string_view kGenerate = "generate";
-// Positions per call while a prompt is read: bounds the activations' memory.
-constexpr Index kPrefill = 512;
 // Tokens that a new cache has room for behind its prompt.
 constexpr Index kFirstTokens = 256;
 
@@ -72,7 +71,7 @@ Generation::Generation(Context& ctx, std::unique_ptr<Decoder> decoder,
 
 void Generation::read_prompt(Decoder& decoder, const std::function<void(Index)>& on_prompt) {
   for (std::size_t end = 0; end < prompt_;) {
-    end = std::min(end + static_cast<std::size_t>(kPrefill), prompt_);
+    end = std::min(end + static_cast<std::size_t>(kPromptPiece), prompt_);
     read(decoder, end, logits_.view().slice(0, 0, 1).reshaped({decoder.vocab_size()}));
     if (on_prompt) on_prompt(static_cast<Index>(end));
   }

@@ -99,6 +99,7 @@ void write_text(Generation& generation, const LanguageModel& model,
 }
 
 int generate(const GenerateOptions& options, const Globals& globals) {
+  if (!options.prompts.empty()) return generate_prompts(options, globals);
   std::error_code ignored;
   if (std::filesystem::is_regular_file(options.folder, ignored) ||
       saved::is_pretrained_folder(options.folder)) {
@@ -179,6 +180,7 @@ void add_generate(CLI::App& app, const Globals& globals, Action& action) {
       "Example:\n  grouphead generate model --prompt \"Once upon\" --tokens 300 --temperature 0.7\n"
       "  grouphead generate model --prompt-file book.txt\n"
       "  grouphead generate llama --prompt-tokens 1,306,763 --tokens 20\n"
+      "  grouphead generate llama --prompts questions.txt --batch 16\n"
       "  grouphead generate model.keras --tokenizer folder --prompt \"Once upon\"\n"
       "Writes the continuation to stdout, byte by byte, the speed to stderr. Every byte sees the\n"
       "whole prompt and all that was written, also beyond the length that was trained (--seq of\n"
@@ -198,6 +200,16 @@ void add_generate(CLI::App& app, const Globals& globals, Action& action) {
   verb->add_option("--prompt-tokens", options->prompt_tokens,
                    "Numbers of tokens to continue, with commas between, in place of text")
       ->excludes(prompt);
+  CLI::Option* prompts =
+      verb->add_option("--prompts", options->prompts,
+                       "File of prompts, each a line, that are continued in one batch; writes a "
+                       "line of JSON for each")
+          ->excludes("--prompt")
+          ->excludes("--prompt-file")
+          ->excludes("--prompt-tokens");
+  add_whole(*verb, "--batch", options->batch, "Prompts of --prompts that run beside each other", 1,
+            Index{1} << 16)
+      ->needs(prompts);
   verb->add_option("--tokenizer", options->tokenizer,
                    "Tokenizer of a .keras file: a tokenizer.json or a folder with one");
   add_whole(*verb, "--tokens", options->tokens, "Bytes or tokens to write", 0, Index{1} << 30);
@@ -232,8 +244,15 @@ void add_generate(CLI::App& app, const Globals& globals, Action& action) {
   add_whole(*verb, "--draft-tokens", options->draft_tokens,
             "Bytes or tokens that it proposes at a time", 1, Index{1} << 10)
       ->needs(draft);
-  verb->callback(
-      [=, &globals, &action] { action = [=, &globals] { return generate(*options, globals); }; });
+  draft->excludes(prompts);
+  verb->callback([=, &globals, &action] {
+    action = [=, &globals] {
+      for (const CLI::Option* option : verb->get_options()) {
+        if (option->count() > 0) options->given.push_back(option->get_name());
+      }
+      return generate(*options, globals);
+    };
+  });
 }
 
 }  // namespace grouphead::tools

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "grouphead/models/sampling.h"
+#include "grouphead/files/generation_config.h"
 #include "tools/verbs.h"
 
 namespace grouphead::tools {
@@ -23,6 +23,10 @@ struct GenerateOptions {
   std::vector<std::string> stops;
   std::string draft;
   Index draft_tokens = 4;
+  std::string prompts;  // a file of prompts, each a line
+  Index batch = 8;
+  std::vector<std::string> given{};  // names of the options that the command line has
+  bool is_given(std::string_view name) const;
 };
 
 /// The type that --cache and --weights name; absent: as the model has it.
@@ -30,6 +34,14 @@ std::optional<Dtype> stored_as(const std::string& name);
 
 /// The text of --prompt or --prompt-file.
 std::string prompt_text(const GenerateOptions& options);
+
+/// What a folder's generation_config.json says, and over it the command line. `prompt`: tokens of
+/// the prompt.
+GenerationOptions generation_of(const PretrainedGeneration& stated, const GenerateOptions& options,
+                                Index prompt, const Globals& globals);
+
+/// Continues each line of a file, all in one batch, and writes a line of JSON for each.
+int generate_prompts(const GenerateOptions& options, const Globals& globals);
 
 /// Lets a model of a Hugging Face folder or of a file of Keras go on, by a tokenizer or by numbers
 /// of tokens.

@@ -1,3 +1,5 @@
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -8,8 +10,6 @@
 #include "grouphead/files/saved_model.h"
 #include "grouphead/models/generation.h"
 #include "grouphead/text/tokenizer.h"
-#include "io/file.h"
-#include "io/json.h"
 #include "tools/output.h"
 #include "tools/signals.h"
 #include "tools/verbs/generate.h"
@@ -36,30 +36,11 @@ std::vector<std::int32_t> numbers_of(const std::string& list) {
   return numbers;
 }
 
-/// The tokens that end a text: eos_token_id of generation_config.json, or of config.json.
-std::vector<std::int32_t> stop_tokens(const fs::path& folder, const ConfigValue& config) {
-  constexpr std::string_view kKey = "eos_token_id";
-  const fs::path file = folder / "generation_config.json";
-  ConfigValue how;
-  std::error_code ignored;
-  if (fs::is_regular_file(file, ignored)) how = io::parse_json(io::read_file(file), file.string());
-  const ConfigValue& stated = how.is_object() && how.contains(kKey) ? how[kKey] : config[kKey];
-  std::vector<std::int32_t> tokens;
-  const auto add = [&](const ConfigValue& one) {
-    if (one.is_integer()) tokens.push_back(static_cast<std::int32_t>(one.as_integer(kKey)));
-  };
-  add(stated);
-  if (stated.is_list()) {
-    for (const ConfigValue& one : stated.as_list(kKey)) add(one);
-  }
-  return tokens;
-}
-
 /// A model that goes on by tokens.
 struct TokenModel {
   std::shared_ptr<Layer> layer{};
   std::function<std::unique_ptr<Decoder>(Context& ctx, const DecoderOptions& options)> decoder{};
-  std::vector<std::int32_t> stop_tokens{};
+  PretrainedGeneration stated{};
 };
 
 TokenModel token_model(const fs::path& path) {
@@ -70,7 +51,7 @@ TokenModel token_model(const fs::path& path) {
                 [model = loaded.model](Context& ctx, const DecoderOptions& options) {
                   return make_decoder(ctx, *model, options);
                 },
-            .stop_tokens = stop_tokens(path, loaded.config)};
+            .stated = load_generation_config(path)};
   }
   const std::shared_ptr<Model> loaded = load_model(path);
   return {.layer = loaded, .decoder = [loaded](Context& ctx, const DecoderOptions& options) {
@@ -111,6 +92,40 @@ class Output {
 
 }  // namespace
 
+bool GenerateOptions::is_given(std::string_view name) const {
+  return std::find(given.begin(), given.end(), name) != given.end();
+}
+
+GenerationOptions generation_of(const PretrainedGeneration& stated, const GenerateOptions& options,
+                                Index prompt, const Globals& globals) {
+  GenerationOptions how = stated.options;
+  SamplingOptions& sampling = how.sampling;
+  const SamplingOptions& given = options.sampling;
+  if (!stated.is_stated) sampling = given;
+  const auto take = [&](std::string_view name, auto& to, const auto& from) {
+    const bool is_given = options.is_given(name);
+    if (is_given) to = from;
+    return is_given;
+  };
+  bool draws = take("--top-k", sampling.top_k, given.top_k);
+  draws = take("--top-p", sampling.top_p, given.top_p) || draws;
+  draws = take("--min-p", sampling.min_p, given.min_p) || draws;
+  if (draws && sampling.temperature == 0) sampling.temperature = stated.temperature;
+  take("--temperature", sampling.temperature, given.temperature);
+  take("--repetition-penalty", sampling.repetition_penalty, given.repetition_penalty);
+  take("--frequency-penalty", sampling.frequency_penalty, given.frequency_penalty);
+  take("--presence-penalty", sampling.presence_penalty, given.presence_penalty);
+  sampling.seed = globals.seed;
+  if (stated.max_length) how.max_tokens = std::max<Index>(*stated.max_length - prompt, 0);
+  const bool says_length = stated.has_max_tokens || stated.max_length;
+  if (!says_length || options.is_given("--tokens")) how.max_tokens = options.tokens;
+  if (!stated.ignored.empty() && !globals.quiet) {
+    print_err("grouphead: generation_config.json: not honoured: {}\n",
+              fmt::join(stated.ignored, ", "));
+  }
+  return how;
+}
+
 int generate_tokens(const GenerateOptions& options, const Globals& globals) {
   Context ctx({.num_threads = globals.threads});
   const TokenModel model = token_model(options.folder);
@@ -125,10 +140,9 @@ int generate_tokens(const GenerateOptions& options, const Globals& globals) {
   } else {
     prompt = numbers_of(options.prompt_tokens);
   }
-  GenerationOptions how{.max_tokens = options.tokens, .sampling = options.sampling};
-  how.sampling.seed = globals.seed;
-  how.stop_tokens = model.stop_tokens;
-  const Index room = static_cast<Index>(prompt.size()) + std::min<Index>(options.tokens, 256);
+  const auto length = static_cast<Index>(prompt.size());
+  GenerationOptions how = generation_of(model.stated, options, length, globals);
+  const Index room = length + std::min<Index>(how.max_tokens, 256);
   const DecoderOptions cache{.capacity = std::max<Index>(room, 1),
                              .cache_dtype = stored_as(options.cache)};
   std::optional<TokenModel> draft;
@@ -141,7 +155,10 @@ int generate_tokens(const GenerateOptions& options, const Globals& globals) {
   const auto start = std::chrono::steady_clock::now();
   Generation generation(ctx, model.decoder(ctx, cache), prompt, how);
   const auto read = std::chrono::steady_clock::now();
-  Output output(tokenizer, options.stops);
+  std::vector<std::string> stop_texts = options.stops;
+  stop_texts.insert(stop_texts.end(), model.stated.stop_strings.begin(),
+                    model.stated.stop_strings.end());
+  Output output(tokenizer, stop_texts);
   Index written = 0;
   while (generation.remaining() > 0 && !stop_requested() && !output.is_at_end()) {
     output.add(generation.next());

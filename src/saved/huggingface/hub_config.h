@@ -22,6 +22,7 @@ class HubConfig {
   bool has(std::string_view key);
   /// Whether the key is there, if only with null.
   bool contains(std::string_view key) const noexcept { return config_.contains(key); }
+  bool was_asked(std::string_view key) const noexcept { return asked_.contains(key); }
   const ConfigValue& value(std::string_view key);
   // The first of these keys that has a value, else the fallback.
   Index integer(std::initializer_list<std::string_view> keys, Index fallback);
