@@ -180,7 +180,7 @@ TEST(TextData, LabelsAreTheNextBytesAndStayInTheirPart) {
   std::string text;
   for (int i = 0; i < 1000; ++i) text += static_cast<char>(i * 7);
   const TextData data(text, 16);
-  EXPECT_EQ(data.training_bytes(), 950);
+  EXPECT_EQ(data.training_size(), 950);
   Tensor tokens({64, 16}, Dtype::i32);
   Tensor labels({64, 16}, Dtype::i32);
   std::set<std::int32_t> first;

@@ -49,18 +49,17 @@ void show_attention(Context& ctx, const Trainer& trainer, report::TrainingPage& 
 
 void TrainingRun::save() {
   const WritesFiles writes;
-  saved::save(folder, trainer, history, text_files);
+  write(history);
 }
 
 void TrainingRun::train() {
   {
-    Progress progress(quiet, trainer.config().steps, trainer.steps_done(),
-                      trainer.tokens_per_step());
-    while (!trainer.is_done() && !stop_requested()) {
+    Progress progress(quiet, training.steps(), training.steps_done(), training.tokens_per_step());
+    while (!training.is_done() && !stop_requested()) {
       train_one_step();
       const saved::HistoryRow& row = history.back();
       progress.update(row.step, row.loss, row.validation_loss, training_seconds);
-      if (row.step % save_every == 0 && !trainer.is_done()) save();
+      if (row.step % save_every == 0 && !training.is_done()) save();
     }
   }
   save();
@@ -68,10 +67,10 @@ void TrainingRun::train() {
 
 void TrainingRun::train_one_step() {
   const auto start = std::chrono::steady_clock::now();
-  const Trainer::StepResult result = trainer.step();
+  const TextTraining::StepResult result = training.step();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   training_seconds += seconds.count();
-  const Index step = trainer.steps_done();
+  const Index step = training.steps_done();
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
     throw Error(
         fmt::format("[train] step {}: the loss is {}, the gradients' norm {}; try a lower "
@@ -82,11 +81,16 @@ void TrainingRun::train_one_step() {
                         .loss = result.loss,
                         .learning_rate = result.learning_rate,
                         .gradient_norm = result.gradient_norm};
-  if (step % validate_every == 0 || trainer.is_done()) row.validation_loss = trainer.validate();
+  if (step % validate_every == 0 || training.is_done()) row.validation_loss = training.validate();
   history.push_back(row);
 }
 
-void TrainingRun::write_report(Context& ctx) const {
+double TrainingRun::validation_loss() {
+  const std::optional<double> measured = history.back().validation_loss;
+  return measured ? *measured : training.validate();
+}
+
+void write_report(Context& ctx, const Trainer& trainer, const TrainingRun& run) {
   const TrainerConfig& config = trainer.config();
   report::TrainingPage page;
   for (const saved::Setting& setting : saved::settings_of(config)) {
@@ -96,7 +100,7 @@ void TrainingRun::write_report(Context& ctx) const {
   page.configuration.emplace_back("threads", std::to_string(ctx.num_threads()));
   page.configuration.emplace_back("text", fmt::format("{} bytes", trainer.text().size()));
   page.model = language_model_config(config).transformer;
-  for (const saved::HistoryRow& row : history) {
+  for (const saved::HistoryRow& row : run.history) {
     page.steps.push_back(static_cast<double>(row.step));
     page.losses.push_back(row.loss);
     page.learning_rates.push_back(row.learning_rate);
@@ -105,20 +109,16 @@ void TrainingRun::write_report(Context& ctx) const {
     page.validation_steps.push_back(static_cast<double>(row.step));
     page.validation_losses.push_back(*row.validation_loss);
   }
-  if (training_seconds > 0) {
-    const Index tokens = (trainer.steps_done() - first_step) * trainer.tokens_per_step();
-    page.tokens_per_second = static_cast<double>(tokens) / training_seconds;
-    page.seconds = training_seconds;
+  if (run.training_seconds > 0) {
+    const Index tokens = (trainer.steps_done() - run.first_step) * trainer.tokens_per_step();
+    page.tokens_per_second = static_cast<double>(tokens) / run.training_seconds;
+    page.seconds = run.training_seconds;
   }
   page.sample = sample_of(ctx, trainer.model(), config.seed);
   show_attention(ctx, trainer, page);
   const WritesFiles writes;
-  io::write_file(folder / "report.html", report::training_report_html(page), io::Links::replaced);
-}
-
-double TrainingRun::validation_loss() {
-  const std::optional<double> measured = history.back().validation_loss;
-  return measured ? *measured : trainer.validate();
+  io::write_file(run.folder / "report.html", report::training_report_html(page),
+                 io::Links::replaced);
 }
 
 }  // namespace grouphead::tools

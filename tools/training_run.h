@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -8,11 +9,11 @@
 
 namespace grouphead::tools {
 
-/// A run of `grouphead train`: from the trainer as it is to its last step or a signal.
+/// A run of `grouphead train`: from the training as it is to its last step or a signal.
 struct TrainingRun {
-  Trainer& trainer;
+  TextTraining& training;
   saved::History history;
-  std::vector<std::string> text_files;
+  std::function<void(const saved::History& history)> write;  ///< what a later run goes on with
   std::filesystem::path folder;
   Index save_every;
   Index validate_every;
@@ -25,13 +26,14 @@ struct TrainingRun {
   /// Trains until a signal, saving on the way and at the end. Errors: IoError; Error for a loss
   /// that is not finite.
   void train();
-  /// Writes report.html. Errors: IoError.
-  void write_report(Context& ctx) const;
-  /// After the last step, nats per byte.
+  /// After the last step, nats per token.
   double validation_loss();
 
  private:
   void train_one_step();
 };
+
+/// Writes report.html of a byte-level model's run. Errors: IoError.
+void write_report(Context& ctx, const Trainer& trainer, const TrainingRun& run);
 
 }  // namespace grouphead::tools

@@ -1,35 +1,19 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "io/safetensors.h"
 #include "saved/run_config.h"
+#include "saved/run_place.h"
 
 namespace grouphead::saved {
 
-/// One training step, as in history.csv.
-struct HistoryRow {
-  Index step = 0;  ///< 1: the first
-  double loss = 0;
-  std::optional<double> validation_loss{};  ///< where measured, after the step
-  double learning_rate = 0;
-  double gradient_norm = 0;
-};
-using History = std::vector<HistoryRow>;
-
 /// The whole state of a training run: DIR/state.safetensors, one file, replaced at once.
-struct Checkpoint {
+struct Checkpoint : RunPlace {
   std::filesystem::path file{};
   TrainerConfig config{};
-  Index steps_done = 0;
-  std::uint64_t next_dropout_draw = 0;
-  std::string isa{};
-  Index text_bytes = 0;
-  std::string text_fingerprint{};
-  std::vector<std::string> text_files{};  ///< where the text was, for a resume that does not say
   History history{};
   io::StoredTensors contents{""};  ///< weights, `momentum/...`, `velocity/...`
 };

@@ -2,23 +2,25 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "grouphead/core/random.h"
 #include "grouphead/core/tensor.h"
 
 namespace grouphead {
 
-/// Bytes of text as training data: each byte is a token. The last 5 % (at least one window) are
-/// held out for validation.
+/// Text as training data: bytes, each of which is a token, or the tokens of a tokenizer. The last
+/// 5 % (at least one window) are held out for validation.
 class TextData {
  public:
-  /// Errors: ConfigError when the text is shorter than two windows of sequence_length + 1 bytes:
+  /// Errors: ConfigError when the text is shorter than two windows of sequence_length + 1 tokens:
   /// one to train on, one to hold out.
   TextData(std::string text, Index sequence_length);
+  TextData(std::vector<std::int32_t> tokens, Index sequence_length);
 
-  Index size() const noexcept { return static_cast<Index>(text_.size()); }
+  Index size() const noexcept { return static_cast<Index>(text_.size() + tokens_.size()); }
   Index sequence_length() const noexcept { return sequence_length_; }
-  Index training_bytes() const noexcept { return training_bytes_; }
+  Index training_size() const noexcept { return training_size_; }
   /// A number that tells texts apart (FNV-1a).
   std::uint64_t fingerprint() const noexcept { return fingerprint_; }
 
@@ -33,11 +35,13 @@ class TextData {
   void validation_batch(Index first, Index count, View tokens, View labels) const;
 
  private:
+  TextData(std::string text, std::vector<std::int32_t> tokens, Index sequence_length);
   void window(Index start, std::int32_t* tokens, std::int32_t* labels) const noexcept;
 
-  std::string text_;
+  std::string text_;  // or tokens_
+  std::vector<std::int32_t> tokens_;
   Index sequence_length_;
-  Index training_bytes_ = 0;
+  Index training_size_ = 0;
   std::uint64_t fingerprint_;
 };
 

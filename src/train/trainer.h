@@ -1,12 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 
 #include "grouphead/models/models.h"
-#include "grouphead/train/fit.h"
-#include "train/text_data.h"
+#include "train/text_training.h"
 
 namespace grouphead {
 
@@ -38,47 +36,19 @@ LanguageModelConfig language_model_config(const TrainerConfig& config);
 /// make: another vocabulary than bytes, or other options than TrainerConfig has.
 TrainerConfig trainer_config(const LanguageModelConfig& model);
 
-/// Trains step by step, with CompiledModel's step. After restore(), with the same weights and
-/// moments, it goes on as if it had never stopped: batches and dropout are functions of the step.
-class Trainer {
+/// A run of such a model.
+class Trainer final : public TextTraining {
  public:
   /// Errors: ConfigError.
   Trainer(Context& ctx, const TrainerConfig& config, TextData text);
 
-  struct StepResult {
-    double loss = 0;  ///< nats per byte, before the step
-    double learning_rate = 0;
-    double gradient_norm = 0;  ///< before clipping
-  };
-  StepResult step();
-  /// Mean loss over windows spread over the held-out part, nats per byte.
-  double validate();
-
-  Index steps_done() const noexcept { return steps_done_; }
-  bool is_done() const noexcept { return steps_done_ >= config_.steps; }
-  Index tokens_per_step() const noexcept { return config_.batch_size * config_.sequence_length; }
-
-  const Context& context() const noexcept { return ctx_; }
   const TrainerConfig& config() const noexcept { return config_; }
-  const TextData& text() const noexcept { return text_; }
   const LanguageModel& model() const noexcept { return model_; }
   LanguageModel& model() noexcept { return model_; }
-  AdamW& optimizer() noexcept { return *optimizer_; }
-  const RandomStream& dropout_stream() const noexcept { return dropout_stream_; }
-  /// Sets what is not in weights and moments.
-  void restore(Index steps_done, std::uint64_t next_dropout_draw) noexcept;
 
  private:
-  Context& ctx_;
   TrainerConfig config_;
-  TextData text_;
   LanguageModel model_;
-  std::shared_ptr<AdamW> optimizer_;
-  CompiledModel compiled_;
-  RandomStream dropout_stream_;
-  Tensor tokens_;  // [B, T]
-  Tensor labels_;  // [B, T]
-  Index steps_done_ = 0;
 };
 
 }  // namespace grouphead

@@ -1,5 +1,8 @@
+#include "tools/verbs/train.h"
+
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -11,6 +14,7 @@
 #include "grouphead/models/model.h"
 #include "io/file.h"
 #include "saved/checkpoint.h"
+#include "saved/huggingface/tuning.h"
 #include "saved/model_folder.h"
 #include "saved/output_folder.h"
 #include "tools/memory.h"
@@ -18,8 +22,6 @@
 #include "tools/signals.h"
 #include "tools/text_input.h"
 #include "tools/training_run.h"
-#include "tools/verbs.h"
-#include "tools/verbs/options.h"
 
 namespace grouphead::tools {
 namespace {
@@ -28,46 +30,11 @@ namespace fs = std::filesystem;
 
 constexpr Index kMostSteps = 1'000'000'000'000;
 
-struct TrainOptions {
-  std::vector<std::string> text_files;
-  std::string out;
-  TrainerConfig config;
-  bool has_warmup = false;  // else a tenth of a new run's steps
-  std::string init_from;
-  bool resume = false;
-  bool allow_different = false;
-  bool overwrite = false;
-  Index save_every = 100;
-  Index validate_every = 50;
-};
-
 /// An option of the configuration, and how its value goes from the command line to a run.
 struct ConfigOption {
   CLI::Option* option;
   std::function<void(const TrainerConfig& from, TrainerConfig& to)> take;
 };
-
-/// The run whose texts these are is in `resumed`, unless they come from the command line.
-std::string read_texts(const std::vector<std::string>& files, const std::string& resumed) {
-  if (files.empty()) throw ConfigError("[train] --text: expected a file or more, got none");
-  std::string text;
-  for (const std::string& file : files) {
-    std::string contents;
-    try {
-      if (!resumed.empty()) require_regular(file);
-      contents = read_text(file);
-    } catch (const IoError& error) {
-      if (resumed.empty()) throw;
-      throw IoError(fmt::format(
-          "[train] --resume: the run in {} reads its text from {}: {}\n"
-          "  where the text is elsewhere now: grouphead train --resume --out {} --text FILE...",
-          resumed, file, error.what(), resumed));
-    }
-    if (contents.empty()) throw IoError("[train] " + file + ": the file is empty");
-    text += contents;
-  }
-  return text;
-}
 
 void require_new(const saved::OutputFolder& folder) {
   if (saved::has_checkpoint(folder.path())) {
@@ -84,12 +51,6 @@ void require_same(const saved::Checkpoint& checkpoint, const Trainer& trainer) {
   std::string text = "[train] --resume: this run would not go on as the saved one:";
   for (const std::string& line : lines) text += "\n  " + line;
   throw ConfigError(text + "\n  --allow-different goes on all the same");
-}
-
-std::vector<std::string> absolute(const std::vector<std::string>& files) {
-  std::vector<std::string> paths;
-  for (const std::string& file : files) paths.push_back(fs::absolute(file).lexically_normal());
-  return paths;
 }
 
 /// What a model was trained by, or where nothing is known of it the defaults with its sizes.
@@ -130,8 +91,7 @@ bool is_whole(const fs::path& folder) {
   return !error && report >= state;
 }
 
-int run_to_the_end(Context& ctx, TrainingRun& run, const TrainOptions& options) {
-  Trainer& trainer = run.trainer;
+int run_to_the_end(Context& ctx, Trainer& trainer, TrainingRun& run, const TrainOptions& options) {
   const bool was_done = trainer.is_done();
   const bool was_whole = was_done && is_whole(run.folder);
   if (!was_done) {
@@ -146,16 +106,29 @@ int run_to_the_end(Context& ctx, TrainingRun& run, const TrainOptions& options) 
     return exit_code_of_signal();
   }
   // A finished run that is resumed has nothing to add to its report.
-  if (!was_whole) run.write_report(ctx);
+  if (!was_whole) write_report(ctx, trainer, run);
   const double loss = run.validation_loss();
   print_out("validation loss {:.4f} nats per byte ({:.4f} bits per byte) after {} steps\n", loss,
             loss / std::numbers::ln2, trainer.steps_done());
   return kOk;
 }
 
+// The options that say something to models of Hugging Face alone.
+void require_bytes(const TrainOptions& options) {
+  for (const char* name : {"--train", "--lora-rank", "--lora-alpha", "--accumulate"}) {
+    if (!options.is_given(name)) continue;
+    throw ConfigError(fmt::format(
+        "[train] {}: expected a Hugging Face folder in --init-from, got another model", name));
+  }
+}
+
 int train(const TrainOptions& options, const std::vector<ConfigOption>& config_options,
           const Globals& globals) {
   const StopsOnSignal stops;
+  const bool is_pretrained = options.resume ? saved::has_tuning_checkpoint(options.out)
+                                            : saved::is_pretrained_folder(options.init_from);
+  if (is_pretrained) return train_pretrained(options, globals);
+  require_bytes(options);
   saved::OutputFolder folder(options.out, "train");
   std::optional<saved::Checkpoint> checkpoint;
   std::optional<saved::LoadedLanguageModel> initial;
@@ -174,9 +147,12 @@ int train(const TrainOptions& options, const std::vector<ConfigOption>& config_o
   TextData text(read_texts(text_files, has_old_texts ? options.out : ""), config.sequence_length);
   require_memory(config);
   Trainer trainer(ctx, config, std::move(text));
-  TrainingRun run{.trainer = trainer,
+  TrainingRun run{.training = trainer,
                   .history = {},
-                  .text_files = text_files,
+                  .write =
+                      [&](const saved::History& history) {
+                        saved::save(folder.path(), trainer, history, text_files);
+                      },
                   .folder = folder.path(),
                   .save_every = options.save_every,
                   .validate_every = options.validate_every,
@@ -197,7 +173,7 @@ int train(const TrainOptions& options, const std::vector<ConfigOption>& config_o
     initial.reset();
     print_out("validation loss {:.4f} nats per byte before the first step\n", trainer.validate());
   }
-  return run_to_the_end(ctx, run, options);
+  return run_to_the_end(ctx, trainer, run, options);
 }
 
 std::vector<ConfigOption> add_config_options(CLI::App& verb, TrainOptions& options) {
@@ -239,10 +215,43 @@ std::vector<ConfigOption> add_config_options(CLI::App& verb, TrainOptions& optio
 
 }  // namespace
 
+bool TrainOptions::is_given(const std::string& name) const {
+  return std::find(given.begin(), given.end(), name) != given.end();
+}
+
+std::string read_texts(const std::vector<std::string>& files, const std::string& resumed) {
+  if (files.empty()) throw ConfigError("[train] --text: expected a file or more, got none");
+  std::string text;
+  for (const std::string& file : files) {
+    std::string contents;
+    try {
+      if (!resumed.empty()) require_regular(file);
+      contents = read_text(file);
+    } catch (const IoError& error) {
+      if (resumed.empty()) throw;
+      throw IoError(fmt::format(
+          "[train] --resume: the run in {} reads its text from {}: {}\n"
+          "  where the text is elsewhere now: grouphead train --resume --out {} --text FILE...",
+          resumed, file, error.what(), resumed));
+    }
+    if (contents.empty()) throw IoError("[train] " + file + ": the file is empty");
+    text += contents;
+  }
+  return text;
+}
+
+std::vector<std::string> absolute(const std::vector<std::string>& files) {
+  std::vector<std::string> paths;
+  for (const std::string& file : files) paths.push_back(fs::absolute(file).lexically_normal());
+  return paths;
+}
+
 void add_train(CLI::App& app, const Globals& globals, Action& action) {
-  CLI::App* verb = app.add_subcommand("train", "Trains a byte-level language model on text");
+  CLI::App* verb = app.add_subcommand(
+      "train", "Trains a byte-level language model, or one of Hugging Face, on text");
   verb->footer(
       "Example:\n  grouphead train --text book.txt --out model --steps 500\n"
+      "  grouphead train --init-from llama --text book.txt --out tuned --train lora --lr 0.0003\n"
       "Writes into --out: state.safetensors (all that --resume needs), model.safetensors and\n"
       "config.json (for generate), history.csv, report.html. The last 5 % of the text are held "
       "out\n"
@@ -252,9 +261,10 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
   verb->add_option("--text", options->text_files, "Files to train on, one after the other");
   verb->add_option("--out", options->out, "Folder to write")->required();
   const std::vector<ConfigOption> config_options = add_config_options(*verb, *options);
-  CLI::Option* init_from =
-      verb->add_option("--init-from", options->init_from,
-                       "Start with the weights and by the options of the model in this folder");
+  CLI::Option* init_from = verb->add_option(
+      "--init-from", options->init_from,
+      "Start with the weights and by the options of the model in this folder; of a "
+      "Hugging Face folder with its tokenizer");
   CLI::Option* resume =
       verb->add_flag("--resume", options->resume, "Go on with the run in --out, by its own options")
           ->excludes(init_from);
@@ -264,6 +274,18 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
                  "Write into a folder that holds a run or other files; those of the same names "
                  "are replaced")
       ->excludes(resume);
+  verb->add_option("--train", options->part,
+                   "Weights of a Hugging Face model that are trained: all, those of the attention, "
+                   "or low-rank changes of them")
+      ->check(CLI::IsMember({"all", "attention", "lora"}))
+      ->capture_default_str();
+  add_whole(*verb, "--lora-rank", options->lora_rank, "Rank of the changes of --train lora", 1,
+            Index{1} << 16);
+  add_real(*verb, "--lora-alpha", options->lora_alpha, "They are scaled by this over the rank",
+           kAboveZero);
+  add_whole(*verb, "--accumulate", options->accumulate,
+            "Batches of a step, for a Hugging Face model: as one batch of that many times --batch",
+            1, Index{1} << 20);
   add_whole(*verb, "--save-every", options->save_every, "Steps between checkpoints", 1, kMostSteps);
   add_whole(*verb, "--validate-every", options->validate_every, "Steps between validations", 1,
             kMostSteps);
@@ -271,6 +293,9 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
     action = [=, &globals] {
       options->config.seed = globals.seed;
       options->has_warmup = verb->get_option("--warmup")->count() > 0;
+      for (const CLI::Option* option : verb->get_options()) {
+        if (option->count() > 0) options->given.push_back(option->get_name());
+      }
       std::vector<ConfigOption> all = config_options;
       all.push_back({verb->get_option("--seed"),
                      [](const TrainerConfig& from, TrainerConfig& to) { to.seed = from.seed; }});

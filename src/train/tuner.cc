@@ -1,0 +1,74 @@
+#include "train/tuner.h"
+
+#include <array>
+#include <utility>
+
+#include "core/check.h"
+
+namespace grouphead {
+namespace {
+
+constexpr std::array<std::string_view, 3> kParts = {"all", "attention", "lora"};
+
+std::shared_ptr<TransformerModel> checked(std::shared_ptr<TransformerModel> model,
+                                          const TunerConfig& config) {
+  const TransformerModelConfig& c = model->config();
+  if (!c.head || !c.causal) {
+    detail::throw_config_error("train", "model", "a causal one with a head", "another");
+  }
+  const Index positions = c.max_positions - c.position_offset;
+  if (c.max_positions > 0 && config.training.sequence_length > positions) {
+    detail::throw_config_error("train", "sequence length",
+                               "at most the model's " + std::to_string(positions) + " positions",
+                               std::to_string(config.training.sequence_length));
+  }
+  return model;
+}
+
+}  // namespace
+
+TunedPart tuned_part_from_name(std::string_view name) {
+  for (std::size_t i = 0; i < kParts.size(); ++i) {
+    if (kParts[i] == name) return static_cast<TunedPart>(i);
+  }
+  detail::throw_config_error("train", "part", "all, attention or lora", name);
+}
+
+std::string_view name_of(TunedPart part) { return kParts[static_cast<std::size_t>(part)]; }
+
+Tuner::Tuner(Context& ctx, std::shared_ptr<TransformerModel> model, const TunerConfig& config,
+             TextData text)
+    : TextTraining(ctx, config.training, std::move(text)),
+      config_(config),
+      model_(checked(std::move(model), config)) {
+  if (config.part == TunedPart::lora) {
+    lora_ = std::make_unique<LoraModel>(model_, LoraConfig{.rank = config.lora_rank,
+                                                           .alpha = config.lora_alpha,
+                                                           .seed = config.training.seed});
+    compile(*lora_);
+    return;
+  }
+  for (const auto& [path, parameter] : model_->parameters()) {
+    parameter->set_trainable(config.part == TunedPart::all ||
+                             path.find("/attention/") != std::string::npos);
+  }
+  compile(*model_);
+}
+
+const TransformerModel& Tuner::model() { return lora_ ? *lora_->merged(context()) : *model_; }
+
+std::map<std::string, ConstView> Tuner::weights() const {
+  std::map<std::string, ConstView> weights;
+  for (const NamedConstParameter& one : std::as_const(*model_).parameters()) {
+    weights.emplace(one.path, one.parameter->value());
+  }
+  if (!lora_) return weights;
+  for (const auto& [path, kernel] : lora_->original()) {
+    weights[path] = kernel.reshaped(weights.at(path).shape());
+  }
+  return weights;
+}
+
+ParameterList Tuner::low_rank() { return lora_ ? lora_->parameters() : ParameterList(); }
+
+}  // namespace grouphead
