@@ -256,7 +256,9 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
       "config.json (for generate), history.csv, report.html. The last 5 % of the text are held "
       "out\n"
       "for validation. Ctrl-C, SIGTERM and SIGHUP save, and the exit code is 130, 143 or 129;\n"
-      "--resume then ends with the bits of a run never stopped. Exit: 0 trained, 2 bad input");
+      "--resume then ends with the bits of a run never stopped. Exit: 0 trained, 2 bad input\n"
+      "With a Hugging Face folder the model has its own sizes, and the defaults are --steps 100,\n"
+      "--batch 8, --lr 0.0001; --out becomes such a folder, with state.safetensors beside it.");
   const auto options = std::make_shared<TrainOptions>();
   verb->add_option("--text", options->text_files, "Files to train on, one after the other");
   verb->add_option("--out", options->out, "Folder to write")->required();

@@ -3,6 +3,7 @@
 #include "grouphead/core/error.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "nn/loading_scope.h"
 #include "saved/huggingface/folder.h"
 #include "saved/model_folder.h"
 
@@ -55,6 +56,14 @@ TunerConfig config_of(const ConfigValue& options) {
   return config;
 }
 
+Index elements_of(const io::StoredTensors& contents) {
+  Index elements = 0;
+  for (const auto& [name, stored] : contents.tensors) {
+    if (stored.problem.empty()) elements += Shape(stored.shape).size();
+  }
+  return elements;
+}
+
 ParameterList with_prefix(const std::string& prefix, ParameterList parameters) {
   for (NamedParameter& one : parameters) one.path = prefix + one.path;
   return parameters;
@@ -95,7 +104,11 @@ TuningCheckpoint read_tuning_checkpoint(const fs::path& folder) {
   if (layers > static_cast<Index>(checkpoint.contents.tensors.size())) {
     throw IoError(where + ": expected tensors for " + std::to_string(layers) + " layers");
   }
-  checkpoint.pretrained = make_pretrained(config);
+  {
+    // Twice as many as there are, so that a missing tensor is named below.
+    const nn::LoadingScope scope(2 * elements_of(checkpoint.contents));
+    checkpoint.pretrained = make_pretrained(config);
+  }
   const ParameterList parameters = with_prefix("model/", checkpoint.pretrained.model->parameters());
   require_parameters(checkpoint.contents, checkpoint.file, "", parameters);
   for (const auto& [path, parameter] : parameters) {
