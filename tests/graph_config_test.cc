@@ -137,6 +137,20 @@ TEST(ModelJson, ReadsArgumentsThatSayNothing) {
   EXPECT_EQ(model->outputs()[0].shape(), Shape::partial({-1, 3}));
 }
 
+TEST(ModelJson, PassesAModelsInputsAsOneList) {
+  const Symbol a = input({.shape = {4}, .name = "a"});
+  const Symbol b = input({.shape = {4}, .name = "b"});
+  const auto inner = std::make_shared<Model>(
+      ModelConfig{.inputs = {a, b}, .outputs = {layer<Add>({})({a, b})}, .name = "inner"});
+  const Symbol x = input({.shape = {4}, .name = "x"});
+  const Model outer(ModelConfig{.inputs = {x}, .outputs = {connect(inner, {x, x})}});
+  const ConfigValue config = model_to_config(outer);
+  const ConfigValue& entry = config["config"]["layers"].as_list("layers").back();
+  const ConfigValue& args = entry["inbound_nodes"].as_list("inbound_nodes")[0]["args"];
+  ASSERT_EQ(args.as_list("args").size(), 1U);
+  EXPECT_EQ(args.as_list("args")[0].as_list("inputs").size(), 2U);
+}
+
 TEST(ModelJson, KeepsConstants) {
   const std::string constant =
       R"({"class_name": "__numpy__", "config": {"value": [[1.5, -2.0, 0.25]], "dtype": "float32"}})";

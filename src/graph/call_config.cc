@@ -112,8 +112,9 @@ ConfigValue call_to_config(const Graph& graph, const Step& step) {
     }
     call.args = ConfigValue::List{ConfigValue(std::move(dict))};
   }
-  const bool is_list =
-      takes_list(layer) || call.args.size() > std::max<std::size_t>(1, layer.input_names().size());
+  // A model's inputs are one argument, a layer's have names.
+  const std::size_t num_names = step.model != nullptr ? 1 : layer.input_names().size();
+  const bool is_list = takes_list(layer) || call.args.size() > std::max<std::size_t>(1, num_names);
   if (is_list) call.args = ConfigValue::List{ConfigValue(std::move(call.args))};
   // Masks given for operands of a layer that has no names for them.
   for (std::size_t i = 0; i < step.masks.size(); ++i) {
