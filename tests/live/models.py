@@ -34,9 +34,10 @@ def optimizer(name):
 class Draw:
     """Layers over [batch, steps, width], one after the other; `at` is where the model stands."""
 
-    def __init__(self, r, at):
-        self.r, self.at, self.count = r, at, 0
-        self.shared = []
+    def __init__(self, r, at, source):
+        self.r, self.at, self.source, self.count = r, at, source, 0
+        self.steps = int(at.shape[1])
+        self.draws = False  # whether training takes random numbers
 
     def name(self, kind):
         self.count += 1
@@ -121,39 +122,152 @@ class Draw:
                         lambda: keras.ops.softmax(x, axis=-1), lambda: keras.ops.flip(x, axis=-1) / 2.0)
         return y()
 
+    def cross(self):
+        """Attention to other steps, which have a mask of their own."""
+        if self.source is None:
+            return self.attention()
+        if self.r.random() < 0.5:
+            layer = L.MultiHeadAttention(2, 3, use_gate=bool(self.r.random() < 0.3), name=self.name("cross"))
+            return layer(self.at, self.source, attention_mask=self.pairs())
+        layer = L.GroupQueryAttention(3, 2, 1, use_gate=bool(self.r.random() < 0.5), name=self.name("cross"))
+        h = layer(self.at, self.source)
+        return L.Concatenate(name=self.name("merge"))([self.at, h])
+
+    def pairs(self):
+        """A mask of queries and keys that is computed in the model, or none."""
+        if self.r.random() < 0.5:
+            return None
+        sums = keras.ops.sum(self.at, axis=-1, keepdims=True) + keras.ops.sum(self.source, axis=-1)[:, None, :]
+        return keras.ops.logical_or(keras.ops.greater(sums, -0.5), keras.ops.equal(keras.ops.argmax(sums, axis=-1), 1)[..., None])
+
+    def scored_with_options(self):
+        if self.r.random() < 0.5:
+            layer = L.Attention(use_scale=True, score_mode=self.choose("dot", "concat"), name=self.name("scored"))
+        else:
+            layer = L.AdditiveAttention(use_scale=bool(self.r.random() < 0.5), name=self.name("scored"))
+        h, scores = layer([self.at, self.at], return_attention_scores=True, use_causal_mask=bool(self.r.random() < 0.5))
+        return L.Concatenate(name=self.name("merge"))([h, scores])
+
+    def noise(self):
+        kind = self.choose(L.Dropout, L.SpatialDropout1D, L.GaussianNoise, L.GaussianDropout, L.AlphaDropout)
+        self.draws = True
+        return kind(0.2, seed=int(self.r.integers(1, 1000)), name=self.name("noise"))(self.at)
+
+    def states(self):
+        """A layer's last state begins another one."""
+        units = int(self.r.integers(3, 6))
+        if self.r.random() < 0.5:
+            h, *states = L.LSTM(units, return_sequences=True, return_state=True, name=self.name("rnn"))(self.at)
+            return L.LSTM(units, return_sequences=True, go_backwards=bool(self.r.random() < 0.5), name=self.name("rnn"))(
+                h, initial_state=states)
+        h, state = L.GRU(units, return_sequences=True, return_state=True, reset_after=bool(self.r.random() < 0.5),
+                         name=self.name("rnn"))(self.at)
+        return L.SimpleRNN(units, return_sequences=True, name=self.name("rnn"))(h, initial_state=state)
+
+    def cells(self):
+        cells = [self.choose(L.LSTMCell, L.GRUCell, L.SimpleRNNCell)(int(self.r.integers(2, 5))) for _ in range(2)]
+        return L.RNN(cells, return_sequences=True, name=self.name("cells"))(self.at)
+
+    def nested(self):
+        """A model of two inputs, called twice; layers that take masks are inside."""
+        w = self.width()
+        a, b = keras.Input((None, w)), keras.Input((None, w))
+        h = L.MultiHeadAttention(2, 2, name="inner")(a, b)
+        h = L.LayerNormalization()(L.Add()([a, h]))
+        inner = keras.Model([a, b], [h, L.GlobalAveragePooling1D()(L.Dense(w)(b))], name=self.name("nested"))
+        h, pooled = inner([self.at, self.at])
+        k, _ = inner([h, self.at])
+        return k + L.RepeatVector(1, name=self.name("repeat"))(pooled)
+
+    def image(self):
+        """Steps and features as an image of one channel."""
+        w = self.width()
+        h = L.Reshape((self.steps, w, 1), name=self.name("image"))(self.at)
+        h = L.Conv2D(2, (3, 2), padding="same", activation="relu", name=self.name("conv"))(h)
+        h = self.choose(L.MaxPooling2D, L.AveragePooling2D)((1, 2), strides=(1, 1), padding="same", name=self.name("pool"))(h)
+        return L.Reshape((self.steps, 2 * w), name=self.name("steps"))(h)
+
+    def norms(self):
+        if self.r.random() < 0.5:
+            return L.GroupNormalization(1, name=self.name("norm"))(self.at)
+        return L.BatchNormalization(momentum=0.7, center=bool(self.r.random() < 0.5), name=self.name("norm"))(self.at)
+
+    def more_operations(self):
+        x, ops = self.at, keras.ops
+        y = self.choose(lambda: ops.where(ops.greater(x, 0.1), x, x * 0.3), lambda: ops.einsum("btd,bsd->bts", x, x),
+                        lambda: ops.cumsum(x, axis=1), lambda: ops.roll(x, 1, axis=1), lambda: x[:, ::-1, :] + x,
+                        lambda: ops.matmul(ops.softmax(ops.matmul(x, ops.transpose(x, (0, 2, 1)))), x),
+                        lambda: ops.layer_normalization(x) if hasattr(ops, "layer_normalization") else x / 2.0,
+                        lambda: ops.logsumexp(x, axis=-1, keepdims=True) - x, lambda: ops.repeat(x, 2, axis=-1),
+                        lambda: ops.stack([x, x * 2.0], axis=-1)[..., 1], lambda: ops.split(x, [1], axis=1)[0] * x)
+        return y()
+
+    def regularized(self):
+        rules = keras.regularizers
+        return L.Dense(int(self.r.integers(3, 8)), activation=self.activation(), kernel_regularizer=rules.L2(0.01),
+                       activity_regularizer=rules.L1(0.003), kernel_constraint=self.choose(None, keras.constraints.MaxNorm(1.5)),
+                       name=self.name("dense"))(self.at)
+
     def step(self):
         kinds = (self.dense, self.einsum, self.attention, self.scored, self.recurrent, self.convolution, self.pooling,
                  self.padding, self.normalization, self.activations, self.merging, self.reuse, self.distributed,
-                 self.operations)
+                 self.operations, self.cross, self.cross, self.scored_with_options, self.noise, self.states, self.cells,
+                 self.nested, self.image, self.norms, self.more_operations, self.regularized)
         self.at = self.choose(*kinds)()
         if self.width() > 12:
             self.at = L.Dense(5, name=self.name("narrow"))(self.at)
 
 
+def padded(r, batch, steps):
+    """Tokens with padding behind, in front, or between."""
+    data = r.integers(1, 9, (batch, steps)).astype("i4")
+    for row in data:
+        kind, at = r.integers(0, 3), int(r.integers(2, steps + 1))
+        if kind == 0:
+            row[at:] = 0
+        elif kind == 1:
+            row[:steps - at] = 0
+        else:
+            row[at % steps] = 0
+    return data
+
+
 def layers_at_random(r):
-    """Tokens with padding, or numbers; layers at random; two outputs."""
+    """Tokens with padding, or numbers, beside others to attend to; layers at random; two or three outputs."""
     steps, batch = int(r.integers(4, 8)), 6
     if r.random() < 0.6:
         x = keras.Input((steps,), dtype="int32", name="tokens")
         h = L.Embedding(9, int(r.integers(3, 7)), mask_zero=bool(r.random() < 0.7), name="embedding")(x)
-        data = r.integers(1, 9, (batch, steps)).astype("i4")
-        for row in data:
-            row[int(r.integers(2, steps + 1)):] = 0
+        data = padded(r, batch, steps)
     else:
         x = keras.Input((steps, int(r.integers(2, 6))), name="x")
         h = L.Masking(name="masking")(x) if r.random() < 0.4 else x
         data = r.normal(size=(batch,) + x.shape[1:]).astype("f4")
         data[0, -1] = 0
-    draw = Draw(r, h)
-    for _ in range(int(r.integers(3, 7))):
+    inputs, data, source = [x], [data], None
+    if r.random() < 0.5:
+        other = int(r.integers(3, 7))
+        inputs.append(keras.Input((other,), dtype="int32", name="source"))
+        data.append(padded(r, batch, other))
+        source = L.Embedding(9, int(r.integers(3, 7)), mask_zero=True, name="others")(inputs[1])
+    draw = Draw(r, h, source)
+    for _ in range(int(r.integers(3, 8))):
         draw.step()
     first = L.Dense(2, name="first")(draw.at)
     draw.step()
     pooled = draw.choose(L.GlobalAveragePooling1D, L.GlobalMaxPooling1D)(name="pooled")(draw.at)
-    model = keras.Model(x, [first, L.Dense(3, name="second")(L.LayerNormalization(name="last")(pooled))])
+    outputs = [first, L.Dense(3, name="second")(L.LayerNormalization(name="last")(pooled))]
+    loss = ["mse", keras.losses.SparseCategoricalCrossentropy(from_logits=True)]
+    y = [r.normal(size=(batch, steps, 2)).astype("f4"), r.integers(0, 3, (batch,)).astype("i4")]
+    if source is not None:
+        outputs.append(L.Dense(1, name="third")(source))
+        loss.append("mae")
+        y.append(r.normal(size=(batch, other, 1)).astype("f4"))
+    model = keras.Model(inputs, outputs)
     model.compile(optimizer=draw.choose(O.Adam(2e-3), O.SGD(0.02, momentum=0.8), O.AdamW(1e-3, clipnorm=1.0), O.RMSprop(1e-3)),
-                  loss=["mse", keras.losses.SparseCategoricalCrossentropy(from_logits=True)], loss_weights=[0.7, 1.3])
-    return model, [data], [r.normal(size=(batch, steps, 2)).astype("f4"), r.integers(0, 3, (batch,)).astype("i4")]
+                  loss=loss, loss_weights=[0.7, 1.3, 0.4][:len(loss)])
+    model.draws_numbers = draw.draws
+    return model, data, y
 
 
 MODELS = {"random": layers_at_random, **{"optimizer_" + name: optimizer(name) for name in OPTIMIZERS}}
