@@ -63,8 +63,9 @@ TEST(Dense, TakesOlderFilesAndRefusesWhatItHasNot) {
   const ConfigValue plain = ConfigValue::Object{{"units", 3}};
   EXPECT_EQ(make_layer("Dense", plain)->get_config()["kernel_initializer"]["class_name"],
             ConfigValue("GlorotUniform"));
-  EXPECT_EQ(error_of<ConfigError>([&] { make_layer("Dense", with(plain, "lora_rank", 4)); }),
-            "[dense] lora_rank: expected null, got 4");
+  EXPECT_EQ(
+      error_of<ConfigError>([&] { make_layer("Dense", with(plain, "quantization_config", 4)); }),
+      "[dense] quantization_config: expected null, got 4");
   EXPECT_THAT(error_of<ConfigError>([&] { make_layer("Dense", with(plain, "unit", 4)); }),
               HasSubstr("got unit"));
   EXPECT_THAT(error_of<ConfigError>([&] { make_layer("Dense", with(plain, "activation", "x")); }),

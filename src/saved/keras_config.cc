@@ -27,8 +27,14 @@ ConfigValue plain_policy(const ConfigValue& dtype) {
 
 /// Whether a key of a layer's configuration says how its weights were made, not what it computes:
 /// they come as the numbers that they stand for, those of LoRA merged into the kernels.
-bool is_of_weights(const std::string& key) {
-  return key == "quantization_config" || key == "lora_rank" || key == "lora_alpha";
+bool is_of_weights(const std::string& key, bool has_lora) {
+  return key == "quantization_config" || (!has_lora && (key == "lora_rank" || key == "lora_alpha"));
+}
+
+/// Whether the library's layer of this configuration can train such a change further.
+bool has_lora(const ConfigValue& config) {
+  return config.contains("units") || config.contains("equation") ||
+         (config.contains("input_dim") && !config.contains("tie_weights"));
 }
 
 /// The options of a class that is none of Keras's: their names are its own.
@@ -53,6 +59,7 @@ ConfigValue plain_config(const ConfigValue& config) {
   if (!config.is_object()) return config;
   const std::string registered = nn::own_name_in(config);
   const bool is_own = nn::is_own_name(registered) && !registered.starts_with("keras_");
+  const bool keeps_lora = has_lora(config);
   ConfigValue::Object made;
   for (const auto& [key, value] : config.as_object("config")) {
     if (key == "config" && is_own) {
@@ -61,7 +68,7 @@ ConfigValue plain_config(const ConfigValue& config) {
       made.emplace_back(key, "GroupQueryAttention");
     } else if (key == "dtype" && (value.is_string() || value.is_object())) {
       made.emplace_back(key, plain_policy(value));
-    } else if (is_of_weights(key)) {
+    } else if (is_of_weights(key, keeps_lora)) {
       made.emplace_back(key, nullptr);
     } else {
       made.emplace_back(key, plain_config(value));

@@ -113,7 +113,9 @@ class Walk {
     const ParameterList parameters = const_cast<Layer&>(layer).parameters();
     KerasObject own{.path = path, .name = layer.name(), .layer = &layer};
     std::map<std::string, KerasObject> inner;
+    if (const auto* takes = dynamic_cast<const HasLora*>(&layer)) own.lora = takes->low_rank();
     for (const auto& [name, parameter] : parameters) {
+      if (own.lora != nullptr && own.lora->has_factor(*parameter)) continue;
       const std::size_t slash = name.rfind('/');
       if (slash == std::string::npos) {
         own.variables.push_back(parameter);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "grouphead/layers/layer.h"
+#include "nn/low_rank.h"
 
 namespace grouphead::saved {
 
@@ -15,6 +16,7 @@ struct KerasObject {
   std::string other_path{};  ///< where older files have it; empty: there too
   std::string name{};        ///< the layer's, which says nothing of the place
   std::vector<Parameter*> variables{};
+  nn::LowRank* lora = nullptr;   ///< of the first variable, which files have merged with it
   const Layer* layer = nullptr;  ///< that the variables belong to
 };
 

@@ -50,6 +50,7 @@ class WeightsToLoad {
 
   std::string where_;
   std::vector<Entry> entries_;
+  std::vector<nn::LowRank*> changes_;  // that the file has merged
   std::vector<std::string> problems_;
 };
 

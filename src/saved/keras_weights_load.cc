@@ -44,6 +44,7 @@ void WeightsToLoad::add(const KerasStore& store, const std::vector<KerasObject>&
       arrays = store.arrays_of(object.other_path);
     }
     add_object(object, arrays);
+    if (object.lora != nullptr) changes_.push_back(object.lora);
   }
 }
 
@@ -179,6 +180,7 @@ void WeightsToLoad::load() {
       std::memcpy(target.raw(), elements.data(), elements.size());
     }
   }
+  for (nn::LowRank* change : changes_) change->reset();
 }
 
 }  // namespace grouphead::saved

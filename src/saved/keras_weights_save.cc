@@ -59,6 +59,9 @@ std::vector<Contents> contents_of(const std::vector<KerasObject>& objects,
   for (const KerasObject& object : objects) {
     Contents& contents = all.emplace_back(Contents{.path = object.path, .name = object.name});
     for (const Parameter* variable : object.variables) contents.arrays.push_back(variable->value());
+    if (object.lora == nullptr) continue;
+    contents.owned.push_back(object.lora->merged());
+    contents.arrays[0] = contents.owned[0].view();
   }
   if (optimizer != nullptr && optimizer->is_built()) append_contents(*optimizer, all);
   return all;

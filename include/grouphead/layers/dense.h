@@ -3,6 +3,7 @@
 #include "grouphead/layers/activation.h"
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
+#include "grouphead/layers/lora.h"
 
 #pragma GCC visibility push(default)
 namespace grouphead {
@@ -23,6 +24,8 @@ struct DenseConfig {
   Regularizer activity_regularizer{};
   Constraint kernel_constraint{};
   Constraint bias_constraint{};
+  std::optional<LoraOptions>
+      lora{};  ///< Keras's lora_rank and lora_alpha: enable_lora() by build()
   std::string name = "dense";
   DtypePolicy dtype{};
 };
@@ -33,7 +36,7 @@ struct DenseConfig {
 
 /// y = activation(x kernel + bias). Shapes: x [..., M], kernel [M, N], bias [N], y [..., N].
 /// Hands the mask on. Source: keras.layers.Dense.
-class Dense final : public Layer {
+class Dense final : public Layer, public HasLora {
  public:
   using Config = DenseConfig;
   /// Errors: ConfigError for units below 1.
@@ -48,6 +51,9 @@ class Dense final : public Layer {
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
+  void enable_lora(const LoraOptions& config, std::uint64_t seed = 0) override;
+  void merge_lora() override;
+  nn::LowRank* low_rank() const noexcept override;
 
   const DenseConfig& config() const noexcept { return config_; }
   Tensor operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved = nullptr) const;

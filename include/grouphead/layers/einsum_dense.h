@@ -3,6 +3,7 @@
 #include "grouphead/layers/activation.h"
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
+#include "grouphead/layers/lora.h"
 
 #pragma GCC visibility push(default)
 namespace grouphead {
@@ -28,6 +29,8 @@ struct EinsumDenseConfig {
   Regularizer activity_regularizer{};
   Constraint kernel_constraint{};
   Constraint bias_constraint{};
+  std::optional<LoraOptions>
+      lora{};  ///< Keras's lora_rank and lora_alpha: enable_lora() by build()
   std::string name = "einsum_dense";
   DtypePolicy dtype{};
 };
@@ -36,7 +39,7 @@ struct EinsumDenseConfig {
 /// those that the output has. Its result has no mask. Equations that are a product of the input's
 /// last axes with the kernel's first are computed in place, others around reordered copies.
 /// Source: keras.layers.EinsumDense.
-class EinsumDense final : public Layer {
+class EinsumDense final : public Layer, public HasLora {
  public:
   using Config = EinsumDenseConfig;
   /// Errors: ConfigError for equations of other forms, or with a letter twice in an operand.
@@ -51,6 +54,9 @@ class EinsumDense final : public Layer {
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
+  void enable_lora(const LoraOptions& config, std::uint64_t seed = 0) override;
+  void merge_lora() override;
+  nn::LowRank* low_rank() const noexcept override;
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
@@ -62,6 +68,7 @@ class EinsumDense final : public Layer {
   std::unique_ptr<nn::Einsum> einsum_;
   std::unique_ptr<Parameter> kernel_;
   std::unique_ptr<Parameter> bias_;
+  std::unique_ptr<nn::LowRank> lora_;  // null where the kernel is used as it is
   int input_rank_ = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
+#include "grouphead/layers/lora.h"
 
 #pragma GCC visibility push(default)
 namespace grouphead {
@@ -14,6 +15,8 @@ struct EmbeddingConfig {
   Regularizer embeddings_regularizer{};
   Constraint embeddings_constraint{};
   bool mask_zero = false;  ///< token 0 is padding: the output's mask is tokens != 0
+  std::optional<LoraOptions>
+      lora{};  ///< Keras's lora_rank and lora_alpha: enable_lora() by build()
   std::string name = "embedding";
   DtypePolicy dtype{};
   Regularizer activity_regularizer{};
@@ -23,11 +26,12 @@ struct EmbeddingConfig {
 /// are cut off towards 0. Errors: ShapeError for a token outside [0, V).
 /// Tokens have no gradient: what is passed for it in backward() stays as it is.
 /// Source: keras.layers.Embedding.
-class Embedding final : public Layer {
+class Embedding final : public Layer, public HasLora {
  public:
   using Config = EmbeddingConfig;
   /// Errors: ConfigError for sizes below 1.
   explicit Embedding(const EmbeddingConfig& config);
+  ~Embedding() override;
   std::string_view class_name() const override { return "Embedding"; }
   ConfigValue get_config() const override;
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
@@ -37,6 +41,9 @@ class Embedding final : public Layer {
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
+  void enable_lora(const LoraOptions& config, std::uint64_t seed = 0) override;
+  void merge_lora() override;
+  nn::LowRank* low_rank() const noexcept override;
 
   /// Inference, also of tokens that are no Tensor.
   Tensor operator()(Context& ctx, ConstView tokens) const;
@@ -50,6 +57,7 @@ class Embedding final : public Layer {
  private:
   EmbeddingConfig config_;
   std::unique_ptr<Parameter> embeddings_;
+  std::unique_ptr<nn::LowRank> lora_;  // null where the embeddings are used as they are
 };
 
 }  // namespace grouphead

@@ -11,6 +11,7 @@
 #include "grouphead/layers/embedding.h"
 #include "grouphead/layers/identity.h"
 #include "grouphead/layers/lookup.h"
+#include "grouphead/layers/lora.h"
 #include "grouphead/layers/masking.h"
 #include "grouphead/layers/merging.h"
 #include "grouphead/layers/normalization.h"

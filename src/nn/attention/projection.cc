@@ -35,30 +35,36 @@ Projection::Projection(const Shape& kernel, int contracted_axes, const Projectio
 
 void Projection::forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View y) const {
   const ConstView bias = bias_ ? bias_->numbers().reshaped({num_outputs_}) : ConstView();
-  ops::linear_forward(ctx, as_matrix(x, num_inputs_), as_matrix(kernel_->numbers(), num_outputs_),
-                      kernel_->packed(), bias, epilogue, as_matrix(y, num_outputs_));
+  const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;
+  const Parameter& kernel = changed ? *changed : *kernel_;
+  ops::linear_forward(ctx, as_matrix(x, num_inputs_), as_matrix(kernel.numbers(), num_outputs_),
+                      kernel.packed(), bias, epilogue, as_matrix(y, num_outputs_));
 }
 
 void Projection::backward(Context& ctx, ConstView x, ConstView d_y, ops::Write write, View d_x,
                           Grads& grads) const {
   ops::require_whole_weights(kernel_->packed());
   const ConstView d_rows = as_matrix(d_y, num_outputs_);
-  const View d_kernel = grads.of(*kernel_);
+  Tensor sums = lora_ ? lora_->gradient_sums(ctx, grads) : Tensor();
+  const View d_kernel = lora_ ? sums.view() : grads.of(*kernel_);
   const View d_bias = bias_ ? grads.of(*bias_) : View();
   if (d_kernel.has_value() || d_bias.has_value()) {
     ops::linear_backward_weights(ctx, as_matrix(x, num_inputs_), d_rows,
                                  d_kernel.has_value() ? as_matrix(d_kernel, num_outputs_) : View(),
                                  d_bias.has_value() ? d_bias.reshaped({num_outputs_}) : View());
   }
-  if (d_x.has_value()) {
-    ops::linear_backward_input(ctx, d_rows, as_matrix(kernel_->numbers(), num_outputs_),
-                               kernel_->packed(), write, as_matrix(d_x, num_inputs_));
-  }
+  if (sums.has_value()) lora_->add_gradient(ctx, sums.view(), grads);
+  if (!d_x.has_value()) return;
+  const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;
+  const Parameter& kernel = changed ? *changed : *kernel_;
+  ops::linear_backward_input(ctx, d_rows, as_matrix(kernel.numbers(), num_outputs_),
+                             kernel.packed(), write, as_matrix(d_x, num_inputs_));
 }
 
 void Projection::append_parameters(const std::string& prefix, ParameterList& out) {
   out.push_back({prefix + "kernel", kernel_.get()});
   if (bias_) out.push_back({prefix + "bias", bias_.get()});
+  if (lora_) lora_->append_parameters(prefix, out);
 }
 
 }  // namespace grouphead::detail

@@ -5,6 +5,7 @@
 
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
+#include "nn/low_rank.h"
 #include "ops/linear.h"
 
 namespace grouphead::detail {
@@ -39,14 +40,17 @@ class Projection {
   void backward(Context& ctx, ConstView x, ConstView d_y, ops::Write write, View d_x,
                 Grads& grads) const;
 
-  /// `<prefix>kernel` and `<prefix>bias`.
+  Parameter& kernel() noexcept { return *kernel_; }
+  std::unique_ptr<nn::LowRank>& lora() noexcept { return lora_; }
+  /// `<prefix>kernel` and `<prefix>bias`, then those of lora().
   void append_parameters(const std::string& prefix, ParameterList& out);
 
  private:
   Index num_inputs_ = 1;
   Index num_outputs_ = 1;
   std::unique_ptr<Parameter> kernel_;
-  std::unique_ptr<Parameter> bias_;  // null without use_bias
+  std::unique_ptr<Parameter> bias_;    // null without use_bias
+  std::unique_ptr<nn::LowRank> lora_;  // null where the kernel is used as it is
 };
 
 }  // namespace grouphead::detail

@@ -46,11 +46,10 @@ void read_projection_rules(ConfigReader& reader, Config& config) {
   config.bias_constraint = reader.choice("bias_constraint", config.bias_constraint);
 }
 
-/// Keys of what Keras's dense layers can be turned into and this library has not: null or absent.
+/// Keys of quantized weights, which files come without: null or absent.
 /// Errors: ConfigError for other values.
 inline void require_plain_weights(ConfigReader& reader, std::string_view layer) {
-  for (const char* key :
-       {"lora_rank", "lora_alpha", "gptq_unpacked_column_size", "quantization_config"}) {
+  for (const char* key : {"gptq_unpacked_column_size", "quantization_config"}) {
     const ConfigValue& value = reader.value(key);
     if (!value.is_null()) detail::throw_config_error(layer, key, "null", value.to_string());
   }

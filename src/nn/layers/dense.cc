@@ -40,6 +40,7 @@ ConfigValue Dense::get_config() const {
   nn::write_initializers_and_regularizers(config_, config);
   nn::write_constraints(config_, config);
   config.set("quantization_config", nullptr);
+  if (low_rank() != nullptr) low_rank()->write_config(config);
   return config;
 }
 
@@ -58,6 +59,8 @@ void Dense::create_parameters(std::span<const Shape> inputs, RandomStream& rando
   projection_ = std::make_unique<detail::Projection>(
       Shape{width, config_.units}, 1,
       nn::projection_options(config_, config_.use_bias, trainable()), policy(), random);
+  if (!config_.lora) return;
+  nn::enable_lora(projection_->lora(), &projection_->kernel(), *config_.lora, policy(), random);
 }
 
 void Dense::apply(Context& ctx, ConstView x, View y) const {
@@ -133,6 +136,20 @@ void Dense::append_parameters(const std::string& prefix, ParameterList& out) {
   if (projection_) projection_->append_parameters(prefix, out);
 }
 
+void Dense::enable_lora(const LoraOptions& config, std::uint64_t seed) {
+  nn::require_built(kLayer, projection_ != nullptr);
+  RandomStream random(seed);
+  nn::enable_lora(projection_->lora(), &projection_->kernel(), config, policy(), random);
+}
+
+void Dense::merge_lora() {
+  if (projection_) nn::merge_lora(projection_->lora());
+}
+
+nn::LowRank* Dense::low_rank() const noexcept {
+  return projection_ ? projection_->lora().get() : nullptr;
+}
+
 std::shared_ptr<Layer> nn::make_dense(const ConfigValue& config) {
   ConfigReader reader("Dense", config);
   DenseConfig options;
@@ -141,6 +158,7 @@ std::shared_ptr<Layer> nn::make_dense(const ConfigValue& config) {
   options.activation = reader.activation();
   options.use_bias = reader.boolean("use_bias", true);
   read_projection_rules(reader, options);
+  options.lora = read_lora(reader);
   require_plain_weights(reader, kLayer);
   reader.finish();
   return with_trainable(std::make_shared<Dense>(options), config);

@@ -5,6 +5,7 @@
 #include "nn/layer_checks.h"
 #include "nn/layers/einsum.h"
 #include "nn/loading_scope.h"
+#include "nn/low_rank.h"
 #include "nn/registry.h"
 #include "ops/activation.h"
 #include "ops/broadcasting.h"
@@ -46,6 +47,7 @@ ConfigValue EinsumDense::get_config() const {
   config.set("activity_regularizer", config_.activity_regularizer.config());
   nn::write_constraints(config_, config);
   config.set("quantization_config", nullptr);
+  if (low_rank() != nullptr) low_rank()->write_config(config);
   return config;
 }
 
@@ -71,6 +73,7 @@ void EinsumDense::create_parameters(std::span<const Shape> inputs, RandomStream&
   if (config_.kernel_initializer) {
     nn::initialize(*kernel_, config_.kernel_initializer, shapes.fans, random);
   }
+  if (config_.lora) nn::enable_lora(lora_, kernel_.get(), *config_.lora, policy(), random);
   if (config_.bias_axes.empty()) return;
   bias_ = std::make_unique<Parameter>(
       "bias", shapes.bias, policy(),
@@ -96,7 +99,8 @@ std::vector<Value> EinsumDense::forward(Context& ctx, std::span<const Value> in,
   }
   Tensor y = ctx.tensor(shapes.output, dtype());
   const ConstView bias = bias_ ? bias_->numbers() : ConstView();
-  const bool has_bias = einsum_->forward(ctx, x, *kernel_, bias, y);
+  const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;
+  const bool has_bias = einsum_->forward(ctx, x, changed ? *changed : *kernel_, bias, y);
   if (bias_ && !has_bias) ops::binary_forward(ctx, ops::Binary::add, y, bias, y);
   Tensor pre_activation;
   if (config_.activation != Activation::linear) {
@@ -129,19 +133,33 @@ void EinsumDense::backward(Context& ctx, Saved& saved, std::span<const ConstView
   }
   const View d_bias = bias_ ? grads.of(*bias_) : View();
   if (d_bias.has_value()) ops::sum_to(ctx, d_y, 1, ops::Write::add, d_bias);
-  einsum_->backward(ctx, kept.x, *kernel_, d_y, d_in[0], grads.of(*kernel_));
+  if (!lora_) return einsum_->backward(ctx, kept.x, *kernel_, d_y, d_in[0], grads.of(*kernel_));
+  Tensor sums = lora_->gradient_sums(ctx, grads);
+  einsum_->backward(ctx, kept.x, *lora_->changed(), d_y, d_in[0], sums.view());
+  if (sums.has_value()) lora_->add_gradient(ctx, sums.view(), grads);
 }
 
 void EinsumDense::append_parameters(const std::string& prefix, ParameterList& out) {
   if (kernel_) out.push_back({prefix + "kernel", kernel_.get()});
   if (bias_) out.push_back({prefix + "bias", bias_.get()});
+  if (lora_) lora_->append_parameters(prefix, out);
 }
+
+void EinsumDense::enable_lora(const LoraOptions& config, std::uint64_t seed) {
+  RandomStream random(seed);
+  nn::enable_lora(lora_, kernel_.get(), config, policy(), random);
+}
+
+void EinsumDense::merge_lora() { nn::merge_lora(lora_); }
+
+nn::LowRank* EinsumDense::low_rank() const noexcept { return lora_.get(); }
 
 std::shared_ptr<Layer> nn::make_einsum_dense(const ConfigValue& config) {
   ConfigReader reader("EinsumDense", config);
   EinsumDenseConfig options;
   read_base(reader, options);
   read_projection_rules(reader, options);
+  options.lora = read_lora(reader);
   require_plain_weights(reader, kLayer);
   options.equation = reader.string("equation", "");
   const ConfigValue& shape = reader.value("output_shape");

@@ -4,6 +4,7 @@
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
 #include "nn/loading_scope.h"
+#include "nn/low_rank.h"
 #include "nn/operations/promotion.h"
 #include "nn/registry.h"
 #include "nn/shapes.h"
@@ -34,6 +35,8 @@ Embedding::Embedding(const EmbeddingConfig& config)
   detail::require_positive(kLayer, "output_dim", config.output_dim);
 }
 
+Embedding::~Embedding() = default;
+
 ConfigValue Embedding::get_config() const {
   ConfigValue config = Layer::get_config();
   config.set("input_dim", config_.input_dim);
@@ -44,6 +47,7 @@ ConfigValue Embedding::get_config() const {
   config.set("embeddings_constraint", config_.embeddings_constraint.config());
   config.set("mask_zero", config_.mask_zero);
   config.set("quantization_config", nullptr);
+  if (low_rank() != nullptr) low_rank()->write_config(config);
   return config;
 }
 
@@ -61,6 +65,7 @@ void Embedding::create_parameters(std::span<const Shape> inputs, RandomStream& r
       ParameterOptions{trainable(), config_.embeddings_regularizer, config_.embeddings_constraint});
   const Initializer& start = config_.embeddings_initializer;
   if (start) nn::initialize(*embeddings_, start, fans_of(embeddings_->shape()), random);
+  if (config_.lora) nn::enable_lora(lora_, embeddings_.get(), *config_.lora, policy(), random);
 }
 
 Tensor Embedding::operator()(Context& ctx, ConstView tokens) const {
@@ -69,7 +74,9 @@ Tensor Embedding::operator()(Context& ctx, ConstView tokens) const {
   detail::require_contiguous(kLayer, "tokens", tokens);
   Tensor y = ctx.tensor(nn::with_appended_axis(tokens.shape(), config_.output_dim), dtype());
   const Index rows = tokens.size();
-  ops::embedding_forward(ctx, tokens.reshaped({rows}), embeddings_->numbers(),
+  const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;
+  ops::embedding_forward(ctx, tokens.reshaped({rows}),
+                         (changed ? *changed : *embeddings_).numbers(),
                          y.view().reshaped({rows, config_.output_dim}));
   return y;
 }
@@ -92,16 +99,28 @@ void Embedding::backward(Context& ctx, Saved& saved, std::span<const ConstView> 
                          std::span<View> /*d_in*/, Grads& grads) const {
   auto& kept = nn::saved_as<EmbeddingSaved>(kLayer, saved);
   nn::require_count(kLayer, "number of output gradients", d_out.size(), 1, 1);
-  const View d_embeddings = grads.of(*embeddings_);
+  Tensor sums = lora_ ? lora_->gradient_sums(ctx, grads) : Tensor();
+  const View d_embeddings = lora_ ? sums.view() : grads.of(*embeddings_);
   if (!d_out[0].has_value() || !d_embeddings.has_value()) return;
   const Index rows = kept.tokens.size();
   ops::embedding_backward(ctx, kept.tokens.view().reshaped({rows}),
                           d_out[0].reshaped({rows, config_.output_dim}), d_embeddings);
+  if (lora_) lora_->add_gradient(ctx, d_embeddings, grads);
 }
 
 void Embedding::append_parameters(const std::string& prefix, ParameterList& out) {
   if (embeddings_) out.push_back({prefix + "embeddings", embeddings_.get()});
+  if (lora_) lora_->append_parameters(prefix, out);
 }
+
+void Embedding::enable_lora(const LoraOptions& config, std::uint64_t seed) {
+  RandomStream random(seed);
+  nn::enable_lora(lora_, embeddings_.get(), config, policy(), random);
+}
+
+void Embedding::merge_lora() { nn::merge_lora(lora_); }
+
+nn::LowRank* Embedding::low_rank() const noexcept { return lora_.get(); }
 
 namespace nn {
 
@@ -119,6 +138,7 @@ std::shared_ptr<Layer> make_embedding(const ConfigValue& given) {
       reader.choice("embeddings_constraint", config.embeddings_constraint);
   config.mask_zero = reader.boolean("mask_zero", config.mask_zero);
   reader.value("input_length");  // Keras ignores it
+  config.lora = read_lora(reader);
   require_plain_weights(reader, kLayer);
   reader.finish();
   return with_trainable(std::make_shared<Embedding>(config), given);

@@ -9,6 +9,8 @@ NAME.keras                a model; NAME.safetensors: inputs.tokens, expect.outpu
 int4, int4_blocks, int4_rows   4 bits: in groups of 128 rows, of 2 rows, and one group
 float8                    expect.output: before quantizing, which changes no kernel
 lora                      trained with LoRA
+lora_steps                with LoRA in all layers: five steps of Adam from start.N give expect.losses and
+                          end.N, the weights as the layers list them; x, y are the batch
 broken_groups, broken_scale    int4_blocks with groups that there are not, and with fewer scales
 """
 import io
@@ -67,6 +69,24 @@ def lora(name):
     save(name, m)
 
 
+def lora_steps(name):
+    m = model(False)
+    for layer in m.layers:
+        if hasattr(layer, "enable_lora"):
+            layer.enable_lora(2, lora_alpha=3)
+    m.save(os.path.join(HERE, name + ".keras"))
+    for v in m.trainable_variables:
+        if "lora" in v.path:
+            v.assign(rng.normal(size=v.shape) * 0.5)
+    m.compile(keras.optimizers.Adam(0.02), "mse")
+    x, y = rng.integers(0, 10, (8, 4)).astype("i4"), rng.normal(size=(8, 4, 3)).astype("f4")
+    tensors = {"x": x, "y": y, **{"start.%d" % i: np.asarray(v) for i, v in enumerate(m.weights)}}
+    tensors["expect.losses"] = np.array([m.train_on_batch(x, y) for _ in range(5)], "f4")
+    tensors.update({"end.%d" % i: np.asarray(v) for i, v in enumerate(m.weights)})
+    save_file(tensors, os.path.join(HERE, name + ".safetensors"))
+    os.chmod(os.path.join(HERE, name + ".safetensors"), 0o644)
+
+
 def broken(name, change):
     with zipfile.ZipFile(os.path.join(HERE, "int4_blocks.keras")) as z:
         members = {member: z.read(member) for member in z.namelist()}
@@ -99,3 +119,5 @@ save("float8", m, copy)
 lora("lora")
 broken("broken_groups", other_groups)
 broken("broken_scale", fewer_scales)
+rng = np.random.default_rng(9)
+lora_steps("lora_steps")
