@@ -46,6 +46,9 @@ fit.grouphead_model <- function(
   )
   data <- list(x = x, y = y, sample_weight = sample_weight, seed = seed)
   validation <- if (!is.null(validation_data)) {
+    if (!is.list(validation_data) || !length(validation_data) %in% 2:3)
+      stop("[R] validation_data: expected a list of inputs, targets and perhaps weights",
+           call. = FALSE)
     list(x = validation_data[[1L]], y = validation_data[[2L]],
          sample_weight = if (length(validation_data) > 2L) validation_data[[3L]], seed = seed)
   }

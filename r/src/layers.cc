@@ -46,6 +46,7 @@ std::string name_at(const gh::Layer& layer, std::size_t place) {
 }
 
 void attach_masks(SEXP value, std::vector<gh::Value>& in) {
+  if (Rf_isNull(value)) return;
   const std::vector<gh::Tensor> masks = to_tensors(
       value, "mask", std::vector<std::optional<gh::Dtype>>(in.size(), gh::Dtype::boolean));
   if (masks.size() > in.size()) refuse("mask", std::to_string(in.size()) + " or less", value);
@@ -235,6 +236,7 @@ SEXP gr_call(SEXP layer, SEXP operands, SEXP keywords, SEXP seed) {
   BEGIN_CPP11
   gh::Layer& held = *layer_of(layer, "layer");
   Call call = read_call(held, operands, keywords);
+  if (call.in.empty()) throw gh::ConfigError("[R] " + held.name() + ": expected inputs, got none");
   build_once(held, call.in, static_cast<std::uint64_t>(to_index(seed, "seed")));
   gh::StateUpdates updates;
   if (call.mode.training) call.mode.updates = &updates;

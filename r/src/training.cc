@@ -88,8 +88,13 @@ std::vector<gh::Tensor> inputs_from(const gh::Model& model, SEXP x) {
 /// The same for targets and weights, by the outputs' names.
 std::vector<gh::Tensor> for_outputs(const gh::Model& model, SEXP value, const char* what) {
   if (Rf_isNull(value)) return {};
+  Dtypes dtypes;
+  for (const gh::Symbol& output : model.outputs()) {
+    dtypes.push_back(output.dtype() == gh::Dtype::f64 ? std::optional(gh::Dtype::f64)
+                                                      : std::nullopt);
+  }
   const bool has_names = TYPEOF(value) == VECSXP && !Rf_isNull(Rf_getAttrib(value, R_NamesSymbol));
-  if (!has_names) return to_tensors(value, what, {});
+  if (!has_names) return to_tensors(value, what, dtypes);
   const std::vector<std::string> outputs = model.output_names();
   std::vector<gh::Tensor> tensors(outputs.size());
   const std::vector<std::string> names = names_of(value);
@@ -99,8 +104,9 @@ std::vector<gh::Tensor> for_outputs(const gh::Model& model, SEXP value, const ch
       throw gh::ConfigError("[R] " + std::string(what) + ": expected an output's name, got " +
                             names[i]);
     }
-    tensors[static_cast<std::size_t>(found - outputs.begin())] =
-        to_tensor(VECTOR_ELT(value, static_cast<R_xlen_t>(i)), names[i]);
+    const auto place = static_cast<std::size_t>(found - outputs.begin());
+    tensors[place] =
+        to_tensor(VECTOR_ELT(value, static_cast<R_xlen_t>(i)), names[i], dtypes[place]);
   }
   return tensors;
 }

@@ -48,6 +48,16 @@ test_that("a model of two outputs takes targets, losses and weights by name", {
   expect_equal(logs$loss, expected, tolerance = 1e-6)
 })
 
+test_that("models of 64 bits keep the digits of R's numbers", {
+  input <- keras_input(4, dtype = "float64")
+  model <- keras_model(input, layer_dense(input, 1, dtype = "float64"))
+  compile(model, "sgd", loss = "mse")
+  p <- as.vector(predict(model, inputs))
+  weights <- get_weights(model)
+  expect_equal(p, as.vector(inputs %*% weights[[1]] + weights[[2]][1]), tolerance = 1e-14)
+  expect_equal(evaluate(model, inputs, targets)$loss, mean((p - targets)^2), tolerance = 1e-13)
+})
+
 test_that("weights of samples and classes weigh", {
   model <- new_model()
   weight <- rep(c(0, 2), 16)
