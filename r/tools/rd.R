@@ -5,7 +5,9 @@ folder <- c(commandArgs(TRUE), "man")[1L]
 code <- new.env()
 for (file in list.files("R", full.names = TRUE)) sys.source(file, code)
 sys.source("tools/pages.R", environment())
-lines <- readLines("tools/arguments.txt")
+# An argument's text goes on in lines that begin with spaces.
+lines <- strsplit(gsub("\n +", " ", paste(readLines("tools/arguments.txt"), collapse = "\n")), "\n")
+lines <- lines[[1L]]
 texts <- setNames(sub("^[^:]*: ", "", lines), sub(":.*", "", lines))
 exported <- sub("^export\\((.*)\\)$", "\\1", grep("^export", readLines("NAMESPACE"), value = TRUE))
 
