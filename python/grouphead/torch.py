@@ -164,11 +164,18 @@ class _Eager(torch.autograd.Function):
         return (None, *_input_gradients(ctx, d_out, ctx.needs_input_grad[1:], _backward))
 
 
+def _is_traced():
+    """Whether something else than autograd follows the calls: a compiler, vmap, a mode."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+
+
 def _route(tensors):
     """How to call: "directly", with "gradients", or by the "operator", which can be traced."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return "operator"
-    if torch._C._len_torch_dispatch_stack() > 0:
+    if _is_traced():
         return "operator"
     route = "directly"
     is_noting = torch.is_grad_enabled()
@@ -265,6 +272,10 @@ def scaled_dot_product_attention(
         raise _core.ConfigError(
             "[scaled_dot_product_attention] is_causal: expected False, as there is attn_mask"
         )
+    if dropout_p == 0 and not _is_traced():
+        out = _core._attend_plain(query, key, value, attn_mask, is_causal, scale, enable_gqa)
+        if out is not None:
+            return out
     if (
         query.dim() == key.dim() == value.dim() == 4
         and query.shape[0] == key.shape[0] == value.shape[0]

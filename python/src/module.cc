@@ -40,5 +40,6 @@ NB_MODULE(_core, m) {
   define_attention(m);
   define_cache(m);
   define_jax(m);
+  define_torch(m);
   define_models(m);
 }

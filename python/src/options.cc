@@ -51,19 +51,7 @@ struct Argument {
         value, queries == Dtype::f64 ? "float64" : "float32");
     return arrays.emplace_back(Array::read(numbers, place)).view();
   }
-  // [..., T, S] as [B, Hq, T, S]
-  ConstView grid() const {
-    const ConstView x = array();
-    if (!x.has_value() || x.rank() >= 4) return x;
-    std::array<Index, 4> dims = {1, 1, 1, 1};
-    Strides strides{};
-    const auto first = static_cast<std::size_t>(4 - x.rank());
-    for (std::size_t i = first; i < 4; ++i) {
-      dims[i] = x.dim(static_cast<int>(i - first));
-      strides[i] = x.stride(static_cast<int>(i - first));
-    }
-    return {x.raw(), x.dtype(), Shape(dims), strides};
-  }
+  ConstView grid() const { return as_grid(array()); }
   MaskedRows rows() const {
     const nb::str name(value);
     if (name.equal(nb::str("zeros"))) return MaskedRows::zeros;
@@ -130,6 +118,18 @@ Range range_of(ConstView x) {
 
 }  // namespace
 
+ConstView as_grid(ConstView x) {
+  if (!x.has_value() || x.rank() >= 4) return x;
+  std::array<Index, 4> dims = {1, 1, 1, 1};
+  Strides strides{};
+  const auto first = static_cast<std::size_t>(4 - x.rank());
+  for (std::size_t i = first; i < 4; ++i) {
+    dims[i] = x.dim(static_cast<int>(i - first));
+    strides[i] = x.stride(static_cast<int>(i - first));
+  }
+  return {x.raw(), x.dtype(), Shape(dims), strides};
+}
+
 Options::Options(std::string_view operation, const nb::kwargs& arguments, Dtype queries) {
   arrays_.reserve(8);
   for (const auto [key, value] : arguments) {
@@ -155,8 +155,12 @@ Layout layout_of(std::string_view operation, std::string_view name) {
 }
 
 Heads Heads::read(nb::handle object, Place place, Layout layout) {
+  return of(Array::read(object, place), place, layout);
+}
+
+Heads Heads::of(Array array, Place place, Layout layout) {
   Heads heads;
-  heads.array_ = Array::read(object, place);
+  heads.array_ = std::move(array);
   heads.view_ = heads.array_.view();
   if (!heads.view_.has_value()) throw_type_error(place, "an array", "None");
   if (heads.view_.rank() != 4) {

@@ -39,6 +39,9 @@ class Options {
   Shape bias_shape_;
 };
 
+/// A mask or bias [..., T, S] as [B, Hq, T, S].
+ConstView as_grid(ConstView x);
+
 enum class Layout { bthd, bhtd };
 /// Errors: ConfigError unless `BTHD` or `BHTD`.
 Layout layout_of(std::string_view operation, std::string_view name);
@@ -49,6 +52,7 @@ class Heads {
  public:
   /// Errors: ShapeError unless of four axes, and what Array::read() says; None is a TypeError.
   static Heads read(nb::handle object, Place place, Layout layout);
+  static Heads of(Array array, Place place, Layout layout);
   /// Queries. Errors: as read(), and TypeError unless f32, f64 or bf16.
   static Heads read_floating(nb::handle object, Place place, Layout layout);
   const ConstView& operator*() const noexcept { return view_; }

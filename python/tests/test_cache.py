@@ -115,6 +115,17 @@ def test_errors(tmp_path):
         cache.fork(0, 5)
     with pytest.raises(grouphead.ShapeError):
         grouphead.decode(q[:, :1], k[:, :1], v[:, :1], cache, layer=1)
+    for call in (
+        lambda: cache.advance(-5),
+        lambda: cache.advance([2**62, 0]),
+        lambda: cache.truncate(-1),
+        lambda: grouphead.KvCache(head_dim=8, capacity=2**60),
+        lambda: grouphead.KvCache(head_dim=8, capacity=2**40),  # more than there is
+        lambda: grouphead.decode(q[:, :1], k[:, :1], v[:, :1], cache, counts=[-1, 0]),
+        lambda: grouphead.decode(q[:, :1], k[:, :1], v[:, :1], cache, counts=[1]),
+    ):
+        with pytest.raises(grouphead.Error):
+            call()
     with pytest.raises(TypeError, match=r"\[decode\] counts: expected int32 or int64 \[B\]"):
         grouphead.decode(q[:, :1], k[:, :1], v[:, :1], cache, counts=[1.0, 1.0])
     with pytest.raises(OSError) as caught:
