@@ -54,7 +54,7 @@ class PythonCallback final : public Callback {
 
  private:
   void call(const char* method, std::optional<Index> number, const Logs& logs = {}) {
-    const nb::gil_scoped_acquire gil;
+    const PythonsTurn turn;
     try {
       const nb::object bound = callback_.attr(method);
       if (number) {

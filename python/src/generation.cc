@@ -37,7 +37,7 @@ std::unique_ptr<Decoder> decoder_of(Context& ctx, const Layer& layer, std::optio
 /// Python's function of the tokens so far and the logits, which returns the new logits.
 LogitsProcessor processor_from(nb::handle function) {
   return [function](std::span<const std::int32_t> tokens, std::span<double> logits) {
-    const nb::gil_scoped_acquire gil;
+    const PythonsTurn turn;
     const Tensor before =
         Tensor::from({static_cast<Index>(logits.size())}, std::span<const double>(logits));
     const nb::object result = function(Tokens(tokens.begin(), tokens.end()), array_from(before));
@@ -61,7 +61,7 @@ std::vector<LogitsProcessor> processors_from(nb::handle functions) {
 
 /// Raises what Ctrl-C asks for.
 void check_signals() {
-  const nb::gil_scoped_acquire gil;
+  const PythonsTurn turn;
   if (PyErr_CheckSignals() != 0) throw nb::python_error();
 }
 
@@ -95,14 +95,13 @@ void generate(const std::shared_ptr<Layer>& layer, const Tokens& prompt, const n
               const std::shared_ptr<Layer>& draft, nb::handle on_token, nb::list tokens) {
   GenerationOptions options = options_from(given);
   const std::optional<Dtype> stored = cache_dtype(given);
-  Computing computing;
+  const Computing computing;
   Context& ctx = computing.context();
   if (draft) options.draft = decoder_of(ctx, *draft, {});
   Generation generation(ctx, decoder_of(ctx, *layer, stored), prompt, options);
   while (generation.remaining() > 0) {
     const std::int32_t token = generation.next();
-    computing.give_way();
-    const nb::gil_scoped_acquire gil;
+    const PythonsTurn turn;
     tokens.append(token);
     if (PyErr_CheckSignals() != 0) throw nb::python_error();
     if (!on_token.is_none() && on_token(token).is(nb::handle(Py_False))) break;

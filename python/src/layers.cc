@@ -126,6 +126,7 @@ nb::tuple call(const LayerPointer& layer, nb::handle inputs, nb::handle masks, n
 
 std::vector<Variable> variables_of(const LayerPointer& layer) {
   std::vector<Variable> variables;
+  const Computing computing;
   for (NamedParameter& named : layer->parameters()) variables.push_back({layer, std::move(named)});
   return variables;
 }
@@ -190,7 +191,11 @@ void define_layer(nb::module_& m) {
       .def_prop_ro("class_name", &Layer::class_name)
       .def_prop_rw("name", &Layer::name, &Layer::rename)
       .def_prop_ro("policy", [](const Layer& layer) { return layer.policy().name(); })
-      .def_prop_rw("trainable", &Layer::trainable, &Layer::set_trainable)
+      .def_prop_rw("trainable", &Layer::trainable,
+                   [](Layer& layer, bool trainable) {
+                     const Computing computing;
+                     layer.set_trainable(trainable);
+                   })
       .def_prop_ro("is_built", &Layer::is_built)
       .def_prop_ro("input_names",
                    [](const Layer& layer) {

@@ -33,20 +33,18 @@ std::optional<Data> data_from(nb::handle object) {
 BatchSource source_from(nb::handle function) {
   if (function.is_none()) return {};
   return [function](Index epoch, Index step) {
-    const nb::gil_scoped_acquire gil;
+    const PythonsTurn turn;
     return data_from(function(epoch, step));
   };
 }
 
-/// What is between two steps: other threads may compute, Ctrl-C is noticed, and whoever shows the
-/// training is told.
+/// What is between two steps: Ctrl-C is noticed, and whoever shows the training is told.
 class BetweenSteps {
  public:
   BetweenSteps(nb::handle progress, std::atomic<bool>& stop) : progress_(progress), stop_(stop) {}
 
-  void operator()(Computing& computing, const FitProgress& at) {
-    computing.give_way();
-    const nb::gil_scoped_acquire gil;
+  void operator()(const FitProgress& at) {
+    const PythonsTurn turn;
     try {
       if (PyErr_CheckSignals() != 0) nb::raise_python_error();
       if (progress_.is_none()) return;
@@ -96,12 +94,14 @@ nb::tuple fit(Trainer& trainer, nb::handle data, const nb::dict& options, nb::ha
   const std::optional<Data> arrays = has_arrays ? data_from(data) : std::nullopt;
   const BatchSource source = has_arrays ? nullptr : source_from(data);
   const Trainer::Running running(trainer);
-  Computing computing;
-  config.progress = [&](const FitProgress& at) { between(computing, at); };
+  config.progress = [&](const FitProgress& at) { between(at); };
   CompiledModel& model = trainer.compiled();
-  const History history = arrays ? model.fit(computing.context(), *arrays, config)
-                                 : model.fit(computing.context(), source, config);
-  const nb::gil_scoped_acquire gil;
+  History history;
+  {
+    const Computing computing;
+    Context& ctx = computing.context();
+    history = arrays ? model.fit(ctx, *arrays, config) : model.fit(ctx, source, config);
+  }
   nb::dict series;
   for (const auto& [name, numbers] : history.series) series[name.c_str()] = numbers;
   return nb::make_tuple(series, history.epochs, stop.load());
@@ -152,7 +152,9 @@ nb::tuple on_batch(Trainer& trainer, nb::handle batch, bool training, bool reset
 
 std::shared_ptr<Trainer> compiled(const std::shared_ptr<Model>& model, nb::handle settings,
                                   std::shared_ptr<Optimizer> optimizer) {
-  CompileConfig config = compile_config_from(config_from(settings), *model);
+  const ConfigValue given = config_from(settings);
+  const Computing computing;
+  CompileConfig config = compile_config_from(given, *model);
   if (optimizer) config.optimizer = OptimizerChoice(std::move(optimizer));
   return std::make_shared<Trainer>(model, std::make_unique<CompiledModel>(*model, config));
 }

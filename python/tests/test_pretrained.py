@@ -90,10 +90,18 @@ def test_a_streamer(llama):
 
 
 def test_ctrl_c_keeps_the_tokens(llama):
-    timer = threading.Timer(0.15, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
+    timer = threading.Timer(0.02, lambda: os.kill(os.getpid(), signal.SIGINT))
+    drawn = []
+
+    def watch(token):
+        drawn.append(token)
+        if len(drawn) == 10:
+            timer.start()
+
     with pytest.raises(KeyboardInterrupt) as raised:
-        grouphead.generate(llama, LLAMA["prompt"], max_new_tokens=10**7, temperature=0)
+        grouphead.generate(
+            llama, LLAMA["prompt"], max_new_tokens=10**7, temperature=0, on_token=watch
+        )
     timer.join()
     want = list(LLAMA["greedy"])
     assert raised.value.tokens[: len(want)] == want

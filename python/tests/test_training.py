@@ -238,26 +238,23 @@ def test_progress(capsys):
         line().fit(X, Y, verbose="loud")
 
 
-def interrupt_soon():
-    timer = threading.Timer(0.15, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    return timer
-
-
 def test_ctrl_c_ends_a_training_after_the_step():
     model = line()
-    ended = []
-    timer = interrupt_soon()
+    events = []
+    timer = threading.Timer(0.02, lambda: os.kill(os.getpid(), signal.SIGINT))
+    watching = callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: timer.start() if epoch == 2 else None,
+        on_train_end=lambda logs: events.append("end"),
+    )
     with pytest.raises(KeyboardInterrupt):
-        model.fit(X, Y, batch_size=16, epochs=10**7, verbose=0, callbacks=[
-            callbacks.LambdaCallback(on_train_end=lambda logs: ended.append(1))])
+        model.fit(X, Y, batch_size=16, epochs=10**7, verbose=0, callbacks=[watching])
     timer.join()
-    steps = model.optimizer.iterations
-    assert ended == [1] and len(model.history.epoch) == steps // 3 > 0
-    weights = model.get_weights()
+    steps, epochs = model.optimizer.iterations, len(model.history.epoch)
+    assert events == ["end"]
+    # Of the epoch that was cut short 0 to 3 steps are done.
+    assert epochs >= 2 and 3 * epochs <= steps <= 3 * epochs + 3
     model.fit(X, Y, batch_size=16, verbose=0)  # goes on from there
     assert model.optimizer.iterations == steps + 3
-    assert np.isfinite(weights[0]).all()
 
 
 def test_other_threads_use_models_meanwhile():
