@@ -170,8 +170,9 @@ class GroupQueryAttention(keras.layers.GroupQueryAttention):
     _compute_attention_mask = _compute_attention_mask
 
 
-# In files they are Keras's own, which any Keras loads.
+# In files they are Keras's own, which any Keras loads; paths have the name of the class.
 for _ours, _theirs in ((GroupQueryAttention, _KERAS[0]), (MultiHeadAttention, _KERAS[1])):
+    _ours.__name__ = _theirs.__name__
     api_export.REGISTERED_OBJS_TO_NAMES[_ours] = api_export.get_name_from_symbol(_theirs)
 
 

@@ -161,12 +161,16 @@ def data(masked):
 @pytest.mark.parametrize("kind", OURS)
 def test_training(kind, masked, monkeypatch):
     x, y = data(masked)
+    # Of queries that see nothing Keras with PyTorch computes other gradients than with JAX.
+    weights = (x != 0).any(-1).astype(np.float32)
     calls = runs_here(monkeypatch)
     trained = []
     for classes in (OURS, THEIRS):
         model = network(classes, kind, masked)
         model.compile(keras.optimizers.SGD(0.02), "mse")
-        history = model.fit(x, y, batch_size=4, epochs=3, shuffle=False, verbose=0)
+        history = model.fit(
+            x, y, batch_size=4, epochs=3, shuffle=False, verbose=0, sample_weight=weights
+        )
         trained.append((model.get_weights(), history.history["loss"], model.predict(x, verbose=0)))
         assert calls or classes is THEIRS
         calls.clear()
@@ -224,8 +228,9 @@ def test_dropout(kind, monkeypatch):
     _, scores = ours(x, x, training=True, return_attention_scores=True)
     np.testing.assert_allclose(numpy(scores).sum(-1), 1, atol=1e-5)
     # The mean of many draws is what there is without dropout.
-    many = np.mean([numpy(ours(x, x, training=True)) for _ in range(300)], axis=0)
-    assert np.abs(many - numpy(ours(x, x))).max() < 0.25
+    same = np.repeat(x[:1], 2000, axis=0)
+    mean = numpy(ours(same, same, training=True)).mean(0)
+    assert np.abs(mean - numpy(ours(x, x))[0]).max() < 0.08
     # Training with it: the same seeds, the same weights.
     runs = []
     for _ in range(2):
@@ -316,11 +321,13 @@ def test_flags_of_flash_attention():
         assert layer(x, x).shape == (2, 5, 8)
         with pytest.raises(ValueError, match="scores"):
             layer(x, x, return_attention_scores=True)
-    keras.config.enable_flash_attention()
-    assert OURS["gqa"](2, 2, 1)._flash_attention
-    keras.config.disable_flash_attention()
-    assert not OURS["gqa"](2, 2, 1)._flash_attention
-    keras.src.backend.common.global_state.set_global_attribute("flash_attention", None)
+    x = normal(2, 5, 8)
+    ours, theirs = pair("gqa")
+    for switch in (keras.config.disable_flash_attention, keras.config.enable_flash_attention):
+        switch()
+        made = OURS["gqa"](*SIZES["gqa"]), THEIRS["gqa"](*SIZES["gqa"])
+        assert made[0]._flash_attention == made[1]._flash_attention
+        np.testing.assert_allclose(numpy(ours(x, x)), numpy(theirs(x, x)), atol=2e-6)
 
 
 def test_bad_input_is_an_exception():

@@ -1,6 +1,7 @@
 """The programs of the pages: each ```python block runs, and prints the block ```output after it."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BLOCKS = [
     pytest.param(*block.groups(), id=f"{page}-{number}")
-    for page in ("README.md", "docs/python.md")
+    for page in ("README.md", "docs/python.md", "docs/python-models.md")
     for number, block in enumerate(
         re.finditer(
             r"^```python\n(.*?)^```\n(?:\n```output\n(.*?)^```\n)?",
@@ -23,8 +24,10 @@ BLOCKS = [
 
 @pytest.mark.parametrize("program, output", BLOCKS)
 def test_program(program, output, tmp_path):
-    for name in re.findall(r"^(?:import|from) (torch|jax|transformers|keras)\b", program, re.M):
+    imported = r"^(?:import|from) (?:grouphead\.)?(torch|jax|transformers|keras)\b"
+    for name in re.findall(imported, program, re.M):
         pytest.importorskip(name)
+    shutil.copytree(ROOT / "tests" / "golden" / "hf" / "llama", tmp_path / "llama")
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
     )
