@@ -59,7 +59,8 @@ layer_cropping_2d <- function(
 layer_dense <- function(
   object, units, activation = NULL, use_bias = TRUE, kernel_initializer = "glorot_uniform",
   bias_initializer = "zeros", kernel_regularizer = NULL, bias_regularizer = NULL,
-  activity_regularizer = NULL, kernel_constraint = NULL, bias_constraint = NULL, ...
+  activity_regularizer = NULL, kernel_constraint = NULL, bias_constraint = NULL, lora_rank = NULL,
+  lora_alpha = NULL, ...
 ) new_layer("Dense")
 
 layer_depthwise_conv_1d <- function(
@@ -85,14 +86,16 @@ layer_dropout <- function(object, rate, noise_shape = NULL, seed = NULL, ...) ne
 layer_einsum_dense <- function(
   object, equation, output_shape, activation = NULL, bias_axes = NULL,
   kernel_initializer = "glorot_uniform", bias_initializer = "zeros", kernel_regularizer = NULL,
-  bias_regularizer = NULL, kernel_constraint = NULL, bias_constraint = NULL, ...
+  bias_regularizer = NULL, kernel_constraint = NULL, bias_constraint = NULL, lora_rank = NULL,
+  lora_alpha = NULL, ...
 ) new_layer("EinsumDense")
 
 layer_activation_elu <- function(object, alpha = 1, ...) new_layer("ELU")
 
 layer_embedding <- function(
   object, input_dim, output_dim, embeddings_initializer = "uniform",
-  embeddings_regularizer = NULL, embeddings_constraint = NULL, mask_zero = FALSE, ...
+  embeddings_regularizer = NULL, embeddings_constraint = NULL, mask_zero = FALSE,
+  lora_rank = NULL, lora_alpha = NULL, ...
 ) new_layer("Embedding")
 
 layer_flatten <- function(object, data_format = NULL, ...) new_layer("Flatten")
