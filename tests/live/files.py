@@ -201,7 +201,7 @@ class Case:
         if self.failures:
             return
         self.compare_training(ours, eager=False)
-        if self.failures:  # XLA compiles some gradients wrong: seed 105's bias of an EinsumDense
+        if self.failures:  # XLA compiles some gradients wrong, such as a bias's before x - mean(x)
             compiled, self.failures = self.failures, []
             self.compare_training(ours, eager=True)
             if not self.failures:

@@ -130,7 +130,7 @@ class Draw:
             layer = L.MultiHeadAttention(2, 3, use_gate=bool(self.r.random() < 0.3), name=self.name("cross"))
             return layer(self.at, self.source, attention_mask=self.pairs())
         layer = L.GroupQueryAttention(3, 2, 1, use_gate=bool(self.r.random() < 0.5), name=self.name("cross"))
-        h = layer(self.at, self.source)
+        h = layer(self.at, L.Dense(self.width(), name=self.name("dense"))(self.source))
         return L.Concatenate(name=self.name("merge"))([self.at, h])
 
     def pairs(self):
@@ -197,7 +197,7 @@ class Draw:
         y = self.choose(lambda: ops.where(ops.greater(x, 0.1), x, x * 0.3), lambda: ops.einsum("btd,bsd->bts", x, x),
                         lambda: ops.cumsum(x, axis=1), lambda: ops.roll(x, 1, axis=1), lambda: x[:, ::-1, :] + x,
                         lambda: ops.matmul(ops.softmax(ops.matmul(x, ops.transpose(x, (0, 2, 1)))), x),
-                        lambda: ops.layer_normalization(x) if hasattr(ops, "layer_normalization") else x / 2.0,
+                        lambda: ops.sort(x, axis=1),
                         lambda: ops.logsumexp(x, axis=-1, keepdims=True) - x, lambda: ops.repeat(x, 2, axis=-1),
                         lambda: ops.stack([x, x * 2.0], axis=-1)[..., 1], lambda: ops.split(x, [1], axis=1)[0] * x)
         return y()
