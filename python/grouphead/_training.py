@@ -1,6 +1,9 @@
 """compile(), fit(), evaluate(), predict() of models."""
 
-from . import _data, _described, _seeds, callbacks as _callbacks, optimizers
+import numpy as np
+
+from . import _data, _described, _seeds, optimizers
+from . import callbacks as _callbacks
 from ._core import models as _core
 from ._progress import Progress
 
@@ -195,8 +198,6 @@ class Training:
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """The outputs of inference, batch after batch, as NumPy arrays."""
-        import numpy
-
         data = self._taken(x)
         if self._predictor is None:
             self._predictor = self._trainer or _core.compile(self._layer, {}, None)
@@ -211,7 +212,7 @@ class Training:
                 parts.append(self._predictor.predict(batch[0], 2**31))
             if not parts:
                 raise ValueError("predict: x: expected a batch, got none")
-            outputs = [numpy.concatenate(together) for together in zip(*parts)]
+            outputs = [np.concatenate(together) for together in zip(*parts)]
         keys = self._layer.output_keys
         if keys:
             return dict(zip(keys, outputs))
@@ -231,10 +232,8 @@ class Training:
 
     def _on_batch(self, x, y, sample_weight, class_weight, return_dict, training):
         if class_weight is not None:
-            import numpy
-
-            labels = numpy.asarray(y).reshape(-1)
-            sample_weight = numpy.array([class_weight.get(int(one), 1.0) for one in labels])
+            labels = np.asarray(y).reshape(-1)
+            sample_weight = np.array([class_weight.get(int(one), 1.0) for one in labels])
         data = self._taken(x, y, sample_weight)
         _, logs = self._compiled().on_batch(data, training, False)
         return logs if return_dict else _numbers(logs)
