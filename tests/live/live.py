@@ -102,15 +102,17 @@ def main():
     ap.add_argument("--program", required=True)
     ap.add_argument("--out", required=True)
     ap.add_argument("--layers", default="", help="only these, comma-separated; `training` is the AdamW trajectory, `files` model files, "
-                    "`operations` models of operations, `sentences` a pretrained sentence encoder")
+                    "`operations` models of operations, `sentences` a pretrained sentence encoder, `conversion` Hugging Face "
+                    "folders with fewer key/value heads")
     ap.add_argument("seeds", type=int, nargs="+")
     a = ap.parse_args()
     layers = [n for n in a.layers.split(",") if n]
     if not layers:
         names = subprocess.run([a.program, "info", "--layers"], capture_output=True, text=True, check=True).stdout
-        layers = [n for n in names.split() if n != "InputLayer"] + ["training", "files", "operations", "sentences"]
+        layers = [n for n in names.split() if n != "InputLayer"] + ["training", "files", "operations", "sentences",
+                                                                             "conversion"]
     passed = []
-    for script in ("files", "operations", "sentences"):
+    for script in ("files", "operations", "sentences", "conversion"):
         if script in layers:
             layers.remove(script)
             passed.append(check_script(script, a.program, a.out, a.seeds))
