@@ -23,6 +23,19 @@ seeds() {
   echo "$target"
 }
 
+# Those of the shards' index: each shard of a case, with an index of one of its tensors.
+index_seeds() {
+  [ "$(seeds hub_index)" ] || return 0
+  for shard in tests/golden/hf/llama_bf16_shards/*.safetensors; do
+    for tensor in model.norm.weight lm_head.weight model.embed_tokens.weight; do
+      grep -q "\"$tensor\"" "$shard" || continue
+      { printf '{"weight_map": {"%s": "s.safetensors"}}\0' $tensor; cat "$shard"; } \
+        >"$build/seeds/hub_index/$tensor"
+    done
+  done
+  echo hub_index
+}
+
 run_one() {
   target=$1
   log=$build/$target.log
@@ -53,4 +66,7 @@ fi
   seeds hdf5 '*.h5'
   seeds keras '*.keras'
   seeds tokenizer 'tokenizer.json'
+  seeds hub_config 'config.json'
+  index_seeds
+  seeds kv_cache
 } | xargs -n 1 -P 2 "$0" "$build" "$seconds" "$random" || exit 1
