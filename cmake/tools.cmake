@@ -4,7 +4,20 @@ find_package(CLI11 REQUIRED)
 # All of it but the command line, which the tests call too.
 file(GLOB grouphead_tools_sources CONFIGURE_DEPENDS tools/*.cc tools/report/*.cc)
 list(FILTER grouphead_tools_sources EXCLUDE REGEX "/tools/main\\.cc$")
-add_library(grouphead_tools STATIC ${grouphead_tools_sources})
+
+# The page of `attend`, as a string.
+set(attention_page ${PROJECT_SOURCE_DIR}/tools/report/attention_page.html)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${attention_page})
+file(READ ${attention_page} attention_page_text)
+file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/attention_page_text.cc @ONLY CONTENT
+[[#include "tools/report/attention_page.h"
+namespace grouphead::tools::report {
+const char* const kAttentionPage = R"page(@attention_page_text@)page";
+}
+]])
+
+add_library(grouphead_tools STATIC ${grouphead_tools_sources}
+                                   ${PROJECT_BINARY_DIR}/attention_page_text.cc)
 target_link_libraries(
   grouphead_tools
   PUBLIC grouphead_testing

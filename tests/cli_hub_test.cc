@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "grouphead/files/tensors.h"
+#include "io/file.h"
 #include "io/npy.h"
 #include "model_support.h"
 #include "training_support.h"
@@ -89,6 +90,39 @@ TEST_F(HubProgram, EvaluatesATextByStrides) {
   const CommandResult encoder = run_grouphead("eval " + kCases + "encoder --text " + text);
   EXPECT_EQ(encoder.exit_code, 2);
   EXPECT_THAT(encoder.output, HasSubstr("expected one with a head, got one without"));
+}
+
+TEST_F(HubProgram, MakesAPageOfAttention) {
+  const std::string page = path("page.html");
+  for (const char* name : {"decoder", "encoder"}) {
+    const CommandResult made =
+        run_grouphead("attend " + kCases + name + " --text \"It's a word.\" --out " + page);
+    EXPECT_EQ(made.exit_code, 0) << made.output;
+    EXPECT_THAT(made.output, HasSubstr(" tokens, "));
+    const std::string html = io::read_file(page);
+    EXPECT_THAT(html, HasSubstr(std::string("<h1>Attention of ") + name + "</h1>"));
+    EXPECT_THAT(html, HasSubstr(R"("layers": 2, "heads": 4)"));
+    EXPECT_THAT(html, HasSubstr("word"));
+  }
+  const CommandResult nothing =
+      run_grouphead("attend " + kCases + "decoder --text x --out " + path("no/page.html"));
+  EXPECT_EQ(nothing.exit_code, 2);
+}
+
+TEST_F(HubProgram, SaysWhatAFolderHoldsWithoutItsWeights) {
+  const CommandResult info = run_grouphead("info " + kCases + "decoder");
+  EXPECT_EQ(info.exit_code, 0) << info.output;
+  EXPECT_THAT(info.output, HasSubstr("decoder (llama)"));
+  EXPECT_THAT(info.output, HasSubstr("4 for queries, 2 for keys and values, of width 4"));
+  EXPECT_THAT(info.output, HasSubstr("stored as      f32"));
+  EXPECT_THAT(info.output, HasSubstr("model.layers.1 "));
+  // 2 layers, keys and values, 2 heads of width 4.
+  EXPECT_THAT(info.output, HasSubstr("32 numbers, 128 bytes in f32, 64 in bf16"));
+  const CommandResult inspection = run_grouphead("inspect " + kCases + "decoder");
+  EXPECT_EQ(inspection.exit_code, 0) << inspection.output;
+  EXPECT_THAT(inspection.output, HasSubstr("Hugging Face folder"));
+  EXPECT_THAT(inspection.output, HasSubstr("rms_norm_eps"));
+  EXPECT_THAT(inspection.output, HasSubstr("model.layers.1.self_attn.k_proj.weight  f32 [8, 16]"));
 }
 
 }  // namespace

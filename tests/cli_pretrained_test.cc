@@ -59,11 +59,11 @@ TEST(PretrainedProgram, RefusesWhatItCannotContinue) {
 TEST(PretrainedProgram, SaysWhatAFolderHolds) {
   const CommandResult info = run_grouphead("info " + kCases + "llama");
   EXPECT_EQ(info.exit_code, 0) << info.output;
-  EXPECT_THAT(info.output, HasSubstr("(TransformerModel)"));
+  EXPECT_THAT(info.output, HasSubstr("(llama)"));
   EXPECT_THAT(info.output, HasSubstr("KV cache"));
   const CommandResult inspection = run_grouphead("inspect " + kCases + "llama");
   EXPECT_EQ(inspection.exit_code, 0) << inspection.output;
-  EXPECT_THAT(inspection.output, HasSubstr("TransformerModel"));
+  EXPECT_THAT(inspection.output, HasSubstr("llama"));
 }
 
 TEST(PretrainedProgram, ComparesAFolderAndAFolderOfFolders) {

@@ -8,6 +8,7 @@
 #include "models/cost.h"
 #include "saved/keras_files.h"
 #include "saved/model_folder.h"
+#include "tools/hub_folder.h"
 
 namespace grouphead::tools {
 namespace {
@@ -201,6 +202,31 @@ void read_folder(const fs::path& folder, ConfigValue& made) {
   set_tensors(made, std::move(tensors), count_elements(parameters));
 }
 
+// Tensors have their names in the files, config.json's entries are the settings.
+void read_hub(const fs::path& folder, ConfigValue& made) {
+  const HubFolder found = read_hub_folder(folder);
+  made.set("format", "Hugging Face folder");
+  ConfigValue settings = ConfigValue::Object{};
+  for (const auto& [key, value] : found.config.as_object("config")) {
+    settings.set(key, value.is_string() ? value : ConfigValue(value.to_string()));
+  }
+  made.set("settings", std::move(settings));
+  ConfigValue model = ConfigValue::Object{{"name", folder.filename().string()},
+                                          {"class", found.family},
+                                          {"layers", ConfigValue::List{}},
+                                          {"parameters", found.elements}};
+  model.set("kv_cache", found.model ? cached_elements(*found.model) : 0);
+  if (!found.problem.empty()) model.set("problem", found.problem);
+  made.set("model", std::move(model));
+  ConfigValue::List tensors;
+  for (const HubFolder::Entry& one : found.tensors) {
+    tensors.push_back(
+        tensor_entry(one.name, one.dtype, ConfigValue::List(one.shape.begin(), one.shape.end())));
+    if (!one.problem.empty()) tensors.back().set("problem", one.problem);
+  }
+  set_tensors(made, std::move(tensors), found.elements);
+}
+
 }  // namespace
 
 ConfigValue inspect(const fs::path& file) {
@@ -212,7 +238,9 @@ ConfigValue inspect(const fs::path& file) {
     throw IoError("[inspect] " + file.string() + ": " + reason.message());
   }
   try {
-    if (fs::is_directory(file)) {
+    if (saved::is_pretrained_folder(file)) {
+      read_hub(file, made);
+    } else if (fs::is_directory(file)) {
       read_folder(file, made);
     } else if (extension == ".keras" || extension == ".h5") {
       read_keras(file, made);

@@ -7,7 +7,8 @@
 
 namespace grouphead::tools {
 
-/// What a file holds: `.keras`, `.h5`, `.safetensors`, `.npz`, or a folder of a training run.
+/// What a file holds: `.keras`, `.h5`, `.safetensors`, `.npz`, a folder of a training run
+/// or of Hugging Face.
 ///
 /// An object with `file`, `format`, `tensors` (path, dtype, shape), `numbers` (in all of them), and
 /// for models `keras_version` and `model`: name, class, `layers` (name, class, `from` which layers,

@@ -25,6 +25,7 @@ int run(int argc, char** argv) {
   add_info(app, globals, action);
   add_eval(app, globals, action);
   add_embed(app, globals, action);
+  add_attend(app, globals, action);
   add_check(app, globals, action);
   add_inspect(app, globals, action);
   add_run(app, globals, action);

@@ -25,6 +25,7 @@ inline constexpr int kCheckFailed = 1;
 inline constexpr int kBadInput = 2;
 
 // Each adds one verb to the program and sets `action` when it is chosen.
+void add_attend(CLI::App& app, const Globals& globals, Action& action);
 void add_bench(CLI::App& app, const Globals& globals, Action& action);
 void add_check(CLI::App& app, const Globals& globals, Action& action);
 void add_convert(CLI::App& app, const Globals& globals, Action& action);

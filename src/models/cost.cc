@@ -1,6 +1,5 @@
 #include "models/cost.h"
 
-#include "grouphead/models/transformer.h"
 #include "models/transformer.h"
 
 namespace grouphead {
@@ -27,11 +26,14 @@ Index block_kernel_elements(const TransformerConfig& config) noexcept {
 
 }  // namespace
 
+Index cached_elements(const TransformerModelConfig& config) noexcept {
+  const SelfAttentionConfig& a = config.attention;
+  return config.causal ? 2 * a.num_key_value_heads * a.head_dim * config.num_layers : 0;
+}
+
 Index cached_elements(const Layer& model) {
   if (const auto* described = dynamic_cast<const TransformerModel*>(&model)) {
-    const TransformerModelConfig& config = described->config();
-    const SelfAttentionConfig& a = config.attention;
-    return config.causal ? 2 * a.num_key_value_heads * a.head_dim * config.num_layers : 0;
+    return cached_elements(described->config());
   }
   const std::optional<TransformerConfig> config = transformer_of(model);
   if (!config) return 0;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "grouphead/models/models.h"
+#include "grouphead/models/transformer.h"
 
 namespace grouphead {
 
@@ -13,6 +14,7 @@ std::optional<TransformerConfig> transformer_of(const Layer& model);
 
 /// Numbers that a KV cache of the model holds for each token, in all layers; 0 without one.
 Index cached_elements(const Layer& model);
+Index cached_elements(const TransformerModelConfig& config) noexcept;
 
 /// What a way of sharing key/value heads costs, per token: one row of the cost table.
 struct CacheCost {

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/check.h"
+#include "tools/report/base64.h"
 #include "tools/report/chart.h"
 
 namespace grouphead::tools::report {
@@ -61,23 +62,6 @@ std::string bitmap(const F* shares, Index rows, Index columns) {
     bytes.append(stride - static_cast<std::size_t>(columns), '\0');
   }
   return bytes;
-}
-
-std::string base64(const std::string& bytes) {
-  static constexpr char kDigits[] =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (std::size_t at = 0; at < bytes.size(); at += 3) {
-    const std::size_t count = std::min<std::size_t>(3, bytes.size() - at);
-    std::uint32_t group = 0;
-    for (std::size_t i = 0; i < 3; ++i) {
-      group = group << 8 | (i < count ? static_cast<std::uint8_t>(bytes[at + i]) : 0U);
-    }
-    for (std::size_t i = 0; i < 4; ++i) {
-      text += i <= count ? kDigits[group >> (18 - 6 * i) & 63] : '=';
-    }
-  }
-  return text;
 }
 
 template <class F>

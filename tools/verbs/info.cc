@@ -1,7 +1,12 @@
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <fstream>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "grouphead/core/context.h"
 #include "grouphead/core/version.h"
@@ -9,6 +14,7 @@
 #include "models/cost.h"
 #include "saved/model_folder.h"
 #include "testing/limits.h"
+#include "tools/hub_folder.h"
 #include "tools/output.h"
 #include "tools/verbs.h"
 #include "tools/verbs/options.h"
@@ -93,7 +99,59 @@ void print_settings(const saved::LoadedModel& loaded) {
   }
 }
 
+/// `model.layers.0` of `model.layers.0.mlp.up_proj.weight`, `model.norm` of `model.norm.weight`.
+std::string part_of(const std::string& name) {
+  for (std::size_t begin = 0, end; (end = name.find('.', begin)) != std::string::npos;
+       begin = end + 1) {
+    const std::string word = name.substr(begin, end - begin);
+    if (!word.empty() && word.find_first_not_of("0123456789") == std::string::npos) {
+      return name.substr(0, end);
+    }
+  }
+  return name.substr(0, name.rfind('.'));
+}
+
+void print_hub_model(const std::string& folder) {
+  const HubFolder found = read_hub_folder(folder);
+  print_out("model    {} ({})\n", folder, found.family);
+  if (found.model) {
+    const TransformerModelConfig& m = *found.model;
+    const SelfAttentionConfig& a = m.attention;
+    print_out("  {:<14} {}, {}\n", "kind", m.causal ? "causal" : "bidirectional",
+              m.head ? "logits" : "hidden states");
+    print_out("  {:<14} {} words\n", "vocabulary", m.vocab_size);
+    print_out("  {:<14} {} of width {}\n", "layers", m.num_layers, m.hidden_size);
+    print_out("  {:<14} {} for queries, {} for keys and values, of width {}\n", "heads",
+              a.num_heads, a.num_key_value_heads, a.head_dim);
+    print_out("  {:<14} width {}", "feed-forward", m.feed_forward.width);
+    if (m.feed_forward.num_experts > 0) {
+      print_out(", {} experts, {} for each token", m.feed_forward.num_experts,
+                m.feed_forward.experts_per_token);
+    }
+    print_out("\n");
+  } else {
+    print_out("  cannot be run: {}\n", found.problem);
+  }
+  std::vector<std::pair<std::string, Index>> parts;
+  std::set<std::string> dtypes;
+  for (const HubFolder::Entry& one : found.tensors) {
+    const std::string part = part_of(one.name);
+    if (parts.empty() || parts.back().first != part) parts.emplace_back(part, 0);
+    parts.back().second += one.elements;
+    dtypes.insert(one.dtype);
+  }
+  print_out("  {:<14} {}\n\n{:<28} {:>12}\n", "stored as", fmt::join(dtypes, ", "), "part",
+            "parameters");
+  for (const auto& [part, elements] : parts) print_out("{:<28} {:>12}\n", part, elements);
+  print_out("{:<28} {:>12}\n", "all", found.elements);
+  const Index cached = found.model ? cached_elements(*found.model) : 0;
+  if (cached == 0) return;
+  print_out("\nKV cache for each token: {} numbers, {} bytes in f32, {} in bf16\n", cached,
+            cached * size_of(Dtype::f32), cached * size_of(Dtype::bf16));
+}
+
 void print_model(const std::string& folder) {
+  if (saved::is_pretrained_folder(folder)) return print_hub_model(folder);
   const saved::LoadedModel loaded = saved::read_model_folder(folder);
   const auto parameters = loaded.model->parameters();
   print_out("model    {} ({})\n", folder, loaded.model->class_name());
@@ -117,7 +175,7 @@ void add_info(CLI::App& app, const Globals& globals, Action& action) {
   CLI::App* verb = app.add_subcommand("info", "Version, machine, and what a model costs");
   verb->footer("Example:\n  grouphead info build/quickstart\n  grouphead info --limits");
   const auto folder = std::make_shared<std::string>();
-  verb->add_option("model", *folder, "Folder that train wrote");
+  verb->add_option("model", *folder, "Folder that train wrote, or of Hugging Face");
   const auto only_isas = std::make_shared<bool>(false);
   verb->add_flag("--isas", *only_isas, "Print only the available instruction-set levels");
   const auto only_layers = std::make_shared<bool>(false);

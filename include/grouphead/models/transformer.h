@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -162,6 +163,9 @@ class TransformerModel final : public Layer {
   /// What each layer's heads attend to: one tensor [B, Hq, T, T] per layer. Rows sum to 1, less
   /// what a sink takes.
   std::vector<Tensor> attention_scores(Context& ctx, const TransformerInputs& inputs) const;
+  /// The same, each layer's tensor given to `visit` when it is there.
+  void visit_attention_scores(Context& ctx, const TransformerInputs& inputs,
+                              const std::function<void(Tensor scores)>& visit) const;
 
   /// What each layer's attention is given: L tensors [B, T, M].
   std::vector<Tensor> attended(Context& ctx, const TransformerInputs& inputs) const;

@@ -135,7 +135,7 @@ Tensor DescribedBlock::attend(Context& ctx, const Tensor& x, const TransformerCa
   inner.return_scores = call.scores != nullptr;
   inner.batch = x.dim(0);
   AttentionOutput both = attention_.forward(ctx, std::move(inner), call.mode, saved);
-  if (call.scores != nullptr) call.scores->push_back(std::move(both.scores));
+  if (call.scores != nullptr) (*call.scores)(std::move(both.scores));
   return std::move(both.output);
 }
 

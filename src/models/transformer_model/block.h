@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,10 +15,11 @@ namespace grouphead::detail {
 /// What one run of the blocks works with besides x.
 struct TransformerCall {
   Mode mode{};
-  Tensor key_mask{};                        ///< [B, T] bool or absent
-  KvCache* cache = nullptr;                 ///< x continues what it holds; without key_mask
-  std::span<const SequenceRows> rows{};     ///< of `cache`: whose the rows of x [1, N, M] are
-  std::vector<Tensor>* scores = nullptr;    ///< gets each block's [B, Hq, T, T]; not with `cache`
+  Tensor key_mask{};                     ///< [B, T] bool or absent
+  KvCache* cache = nullptr;              ///< x continues what it holds; without key_mask
+  std::span<const SequenceRows> rows{};  ///< of `cache`: whose the rows of x [1, N, M] are
+  /// Gets each block's [B, Hq, T, T]; not with `cache`. May be null.
+  const std::function<void(Tensor scores)>* scores = nullptr;
   std::vector<Tensor>* attended = nullptr;  ///< gets what each block's attention is given
 };
 

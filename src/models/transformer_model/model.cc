@@ -270,10 +270,16 @@ Tensor TransformerModel::operator()(Context& ctx, const TransformerInputs& input
 
 std::vector<Tensor> TransformerModel::attention_scores(Context& ctx,
                                                        const TransformerInputs& inputs) const {
+  std::vector<Tensor> all;
+  visit_attention_scores(ctx, inputs, [&](Tensor scores) { all.push_back(std::move(scores)); });
+  return all;
+}
+
+void TransformerModel::visit_attention_scores(
+    Context& ctx, const TransformerInputs& inputs,
+    const std::function<void(Tensor scores)>& visit) const {
   check_inputs(inputs);
-  std::vector<Tensor> scores;
-  parts_->run(ctx, inputs, {.key_mask = inputs.mask, .scores = &scores}, nullptr);
-  return scores;
+  parts_->run(ctx, inputs, {.key_mask = inputs.mask, .scores = &visit}, nullptr);
 }
 
 std::vector<Tensor> TransformerModel::attended(Context& ctx,
