@@ -38,3 +38,7 @@ target_link_libraries(bench_projections PRIVATE grouphead_testing OneDNN::OneDNN
 # The same: what bench/tokenizers runs.
 add_executable(bench_tokenizers EXCLUDE_FROM_ALL bench/tokenizers.cc)
 target_link_libraries(bench_tokenizers PRIVATE grouphead_internal grouphead_options)
+# And bench/rivals/hub.
+add_executable(bench_hub EXCLUDE_FROM_ALL bench/hub.cc)
+target_link_libraries(bench_hub PRIVATE grouphead::grouphead grouphead_options)
+

@@ -22,8 +22,9 @@ void add_inspect(CLI::App& app, const Globals& /*globals*/, Action& action) {
     ClassFiles classes;
   };
   const auto options = std::make_shared<Options>();
-  verb->add_option("file", options->file,
-                   ".keras, .h5, .safetensors, .npz, or a folder that train wrote, or of Hugging Face")
+  verb->add_option(
+          "file", options->file,
+          ".keras, .h5, .safetensors, .npz, or a folder that train wrote, or of Hugging Face")
       ->required();
   verb->add_flag("--json", options->as_json, "As one JSON object");
   add_classes(*verb, options->classes);
