@@ -123,13 +123,16 @@ torch.library.register_autograd(
 def _vmap(info, in_dims, q, k, v, *tensors, **rest):
     """The mapped axis joins the batch; what is not mapped is repeated by a stride of 0."""
     size = info.batch_size
-    batch = q.shape[1] if in_dims[0] == 0 else q.shape[0]
+    batch = (q if in_dims[0] is None else q.movedim(in_dims[0], 0)[0]).shape[0]
 
     def joined(x, dim, name):
         if x is None or (dim is None and name in ("alibi_slopes", "sinks", "draw")):
             return x
         if name in ("alibi_slopes", "sinks", "draw", "segments", "key_segments"):
-            raise NotImplementedError(f"[grouphead.torch] {name}: expected one for all under vmap")
+            raise NotImplementedError(
+                f"[attention] {name}: expected what vmap can map, without segments and with one "
+                "tensor of sinks, slopes and draws for all"
+            )
         x = x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
         if name in ("mask", "bias"):
             x = x[(slice(None), *[None] * (5 - x.dim()))]
@@ -137,7 +140,6 @@ def _vmap(info, in_dims, q, k, v, *tensors, **rest):
                 x = x.expand(size, batch, *x.shape[2:])
         return x.flatten(0, 1)
 
-    batch = (q if in_dims[0] is None else q.movedim(in_dims[0], 0)[0]).shape[0]
     named = zip(("q", "k", "v", *_TENSORS), (q, k, v, *tensors), in_dims)
     out, statistics = torch.ops.grouphead.attention(
         *(joined(x, dim, name) for name, x, dim in named), **rest
