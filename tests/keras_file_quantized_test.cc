@@ -8,6 +8,7 @@
 #include "grouphead/train/fit.h"
 #include "io/safetensors.h"
 #include "keras_training_support.h"
+#include "saved/keras_config.h"
 #include "training_support.h"
 
 namespace grouphead {
@@ -101,6 +102,15 @@ TEST_F(Quantized, LoraIsMergedInFilesAndByRequest) {
   EXPECT_EQ(num_changes, 6);
   EXPECT_EQ(again->parameters().size() + 2 * 6, count);
   EXPECT_LT(distance((*again)(ctx_, values.at("x")), with_change), 1e-5);
+}
+
+TEST_F(Quantized, LoraIsLeftOutOfLayersThatHaveNone) {
+  const auto plain = [](const char* key) {
+    const ConfigValue config = ConfigValue::Object{{key, 3}, {"input_dim", 4}, {"lora_rank", 2}};
+    return saved::plain_config(ConfigValue::Object{{"config", config}})["config"];
+  };
+  EXPECT_EQ(plain("output_dim")["lora_rank"], ConfigValue(2));
+  EXPECT_FALSE(plain("tie_weights").contains("lora_rank"));  // ReversibleEmbedding
 }
 
 TEST_F(Quantized, DamagedFilesAreRefused) {

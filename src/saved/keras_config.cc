@@ -25,13 +25,14 @@ ConfigValue plain_policy(const ConfigValue& dtype) {
   return is_read(mode.as_string("mode")) ? dtype["config"]["source_name"] : mode;
 }
 
-/// Whether a key of a layer's configuration says how its weights were made, not what it computes:
-/// they come as the numbers that they stand for, those of LoRA merged into the kernels.
-bool is_of_weights(const std::string& key, bool has_lora) {
-  return key == "quantization_config" || (!has_lora && (key == "lora_rank" || key == "lora_alpha"));
-}
+/// Says how weights were made, not what a layer computes: they come as the numbers that they stand
+/// for.
+constexpr std::string_view kQuantization = "quantization_config";
 
-/// Whether the library's layer of this configuration can train such a change further.
+bool is_of_lora(std::string_view key) { return key == "lora_rank" || key == "lora_alpha"; }
+
+/// Whether the library's layer of this configuration trains LoRA; the kernels of others come with
+/// its change merged.
 bool has_lora(const ConfigValue& config) {
   return config.contains("units") || config.contains("equation") ||
          (config.contains("input_dim") && !config.contains("tie_weights"));
@@ -62,13 +63,14 @@ ConfigValue plain_config(const ConfigValue& config) {
   const bool keeps_lora = has_lora(config);
   ConfigValue::Object made;
   for (const auto& [key, value] : config.as_object("config")) {
+    if (is_of_lora(key) && !keeps_lora) continue;
     if (key == "config" && is_own) {
       made.emplace_back(key, plain_options(value));
     } else if (key == "class_name" && value == ConfigValue("GroupedQueryAttention")) {
       made.emplace_back(key, "GroupQueryAttention");
     } else if (key == "dtype" && (value.is_string() || value.is_object())) {
       made.emplace_back(key, plain_policy(value));
-    } else if (is_of_weights(key, keeps_lora)) {
+    } else if (key == kQuantization) {
       made.emplace_back(key, nullptr);
     } else {
       made.emplace_back(key, plain_config(value));
