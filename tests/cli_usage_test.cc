@@ -84,8 +84,8 @@ TEST_F(Usage, UnknownWordsGetTheNearestKnownOne) {
 }
 
 TEST_F(Usage, HelpIsReadable) {
-  for (const char* verb :
-       {"", "train", "generate", "convert", "info", "check", "inspect", "run", "bench"}) {
+  for (const char* verb : {"", "train", "generate", "convert", "info", "check", "inspect", "run",
+                           "bench", "attend", "embed", "eval"}) {
     const CommandResult result = run_grouphead(std::string(verb) + " --help");
     EXPECT_EQ(result.exit_code, 0);
     std::istringstream lines(result.output);
