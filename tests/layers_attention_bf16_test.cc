@@ -100,5 +100,41 @@ TEST(AttentionLayersBf16, GradientsAreThoseOfAttentionInBf16) {
   }
 }
 
+// What the backward of the output projection reads is rounded, so that it multiplies in bf16.
+TEST(AttentionLayersBf16, ProjectionsReadGradientsInBf16) {
+  const std::vector<Value> in = operands(1, 60, 70);
+  const auto layer = made<GroupQueryAttention>(GroupQueryAttentionConfig{.head_dim = 24,
+                                                                         .num_query_heads = 4,
+                                                                         .num_key_value_heads = 2,
+                                                                         .use_bias = false,
+                                                                         .dtype = "mixed_bfloat16"},
+                                               in);
+  const Tensor d_y = random_tensor({1, 60, 16}, 4);
+  for (const Isa isa : isas_under_test()) {
+    Context ctx({.num_threads = 2, .isa = isa});
+    if (!ops::bf16_is_native(ctx)) continue;
+    const auto gradients = [&](const Tensor& d) {
+      std::unique_ptr<Saved> saved;
+      static_cast<void>(layer->call(ctx, in, {.training = true}, &saved));
+      std::vector<Tensor> found;
+      for (const Value& x : in) found.push_back(Tensor::zeros(x.tensor.shape()));
+      std::vector<View> views(found.begin(), found.end());
+      Grads grads(ctx, layer->parameters());
+      const ConstView d_out[] = {d};
+      layer->call_backward(ctx, *saved, d_out, views, grads);
+      for (const auto& entry : layer->parameters()) {
+        found.push_back(dense(grads.of(*entry.parameter)));
+      }
+      return found;
+    };
+    const Tensor rounded = cast(cast(d_y, Dtype::bf16), Dtype::f32);
+    ASSERT_FALSE(same_bits(rounded, d_y));
+    const std::vector<Tensor> got = gradients(d_y), want = gradients(rounded);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      EXPECT_TRUE(same_bits(got[i], want[i])) << i << " at " << name_of(isa);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace grouphead

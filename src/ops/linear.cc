@@ -11,6 +11,7 @@
 #include "kernels/gemm/narrow.h"
 #include "kernels/gemm/reference.h"
 #include "kernels/rowwise/rowwise.h"
+#include "ops/bf16_gemm.h"
 #include "ops/onednn.h"
 #include "ops/packed_gemm.h"
 #include "ops/packed_weights.h"
@@ -213,10 +214,21 @@ const kernels::GemmKernels* fast_kernels(const Context& ctx, Dtype dtype) {
   return kernels::gemm_kernels(static_cast<kernels::Level>(ctx.isa()));
 }
 
-/// A product of f32 by oneDNN where it serves, by our kernels elsewhere.
+/// Null where values of the grid are not multiplied in it.
+const kernels::Bf16Products* bf16_products(const Context& ctx, Dtype grid) {
+  if (grid != Dtype::bf16) return nullptr;
+  return kernels::bf16_products(static_cast<kernels::Level>(ctx.isa()));
+}
+
+/// A product of f32 by oneDNN where it serves, by our kernels elsewhere and for bf16's values.
 void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const float* x,
-              const Weights& w, const Finish& finish, float* y) {
+              const Weights& w, const Finish& finish, float* y, Dtype grid = Dtype::f32) {
   if (rows == 0 || w.columns == 0) return;
+  const auto* const narrow = bf16_products(ctx, grid);
+  if (narrow != nullptr && w.depth > 0 && finish.epilogue == Epilogue::none &&
+      w.packed->form() == Dtype::f32) {
+    return bf16_gemm::multiply(ctx, *narrow, rows, x, w, finish, y);
+  }
   const bool is_whole = w.packed == nullptr || w.packed->form() == Dtype::f32;
   const bool for_onednn = is_whole && w.depth * w.columns > kSmallWeights && onednn::usable(ctx);
   if (for_onednn && onednn::multiply(ctx, rows, x, w, finish, y)) return;
@@ -236,7 +248,7 @@ void with_type(Dtype dtype, Body&& body) {
 }  // namespace
 
 void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packed, ConstView bias,
-                    Epilogue epilogue, View y) {
+                    Epilogue epilogue, View y, Dtype grid) {
   constexpr Names kNames{"linear", "x", "y", "w"};
   const Sizes sizes = check_product(kNames, x, w, y);
   if (bias.has_value()) {
@@ -252,7 +264,7 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packe
     multiply(ctx, *table, sizes.rows, x.data<float>(),
              {w.data<float>(), sizes.depth, sizes.columns, sizes.columns, 1, &packed,
               detail::Pass::forward},
-             {first, epilogue, Write::overwrite}, y.data<float>());
+             {first, epilogue, Write::overwrite}, y.data<float>(), grid);
     return;
   }
   with_type(x.dtype(), [&](auto type) {
@@ -267,13 +279,13 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packe
 }
 
 void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeights& packed,
-                           Write write, View d_x) {
+                           Write write, View d_x, Dtype grid) {
   const Sizes sizes = check_product({"linear_backward", "d_x", "d_y", "w"}, d_x, w, d_y);
   if (const auto* const table = fast_kernels(ctx, d_y.dtype())) {
     multiply(ctx, *table, sizes.rows, d_y.data<float>(),
              {w.data<float>(), sizes.columns, sizes.depth, 1, sizes.columns, &packed,
               detail::Pass::backward},
-             {nullptr, Epilogue::none, write}, d_x.data<float>());
+             {nullptr, Epilogue::none, write}, d_x.data<float>(), grid);
     return;
   }
   with_type(d_y.dtype(), [&](auto type) {
@@ -288,7 +300,8 @@ void require_whole_weights(const PackedWeights& packed) {
                              packed.form() == Dtype::u8 ? "int8" : "bf16");
 }
 
-void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w, View d_bias) {
+void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w, View d_bias,
+                             Dtype grid) {
   constexpr std::string_view kOperation = "linear_backward";
   require_float(kOperation, "x", x);
   require_rows(kOperation, "x", x, x.dtype());
@@ -307,6 +320,12 @@ void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w,
   if (const auto* const table = fast_kernels(ctx, x.dtype())) {
     const float* const d = d_y.data<float>();
     float* const bias = d_bias.has_value() ? d_bias.data<float>() : nullptr;
+    const auto* const narrow = bf16_products(ctx, grid);
+    if (d_w.has_value() && narrow != nullptr) {
+      bf16_gemm::add_weight_gradient(ctx, *narrow, sizes.rows, sizes.depth, sizes.columns,
+                                     x.data<float>(), d, d_w.data<float>());
+      d_w = View();
+    }
     if (d_w.has_value()) {
       packed_gemm::add_weight_gradient(ctx, *table, sizes.rows, sizes.depth, sizes.columns,
                                        x.data<float>(), d, d_w.data<float>(), bias);

@@ -44,20 +44,23 @@ enum class Write : std::uint8_t { overwrite, add };
 ///         absent, y [..., N] contiguous. f32, or f64 by the reference. With packed.form() in fewer
 ///         bits w is f32; sums are those of x and the numbers as kept, f32 as well.
 /// Bits    a row of y depends on its row of x alone, whatever the number of rows and threads
+/// Grid    bf16: the values of x and w are bf16's, as those of a layer in bf16. Then the product is
+///         one of bf16, with sums in f32, where the level has kernels for it
 void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packed, ConstView bias,
-                    Epilogue epilogue, View y);
+                    Epilogue epilogue, View y, Dtype grid = Dtype::f32);
 
-/// d_x = d_y w^T, or d_x += with Write::add. Shapes and bits as above.
+/// d_x = d_y w^T, or d_x += with Write::add. Shapes, bits and grid as above; d_y is rounded to it.
 void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeights& packed,
-                           Write write, View d_x);
+                           Write write, View d_x, Dtype grid = Dtype::f32);
 
 /// For a layer's backward. Errors: ConfigError where packed.form() is not f32: fewer bits are for
 /// inference.
 void require_whole_weights(const PackedWeights& packed);
 
 /// d_w += x^T d_y; d_bias += column sums of d_y (if present). Either may be absent. Rows are taken
-/// in fixed blocks, ascending, so threads do not change the bits.
-void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w, View d_bias);
+/// in fixed blocks, ascending, so threads do not change the bits. Grid as above, for d_w.
+void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w, View d_bias,
+                             Dtype grid = Dtype::f32);
 
 /// c = a b (transposed as told): the plain product behind `gemm` problems, b not packed before.
 /// Shapes  a [M, K], b [K, N], c [M, N].

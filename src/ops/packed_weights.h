@@ -42,7 +42,8 @@ struct PackedWeights::Impl {
 
   Dtype kept_as = Dtype::f32;
 
-  static constexpr std::size_t kForms = std::size(kernels::kLevels) + 1;  // the last is oneDNN's
+  static constexpr std::size_t kForms =
+      std::size(kernels::kLevels) + 2;  // also bf16_gemm's, oneDNN's
   static constexpr Index kStale = -1;
 
  private:

@@ -11,7 +11,7 @@
 
 #if HWY_TARGET == HWY_AVX3
 #include "kernels/attention/bf16_backward-inl.h"
-#include "kernels/cpu/amx.h"
+#include "kernels/gemm/amx-inl.h"
 
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16,amx-tile,amx-bf16")
 namespace grouphead::kernels::HWY_NAMESPACE {
@@ -226,56 +226,9 @@ void attend_strip(const Scratch& w, const AttentionProblem<float>& p, Index stri
   add_values(w, values, 0, end, kBegins, limits, w.out + row * w.width);
 }
 
-// See Bf16Left. `a` and `b` in tiles of 16 x 32 and 32 x 16, four products at a time.
-HWY_NOINLINE void multiply(const Bf16Left& a, const Bf16Right& b, Index rows, Index columns,
-                           Index depth, bool add, float* c, Index c_row) noexcept {
-  const Index a_bytes = static_cast<Index>(sizeof(U16)) * a.row;
-  const Index b_bytes = static_cast<Index>(sizeof(U16)) * b.step;
-  const Index c_bytes = static_cast<Index>(sizeof(float)) * c_row;
-  before_tile_loads();
-  for (Index x = 0; x < columns; x += 2 * kTile) {
-    const bool is_wide = x + kTile < columns;
-    for (Index i = 0; i < rows; i += 2 * kTile) {
-      const bool is_tall = i + kTile < rows;
-      float* const to = c + i * c_row + x;
-      float* const below = to + (is_tall ? kTile * c_row : 0);
-      if (add) {
-        _tile_loadd(0, to, c_bytes);
-        _tile_loadd(1, to + (is_wide ? kTile : 0), c_bytes);
-        _tile_loadd(2, below, c_bytes);
-        _tile_loadd(3, below + (is_wide ? kTile : 0), c_bytes);
-      } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-      }
-      for (Index k = 0; k < depth; k += kDepth) {
-        const U16* const left = a.data + i * a.row + k / kDepth * a.block;
-        const U16* const right = b.data + k / 2 * b.step + x / kTile * b.panel;
-        _tile_loadd(4, left, a_bytes);
-        _tile_loadd(6, right, b_bytes);
-        _tile_dpbf16ps(0, 4, 6);
-        if (is_wide) {
-          _tile_loadd(7, right + b.panel, b_bytes);
-          _tile_dpbf16ps(1, 4, 7);
-        }
-        if (!is_tall) continue;
-        _tile_loadd(5, left + kTile * a.row, a_bytes);
-        _tile_dpbf16ps(2, 5, 6);
-        if (is_wide) _tile_dpbf16ps(3, 5, 7);
-      }
-      _tile_stored(0, to, c_bytes);
-      if (is_wide) _tile_stored(1, to + kTile, c_bytes);
-      if (is_tall) _tile_stored(2, below, c_bytes);
-      if (is_tall && is_wide) _tile_stored(3, below + kTile, c_bytes);
-    }
-  }
-}
-
 struct Engine {
   static constexpr Index kKeyGroup = 64;
-  static constexpr auto& multiply = HWY_NAMESPACE::multiply;
+  static constexpr auto& multiply = multiply_by_tiles;
   using Scratch = HWY_NAMESPACE::Scratch;
   static constexpr int kRows = HWY_NAMESPACE::kRows;
   static constexpr auto& multiply_keys = HWY_NAMESPACE::multiply_keys;

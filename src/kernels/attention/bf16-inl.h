@@ -10,13 +10,10 @@
 
 #include "kernels/attention/bf16.h"
 #include "kernels/attention/visibility-inl.h"
-#include "kernels/cpu/intrinsics.h"
+#include "kernels/gemm/bf16-inl.h"
 
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16,bmi2")
 namespace grouphead::kernels::HWY_NAMESPACE {
-
-using U16 = std::uint16_t;
-constexpr Index kBf16Lanes = 32;  // of a register
 
 // The weights 2^(factor x - top) of keys, and their sum, which is taken before they are rounded.
 // Even and odd vectors have sums of their own, wherever a row begins.
@@ -46,11 +43,6 @@ static HWY_INLINE void store_narrow(Vector first, Vector second, U16* to) noexce
   _mm512_storeu_si512(to, reinterpret_cast<__m512i>(both));
 }
 
-// Bits [0, count) of a mask, for 32 at most.
-static HWY_INLINE std::uint32_t first_bits(Index count) noexcept {
-  return _bzhi_u32(0xFFFFFFFFU, static_cast<unsigned>(min(32, count)));
-}
-
 // Divides the sums over values of packed row r of head bn by its weights, rounds them, and notes
 // the row's softmax.
 static HWY_INLINE void finish_bf16_row(const AttentionProblem<float>& p, Index bn, Index r,
@@ -77,34 +69,6 @@ static HWY_INLINE void load_bf16_rows(const AttentionProblem<float>& p, const He
       _mm512_storeu_si512(to + d, _mm512_maskz_loadu_epi16(exist, from.get() + d));
     }
     if (first + r + 1 < p.rows()) from.next();
-  }
-}
-
-// The values d .. d + 15 of two rows of n, in pairs; zeros behind n and where a row is null.
-static HWY_INLINE __m512i row_pairs(const U16* first, const U16* second, Index d,
-                                    Index n) noexcept {
-  const auto exist = static_cast<__mmask16>(first_bits(n - d));
-  const auto load = [&](const U16* from) {
-    if (from == nullptr) return _mm512_setzero_si512();
-    return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(exist, from + d));
-  };
-  return _mm512_or_si512(load(first), _mm512_slli_epi32(load(second), 16));
-}
-
-// One panel [row / 2][16][2] of keys, zeros from key `valid` on.
-static HWY_INLINE void pack_bf16_panel(const U16* from, Index time, Index valid, Index D, Index row,
-                                       U16* to) noexcept {
-  Index d = 0;
-  if (valid >= kPanelKeys && time % 2 == 0 && D % 8 == 0) {  // pairs are moved like floats
-    pack_panel(reinterpret_cast<const float*>(from), time / 2, 0, kPanelKeys, D / 2,
-               reinterpret_cast<float*>(to));
-    d = D;
-  }
-  for (; d < row; ++d) {
-    for (Index j = 0; j < kPanelKeys; ++j) {
-      const bool exists = d < D && j < valid;
-      to[d / 2 * 2 * kPanelKeys + j * 2 + d % 2] = exists ? from[j * time + d] : U16{0};
-    }
   }
 }
 

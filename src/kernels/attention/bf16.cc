@@ -12,6 +12,7 @@
 #if HWY_TARGET == HWY_AVX3
 #include "kernels/attention/bf16_backward-inl.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/gemm/vdpbf16-inl.h"
 
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16,bmi2")
 namespace grouphead::kernels::HWY_NAMESPACE {
@@ -22,14 +23,6 @@ namespace {
 constexpr int kRows = 6;
 constexpr int kVectors = 4;
 constexpr Index kRow = kBf16Keys + 32;  // of logits: no power of two
-
-__m512bh load(const U16* at) noexcept { return reinterpret_cast<__m512bh>(_mm512_loadu_si512(at)); }
-// Two values in every 32-bit lane.
-__m512bh pair(const U16* at) noexcept {
-  std::int32_t both = 0;
-  __builtin_memcpy(&both, at, 4);
-  return reinterpret_cast<__m512bh>(_mm512_set1_epi32(both));
-}
 
 // Keys [S / 16][D / 2][16][2] with dims in pairs, and values [S / 2][width][2] with positions in
 // pairs.
@@ -107,10 +100,10 @@ HWY_NOINLINE void logit_tile(const Scratch& w, const U16* q, const U16* keys, co
   for (Index d = 0; d < w.key_row; d += 2, k += 2 * kPanelKeys) {
     __m512bh x[N];
     HWY_UNROLL(16)
-    for (int n = 0; n < N; ++n) x[n] = load(k + n * kPanelKeys * w.key_row);
+    for (int n = 0; n < N; ++n) x[n] = load_pairs(k + n * kPanelKeys * w.key_row);
     HWY_UNROLL(16)
     for (int i = 0; i < kRows; ++i) {
-      const __m512bh y = pair(q + i * w.q_row + d);
+      const __m512bh y = pair_at(q + i * w.q_row + d);
       HWY_UNROLL(16)
       for (int n = 0; n < N; ++n) {
         sums[i][n] = _mm512_dpbf16_ps(sums[i][n], y, x[n]);
@@ -187,10 +180,10 @@ HWY_NOINLINE void values_tile(const Scratch& w, const U16* values, const U16* pr
   for (Index s = 0; s < keys; s += 2, values += 2 * w.width, probs += 2) {
     __m512bh x[N];
     HWY_UNROLL(16)
-    for (int n = 0; n < N; ++n) x[n] = load(values + n * 32);
+    for (int n = 0; n < N; ++n) x[n] = load_pairs(values + n * 32);
     HWY_UNROLL(16)
     for (int i = 0; i < kRows; ++i) {
-      const __m512bh y = pair(probs + i * kRow);
+      const __m512bh y = pair_at(probs + i * kRow);
       HWY_UNROLL(16)
       for (int n = 0; n < N; ++n) {
         sums[i][n] = _mm512_dpbf16_ps(sums[i][n], y, x[n]);
@@ -223,7 +216,7 @@ void row_values(const Scratch& w, int i, const U16* values, Index begin, Index e
                 float* out) noexcept {
   const __m512i first = _mm512_set1_epi32(0xFFFF);
   for (Index s = begin / 2 * 2; s < end; s += 2) {
-    const __m512bh y = pair(w.probs(i) + s);
+    const __m512bh y = pair_at(w.probs(i) + s);
     for (Index x = 0; x < w.width; x += 16) {
       __m512i v = _mm512_loadu_si512(values + s * w.width + 2 * x);
       if (s < begin) v = _mm512_andnot_si512(first, v);
@@ -279,61 +272,9 @@ void attend_strip(const Scratch& w, const AttentionProblem<float>& p, Index stri
   for (int i = 0; i < kRows; ++i) row_values(w, i, values, all, limits[i], out + i * w.width);
 }
 
-// c += a b for R rows and V vectors of columns, or c = a b.
-template <int R, int V>
-HWY_NOINLINE void product(const Bf16Left& a, const Bf16Right& b, Index depth, bool add, float* c,
-                          Index c_row) noexcept {
-  __m512 sums[R][V];
-  HWY_UNROLL(16)
-  for (int i = 0; i < R; ++i) {
-    HWY_UNROLL(16)
-    for (int n = 0; n < V; ++n) {
-      sums[i][n] = add ? _mm512_loadu_ps(c + i * c_row + n * 16) : _mm512_setzero_ps();
-    }
-  }
-  const U16* right = b.data;
-  for (Index block = 0; block < depth / kBf16Lanes; ++block) {
-    const U16* left = a.data + block * a.block;
-    for (Index k = 0; k < kBf16Lanes; k += 2, left += 2, right += b.step) {
-      __m512bh x[V];
-      HWY_UNROLL(16)
-      for (int n = 0; n < V; ++n) x[n] = load(right + n * b.panel);
-      HWY_UNROLL(16)
-      for (int i = 0; i < R; ++i) {
-        const __m512bh y = pair(left + i * a.row);
-        HWY_UNROLL(16)
-        for (int n = 0; n < V; ++n) sums[i][n] = _mm512_dpbf16_ps(sums[i][n], y, x[n]);
-      }
-    }
-  }
-  HWY_UNROLL(16)
-  for (int i = 0; i < R; ++i) {
-    HWY_UNROLL(16)
-    for (int n = 0; n < V; ++n) _mm512_storeu_ps(c + i * c_row + n * 16, sums[i][n]);
-  }
-}
-
-// See Bf16Left. 24 sums in registers, or 16 where four vectors are left.
-void multiply(const Bf16Left& a, const Bf16Right& b, Index rows, Index columns, Index depth,
-              bool add, float* c, Index c_row) noexcept {
-  constexpr Index kTall = 8;
-  for (Index x = 0; x < columns;) {
-    const Index left = (columns - x) / 16;
-    const Index vectors = left == 4 ? 2 : min(left, 3);
-    const auto tile = vectors == 3   ? product<kTall, 3>
-                      : vectors == 2 ? product<kTall, 2>
-                                     : product<kTall, 1>;
-    for (Index i = 0; i < rows; i += kTall) {
-      tile({a.data + i * a.row, a.row, a.block}, {b.data + x / 16 * b.panel, b.step, b.panel},
-           depth, add, c + i * c_row + x, c_row);
-    }
-    x += vectors * 16;
-  }
-}
-
 struct Engine {
   static constexpr Index kKeyGroup = 48;
-  static constexpr auto& multiply = HWY_NAMESPACE::multiply;
+  static constexpr auto& multiply = multiply_by_vectors;
   using Scratch = HWY_NAMESPACE::Scratch;
   static constexpr int kRows = HWY_NAMESPACE::kRows;
   static constexpr auto& multiply_keys = HWY_NAMESPACE::multiply_keys;

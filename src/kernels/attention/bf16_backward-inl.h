@@ -1,6 +1,6 @@
-// The backward on bf16 values: backward-inl.h with five products of bf16, for which probabilities
-// and gradients of logits are rounded, and sums in f32. Included for the target AVX3 alone, by
-// processors' instructions for bf16.
+// The backward on bf16 values: backward-inl.h with five products of bf16 (Engine::multiply()), for
+// which probabilities and gradients of logits are rounded, and sums in f32. Included for the target
+// AVX3 alone, by processors' instructions for bf16.
 
 #if defined(GROUPHEAD_KERNELS_ATTENTION_BF16_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef GROUPHEAD_KERNELS_ATTENTION_BF16_BACKWARD_INL_H_
@@ -15,21 +15,6 @@
 
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16,bmi2")
 namespace grouphead::kernels::HWY_NAMESPACE {
-
-// An Engine's multiply(a, b, rows, columns, depth, add, c, c_row) writes or adds to c the product
-// of these factors; rows and columns are whole 16, the depth whole 32.
-//
-// Left factor: element (i, k) is data[i * row + k / 32 * block + k % 32].
-struct Bf16Left {
-  const U16* data;
-  Index row, block;
-};
-// Right factor, by pairs of k: element (k, j) is data[k / 2 * step + j / 16 * panel + j % 16 * 2 +
-// k % 2].
-struct Bf16Right {
-  const U16* data;
-  Index step, panel;
-};
 
 constexpr int kBf16Strip = 32;  // rows of a block that go through the softmax together
 constexpr Index kNarrowRow = kGradientKeys + kBf16Lanes;  // no power of two
@@ -164,17 +149,10 @@ static void bf16_gradient_begin(const AttentionProblem<float>& p, const Bf16Oper
 // to [padded / 32][width][32] = rows [padded][row], transposed; a row of which `is_apart` zeros.
 static void transpose_rows(const U16* rows, Index row, Index padded, Index width,
                            const bool* is_apart, U16* pairs, U16* to) noexcept {
-  for (Index r = 0; r < padded; r += kBf16Lanes, to += kBf16Lanes * width) {
-    for (Index i = 0; i < kBf16Lanes; i += 2) {
-      const U16* first = is_apart[r + i] ? nullptr : rows + (r + i) * row;
-      const U16* second = is_apart[r + i + 1] ? nullptr : rows + (r + i + 1) * row;
-      for (Index d = 0; d < width; d += kLanes) {
-        _mm512_storeu_si512(pairs + (i / 2 * width + d) * 2, row_pairs(first, second, d, width));
-      }
-    }
-    // Two rows side by side are moved like floats.
-    pack_panel(reinterpret_cast<const float*>(pairs), width, 0, kPanelKeys, width,
-               reinterpret_cast<float*>(to));
+  for (Index r = 0; r < padded; r += kBf16Lanes) {
+    transpose_block(
+        rows + r * row, row, width, [&](Index i) { return !is_apart[r + i]; }, pairs,
+        to + r * width);
   }
 }
 

@@ -17,7 +17,8 @@ Projection::Projection(const Shape& kernel, int contracted_axes, const Projectio
     : kernel_(std::make_unique<Parameter>(
           "kernel", kernel, policy,
           ParameterOptions{options.trainable, options.kernel_regularizer,
-                           options.kernel_constraint})) {
+                           options.kernel_constraint})),
+      grid_(policy.compute()) {
   const Shape outputs(std::span<const Index>(kernel.begin() + contracted_axes, kernel.end()));
   num_outputs_ = outputs.size();
   num_inputs_ = kernel.size() / num_outputs_;
@@ -38,7 +39,7 @@ void Projection::forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View
   const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;
   const Parameter& kernel = changed ? *changed : *kernel_;
   ops::linear_forward(ctx, as_matrix(x, num_inputs_), as_matrix(kernel.numbers(), num_outputs_),
-                      kernel.packed(), bias, epilogue, as_matrix(y, num_outputs_));
+                      kernel.packed(), bias, epilogue, as_matrix(y, num_outputs_), grid_);
 }
 
 void Projection::backward(Context& ctx, ConstView x, ConstView d_y, ops::Write write, View d_x,
@@ -51,14 +52,15 @@ void Projection::backward(Context& ctx, ConstView x, ConstView d_y, ops::Write w
   if (d_kernel.has_value() || d_bias.has_value()) {
     ops::linear_backward_weights(ctx, as_matrix(x, num_inputs_), d_rows,
                                  d_kernel.has_value() ? as_matrix(d_kernel, num_outputs_) : View(),
-                                 d_bias.has_value() ? d_bias.reshaped({num_outputs_}) : View());
+                                 d_bias.has_value() ? d_bias.reshaped({num_outputs_}) : View(),
+                                 grid_);
   }
   if (sums.has_value()) lora_->add_gradient(ctx, sums.view(), grads);
   if (!d_x.has_value()) return;
   const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;
   const Parameter& kernel = changed ? *changed : *kernel_;
   ops::linear_backward_input(ctx, d_rows, as_matrix(kernel.numbers(), num_outputs_),
-                             kernel.packed(), write, as_matrix(d_x, num_inputs_));
+                             kernel.packed(), write, as_matrix(d_x, num_inputs_), grid_);
 }
 
 void Projection::append_parameters(const std::string& prefix, ParameterList& out) {

@@ -49,7 +49,8 @@ class Projection {
   Index num_inputs_ = 1;
   Index num_outputs_ = 1;
   std::unique_ptr<Parameter> kernel_;
-  std::unique_ptr<Parameter> bias_;    // null without use_bias
+  Dtype grid_;                       // of x, kernel and bias: products are of bf16 where that is it
+  std::unique_ptr<Parameter> bias_;  // null without use_bias
   std::unique_ptr<nn::LowRank> lora_;  // null where the kernel is used as it is
 };
 
