@@ -39,6 +39,9 @@ python_packages="
 python3-dev -
 python3-venv -
 "
+docs_packages="
+doxygen doxygen
+"
 rivals_packages="
 python3-venv -
 libopenblas0-pthread -
