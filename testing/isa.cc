@@ -11,6 +11,7 @@ namespace {
 dnnl::cpu_isa onednn_isa(Isa isa) noexcept {
   switch (isa) {
     case Isa::ref:
+    case Isa::neon:
     case Isa::sse4:
       return dnnl::cpu_isa::sse41;
     case Isa::avx2:
@@ -30,6 +31,7 @@ dnnl::cpu_isa onednn_isa(Isa isa) noexcept {
 std::string_view onednn_cap(Isa isa) noexcept {
   switch (isa) {
     case Isa::ref:
+    case Isa::neon:
     case Isa::sse4:
       return "SSE41";
     case Isa::avx2:

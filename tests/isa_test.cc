@@ -28,6 +28,9 @@ TEST(Isa, EachLevelRunsTheKernelsCompiledForIt) {
       case Isa::ref:
         EXPECT_EQ(target, "plain");
         break;
+      case Isa::neon:
+        EXPECT_EQ(target, "NEON");
+        break;
       case Isa::sse4:
         EXPECT_EQ(target, "SSE4");
         break;

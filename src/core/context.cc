@@ -40,7 +40,7 @@ void take_over([[maybe_unused]] void* mark) {
 #endif
 }
 
-constexpr std::array<std::string_view, 6> kIsaNames = {"ref",  "sse4",      "avx2",
+constexpr std::array<std::string_view, 7> kIsaNames = {"ref",  "neon",      "sse4",    "avx2",
                                                        "avx3", "avx3_bf16", "avx3_amx"};
 static_assert(std::size(kernels::kLevels) == kIsaNames.size());
 

@@ -69,6 +69,8 @@ bool find_available(Level level) noexcept {
   switch (level) {
     case Level::ref:
       return true;
+    case Level::neon:  // every 64-bit ARM processor has it
+      return (HWY_TARGETS & HWY_NEON) != 0;
     case Level::sse4:
       return (supported & HWY_SSE4) != 0;
     case Level::avx2:

@@ -8,10 +8,11 @@ namespace grouphead::kernels {
 using Index = std::int64_t;
 
 /// Instruction-set levels that kernels are compiled for, slowest first; the same order as Isa.
-/// `avx3_bf16` and `avx3_amx` are avx3 but for the few kernels made of vdpbf16ps, and of AMX.
-enum class Level : std::uint8_t { ref, sse4, avx2, avx3, avx3_bf16, avx3_amx };
+/// `neon` is ARM's, the others of vectors are x86's; `avx3_bf16` and `avx3_amx` are avx3 but for the
+/// few kernels made of vdpbf16ps, and of AMX.
+enum class Level : std::uint8_t { ref, neon, sse4, avx2, avx3, avx3_bf16, avx3_amx };
 
-inline constexpr Level kLevels[] = {Level::ref,  Level::sse4,      Level::avx2,
+inline constexpr Level kLevels[] = {Level::ref,  Level::neon,      Level::sse4,    Level::avx2,
                                     Level::avx3, Level::avx3_bf16, Level::avx3_amx};
 
 /// Whether this build has kernels for `level` and this processor and system can run them.

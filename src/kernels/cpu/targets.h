@@ -25,14 +25,30 @@
 
 // One target for each Level but `ref`, and those above avx3, which run what avx3 runs. SCALAR and
 // EMU128 are Highway's baselines, one of which it insists on; nothing of ours is compiled for them.
-#define HWY_DISABLED_TARGETS (~(HWY_SSE4 | HWY_AVX2 | HWY_AVX3 | HWY_SCALAR | HWY_EMU128))
+// SVE's vectors have no size that the compiler knows, so there are no arrays of them, which our
+// products hold their sums in.
+#define HWY_DISABLED_TARGETS \
+  (~(HWY_NEON | HWY_SSE4 | HWY_AVX2 | HWY_AVX3 | HWY_SCALAR | HWY_EMU128))
+#if defined(__aarch64__)
+// NEON is every such compiler's baseline. Without this, Highway 1.0.3 compiles it for processors
+// with AES, and g++ does not inline constructors into such functions.
+#define TOOLCHAIN_MISS_SYS_AUXV_H
+#endif
 #include <hwy/targets.h>
 
 #include "kernels/cpu/level.h"
 
 /// True in the passes of foreach_target.h that compile one of our levels.
-#define GROUPHEAD_TARGET_IS_LEVEL ((HWY_TARGET & (HWY_SSE4 | HWY_AVX2 | HWY_AVX3)) != 0)
+#define GROUPHEAD_TARGET_IS_LEVEL \
+  ((HWY_TARGET & (HWY_NEON | HWY_SSE4 | HWY_AVX2 | HWY_AVX3)) != 0)
 
+#if HWY_TARGETS & HWY_NEON
+#define GROUPHEAD_CASE_NEON(table) \
+  case Level::neon:                \
+    return N_NEON::table();
+#else
+#define GROUPHEAD_CASE_NEON(table)
+#endif
 #if HWY_TARGETS & HWY_SSE4
 #define GROUPHEAD_CASE_SSE4(table) \
   case Level::sse4:                \
@@ -60,6 +76,7 @@
 /// Returns `table()` of the level's namespace, or `reference` for levels that this build lacks.
 #define GROUPHEAD_SELECT_TABLE(level, table, reference) \
   switch (level) {                                      \
+    GROUPHEAD_CASE_NEON(table)                          \
     GROUPHEAD_CASE_SSE4(table)                          \
     GROUPHEAD_CASE_AVX2(table)                          \
     GROUPHEAD_CASE_AVX3(table)                          \
