@@ -92,7 +92,7 @@ endif()
 target_link_libraries(grouphead_objects PRIVATE nlohmann_json::nlohmann_json grouphead_options)
 
 if(GROUPHEAD_PRECOMPILED_HEADERS)
-  target_precompile_headers(grouphead_objects PRIVATE ${PROJECT_SOURCE_DIR}/src/precompiled.h)
+  target_precompile_headers(grouphead_objects PRIVATE ${PROJECT_SOURCE_DIR}/cmake/precompiled.h)
   set_source_files_properties(${kernel_sources} TARGET_DIRECTORY grouphead_objects
                               PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
 endif()

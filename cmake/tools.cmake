@@ -25,8 +25,10 @@ target_link_libraries(
 
 file(GLOB grouphead_verb_sources CONFIGURE_DEPENDS tools/verbs/*.cc)
 add_executable(grouphead_program tools/main.cc ${grouphead_verb_sources})
-set_target_properties(grouphead_program PROPERTIES OUTPUT_NAME grouphead INSTALL_RPATH_USE_LINK_PATH
-                                                                  ON)
+# A few files at once, since each compiles CLI11's templates.
+set_target_properties(
+  grouphead_program PROPERTIES OUTPUT_NAME grouphead INSTALL_RPATH_USE_LINK_PATH ON UNITY_BUILD ON
+                               UNITY_BUILD_BATCH_SIZE 7)
 target_link_libraries(
   grouphead_program PRIVATE grouphead_tools CLI11::CLI11 nlohmann_json::nlohmann_json
                             grouphead_options)

@@ -215,7 +215,7 @@ TEST_F(Cli, TextsThatCannotBeTrainedOnAreRefused) {
   expect_refused(train(folder_.string()), "Is a directory");
   expect_refused(train(put("empty", "")), "empty: the file is empty");
   expect_refused(train(put("one", "x")), "got 1");
-  expect_refused(train(put("short", std::string(49, 'x'))), "at least 2 (T + 1) bytes");
+  expect_refused(train(put("short", std::string(49, 'x'))), "at least 2 (T + 1) tokens");
   expect_refused({"train", "--out", path("out")}, "--text");
   std::string binary(3000, '\0');
   for (std::size_t i = 0; i < binary.size(); ++i) binary[i] = static_cast<char>(i * i >> 3);

@@ -6,8 +6,9 @@ set -eu
 new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
 awk -v folder="$new" '
-  /^```cpp$/ { file = folder "/" ++count ".cc"; next }
-  /^```output$/ { file = folder "/" count ".txt"; next }
+  /^```cpp$/ { file = folder "/" ++count ".cc"; cpp = 1; next }
+  /^```output$/ { file = cpp ? folder "/" count ".txt" : ""; next }
+  /^```[a-z]/ { file = ""; cpp = 0; next }
   /^```/ { file = ""; next }
   file != "" { print > file }
   END { printf "%d", count }
