@@ -265,8 +265,7 @@ static void int8_products(const std::uint8_t* tile, const std::int8_t* codes, In
 #elif HWY_TARGET == HWY_NEON
     const auto low = vmull_s16(vget_low_s16(vreinterpretq_s16_s32(a.raw)),
                                vget_low_s16(vreinterpretq_s16_s32(b.raw)));
-    const auto high =
-        vmull_high_s16(vreinterpretq_s16_s32(a.raw), vreinterpretq_s16_s32(b.raw));
+    const auto high = vmull_high_s16(vreinterpretq_s16_s32(a.raw), vreinterpretq_s16_s32(b.raw));
     return hn::Vec<Whole>{vpaddq_s32(low, high)};
 #else
     return hn::Vec<Whole>{_mm_madd_epi16(a.raw, b.raw)};

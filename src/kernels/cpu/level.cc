@@ -104,7 +104,8 @@ bool level_available(Level level) noexcept {
 Level fastest_level() noexcept {
   Level fastest = Level::ref;
   for (const Level level : kLevels) {
-    if (level_available(level) && !(level == Level::avx3_bf16 && is_intel())) fastest = level;
+    const bool is_left_out = level == Level::neon || (level == Level::avx3_bf16 && is_intel());
+    if (level_available(level) && !is_left_out) fastest = level;
   }
   return fastest;
 }

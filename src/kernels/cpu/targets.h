@@ -39,8 +39,7 @@
 #include "kernels/cpu/level.h"
 
 /// True in the passes of foreach_target.h that compile one of our levels.
-#define GROUPHEAD_TARGET_IS_LEVEL \
-  ((HWY_TARGET & (HWY_NEON | HWY_SSE4 | HWY_AVX2 | HWY_AVX3)) != 0)
+#define GROUPHEAD_TARGET_IS_LEVEL ((HWY_TARGET & (HWY_NEON | HWY_SSE4 | HWY_AVX2 | HWY_AVX3)) != 0)
 
 #if HWY_TARGETS & HWY_NEON
 #define GROUPHEAD_CASE_NEON(table) \
