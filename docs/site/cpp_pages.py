@@ -1,5 +1,6 @@
 """A page of the C++ reference for each public header: cpp_pages.py XML TO, from Doxygen's XML."""
 
+import collections
 import pathlib
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -14,18 +15,22 @@ DIRECTIVES = {
 
 def members(xml):
     """(header, directive, name) of everything in the namespace: classes, enums, functions, ..."""
-    found = set()  # a function and a template of one signature count once
+    found = []
     for path in sorted(xml.glob("namespacegrouphead*.xml")):
         space = ElementTree.parse(path).getroot().find("compounddef")
         name = space.findtext("compoundname")
         if "detail" in name:
             continue
         for each in space.iter("memberdef"):
-            place = each.find("location")
             text = f"{name}::{each.findtext('name')}"
             if each.get("kind") == "function":
                 text += each.findtext("argsstring").replace(" noexcept", "")
-            found.add((place.get("file"), DIRECTIVES[each.get("kind")], text))
+            found.append((each.find("location").get("file"), DIRECTIVES[each.get("kind")], text))
+    # Breathe does not tell a function from a template with the same arguments: these by name alone.
+    twins = {entry for entry, count in collections.Counter(found).items() if count > 1}
+    found = {(header, "cpp:function" if (header, directive, text) in twins else directive,
+              f"auto {text}" if (header, directive, text) in twins else text)
+             for header, directive, text in found}
     for kind in ("class", "struct"):
         for path in xml.glob(f"{kind}grouphead_1_1*.xml"):
             compound = ElementTree.parse(path).getroot().find("compounddef")

@@ -213,9 +213,9 @@ class LossMetric final : public MeanOfValues {
 
 // ---- Perplexity --------------------------------------------------------------------------------
 
-class Perplexity final : public Metric {
+class PerplexityMetric final : public Metric {
  public:
-  explicit Perplexity(const PerplexityConfig& config)
+  explicit PerplexityMetric(const PerplexityConfig& config)
       : Metric(config.name),
         config_(config),
         loss_(sparse_categorical_crossentropy({.from_logits = config.from_logits,
@@ -372,7 +372,7 @@ std::shared_ptr<Metric> mean_of(const LossMetricConfig& config) {
   return std::make_shared<LossMetric>(config.loss, config.name);
 }
 std::shared_ptr<Metric> perplexity(const PerplexityConfig& config) {
-  return std::make_shared<Perplexity>(config);
+  return std::make_shared<PerplexityMetric>(config);
 }
 
 void detail::register_metric(const std::string& name, std::type_index type, MetricMaker make) {
