@@ -104,7 +104,8 @@ TEST(AttentionBf16Backward, PackedSequencesGetTheGradientsOfTheirOwnCalls) {
   for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 2, .isa = isa});
     const OptionResults all = run_options(ctx, o);
-    for (const auto& [begin, end] : {std::pair<Index, Index>{0, 201}, {201, 250}}) {
+    for (const auto& range : {std::pair<Index, Index>{0, 201}, {201, 250}}) {
+      const Index begin = range.first, end = range.second;
       const auto part = [&](const Tensor& x) {
         Tensor piece({1, end - begin, x.dim(2), x.dim(3)}, x.dtype());
         copy(x.view().slice(1, begin, end), piece);
