@@ -224,6 +224,7 @@ static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
 
 static void gradient_block(const AttentionProblem<float>& p, const AttentionGradients<float>& g,
                            Index bn, Index tile, Index block, float* scratch) noexcept {
+  const FlushToZero flush;
   const GradientScratch w(p, scratch);
   const Index first_key = tile * kGradientKeys;
   const Index first = block * kGradientRows;

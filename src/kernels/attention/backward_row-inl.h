@@ -51,8 +51,9 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
   float* d_logits = row.d_logits;
   float* d_biased = row.d_biased;
   const Vector one = hn::Set(kFloats, 1.0F);
-  // body(c, which keys from c on are hidden, probabilities, their gradients, what dropout does,
-  // derivative of the logits by the products)
+  const bool has_biased = d_biased != d_logits;
+  // body(c, its LogitForm, which keys from c on are hidden, probabilities, their gradients, what
+  // dropout does, derivative of the logits by the products)
   const auto for_keys = [&](Index begin, Index end, const auto& body) HWY_ATTR {
     const float* d_scores = g.d_scores == nullptr ? nullptr
                                                   : row_part(g.d_scores + element, 1, begin, end,
@@ -60,23 +61,28 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
     const float* kept = p.dropout.active
                             ? kept_of(p, b, place, first_key + begin, end - begin, strip.kept)
                             : nullptr;
-    for (Index c = begin; c < end; c += kLanes) {
+    logits_of.for_vectors(begin, end, [&](Index c, const auto& form) HWY_ATTR {
       Vector logit = hn::LoadU(kFloats, probs + c);
       Vector slope = one;
-      const auto hidden = logits_of(c, logit, &slope);
+      const auto hidden = form(c, logit, &slope);
+      const Vector prob = form.seen(hidden, softmax(logit));
+      Vector d_prob = hn::LoadU(kFloats, d_logits + c);
+      if (kept == nullptr && d_scores == nullptr) {
+        return body(c, form, hidden, prob, d_prob, one, slope);
+      }
       const Vector scale = kept == nullptr ? one : hn::LoadU(kFloats, kept + c - begin);
-      Vector d_prob = hn::Mul(hn::LoadU(kFloats, d_logits + c), scale);
+      d_prob = hn::Mul(d_prob, scale);
       if (d_scores != nullptr) d_prob = hn::Add(d_prob, hn::LoadU(kFloats, d_scores + c));
-      body(c, hidden, hn::IfThenZeroElse(hidden, softmax(logit)), d_prob, scale, slope);
-    }
+      body(c, form, hidden, prob, d_prob, scale, slope);
+    });
   };
   Vector delta = hn::Set(kFloats, row.delta);
   if (has_own_delta(p)) {
     Vector sum = hn::Zero(kFloats);
     for (Index n = 0; n < visibility.num_segments; ++n) {
       for_keys(visibility.segments[n].begin, round_up(visibility.segments[n].end, kLanes),
-               [&](Index, auto hidden, Vector prob, Vector d_prob, Vector, Vector)
-                   HWY_ATTR { sum = hn::MulAdd(prob, hn::IfThenZeroElse(hidden, d_prob), sum); });
+               [&](Index, const auto& form, auto hidden, Vector prob, Vector d_prob, Vector, Vector)
+                   HWY_ATTR { sum = hn::MulAdd(prob, form.seen(hidden, d_prob), sum); });
     }
     delta = hn::SumOfLanes(kFloats, sum);
   }
@@ -86,17 +92,17 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
     const Index end = round_up(visibility.segments[n].end, kLanes);
     for (float* x : {probs, d_logits, d_biased}) fill(x + done, begin - done, 0.0F);
     done = end;
-    for_keys(
-        begin, end,
-        [&](Index c, auto hidden, Vector prob, Vector d_prob, Vector scale, Vector slope) HWY_ATTR {
-          // The softmax of one key is constant: dropout must leave nothing of its gradient.
-          const Vector here = hn::IfThenElse(hn::Eq(prob, one), d_prob, delta);
-          Vector d_logit = hn::IfThenZeroElse(hidden, hn::Mul(prob, hn::Sub(d_prob, here)));
-          if (place.fully_masked) d_logit = hn::Zero(kFloats);
-          hn::StoreU(hn::Mul(prob, scale), kFloats, probs + c);
-          hn::StoreU(d_logit, kFloats, d_biased + c);
-          hn::StoreU(hn::Mul(d_logit, slope), kFloats, d_logits + c);
-        });
+    for_keys(begin, end,
+             [&](Index c, const auto& form, auto hidden, Vector prob, Vector d_prob, Vector scale,
+                 Vector slope) HWY_ATTR {
+               // The softmax of one key is constant: dropout must leave nothing of its gradient.
+               const Vector here = hn::IfThenElse(hn::Eq(prob, one), d_prob, delta);
+               Vector d_logit = form.seen(hidden, hn::Mul(prob, hn::Sub(d_prob, here)));
+               if (place.fully_masked) d_logit = hn::Zero(kFloats);
+               hn::StoreU(hn::Mul(prob, scale), kFloats, probs + c);
+               if (has_biased) hn::StoreU(d_logit, kFloats, d_biased + c);
+               hn::StoreU(hn::Mul(d_logit, slope), kFloats, d_logits + c);
+             });
   }
   for (float* x : {probs, d_logits, d_biased}) fill(x + done, kGradientKeys - done, 0.0F);
 }

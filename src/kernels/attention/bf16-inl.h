@@ -164,6 +164,16 @@ static HWY_INLINE void find_weights(const typename Engine::Scratch& w,
                                     Index first_key, float factor) noexcept {
   float* x = w.logits + i * Engine::Scratch::kRow;
   Bf16Softmax softmax(factor, w.tops[row + i], w.weights + (row + i) * kLanes);
+  if (!p.dropout.active) {
+    for_blocks(visibility, [&](Index begin, Index end) {
+      for (Index c = begin; c < end; c += 2 * kLanes) {
+        Vector first, second;
+        softmax(x + c, first, second);
+        store_narrow(first, second, w.probs(i) + c);
+      }
+    });
+    return softmax.store(w.weights + (row + i) * kLanes);
+  }
   for_blocks(visibility, [&](Index begin, Index end) {
     for (Index c = begin; c < end; c += 2 * kLanes) {
       Vector first, second;
@@ -173,7 +183,7 @@ static HWY_INLINE void find_weights(const typename Engine::Scratch& w,
     }
   });
   softmax.store(w.weights + (row + i) * kLanes);
-  if (p.dropout.active) drop_row(p, b, place, visibility, first_key, w.strip.kept, x);
+  drop_row(p, b, place, visibility, first_key, w.strip.kept, x);
   for_blocks(visibility, [&](Index begin, Index end) {
     for (Index c = begin; c < end; c += 2 * kLanes) {
       const Vector first = hn::LoadU(kFloats, x + c);
@@ -250,6 +260,7 @@ static HWY_INLINE void attend_bf16(const typename Engine::Scratch& w,
 template <class Engine>
 static HWY_INLINE void bf16_forward_unit(const AttentionProblem<float>& p, const Bf16Operands& o,
                                          Index unit, float* memory) noexcept {
+  const FlushToZero flush;
   const typename Engine::Scratch w(p, memory);
   const Index blocks = ceil_div(p.rows(), kForwardRows);
   const Index bn = unit / blocks;

@@ -282,6 +282,7 @@ template <class Engine>
 static void bf16_gradient_block(const AttentionProblem<float>& p,
                                 const AttentionGradients<float>& g, const Bf16Operands& o, Index bn,
                                 Index tile, Index block, float* scratch) noexcept {
+  const FlushToZero flush;
   constexpr Index kStrips = kGradientRows / kBf16Strip;
   const Bf16GradientScratch w(p, scratch);
   const Index b = bn / p.Hkv;

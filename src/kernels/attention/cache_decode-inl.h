@@ -382,6 +382,7 @@ static Index cache_decode_scratch(const AttentionProblem<float>& p) noexcept {
 template <class Tiles>
 static void cache_decode(const AttentionProblem<float>& p, const CacheTiles& cache, Index unit,
                          float* partial, float* scratch) noexcept {
+  const FlushToZero flush;
   const CacheScratch w(p, scratch);
   const Index bn = unit / decode_chunks(p);
   const Index first = unit % decode_chunks(p) * kDecodeKeys;

@@ -149,15 +149,22 @@ static HWY_INLINE void decode_values(const float* weights, const float* values, 
   }
 }
 
+// Rows that step_logits() takes for `rows`, up to kDecodeRows: a power of two.
+static HWY_INLINE Index rows_of_step(Index rows) { return rows > 4 ? 8 : rows > 2 ? 4 : rows; }
+// Rows that any step of a unit reads: those that there are and, of steps that begin anywhere, 3
+// more (8 for 5).
+static HWY_INLINE Index padded_rows(const AttentionProblem<float>& p) {
+  if (p.has_left_window()) return p.rows() + 3;
+  return p.rows() / kDecodeRows * kDecodeRows + rows_of_step(p.rows() % kDecodeRows);
+}
+
 // Memory of a decode unit.
 struct DecodeScratch {
   DecodeScratch(const AttentionProblem<float>& p, float* memory)
       : DecodeScratch(p, ScratchCarver<float>(memory)) {}
 
   Index q_row, width, partial_row, padded;
-  // [padded][q_row], times scale and log2 e: whole groups of rows, the last repeated, and one group
-  // more where rows that start anywhere are read in eights.
-  float* q;
+  float* q;       // [padded][q_row], times scale and log2 e; the last row repeated
   float* logits;  // [kDecodeRows][kDecodeKeys]
   StripMemory<1> strip;
   Index used;
@@ -167,7 +174,7 @@ struct DecodeScratch {
       : q_row(round_up(p.D, kPanelKeys)),
         width(round_up(p.Dv, kPanelKeys)),
         partial_row(width + kPanelKeys),
-        padded(round_up(p.rows(), kDecodeRows) + kDecodeRows),
+        padded(padded_rows(p)),
         q(memory.take(padded * q_row)),
         logits(memory.take(kDecodeRows * kDecodeKeys)),
         strip(memory),
@@ -190,10 +197,11 @@ struct DecodeStep {
 static HWY_INLINE void step_logits(const AttentionProblem<float>& p, const DecodeScratch& w,
                                    const DecodeStep& step) {
   const float* q = w.q + step.row * w.q_row;
-  const auto logits_of = step.rows > 4   ? decode_logits<8>
-                         : step.rows > 2 ? decode_logits<4>
-                         : step.rows > 1 ? decode_logits<2>
-                                         : decode_logits<1>;
+  const Index rows = rows_of_step(step.rows);
+  const auto logits_of = rows == 8   ? decode_logits<8>
+                         : rows == 4 ? decode_logits<4>
+                         : rows == 2 ? decode_logits<2>
+                                     : decode_logits<1>;
   p.packed.table.for_runs(step.begin, step.begin + step.limits[step.rows - 1],
                           [&](Index s, Index place, Index count) {
                             logits_of(q, w.q_row, p.packed_keys(step.bn) + place * p.D, p.D, count,
@@ -245,15 +253,16 @@ static void decode_step(const AttentionProblem<float>& p, const DecodeScratch& w
 
 static void decode_unit(const AttentionProblem<float>& p, Index unit, float* partial,
                         float* scratch) noexcept {
+  const FlushToZero flush;
   const DecodeScratch w(p, scratch);
   const Index chunks = decode_chunks(p);
   const Index first = unit % chunks * kDecodeKeys;
   DecodeStep step{};
   step.bn = unit / chunks;
+  RowCursor<const float> row(p, p.q, step.bn, 0);
   for (Index r = 0; r < w.padded; ++r) {
-    const Index row = min(r, p.rows() - 1);
-    copy_row(p.row(p.q, step.bn / p.Hkv, step.bn % p.Hkv, row), p.D, p.D, p.scale * kLog2E,
-             w.q + r * w.q_row);
+    copy_row(row.get(), p.D, p.D, p.scale * kLog2E, w.q + r * w.q_row);
+    if (r + 1 < p.rows()) row.next();
   }
   for (; step.row < p.rows(); step.row += step.rows) {
     step.rows = min(kDecodeRows, p.rows() - step.row);

@@ -397,6 +397,7 @@ static HWY_INLINE void attend_plainly(const ForwardScratch& w, const AttentionPr
 // Heads one after the other, so that one head's packed keys and values stay in L2; of each head the
 // last rows, which see most keys under a causal mask, come first.
 static void forward_unit(const AttentionProblem<float>& p, Index unit, float* scratch) noexcept {
+  const FlushToZero flush;
   const Index R = p.rows();
   const Index blocks = ceil_div(R, kForwardRows);
   const Index bn = unit / blocks;

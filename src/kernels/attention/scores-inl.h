@@ -23,6 +23,7 @@ static Index scores_scratch(const AttentionProblem<float>& p) noexcept {
 template <class Visit>
 static HWY_INLINE void for_probabilities(const AttentionProblem<float>& p, Index unit,
                                          float* scratch, const Visit& visit) {
+  const FlushToZero flush;
   const Index blocks = ceil_div(p.rows(), kForwardRows);
   const Index bn = unit / blocks;
   const Index b = bn / p.Hkv;
@@ -42,11 +43,12 @@ static HWY_INLINE void for_probabilities(const AttentionProblem<float>& p, Index
       const RowLogits logits_of(p, b, places[row + i], s, visibility, i, w.strip);
       float* x = w.logits + i * kLogitRow;
       for (Index n = 0; n < visibility.num_segments; ++n) {
-        for (Index c = visibility.segments[n].begin; c < visibility.segments[n].end; c += kLanes) {
+        const auto [begin, end] = visibility.segments[n];
+        logits_of.for_vectors(begin, end, [&](Index c, const auto& form) HWY_ATTR {
           Vector logit = hn::LoadU(kFloats, x + c);
-          const auto hidden = logits_of(c, logit);
-          hn::StoreU(hn::IfThenZeroElse(hidden, softmax(logit)), kFloats, x + c);
-        }
+          const auto hidden = form(c, logit);
+          hn::StoreU(form.seen(hidden, softmax(logit)), kFloats, x + c);
+        });
       }
       visit(row + i, place, visibility, s, x);
     }

@@ -8,7 +8,10 @@
 #define GROUPHEAD_KERNELS_ATTENTION_SIGHT_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "kernels/attention/tiles-inl.h"
+#include "kernels/cpu/flush_to_zero.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/random/random-inl.h"
 
@@ -260,62 +263,147 @@ static HWY_INLINE void prefetch_bias(const AttentionProblem<float>& p, Index b,
   }
 }
 
-// Logits of one row from its products, key by key.
-struct RowLogits {
-  template <int kRows>
-  RowLogits(const AttentionProblem<float>& p, Index b, const RowPlace& row, Index first_key,
-            const Visibility<kRows>& visibility, int i, const StripMemory<kRows>& memory)
-      : seen_(visibility.seen[i]),
-        partly_(changes_products(p) || row.fully_masked ? ~0U : visibility.partly),
-        cap_(p.softcap * kLog2E),
-        slope_(p.slopes == nullptr ? 0.0F : p.slopes[row.h] * kLog2E),
-        position_(row.t + p.causal_offset - first_key),
-        fully_masked_(row.fully_masked) {
-    if (p.bias.data == nullptr || fully_masked_ || visibility.num_segments == 0) return;
-    bias_ =
-        row_part(p.bias.row(b, row.h, row.t) + first_key * p.bias.key, p.bias.key,
-                 visibility.segments[0].begin, visibility.segments[visibility.num_segments - 1].end,
-                 p.S - first_key, memory.bias);
-  }
-  // Whether the products of a vector of keys from c on are the logits.
-  HWY_INLINE bool are_products(Index c) const { return (partly_ >> c / kVisibilityKeys & 1) == 0; }
-  // What the row does not see of the keys from c on; `x`: their products, then logits in base 2;
-  // `slope`: the derivative of one by the other, if it is asked for.
+// What makes logits of products. Several at once are told apart vector by vector.
+enum class Bend : std::uint8_t { none, softcap, slope, bias, several };
+
+// What a row does to its products; numbers in base 2.
+struct RowBend {
+  const std::uint8_t* seen = nullptr;
+  const float* bias = nullptr;
+  float cap = 0, slope = 0;
+  Index position = 0;  // of the row among the tile's keys
+  bool fully_masked = false;
+};
+
+// The logits of a row whose Bend is known; kHides: it may not see all of a vector.
+template <Bend kBend, bool kHides>
+class LogitForm {
+ public:
+  static constexpr bool is_product = kBend == Bend::none && !kHides;
+
+  HWY_INLINE explicit LogitForm(const RowBend& row)
+      : seen_(row.seen),
+        bias_(row.bias),
+        has_cap_(row.cap > 0.0F),
+        has_slope_(row.slope != 0.0F),
+        fully_masked_(row.fully_masked),
+        cap_(hn::Set(kFloats, row.cap)),
+        inverse_(hn::Set(kFloats, has_cap_ ? 1.0F / row.cap : 0.0F)),
+        slope_(hn::Set(kFloats, row.slope)),
+        distance_(hn::Iota(kFloats, static_cast<float>(-row.position))) {}
+  // Which of the keys from c on are hidden; `x`: their products, then logits in base 2; `slope`:
+  // the derivative of one by the other, if it is asked for.
   HWY_INLINE hn::Mask<Floats> operator()(Index c, Vector& x, Vector* slope = nullptr) const {
-    const hn::Rebind<std::int8_t, Floats> bytes;
-    const hn::RebindToSigned<Floats> integers;
-    const auto wide =
-        hn::PromoteTo(integers, hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(seen_ + c)));
-    auto hidden = hn::RebindMask(kFloats, hn::Eq(wide, hn::Zero(integers)));
-    if (cap_ > 0.0F) {
-      const Vector cap = hn::Set(kFloats, cap_);
-      const Vector bent = tanh(hn::Div(x, cap));
-      x = hn::Mul(cap, bent);
-      if (slope != nullptr) *slope = hn::NegMulAdd(bent, bent, hn::Set(kFloats, 1.0F));
+    auto hidden = hn::Lt(hn::Zero(kFloats), hn::Zero(kFloats));
+    if constexpr (kHides) {
+      const hn::Rebind<std::int8_t, Floats> bytes;
+      const hn::RebindToSigned<Floats> integers;
+      const auto wide = hn::PromoteTo(
+          integers, hn::LoadU(bytes, reinterpret_cast<const std::int8_t*>(seen_ + c)));
+      hidden = hn::RebindMask(kFloats, hn::Eq(wide, hn::Zero(integers)));
     }
-    if (slope_ != 0.0F) {
-      const Vector keys = hn::Iota(kFloats, static_cast<float>(c - position_));
-      x = hn::NegMulAdd(hn::Set(kFloats, slope_), hn::Abs(keys), x);
+    if (kBend == Bend::softcap || (kBend == Bend::several && has_cap_)) {
+      x = soft_cap(x, cap_, inverse_);
+      if (slope != nullptr) {
+        const Vector bent = hn::Mul(x, inverse_);
+        *slope = hn::NegMulAdd(bent, bent, hn::Set(kFloats, 1.0F));
+      }
     }
-    if (bias_ != nullptr) {
+    if (kBend == Bend::slope || (kBend == Bend::several && has_slope_)) {
+      const Vector distance = hn::Add(distance_, hn::Set(kFloats, static_cast<float>(c)));
+      x = hn::NegMulAdd(slope_, hn::Abs(distance), x);
+    }
+    if (kBend == Bend::bias || (kBend == Bend::several && bias_ != nullptr)) {
       const Vector bias = hn::LoadU(kFloats, bias_ + c);
       hidden = hn::Or(hidden, hn::Eq(bias, hn::Set(kFloats, kMasked)));
       // A finite bias hides nothing, though in base 2 it may be beyond the range; NaN stays.
       x = hn::Max(hn::Set(kFloats, std::numeric_limits<float>::lowest()),
                   hn::MulAdd(hn::Set(kFloats, kLog2E), bias, x));
     }
-    if (fully_masked_) x = hn::Zero(kFloats);
-    x = hn::IfThenElse(hidden, hn::Set(kFloats, kMasked), x);
+    if constexpr (kHides || kBend == Bend::bias || kBend == Bend::several) {
+      if (fully_masked_) x = hn::Zero(kFloats);
+      x = hn::IfThenElse(hidden, hn::Set(kFloats, kMasked), x);
+    }
     return hidden;
+  }
+  // x without what is hidden.
+  static HWY_INLINE Vector seen(hn::Mask<Floats> hidden, Vector x) {
+    if constexpr (kHides || kBend == Bend::bias || kBend == Bend::several) {
+      return hn::IfThenZeroElse(hidden, x);
+    }
+    return x;
   }
 
  private:
   const std::uint8_t* seen_;
+  const float* bias_;
+  bool has_cap_, has_slope_, fully_masked_;
+  Vector cap_, inverse_, slope_, distance_;
+};
+
+// Logits of one row from its products.
+class RowLogits {
+ public:
+  template <int kRows>
+  RowLogits(const AttentionProblem<float>& p, Index b, const RowPlace& row, Index first_key,
+            const Visibility<kRows>& visibility, int i, const StripMemory<kRows>& memory)
+      : row_{visibility.seen[i],
+             nullptr,
+             p.softcap * kLog2E,
+             p.slopes == nullptr ? 0.0F : p.slopes[row.h] * kLog2E,
+             row.t + p.causal_offset - first_key,
+             row.fully_masked},
+        partly_(row.fully_masked ? ~0U : visibility.partly) {
+    if (p.bias.data != nullptr && !row.fully_masked && visibility.num_segments > 0) {
+      row_.bias = row_part(p.bias.row(b, row.h, row.t) + first_key * p.bias.key, p.bias.key,
+                           visibility.segments[0].begin,
+                           visibility.segments[visibility.num_segments - 1].end, p.S - first_key,
+                           memory.bias);
+    }
+    const bool has_cap = row_.cap > 0.0F;
+    const bool has_slope = row_.slope != 0.0F;
+    const bool has_bias = row_.bias != nullptr;
+    if (has_cap + has_slope + has_bias > 1 || row.fully_masked) {
+      bend_ = Bend::several;
+    } else if (has_cap || has_slope || has_bias) {
+      bend_ = has_cap ? Bend::softcap : has_slope ? Bend::slope : Bend::bias;
+    }
+  }
+  // body(c, the LogitForm) for each vector of the keys [begin, end), `begin` whole vectors.
+  template <class Body>
+  HWY_INLINE void for_vectors(Index begin, Index end, const Body& body) const {
+    switch (bend_) {
+      case Bend::none:
+        return for_vectors_as<Bend::none>(begin, end, body);
+      case Bend::softcap:
+        return for_vectors_as<Bend::softcap>(begin, end, body);
+      case Bend::slope:
+        return for_vectors_as<Bend::slope>(begin, end, body);
+      case Bend::bias:
+        return for_vectors_as<Bend::bias>(begin, end, body);
+      case Bend::several:
+        return for_vectors_as<Bend::several>(begin, end, body);
+    }
+  }
+
+ private:
+  template <Bend kBend, class Body>
+  HWY_INLINE void for_vectors_as(Index begin, Index end, const Body& body) const {
+    const LogitForm<kBend, true> partly(row_);
+    const LogitForm<kBend, false> all(row_);
+    for (Index c = begin; c < end;) {
+      const Index behind = min(end, round_up(c + 1, kVisibilityKeys));
+      if ((partly_ >> c / kVisibilityKeys & 1) != 0) {
+        for (; c < behind; c += kLanes) body(c, partly);
+      } else {
+        for (; c < behind; c += kLanes) body(c, all);
+      }
+    }
+  }
+
+  RowBend row_;
   unsigned partly_;
-  const float* bias_ = nullptr;
-  float cap_, slope_;  // in base 2
-  Index position_;     // of the row among the tile's keys
-  bool fully_masked_;
+  Bend bend_ = Bend::none;
 };
 
 // Elements [element, element + count) of a dropout draw: 0 where it drops, else the scale.
@@ -368,16 +456,14 @@ static HWY_INLINE float mask_row(const Visibility<kRows>& visibility, const RowL
   for (Index n = 0; n < visibility.num_segments; ++n) {
     const auto [begin, end] = visibility.segments[n];
     fill(x + begin / kFour * kFour, begin % kFour, kMasked);
-    for (Index c = begin; c < end; c += kLanes) {
+    logits_of.for_vectors(begin, end, [&](Index c, const auto& form) HWY_ATTR {
       Vector logit = hn::LoadU(kFloats, x + c);
-      if (logits_of.are_products(c)) {
-        top = hn::Max(top, logit);
-        continue;
+      if constexpr (!std::remove_cvref_t<decltype(form)>::is_product) {
+        form(c, logit);
+        hn::StoreU(logit, kFloats, x + c);
       }
-      logits_of(c, logit);
       top = hn::Max(top, logit);
-      hn::StoreU(logit, kFloats, x + c);
-    }
+    });
   }
   return hn::GetLane(hn::MaxOfLanes(kFloats, top));
 }
