@@ -121,13 +121,13 @@ Shape::Shape(std::span<const Index> dims) {
     throw_shape_error("shape", "rank", "at most " + std::to_string(kMaxRank),
                       std::to_string(dims.size()));
   }
+  constexpr Index kMost = std::numeric_limits<Index>::max() / 16;
   Index size = 1;
   for (const Index dim : dims) {
     if (dim < 0) throw_shape_error("shape", "axis", "a size of 0 or more", std::to_string(dim));
-    if (dim > 0 && size > std::numeric_limits<Index>::max() / 16 / dim) {
+    if (__builtin_mul_overflow(size, std::max<Index>(dim, 1), &size) || size > kMost) {
       throw_shape_error("shape", "size", "fewer than 2^59 elements", "more");
     }
-    size *= std::max<Index>(dim, 1);
     dims_[static_cast<std::size_t>(rank_++)] = dim;
   }
 }
@@ -273,6 +273,10 @@ void fill_zero(View view) {
   for_each_row(view.shape(), [&](const std::array<Index, kMaxRank>& at) {
     auto* target =
         static_cast<std::byte*>(view.raw()) + offset_of(view, at) * static_cast<Index>(width);
+    if (view.stride(last) == 1) {
+      std::memset(target, 0, static_cast<std::size_t>(view.dim(last)) * width);
+      return;
+    }
     for (Index i = 0; i < view.dim(last); ++i) {
       std::memset(target + i * view.stride(last) * static_cast<Index>(width), 0, width);
     }

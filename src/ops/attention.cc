@@ -13,7 +13,8 @@ namespace ops {
 namespace {
 
 // q, k and v against each other.
-void check_operands(std::string_view operation, ConstView q, ConstView k, ConstView v) {
+void check_operands(std::string_view operation, const ConstView& q, const ConstView& k,
+                    const ConstView& v) {
   detail::require_shape(operation, "k", k, {-1, -1, -1, -1});
   check_queries(operation, "q", q, k.dim(2), MayBeBf16::yes);
   check_heads(operation, "k", k, q.dim(0), -1, -1, q.dim(3), q.dtype());
@@ -21,14 +22,14 @@ void check_operands(std::string_view operation, ConstView q, ConstView k, ConstV
   if (v.dim(3) < 1) detail::throw_shape_error(operation, "v", "a head dim of 1 or more", "0");
 }
 
-void check_statistics(std::string_view operation, ConstView q, ConstView statistics) {
+void check_statistics(std::string_view operation, const ConstView& q, const ConstView& statistics) {
   detail::require_dense(operation, "statistics", statistics, {2, q.dim(0), q.dim(2), q.dim(1)},
                         wide_dtype(q));
 }
 
 // lse from what the forward noted.
 template <class F>
-void log_sums(ConstView statistics, View lse) {
+void log_sums(const ConstView& statistics, const View& lse) {
   const F* top = statistics.data<F>();
   for (Index i = 0; i < lse.size(); ++i) {
     const double sum = top[lse.size() + i];
@@ -37,18 +38,19 @@ void log_sums(ConstView statistics, View lse) {
   }
 }
 
-void forward_checked(Context& ctx, ConstView q, ConstView k, ConstView v,
-                     const AttentionOptions& options, View out, View statistics) {
+void forward_checked(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                     const AttentionOptions& options, const View& out, const View& statistics) {
   const auto run = q.dtype() == Dtype::bf16  ? &forward_bf16
                    : q.dtype() == Dtype::f32 ? &forward_wide<float>
                                              : &forward_wide<double>;
   run(ctx, q, k, v, options, out, statistics);
 }
 
-void check_gradients(std::string_view operation, ConstView q, ConstView k, ConstView v,
-                     const AttentionOptions& options, const AttentionGradients& g) {
+void check_gradients(std::string_view operation, const ConstView& q, const ConstView& k,
+                     const ConstView& v, const AttentionOptions& options,
+                     const AttentionGradients& g) {
   const Dtype dtype = q.dtype();
-  const auto check_like = [&](std::string_view name, View gradient, ConstView x) {
+  const auto check_like = [&](std::string_view name, const View& gradient, const ConstView& x) {
     if (!gradient.has_value()) return;
     check_heads(operation, name, gradient, x.dim(0), x.dim(1), x.dim(2), x.dim(3), dtype);
   };
@@ -78,9 +80,9 @@ void check_gradients(std::string_view operation, ConstView q, ConstView k, Const
 }
 
 // Gradients and sums are f32; what is wanted in bf16 is rounded at the end.
-void backward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
-                   const AttentionOptions& options, ConstView out, ConstView statistics,
-                   const AttentionGradients& g) {
+void backward_bf16(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                   const AttentionOptions& options, const ConstView& out,
+                   const ConstView& statistics, const AttentionGradients& g) {
   AttentionGradients wide_g = g;
   std::vector<std::pair<Tensor, View>> narrow;
   for (View AttentionGradients::*gradient :
@@ -94,7 +96,7 @@ void backward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
   if (bf16_is_native(ctx)) {
     backward_natively(ctx, q, k, v, wide.options(), out, statistics, wide_g);
   } else {
-    const auto widened = [&](ConstView x) { return converted(ctx, x, Dtype::f32); };
+    const auto widened = [&](const ConstView& x) { return converted(ctx, x, Dtype::f32); };
     const Tensor wide_q = widened(q), wide_k = widened(k), wide_v = widened(v);
     const Tensor wide_out = widened(out), d_out = widened(g.d_out);
     wide_g.d_out = d_out;
@@ -103,9 +105,9 @@ void backward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
   for (const auto& [from, to] : narrow) convert_heads(ctx, from, to);
 }
 
-void backward_checked(Context& ctx, ConstView q, ConstView k, ConstView v,
-                      const AttentionOptions& options, ConstView out, ConstView statistics,
-                      const AttentionGradients& gradients) {
+void backward_checked(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                      const AttentionOptions& options, const ConstView& out,
+                      const ConstView& statistics, const AttentionGradients& gradients) {
   const auto run = q.dtype() == Dtype::bf16  ? &backward_bf16
                    : q.dtype() == Dtype::f32 ? &backward_wide<float>
                                              : &backward_wide<double>;

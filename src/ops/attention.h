@@ -16,11 +16,11 @@ namespace grouphead::ops {
 class GridAttention {
  public:
   /// attention(). With `statistics` backward() may follow.
-  void forward(Context& ctx, Dtype grid, ConstView q, ConstView k, ConstView v,
-               const AttentionOptions& options, View out, View statistics);
+  void forward(Context& ctx, Dtype grid, const ConstView& q, const ConstView& k, const ConstView& v,
+               const AttentionOptions& options, const View& out, const View& statistics);
   /// attention_backward(), from what forward() got and wrote.
-  void backward(Context& ctx, ConstView q, ConstView k, ConstView v,
-                const AttentionOptions& options, ConstView out, ConstView statistics,
+  void backward(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                const AttentionOptions& options, const ConstView& out, const ConstView& statistics,
                 const AttentionGradients& gradients) const;
 
  private:
@@ -70,18 +70,19 @@ class PerEntry {
 /// positions at[b] .. of each entry b. What a cache holds does not depend on the calls that its
 /// tokens came in, but where `at` goes back into a tile of 8-bit values before the last one: its
 /// exact keys are gone, and their 8 bits stand for them. In a ring the rows of a call fit into it.
-void cache_store(Context& ctx, std::string_view operation, ConstView k, ConstView v,
+void cache_store(Context& ctx, std::string_view operation, const ConstView& k, const ConstView& v,
                  const CacheSlice& cache, PerEntry at, PerEntry counts, PerEntry skipped = 0);
-void cache_store(Context& ctx, std::string_view operation, ConstView k, ConstView v,
+void cache_store(Context& ctx, std::string_view operation, const ConstView& k, const ConstView& v,
                  const CacheSlice& cache, Index at);
 /// decode() of packed rows: q [1, N, Hq, D], k and v [1, N, Hkv, D] and out have those of some
 /// sequences of the cache, one after the other. What a sequence gets is bitwise what decode() of
 /// its rows alone gives. Errors: ShapeError, also for a sequence that is there twice.
-void decode_packed(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache, Index layer,
-                   const AttentionOptions& options, View out, std::span<const SequenceRows> rows);
+void decode_packed(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                   KvCache& cache, Index layer, const AttentionOptions& options, const View& out,
+                   std::span<const SequenceRows> rows);
 
 /// Refuses what cache_store() does not take.
-void check_cache_store(std::string_view operation, ConstView k, ConstView v,
+void check_cache_store(std::string_view operation, const ConstView& k, const ConstView& v,
                        const CacheSlice& cache, PerEntry at, PerEntry counts);
 
 /// The rows of a call on a cache.
@@ -101,16 +102,17 @@ struct CachedRows {
 /// chunks), others the forward kernel, for which a cache in 16 or 8 bits is widened to f32 first,
 /// and one whose tiles do not lie in order is copied: Hkv S (D + Dp) elements of each entry. With
 /// few rows no allocation once warm.
-void attention_cached(Context& ctx, std::string_view operation, ConstView q,
+void attention_cached(Context& ctx, std::string_view operation, const ConstView& q,
                       const CacheSlice& cache, const CachedRows& rows,
-                      const AttentionOptions& options, View out);
+                      const AttentionOptions& options, const View& out);
 /// All queries at options.causal_offset, against `length` keys of each entry.
-void attention_cached(Context& ctx, std::string_view operation, ConstView q,
+void attention_cached(Context& ctx, std::string_view operation, const ConstView& q,
                       const CacheSlice& cache, Index length, const AttentionOptions& options,
-                      View out);
+                      const View& out);
 /// Refuses what attention_cached() does not take.
-void check_attention_cached(std::string_view operation, ConstView q, const CacheSlice& cache,
-                            const CachedRows& rows, const AttentionOptions& options, View out);
+void check_attention_cached(std::string_view operation, const ConstView& q, const CacheSlice& cache,
+                            const CachedRows& rows, const AttentionOptions& options,
+                            const View& out);
 
 /// The most rows of a key/value head, T * Hq / Hkv, that attention_cached() takes by the decode
 /// kernel, which rounds queries for a cache in 8 bits.

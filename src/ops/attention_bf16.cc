@@ -13,8 +13,8 @@ constexpr Index kUnit = 4096;      // elements that one unit converts, or one ro
 constexpr double kCostOfMove = 2;  // converting one takes as long as so many flops
 
 // to = from in the other type, a run of `count` elements.
-void convert_run(const kernels::ConvertKernels& table, ConstView from, Index source, Index count,
-                 View to, Index target) {
+void convert_run(const kernels::ConvertKernels& table, const ConstView& from, Index source,
+                 Index count, const View& to, Index target) {
   if (to.dtype() == Dtype::f32) {
     table.widen(static_cast<const std::uint16_t*>(from.raw()) + source, count,
                 to.data<float>() + target);
@@ -56,12 +56,10 @@ class PackedBits {
   Tensor keys_, values_;
 };
 
-void forward_natively(Context& ctx, ConstView q, ConstView k, ConstView v,
-                      const AttentionOptions& options, View out, View statistics) {
-  if (has_sequences(options)) {
-    fill_zero(out);
-    if (statistics.has_value()) fill_zero(statistics);
-  }
+void forward_natively(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                      const AttentionOptions& options, const View& out, const View& statistics) {
+  zero_queries_of_none(options, out, 1);
+  if (statistics.has_value()) zero_queries_of_none(options, statistics, 3);
   std::vector<AttentionProblem<float>> problems;
   std::vector<kernels::Bf16Operands> operands;
   std::vector<Tensor> fully_masked;
@@ -70,7 +68,7 @@ void forward_natively(Context& ctx, ConstView q, ConstView k, ConstView v,
     AttentionProblem<float> p = sizes_of<float>(s, q, k, v);
     if (p.B * p.rows() == 0) continue;
     if (statistics.has_value()) set_statistics(statistics, p);
-    fully_masked.push_back(note_fully_masked_queries(ctx, s.options, p));
+    fully_masked.push_back(note_fully_masked_queries(ctx, s.options(), p));
     problems.push_back(p);
     operands.push_back(bf16_operands(s, q, k, v, out));
   }
@@ -92,7 +90,7 @@ void forward_natively(Context& ctx, ConstView q, ConstView k, ConstView v,
 
 }  // namespace
 
-void convert_heads(Context& ctx, ConstView from, View to) {
+void convert_heads(Context& ctx, const ConstView& from, const View& to) {
   const auto& table = kernels::convert_kernels(static_cast<kernels::Level>(ctx.isa()));
   const double cost = kCostOfMove * static_cast<double>(to.size());
   if (from.is_contiguous() && to.is_contiguous()) {
@@ -104,7 +102,7 @@ void convert_heads(Context& ctx, ConstView from, View to) {
   }
   const Index T = to.dim(1);
   for_units(ctx, to.dim(0) * T, cost, [&](Index bt, int) {
-    const auto place = [&](ConstView x, Index h) {
+    const auto place = [&](const ConstView& x, Index h) {
       return bt / T * x.stride(0) + bt % T * x.stride(1) + h * x.stride(2);
     };
     for (Index h = 0; h < to.dim(2); ++h) {
@@ -113,7 +111,7 @@ void convert_heads(Context& ctx, ConstView from, View to) {
   });
 }
 
-Tensor converted(Context& ctx, ConstView x, Dtype dtype) {
+Tensor converted(Context& ctx, const ConstView& x, Dtype dtype) {
   Tensor result = ctx.tensor(x.shape(), dtype);
   if (x.rank() == 4 && (x.dim(3) == 1 || x.stride(3) == 1)) {
     convert_heads(ctx, x, result);
@@ -136,8 +134,8 @@ WideOptions::WideOptions(Context& ctx, const AttentionOptions& options) : option
 
 bool bf16_is_native(Context& ctx) noexcept { return bf16_kernels_of(ctx) != nullptr; }
 
-void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
-                  const AttentionOptions& options, View out, View statistics) {
+void forward_bf16(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                  const AttentionOptions& options, const View& out, const View& statistics) {
   const WideOptions wide(ctx, options);
   if (bf16_is_native(ctx)) {
     return forward_natively(ctx, q, k, v, wide.options(), out, statistics);
@@ -150,8 +148,9 @@ void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
   convert_heads(ctx, result, out);
 }
 
-void GridAttention::forward(Context& ctx, Dtype grid, ConstView q, ConstView k, ConstView v,
-                            const AttentionOptions& options, View out, View statistics) {
+void GridAttention::forward(Context& ctx, Dtype grid, const ConstView& q, const ConstView& k,
+                            const ConstView& v, const AttentionOptions& options, const View& out,
+                            const View& statistics) {
   if (grid != Dtype::bf16 || !bf16_is_native(ctx)) {
     return attention(ctx, q, k, v, options, out, {.statistics = statistics});
   }
@@ -165,8 +164,9 @@ void GridAttention::forward(Context& ctx, Dtype grid, ConstView q, ConstView k, 
   if (statistics.has_value()) *this = std::move(narrow);
 }
 
-void GridAttention::backward(Context& ctx, ConstView q, ConstView k, ConstView v,
-                             const AttentionOptions& options, ConstView out, ConstView statistics,
+void GridAttention::backward(Context& ctx, const ConstView& q, const ConstView& k,
+                             const ConstView& v, const AttentionOptions& options,
+                             const ConstView& out, const ConstView& statistics,
                              const AttentionGradients& gradients) const {
   if (!q_.has_value()) {
     return attention_backward(ctx, q, k, v, options, out, statistics, gradients);

@@ -33,8 +33,8 @@ struct CachedEntry {
 
 // The options are the whole call's.
 template <class F>
-AttentionProblem<F> problem_of(ConstView q, const CacheSlice& cache, const CachedRows& rows,
-                               const AttentionOptions& options, View out, Index b) {
+AttentionProblem<F> problem_of(const ConstView& q, const CacheSlice& cache, const CachedRows& rows,
+                               const AttentionOptions& options, const View& out, Index b) {
   AttentionProblem<F> p;
   p.whole = {
       .T = q.dim(1), .S = rows.num_keys, .first_place = b * q.dim(2) * q.dim(1) + rows.skipped[b]};
@@ -67,8 +67,8 @@ void skip_hidden_keys(AttentionProblem<F>& p, kernels::TileTable& table) {
 }
 
 template <class F>
-void set_entry(Context& ctx, ConstView q, const CacheSlice& cache, const CachedRows& rows,
-               const AttentionOptions& options, View out, Index b, CachedEntry<F>& e) {
+void set_entry(Context& ctx, const ConstView& q, const CacheSlice& cache, const CachedRows& rows,
+               const AttentionOptions& options, const View& out, Index b, CachedEntry<F>& e) {
   e.p = problem_of<F>(q, cache, rows, options, out, b);
   e.fully_masked = note_fully_masked_queries(ctx, options, e.p);
   const PerEntry& deciding = rows.kernel_counts ? *rows.kernel_counts : rows.counts;
@@ -215,8 +215,8 @@ void prefill(Context& ctx, std::span<CachedEntry<F>> entries, const CacheSlice& 
 }
 
 template <class F>
-void attend(Context& ctx, ConstView q, const CacheSlice& cache, const CachedRows& rows,
-            const AttentionOptions& options, View out) {
+void attend(Context& ctx, const ConstView& q, const CacheSlice& cache, const CachedRows& rows,
+            const AttentionOptions& options, const View& out) {
   ContextArray<CachedEntry<F>> array(ctx, q.dim(0));
   const std::span<CachedEntry<F>> entries = array.values();
   for (Index b = 0; b < q.dim(0); ++b) {
@@ -259,7 +259,7 @@ void check_kept(std::string_view operation, const CacheSlice& cache, const Cache
   }
 }
 
-CachedRows all_rows(ConstView q, Index length, const AttentionOptions& options) {
+CachedRows all_rows(const ConstView& q, Index length, const AttentionOptions& options) {
   return {.lengths = length,
           .counts = q.rank() == 4 ? q.dim(1) : 0,
           .first = options.causal_offset,
@@ -268,8 +268,9 @@ CachedRows all_rows(ConstView q, Index length, const AttentionOptions& options) 
 
 }  // namespace
 
-void check_attention_cached(std::string_view operation, ConstView q, const CacheSlice& cache,
-                            const CachedRows& rows, const AttentionOptions& options, View out) {
+void check_attention_cached(std::string_view operation, const ConstView& q, const CacheSlice& cache,
+                            const CachedRows& rows, const AttentionOptions& options,
+                            const View& out) {
   check_rank(operation, cache);
   check_queries(operation, "q", q, cache.keys.dim(1), MayBeBf16::no);
   check_options(operation, options, q, rows.num_keys, Keys::cached);
@@ -279,16 +280,16 @@ void check_attention_cached(std::string_view operation, ConstView q, const Cache
   check_kept(operation, cache, rows, options, q.dim(0));
 }
 
-void attention_cached(Context& ctx, std::string_view operation, ConstView q,
+void attention_cached(Context& ctx, std::string_view operation, const ConstView& q,
                       const CacheSlice& cache, const CachedRows& rows,
-                      const AttentionOptions& options, View out) {
+                      const AttentionOptions& options, const View& out) {
   check_attention_cached(operation, q, cache, rows, options, out);
   (q.dtype() == Dtype::f32 ? &attend<float> : &attend<double>)(ctx, q, cache, rows, options, out);
 }
 
-void attention_cached(Context& ctx, std::string_view operation, ConstView q,
+void attention_cached(Context& ctx, std::string_view operation, const ConstView& q,
                       const CacheSlice& cache, Index length, const AttentionOptions& options,
-                      View out) {
+                      const View& out) {
   attention_cached(ctx, operation, q, cache, all_rows(q, length, options), options, out);
 }
 

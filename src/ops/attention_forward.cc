@@ -17,8 +17,8 @@ struct Problems {
 
   /// set(problem, its sequence) for those that have queries.
   template <class Set>
-  Problems(Context& ctx, ConstView q, ConstView k, ConstView v, const AttentionOptions& options,
-           const Set& set) {
+  Problems(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+           const AttentionOptions& options, const Set& set) {
     const Index count = num_sequences(options, q);
     all.reserve(static_cast<std::size_t>(count));
     for (Index n = 0; n < count; ++n) {
@@ -27,7 +27,7 @@ struct Problems {
       if (p.B * p.rows() == 0) continue;
       set_operands(s, q, k, v, p);
       set(p, s);
-      if (Tensor note = note_fully_masked_queries(ctx, s.options, p); note.has_value()) {
+      if (Tensor note = note_fully_masked_queries(ctx, s.options(), p); note.has_value()) {
         fully_masked.push_back(std::move(note));
       }
       all.push_back(p);
@@ -50,12 +50,10 @@ void run_units(Context& ctx, Problems<F>& problems,
 }  // namespace
 
 template <class F>
-void forward_wide(Context& ctx, ConstView q, ConstView k, ConstView v,
-                  const AttentionOptions& options, View out, View statistics) {
-  if (has_sequences(options)) {
-    fill_zero(out);
-    if (statistics.has_value()) fill_zero(statistics);
-  }
+void forward_wide(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                  const AttentionOptions& options, const View& out, const View& statistics) {
+  zero_queries_of_none(options, out, 1);
+  if (statistics.has_value()) zero_queries_of_none(options, statistics, 3);
   Problems<F> problems(ctx, q, k, v, options, [&](AttentionProblem<F>& p, const Sequence& s) {
     p.out = mutable_heads_of<F>(s.queries(out));
     if (statistics.has_value()) set_statistics(statistics, p);
@@ -65,8 +63,8 @@ void forward_wide(Context& ctx, ConstView q, ConstView k, ConstView v,
 }
 
 template <class F>
-void scores_wide(Context& ctx, ConstView q, ConstView k, const AttentionOptions& options,
-                 ConstView statistics, View scores) {
+void scores_wide(Context& ctx, const ConstView& q, const ConstView& k,
+                 const AttentionOptions& options, const ConstView& statistics, const View& scores) {
   if (has_sequences(options)) fill_zero(scores);
   Problems<F> problems(ctx, q, k, k, options, [&](AttentionProblem<F>& p, const Sequence&) {
     p.v.data = nullptr;
@@ -77,13 +75,13 @@ void scores_wide(Context& ctx, ConstView q, ConstView k, const AttentionOptions&
   run_units<F>(ctx, problems, table.scores_scratch, table.scores);
 }
 
-template void forward_wide<float>(Context&, ConstView, ConstView, ConstView,
-                                  const AttentionOptions&, View, View);
-template void forward_wide<double>(Context&, ConstView, ConstView, ConstView,
-                                   const AttentionOptions&, View, View);
-template void scores_wide<float>(Context&, ConstView, ConstView, const AttentionOptions&, ConstView,
-                                 View);
-template void scores_wide<double>(Context&, ConstView, ConstView, const AttentionOptions&,
-                                  ConstView, View);
+template void forward_wide<float>(Context&, const ConstView&, const ConstView&, const ConstView&,
+                                  const AttentionOptions&, const View&, const View&);
+template void forward_wide<double>(Context&, const ConstView&, const ConstView&, const ConstView&,
+                                   const AttentionOptions&, const View&, const View&);
+template void scores_wide<float>(Context&, const ConstView&, const ConstView&,
+                                 const AttentionOptions&, const ConstView&, const View&);
+template void scores_wide<double>(Context&, const ConstView&, const ConstView&,
+                                  const AttentionOptions&, const ConstView&, const View&);
 
 }  // namespace grouphead::ops

@@ -10,18 +10,19 @@ namespace grouphead::ops {
 
 /// The sizes and options of a sequence, of the operands of the whole call.
 template <class F>
-kernels::AttentionProblem<F> sizes_of(const Sequence& s, ConstView q, ConstView k, ConstView v) {
+kernels::AttentionProblem<F> sizes_of(const Sequence& s, const ConstView& q, const ConstView& k,
+                                      const ConstView& v) {
   kernels::AttentionProblem<F> p;
   p.whole = s.whole;
   p.B = s.end_entry - s.first_entry;
   p.T = s.end_query - s.first_query, p.Hq = q.dim(2), p.D = q.dim(3);
   p.S = s.end_key - s.first_key, p.Hkv = k.dim(2), p.Dv = v.dim(3);
-  set_options(s.options, p);
+  set_options(s.options(), p);
   return p;
 }
 
 template <class F>
-void set_operands(const Sequence& s, ConstView q, ConstView k, ConstView v,
+void set_operands(const Sequence& s, const ConstView& q, const ConstView& k, const ConstView& v,
                   kernels::AttentionProblem<F>& p) {
   p.q = heads_of<F>(s.queries(q)), p.k = heads_of<F>(s.keys(k)), p.v = heads_of<F>(s.keys(v));
 }

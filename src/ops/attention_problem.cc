@@ -21,8 +21,8 @@ using Bytes = Grid<const std::uint8_t>;
 bool is_byte(Dtype dtype) { return dtype == Dtype::boolean || dtype == Dtype::u8; }
 
 // [B or 1, Hq or 1, T or 1, S or 1]
-void check_grid(std::string_view operation, std::string_view operand, ConstView x, ConstView q,
-                Index num_keys) {
+void check_grid(std::string_view operation, std::string_view operand, const ConstView& x,
+                const ConstView& q, Index num_keys) {
   const Index full[4] = {q.dim(0), q.dim(2), q.dim(1), num_keys};
   bool fits = x.rank() == 4;
   for (int axis = 0; fits && axis < 4; ++axis) {
@@ -47,12 +47,13 @@ bool is_fully_masked(const AttentionProblem<F>& p, Index b, Index h, Index t) no
 }
 
 // softcap, slopes and sinks
-void check_logit_options(std::string_view operation, const AttentionOptions& options, ConstView q) {
+void check_logit_options(std::string_view operation, const AttentionOptions& options,
+                         const ConstView& q) {
   if (options.softcap && !(*options.softcap > 0 && std::isfinite(*options.softcap))) {
     detail::throw_config_error(operation, "softcap", "a positive number",
                                detail::number_text(*options.softcap));
   }
-  const auto check_per_head = [&](std::string_view operand, ConstView x) {
+  const auto check_per_head = [&](std::string_view operand, const ConstView& x) {
     if (!x.has_value()) return;
     const bool is_wide = q.dtype() == Dtype::bf16 && x.dtype() == Dtype::f32;
     detail::require_dense(operation, operand, x, {q.dim(2)}, is_wide ? Dtype::f32 : q.dtype());
@@ -66,7 +67,7 @@ void check_logit_options(std::string_view operation, const AttentionOptions& opt
 
 }  // namespace
 
-void check_heads(std::string_view operation, std::string_view operand, ConstView x, Index b,
+void check_heads(std::string_view operation, std::string_view operand, const ConstView& x, Index b,
                  Index t, Index h, Index d, Dtype dtype) {
   detail::require_shape(operation, operand, x, {b, t, h, d});
   detail::require_dtype(operation, operand, x, dtype);
@@ -76,7 +77,7 @@ void check_heads(std::string_view operation, std::string_view operand, ConstView
   }
 }
 
-void check_queries(std::string_view operation, std::string_view operand, ConstView q,
+void check_queries(std::string_view operation, std::string_view operand, const ConstView& q,
                    Index num_key_value_heads, MayBeBf16 may_be_bf16) {
   detail::require_shape(operation, operand, q, {-1, -1, -1, -1});
   const bool takes_bf16 = may_be_bf16 == MayBeBf16::yes;
@@ -94,11 +95,11 @@ void check_queries(std::string_view operation, std::string_view operand, ConstVi
   }
 }
 
-void check_options(std::string_view operation, const AttentionOptions& options, ConstView q,
+void check_options(std::string_view operation, const AttentionOptions& options, const ConstView& q,
                    Index num_keys, Keys keys) {
   check_logit_options(operation, options, q);
   check_sequences(operation, options, q, num_keys, keys);
-  const auto require_bytes = [&](std::string_view operand, ConstView x) {
+  const auto require_bytes = [&](std::string_view operand, const ConstView& x) {
     if (!is_byte(x.dtype())) {
       throw_shape_error(operation, operand, "bool or u8", name_of(x.dtype()));
     }

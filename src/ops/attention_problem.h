@@ -3,8 +3,10 @@
 // What the attention operations share: the checks, and the way from views to a kernel's problem.
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
+#include <span>
 #include <string_view>
 #include <thread>
 
@@ -17,22 +19,24 @@ namespace grouphead::ops {
 /// Refuses operands whose shapes, types or strides do not fit each other. `Hkv` and the element
 /// type are those of k.
 enum class MayBeBf16 : std::uint8_t { no, yes };
-void check_queries(std::string_view operation, std::string_view operand, ConstView q,
+void check_queries(std::string_view operation, std::string_view operand, const ConstView& q,
                    Index num_key_value_heads, MayBeBf16 may_be_bf16);
-void check_heads(std::string_view operation, std::string_view operand, ConstView x, Index b,
+void check_heads(std::string_view operation, std::string_view operand, const ConstView& x, Index b,
                  Index t, Index h, Index d, Dtype dtype);
 
 template <class F>
-kernels::Heads<const F> heads_of(ConstView x) {
+kernels::Heads<const F> heads_of(const ConstView& x) {
   return {x.data<F>(), x.stride(0), x.stride(1), x.stride(2)};
 }
 template <class F>
-kernels::Heads<F> mutable_heads_of(View x) {
+kernels::Heads<F> mutable_heads_of(const View& x) {
   return {x.data<F>(), x.stride(0), x.stride(1), x.stride(2)};
 }
 
 /// Of statistics, lse, scores, and what is summed up.
-inline Dtype wide_dtype(ConstView q) { return q.dtype() == Dtype::f64 ? Dtype::f64 : Dtype::f32; }
+inline Dtype wide_dtype(const ConstView& q) {
+  return q.dtype() == Dtype::f64 ? Dtype::f64 : Dtype::f32;
+}
 
 template <class F>
 const kernels::AttentionKernels<F>& kernels_of(Context& ctx) noexcept {
@@ -42,7 +46,7 @@ const kernels::AttentionKernels<F>& kernels_of(Context& ctx) noexcept {
 /// Refuses options that the operands do not fit, with sizes B, T, S, Hq. A cache takes no lengths
 /// and segments.
 enum class Keys : std::uint8_t { given, cached };
-void check_options(std::string_view operation, const AttentionOptions& options, ConstView q,
+void check_options(std::string_view operation, const AttentionOptions& options, const ConstView& q,
                    Index num_keys, Keys keys);
 
 /// Offsets and windows as the kernels take them: sums of two of these do not overflow.
@@ -63,7 +67,7 @@ Tensor note_fully_masked_queries(Context& ctx, const AttentionOptions& options,
 
 /// The operand as a grid of the kernels: broadcast axes get stride 0.
 template <class E>
-kernels::Grid<const E> grid_of(ConstView x) {
+kernels::Grid<const E> grid_of(const ConstView& x) {
   const auto stride = [&](int axis) { return x.dim(axis) == 1 ? 0 : x.stride(axis); };
   return {static_cast<const E*>(x.raw()), stride(0), stride(1), stride(2), stride(3)};
 }
@@ -86,7 +90,7 @@ void reserve_scratch(Context& ctx, Index count) {
 /// waking the others (some microseconds).
 template <class Body>
 void for_units(Context& ctx, Index units, double flops, Body&& body) {
-  constexpr double kFewFlops = 5e5;
+  constexpr double kFewFlops = 1e6;
   if (flops < kFewFlops) {
     for (Index unit = 0; unit < units; ++unit) body(unit, 0);
   } else {
@@ -94,12 +98,36 @@ void for_units(Context& ctx, Index units, double flops, Body&& body) {
   }
 }
 
+/// body(entry, its unit, slot) for the units(entry) of all entries, in one region of work. Entries
+/// have a member first_unit.
+template <class Entry, class Units, class Body>
+void for_entry_units(Context& ctx, std::span<Entry> entries, double flops, const Units& units,
+                     const Body& body) {
+  Index count = 0;
+  for (Entry& entry : entries) {
+    entry.first_unit = count;
+    count += units(entry);
+  }
+  for_units(ctx, count, flops, [&](Index unit, int slot) {
+    // The last one that begins here or before: those without units begin where the next one does.
+    const auto after = std::upper_bound(entries.begin(), entries.end(), unit,
+                                        [](Index u, const Entry& e) { return u < e.first_unit; });
+    Entry& entry = *(after - 1);
+    body(entry, unit - entry.first_unit, slot);
+  });
+}
+
 /// Counters by which units of one parallel_for wait for earlier ones. Units start in ascending
 /// order, so a unit that waits only for lower ones never waits for one that has not started.
 class Progress {
  public:
-  Progress(Context& ctx, Index count)
-      : counters_(ctx.zeros({count}, Dtype::i64)), data_(counters_.data<Index>()) {}
+  Progress(Context& ctx, Index count) {
+    if (count <= static_cast<Index>(few_.size())) return;
+    many_ = ctx.zeros({count}, Dtype::i64);
+    data_ = many_.data<Index>();
+  }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
 
   /// Sets a counter that one unit alone raises.
   void reach(Index counter, Index value) noexcept {
@@ -115,38 +143,39 @@ class Progress {
   }
 
  private:
-  Tensor counters_;
-  Index* data_;
+  std::array<Index, 8> few_{};  // small calls take no memory for them
+  Tensor many_;
+  Index* data_ = few_.data();
 };
 
 /// The statistics that the kernels read or write, [2, B, Hq, T] of the whole call.
 template <class F>
-void set_statistics(ConstView statistics, kernels::AttentionProblem<F>& p) {
+void set_statistics(const ConstView& statistics, kernels::AttentionProblem<F>& p) {
   p.tops = const_cast<F*>(statistics.data<F>());
   p.sums = p.tops + statistics.size() / 2;
 }
 
 /// attention() of bf16 operands that were checked; `statistics` may be absent.
-void forward_bf16(Context& ctx, ConstView q, ConstView k, ConstView v,
-                  const AttentionOptions& options, View out, View statistics);
+void forward_bf16(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                  const AttentionOptions& options, const View& out, const View& statistics);
 /// The same of f32 or f64 ones.
 template <class F>
-void forward_wide(Context& ctx, ConstView q, ConstView k, ConstView v,
-                  const AttentionOptions& options, View out, View statistics);
+void forward_wide(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                  const AttentionOptions& options, const View& out, const View& statistics);
 /// attention_scores() of f32 or f64 ones; `scores` in their type.
 template <class F>
-void scores_wide(Context& ctx, ConstView q, ConstView k, const AttentionOptions& options,
-                 ConstView statistics, View scores);
+void scores_wide(Context& ctx, const ConstView& q, const ConstView& k,
+                 const AttentionOptions& options, const ConstView& statistics, const View& scores);
 /// attention_backward() of f32 or f64 ones; d_scores, d_bias and d_sinks in their type.
 template <class F>
-void backward_wide(Context& ctx, ConstView q, ConstView k, ConstView v,
-                   const AttentionOptions& options, ConstView out, ConstView statistics,
-                   const AttentionGradients& gradients);
+void backward_wide(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                   const AttentionOptions& options, const ConstView& out,
+                   const ConstView& statistics, const AttentionGradients& gradients);
 
 /// The same of bf16 ones at a level that has kernels for them: gradients and options in f32.
-void backward_natively(Context& ctx, ConstView q, ConstView k, ConstView v,
-                       const AttentionOptions& options, ConstView out, ConstView statistics,
-                       const AttentionGradients& gradients);
+void backward_natively(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                       const AttentionOptions& options, const ConstView& out,
+                       const ConstView& statistics, const AttentionGradients& gradients);
 
 /// Options for queries in f32 that stand for bf16 ones: bias, sinks and slopes in f32. They live as
 /// long as this.
@@ -164,8 +193,8 @@ class WideOptions {
 bool bf16_is_native(Context& ctx) noexcept;
 
 /// A copy in the other of bf16 and f32; the last axis is contiguous, or all are copied first.
-Tensor converted(Context& ctx, ConstView x, Dtype dtype);
+Tensor converted(Context& ctx, const ConstView& x, Dtype dtype);
 /// The same into memory that is there.
-void convert_heads(Context& ctx, ConstView from, View to);
+void convert_heads(Context& ctx, const ConstView& from, const View& to);
 
 }  // namespace grouphead::ops

@@ -10,12 +10,13 @@ namespace {
 using detail::throw_config_error;
 using detail::throw_shape_error;
 
-Index number_at(ConstView x, Index i) {
+Index number_at(const ConstView& x, Index i) {
   return x.dtype() == Dtype::i32 ? Index{x.data<std::int32_t>()[i * x.stride(0)]}
                                  : x.data<Index>()[i * x.stride(0)];
 }
 
-void check_integers(std::string_view operation, std::string_view operand, ConstView x, Index size) {
+void check_integers(std::string_view operation, std::string_view operand, const ConstView& x,
+                    Index size) {
   detail::require_shape(operation, operand, x, {size});
   if (x.dtype() != Dtype::i32 && x.dtype() != Dtype::i64) {
     throw_shape_error(operation, operand, "i32 or i64", name_of(x.dtype()));
@@ -23,7 +24,7 @@ void check_integers(std::string_view operation, std::string_view operand, ConstV
 }
 
 // Ascending from 0 to `limit` at most.
-void check_segments(std::string_view operation, std::string_view operand, ConstView x,
+void check_segments(std::string_view operation, std::string_view operand, const ConstView& x,
                     Index limit) {
   for (Index i = 0; i < x.dim(0); ++i) {
     const Index here = number_at(x, i);
@@ -37,7 +38,7 @@ void check_segments(std::string_view operation, std::string_view operand, ConstV
   }
 }
 
-void check_packed(std::string_view operation, const AttentionOptions& options, ConstView q,
+void check_packed(std::string_view operation, const AttentionOptions& options, const ConstView& q,
                   Index num_keys) {
   const ConstView& segments = options.segments;
   check_integers(operation, "segments", segments, -1);
@@ -59,7 +60,12 @@ void check_packed(std::string_view operation, const AttentionOptions& options, C
   check_segments(operation, "key_segments", options.key_segments, num_keys);
 }
 
-void check_lengths(std::string_view operation, const AttentionOptions& options, ConstView q,
+// Where the keys of packed sequences begin and end.
+const ConstView& segments_of_keys(const AttentionOptions& options) {
+  return options.key_segments.has_value() ? options.key_segments : options.segments;
+}
+
+void check_lengths(std::string_view operation, const AttentionOptions& options, const ConstView& q,
                    Index num_keys) {
   check_integers(operation, "lengths", options.lengths, q.dim(0));
   if (options.causal_offset != 0) {
@@ -76,8 +82,8 @@ void check_lengths(std::string_view operation, const AttentionOptions& options, 
 
 }  // namespace
 
-void check_sequences(std::string_view operation, const AttentionOptions& options, ConstView q,
-                     Index num_keys, Keys keys) {
+void check_sequences(std::string_view operation, const AttentionOptions& options,
+                     const ConstView& q, Index num_keys, Keys keys) {
   if (options.key_segments.has_value() && !options.segments.has_value()) {
     throw_config_error(operation, "key_segments", "segments beside them", "none");
   }
@@ -91,28 +97,28 @@ void check_sequences(std::string_view operation, const AttentionOptions& options
                               : check_packed(operation, options, q, num_keys);
 }
 
-Index num_sequences(const AttentionOptions& options, ConstView q) {
+Index num_sequences(const AttentionOptions& options, const ConstView& q) {
   if (!has_sequences(options)) return 1;
   return options.lengths.has_value() ? q.dim(0) : options.segments.dim(0) - 1;
 }
 
-Sequence sequence_of(const AttentionOptions& options, ConstView q, Index num_keys, Index n) {
+Sequence sequence_of(const AttentionOptions& options, const ConstView& q, Index num_keys, Index n) {
   Sequence s;
-  s.options = options;
+  s.of_call = &options;
   if (!has_sequences(options)) {
     s.end_entry = q.dim(0), s.end_query = q.dim(1), s.end_key = num_keys;
     return s;
   }
-  s.options.lengths = s.options.segments = s.options.key_segments = {};
+  AttentionOptions& own = s.own.emplace(options);
+  own.lengths = own.segments = own.key_segments = {};
   if (options.lengths.has_value()) {
     const Index length = number_at(options.lengths, n);
     s.first_entry = n, s.end_entry = n + 1;
     s.end_query = q.dim(1);
     s.end_key = length;
-    s.options.causal_offset = length - q.dim(1);
+    own.causal_offset = length - q.dim(1);
   } else {
-    const ConstView& of_keys =
-        options.key_segments.has_value() ? options.key_segments : options.segments;
+    const ConstView& of_keys = segments_of_keys(options);
     s.end_entry = 1;
     s.first_query = number_at(options.segments, n),
     s.end_query = number_at(options.segments, n + 1);
@@ -122,12 +128,28 @@ Sequence sequence_of(const AttentionOptions& options, ConstView q, Index num_key
              .S = num_keys,
              .first_place = s.first_entry * q.dim(2) * q.dim(1) + s.first_query,
              .first_key = s.first_key};
-  for (ConstView* x : {&s.options.mask, &s.options.bias}) {
+  for (ConstView* x : {&own.mask, &own.bias}) {
     if (x->has_value()) *x = s.grid(*x);
   }
-  if (s.options.key_mask.has_value()) s.options.key_mask = s.keys(s.options.key_mask);
-  if (s.options.query_mask.has_value()) s.options.query_mask = s.queries(s.options.query_mask);
+  if (own.key_mask.has_value()) own.key_mask = s.keys(own.key_mask);
+  if (own.query_mask.has_value()) own.query_mask = s.queries(own.query_mask);
   return s;
+}
+
+void zero_queries_of_none(const AttentionOptions& options, const View& x, int axis) {
+  const ConstView& segments = options.segments;
+  if (!segments.has_value()) return;
+  fill_zero(x.slice(axis, number_at(segments, segments.dim(0) - 1), x.dim(axis)));
+}
+
+void zero_keys_of_none(const AttentionOptions& options, const View& x) {
+  if (options.segments.has_value()) {
+    const ConstView& segments = segments_of_keys(options);
+    fill_zero(x.slice(1, number_at(segments, segments.dim(0) - 1), x.dim(1)));
+  }
+  for (Index b = 0; options.lengths.has_value() && b < x.dim(0); ++b) {
+    fill_zero(x.slice(0, b, b + 1).slice(1, number_at(options.lengths, b), x.dim(1)));
+  }
 }
 
 }  // namespace grouphead::ops

@@ -58,7 +58,7 @@ struct StoredEntry {
 };
 
 template <class F>
-AttentionProblem<F> problem_of_store(ConstView k, ConstView v, Index b, Index count,
+AttentionProblem<F> problem_of_store(const ConstView& k, const ConstView& v, Index b, Index count,
                                      Index skipped) {
   AttentionProblem<F> p;
   p.B = 1, p.S = count, p.Hkv = k.dim(2), p.D = k.dim(3), p.Dv = v.dim(3);
@@ -82,8 +82,8 @@ void keep(const CacheSlice& cache, const StoredEntry<float>& e, Index b) {
 }
 
 template <class F>
-void store(Context& ctx, ConstView k, ConstView v, const CacheSlice& cache, PerEntry at,
-           PerEntry counts, PerEntry skipped) {
+void store(Context& ctx, const ConstView& k, const ConstView& v, const CacheSlice& cache,
+           PerEntry at, PerEntry counts, PerEntry skipped) {
   constexpr double kCostOfMove = 16;  // moving one element takes as long as so many flops
   ContextArray<StoredEntry<F>> array(ctx, k.dim(0));
   const std::span<StoredEntry<F>> entries = array.values();
@@ -136,8 +136,8 @@ void check_rank(std::string_view operation, const CacheSlice& cache) {
   }
 }
 
-void check_cache(std::string_view operation, const CacheSlice& cache, ConstView x,
-                 std::string_view value_operand, ConstView values) {
+void check_cache(std::string_view operation, const CacheSlice& cache, const ConstView& x,
+                 std::string_view value_operand, const ConstView& values) {
   const Index batch = x.dim(0);
   const Index d = x.dim(3);
   if (cache.slots.has_value()) {
@@ -184,7 +184,7 @@ CacheTileBytes cache_tile_bytes(Dtype dtype, Index D, Index Dv) noexcept {
           kernels::cache_value_bytes(format_of(dtype), Dv)};
 }
 
-void check_cache_store(std::string_view operation, ConstView k, ConstView v,
+void check_cache_store(std::string_view operation, const ConstView& k, const ConstView& v,
                        const CacheSlice& cache, PerEntry at, PerEntry counts) {
   check_queries(operation, "k", k, 1, MayBeBf16::no);
   check_rank(operation, cache);
@@ -195,14 +195,14 @@ void check_cache_store(std::string_view operation, ConstView k, ConstView v,
   for (Index b = 0; b < k.dim(0); ++b) check_fits(operation, cache, at[b], at[b] + counts[b]);
 }
 
-void cache_store(Context& ctx, std::string_view operation, ConstView k, ConstView v,
+void cache_store(Context& ctx, std::string_view operation, const ConstView& k, const ConstView& v,
                  const CacheSlice& cache, PerEntry at, PerEntry counts, PerEntry skipped) {
   check_cache_store(operation, k, v, cache, at, counts);
   const auto run = k.dtype() == Dtype::f32 ? &store<float> : &store<double>;
   run(ctx, k, v, cache, at, counts, skipped);
 }
 
-void cache_store(Context& ctx, std::string_view operation, ConstView k, ConstView v,
+void cache_store(Context& ctx, std::string_view operation, const ConstView& k, const ConstView& v,
                  const CacheSlice& cache, Index at) {
   detail::require_shape(operation, "k", k, {-1, -1, -1, -1});
   cache_store(ctx, operation, k, v, cache, at, k.dim(1));

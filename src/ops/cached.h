@@ -1,9 +1,8 @@
 #pragma once
 
 // What storing in a cache and attending to it share: the checks of a slice, its tiles as the
-// kernels see those of one batch entry, and work on several entries in one region.
+// kernels see those of one batch entry.
 
-#include <algorithm>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -23,8 +22,8 @@ Index capacity_of(const CacheSlice& cache) noexcept;
 
 void check_rank(std::string_view operation, const CacheSlice& cache);
 /// The slice for queries or keys x [B, T, H, D], and for values [B, T, H, Dv] of this name.
-void check_cache(std::string_view operation, const CacheSlice& cache, ConstView x,
-                 std::string_view value_operand, ConstView values);
+void check_cache(std::string_view operation, const CacheSlice& cache, const ConstView& x,
+                 std::string_view value_operand, const ConstView& values);
 void check_fits(std::string_view operation, const CacheSlice& cache, Index begin, Index end);
 
 kernels::CacheFormat format_of(Dtype dtype) noexcept;
@@ -73,24 +72,5 @@ class ContextArray {
   Tensor memory_;
   std::span<T> values_;
 };
-
-/// body(entry, its unit, slot) for the units(entry) of all entries, in one region of work. Entries
-/// have a member first_unit.
-template <class Entry, class Units, class Body>
-void for_entry_units(Context& ctx, std::span<Entry> entries, double flops, const Units& units,
-                     const Body& body) {
-  Index count = 0;
-  for (Entry& entry : entries) {
-    entry.first_unit = count;
-    count += units(entry);
-  }
-  for_units(ctx, count, flops, [&](Index unit, int slot) {
-    // The last one that begins here or before: those without units begin where the next one does.
-    const auto after = std::upper_bound(entries.begin(), entries.end(), unit,
-                                        [](Index u, const Entry& e) { return u < e.first_unit; });
-    Entry& entry = *(after - 1);
-    body(entry, unit - entry.first_unit, slot);
-  });
-}
 
 }  // namespace grouphead::ops

@@ -16,7 +16,8 @@ using ops::PerEntry;
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 // Rows of each sequence: `counts`, or T.
-PerEntry checked_counts(std::string_view operation, ConstView x, std::span<const Index> counts) {
+PerEntry checked_counts(std::string_view operation, const ConstView& x,
+                        std::span<const Index> counts) {
   const Index T = x.dim(1);
   if (counts.empty()) return T;
   if (static_cast<Index>(counts.size()) != x.dim(0)) {
@@ -73,8 +74,8 @@ class Pieces {
   Tensor numbers_;  // [4, B]
 };
 
-void store(Context& ctx, std::string_view operation, ConstView k, ConstView v, KvCache& cache,
-           const ops::CacheSlice& slice, const Pieces& piece) {
+void store(Context& ctx, std::string_view operation, const ConstView& k, const ConstView& v,
+           KvCache& cache, const ops::CacheSlice& slice, const Pieces& piece) {
   ops::cache_store(ctx, operation, k, v, slice, piece.begins(), piece.counts(), piece.skipped());
   for (Index b = 0; b < k.dim(0); ++b) {
     KvCacheAccess::note_stored(cache, b, piece.ends()[at(b)]);
@@ -96,9 +97,10 @@ void check_window(std::string_view operation, const KvCache& cache,
 }
 
 // decode() of the rows of q, k and v that each entry has, after the checks of the caller.
-void decode_entries(Context& ctx, std::string_view operation, ConstView q, ConstView k, ConstView v,
-                    KvCache& cache, Index layer, const AttentionOptions& options, View out,
-                    PerEntry rows, PerEntry offsets) {
+void decode_entries(Context& ctx, std::string_view operation, const ConstView& q,
+                    const ConstView& k, const ConstView& v, KvCache& cache, Index layer,
+                    const AttentionOptions& options, const View& out, PerEntry rows,
+                    PerEntry offsets) {
   const ops::CacheSlice slice = ops::slice_of(cache, layer);
   check_window(operation, cache, options);
   ops::check_cache_store(operation, k, v, slice, cache.lengths(), rows);
@@ -122,11 +124,11 @@ void decode_entries(Context& ctx, std::string_view operation, ConstView q, Const
 }
 
 // [1, N, H, D] as every entry of a batch sees it.
-ConstView for_each_entry(ConstView x, Index batch) {
+ConstView for_each_entry(const ConstView& x, Index batch) {
   return {x.raw(), x.dtype(), Shape{batch, x.dim(1), x.dim(2), x.dim(3)},
           Strides{0, x.stride(1), x.stride(2), x.stride(3)}};
 }
-View for_each_entry(View x, Index batch) {
+View for_each_entry(const View& x, Index batch) {
   return {x.raw(), x.dtype(), Shape{batch, x.dim(1), x.dim(2), x.dim(3)},
           Strides{0, x.stride(1), x.stride(2), x.stride(3)}};
 }
@@ -149,9 +151,9 @@ void decode(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache,
   }
 }
 
-void ops::decode_packed(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache,
-                        Index layer, const AttentionOptions& options, View out,
-                        std::span<const SequenceRows> rows) {
+void ops::decode_packed(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
+                        KvCache& cache, Index layer, const AttentionOptions& options,
+                        const View& out, std::span<const SequenceRows> rows) {
   constexpr std::string_view kName = "decode";
   const Index batch = cache.config().batch;
   Tensor numbers = ctx.zeros({2, batch}, Dtype::i64);
