@@ -48,9 +48,11 @@ Softmax softmax(const Problem& p, Index b, Index t, Index h) {
     if (sees[at(s)]) ++out.num_visible;
   }
   if (out.num_visible == 0 && p.options.masked_rows == MaskedRows::uniform) {
-    out.is_blind = true;
-    sees.assign(at(p.S), true);
-    out.num_visible = p.S;
+    for (Index s = 0; s < p.S; ++s) {
+      sees[at(s)] = p.is_own(b, t, s);
+      if (sees[at(s)]) ++out.num_visible;
+    }
+    out.is_blind = out.num_visible > 0;
   }
   if (out.num_visible == 0) {
     const bool is_in_sequence =

@@ -142,7 +142,8 @@ struct Problem {
       return side ? std::min(*side, Index{1} << 40) : Index{1} << 41;
     };
     const Index left = width(options.window_left);
-    const Index right = options.causal ? 0 : width(options.window_right);
+    const Index limit = width(options.window_right);
+    const Index right = options.causal ? std::min<Index>(0, limit) : limit;
     const Index ahead = distance(b, t, s);
     if (options.window_left && ahead > left) return false;
     if ((options.causal || options.window_right) && ahead < -right) return false;
