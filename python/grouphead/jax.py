@@ -15,18 +15,7 @@ for _name, _handler in zip(("attention", "attention_backward"), _core._jax_handl
     jax.ffi.register_ffi_target(f"grouphead_{_name}", _handler, platform="cpu")
 
 # Behind q, k and v, in the order that the handlers know.
-_ARRAYS = (
-    "mask",
-    "key_mask",
-    "query_mask",
-    "bias",
-    "alibi_slopes",
-    "sinks",
-    "lengths",
-    "segments",
-    "key_segments",
-    "draw",
-)
+_ARRAYS = _core._array_options
 _DIFFERENTIABLE = (0, 1, 2, 3 + _ARRAYS.index("bias"), 3 + _ARRAYS.index("sinks"))
 
 
@@ -44,6 +33,7 @@ def attention(
     softcap=None,
     masked_rows="zeros",
     dropout_rate=0.0,
+    return_scores=False,
     **arrays,
 ):
     """grouphead.attention() on JAX's arrays, with gradients for q, k, v, bias and sinks.
@@ -58,9 +48,11 @@ def attention(
             key_segments; and draw, two 32-bit integers that decide what dropout drops, as
             jax.random.key_data() of a threefry key has them, or one.
         layout, scale, ...: as grouphead.attention().
+        return_scores: also return the probabilities before dropout, with gradients too.
 
     Returns:
-        [B, T, Hq, Dv], or [B, Hq, T, Dv].
+        [B, T, Hq, Dv], or [B, Hq, T, Dv]; with return_scores a tuple of it and of
+        [B, Hq, T, S], of bfloat16 in float32.
 
     Raises:
         ShapeError, ConfigError (both ValueError), TypeError: q, k and v that do not fit, and
@@ -94,7 +86,9 @@ def attention(
     if "draw" in named:
         draw = named["draw"].astype(jnp.int32).reshape(-1)
         named["draw"] = jnp.pad(draw, (0, 2 - draw.size))
-    return _attend((integers, _Numbers(numbers)), q, k, v, *(named.get(name) for name in _ARRAYS))
+    settings = (integers, _Numbers(numbers), bool(return_scores))
+    results = _attend(settings, q, k, v, *(named.get(name) for name in _ARRAYS))
+    return results if return_scores else results[0]
 
 
 class _Numbers(tuple):
@@ -129,7 +123,7 @@ def _check(q, k, v, layout):
 
 
 def _call(name, results, settings, needs, before, operands):
-    integers, numbers = settings
+    integers, numbers, _ = settings
     present = sum(1 << i for i, x in enumerate(operands) if x is not None)
     return jax.ffi.ffi_call(f"grouphead_{name}", results, vmap_method="broadcast_all")(
         *before,
@@ -140,16 +134,19 @@ def _call(name, results, settings, needs, before, operands):
 
 
 def _forward(settings, *operands):
-    q, _, v = operands[:3]
-    is_bhtd = settings[0][0]
+    q, k, v = operands[:3]
+    is_bhtd, with_scores = settings[0][0], settings[2]
     rows = (q.shape[1], q.shape[2]) if is_bhtd else (q.shape[2], q.shape[1])
     wide = jnp.float64 if q.dtype == jnp.float64 else jnp.float32
-    results = (
+    results = [
         jax.ShapeDtypeStruct((*q.shape[:3], v.shape[3]), q.dtype),
         jax.ShapeDtypeStruct((2, q.shape[0], *rows), wide),
-    )
-    out, statistics = _call("attention", results, settings, 0, (), operands)
-    return out, (operands, out, statistics)
+    ]
+    if with_scores:
+        keys = k.shape[2 if is_bhtd else 1]
+        results.append(jax.ShapeDtypeStruct((q.shape[0], *rows, keys), wide))
+    out, statistics, *scores = _call("attention", results, settings, 0, (), operands)
+    return (out, *scores), (operands, out, statistics)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -157,14 +154,14 @@ def _attend(settings, *operands):
     return _forward(settings, *operands)[0]
 
 
-def _backward(settings, saved, d_out):
+def _backward(settings, saved, gradients_of_results):
     operands, out, statistics = saved
     wanted = [i for i in _DIFFERENTIABLE if operands[i] is not None]
     needs = sum(1 << bit for bit, i in enumerate(_DIFFERENTIABLE) if i in wanted)
     results = tuple(jax.ShapeDtypeStruct(operands[i].shape, operands[i].dtype) for i in wanted)
-    gradients = _call(
-        "attention_backward", results, settings, needs, (d_out, out, statistics), operands
-    )
+    d_out, *d_scores = gradients_of_results
+    before = (d_out, out, statistics, *d_scores)
+    gradients = _call("attention_backward", results, settings, needs, before, operands)
     by_place = dict(zip(wanted, gradients))
     return tuple(by_place.get(i) for i in range(len(operands)))
 

@@ -4,8 +4,8 @@
 files and configurations. `enable()` makes Keras's own compute here as well, those of models that
 exist already too.
 
-What the kernels do not take runs as in Keras: several attention axes, devices other than the CPU,
-and subclasses that override Keras's own steps.
+What the kernels do not take runs as in Keras: devices other than the CPU, and subclasses that
+override Keras's own steps.
 """
 
 import importlib
@@ -15,6 +15,7 @@ from keras.src import api_export
 from keras.src.random.seed_generator import draw_seed
 
 from . import _core
+from ._keras_axes import Axes
 
 __all__ = ["GroupQueryAttention", "MultiHeadAttention", "disable", "enable"]
 
@@ -67,6 +68,11 @@ class _Visibility:
     def is_causal(self):
         return bool(self._masks.get("use_causal_mask"))
 
+    def causal_if(self, causal):
+        """This, or the same seen causally."""
+        masks = {**self._masks, "use_causal_mask": causal or self.is_causal}
+        return _Visibility(self._layer, self._query, self._value, masks)
+
 
 def _compute_attention_mask(self, query, value, **masks):
     """Takes the place of Keras's: the masks as they are."""
@@ -78,8 +84,11 @@ def _attribute(layer, name):
     return getattr(layer, name) if hasattr(layer, name) else getattr(layer, f"_{name}")
 
 
-def _takes(query, key):
-    return len(query.shape) == 4 and len(key.shape) == 4 and _backend.is_here(query)
+def _axes(layer, query):
+    """How its attention axes are joined; None for the one that the kernels know."""
+    axes = getattr(layer, "_attention_axes", (1,))
+    rank = len(query.shape)
+    return None if rank == 4 and axes == (1,) else Axes(axes, rank)
 
 
 def _compute_attention(
@@ -95,7 +104,7 @@ def _compute_attention(
     """Takes the place of Keras's: the same from projected queries, keys and values."""
     if return_attention_scores is None:
         return_attention_scores = getattr(self, "_return_attention_scores", False)
-    if not _takes(query, key):
+    if not _backend.is_here(query):
         return _by_keras(
             self, query, key, value, attention_mask, training, return_attention_scores,
             use_causal_mask
@@ -104,32 +113,48 @@ def _compute_attention(
         raise ValueError(
             "Returning attention scores is not supported when flash attention is enabled."
         )
-    if attention_mask is None:
-        attention_mask = _Visibility(self, query, value, {})
-    elif not isinstance(attention_mask, _Visibility):
-        attention_mask = _Visibility(self, query, value, {"attention_mask": attention_mask})
-    dropout = _attribute(self, "dropout")
-    is_plain = not dropout and not return_attention_scores
+    visible = _visibility(self, query, value, attention_mask, use_causal_mask)
+    axes = _axes(self, query)
+    arrays, settings = _options(self, visible, axes, query, key, return_attention_scores)
+    if _attribute(self, "dropout") and training:
+        settings["dropout_rate"] = float(_attribute(self, "dropout"))
+        arrays["draw"] = draw_seed(self._dropout_layer.seed_generator)
+    operands = (query, key, value)
+    if axes is not None:
+        operands = [axes.joined(x) for x in operands]
+    if keras.backend.standardize_dtype(query.dtype) not in _FLOATING:
+        operands = [keras.ops.cast(x, "float32") for x in operands]
+    attend = _backend.attend_with_scores if return_attention_scores else _backend.attend
+    results = attend(*operands, arrays, settings)
+    out, scores = results if return_attention_scores else (results, None)
+    if axes is not None:
+        out = axes.split(out, query)
+        scores = None if scores is None else axes.split_scores(scores, query, key)
+    return tuple(None if x is None else keras.ops.cast(x, query.dtype) for x in (out, scores))
+
+
+def _visibility(layer, query, value, mask, causal):
+    """The masks of a call; `causal` where Keras has no other."""
+    if isinstance(mask, _Visibility):
+        return mask.causal_if(causal)
+    return _Visibility(layer, query, value, {"attention_mask": mask, "use_causal_mask": causal})
+
+
+def _options(layer, visible, axes, query, key, with_scores):
+    """Arrays and settings of the kernels' call."""
+    is_plain = axes is None and not _attribute(layer, "dropout") and not with_scores
     settings = {
         "scale": 1.0 / query.shape[-1] ** 0.5,
-        "causal": bool(use_causal_mask or attention_mask.is_causal),
         "masked_rows": "uniform" if is_plain else "zeros",  # as Keras computes either
     }
-    window = _attribute(self, "sliding_window")
+    if axes is not None:
+        mask = visible.as_mask()
+        return ({} if mask is None else {"mask": axes.joined_mask(mask, query, key)}), settings
+    settings["causal"] = visible.is_causal
+    window = _attribute(layer, "sliding_window")
     if window is not None:
         settings.update(window_left=window - 1, window_right=window - 1)
-    arrays = attention_mask.arrays()
-    if dropout and training:
-        settings["dropout_rate"] = float(dropout)
-        generator = self._dropout_layer.seed_generator
-        arrays["draw"] = draw_seed(generator)
-    dtype = query.dtype
-    if keras.backend.standardize_dtype(dtype) not in _FLOATING:
-        query, key, value = (keras.ops.cast(x, "float32") for x in (query, key, value))
-    attend = _backend.attend_with_scores if return_attention_scores else _backend.attend
-    results = attend(query, key, value, arrays, settings)
-    results = results if return_attention_scores else (results, None)
-    return tuple(None if x is None else keras.ops.cast(x, dtype) for x in results)
+    return visible.arrays(), settings
 
 
 def _by_keras(layer, query, key, value, mask, training, return_scores, causal):

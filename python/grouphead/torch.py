@@ -22,18 +22,7 @@ __all__ = [
 ]
 
 # The operator's arguments behind q, k and v: tensors by position, all else by keyword.
-_TENSORS = (
-    "mask",
-    "key_mask",
-    "query_mask",
-    "bias",
-    "alibi_slopes",
-    "sinks",
-    "lengths",
-    "segments",
-    "key_segments",
-    "draw",
-)
+_TENSORS = _core._array_options
 _DIFFERENTIABLE = {0: "q", 1: "k", 2: "v", 3 + _TENSORS.index("bias"): "bias"}
 _DIFFERENTIABLE[3 + _TENSORS.index("sinks")] = "sinks"
 _ARGUMENTS = (
@@ -148,6 +137,35 @@ def _vmap(info, in_dims, q, k, v, *tensors, **rest):
         (out.unflatten(0, (size, batch)), statistics.unflatten(1, (size, batch))),
         (0, 1),
     )
+
+
+class _Plain(torch.autograd.Function):
+    """What `_core._attend_plain` would compute, with gradients."""
+
+    @staticmethod
+    def forward(ctx, query, key, value, attn_mask, is_causal, scale):
+        out, statistics = _core._attend_noting(query, key, value, attn_mask, is_causal, scale)
+        ctx.save_for_backward(out, statistics, query, key, value, attn_mask)
+        ctx.settings = is_causal, scale
+        return out
+
+    @staticmethod
+    def backward(ctx, d_out):
+        gradients = _gradients_once if torch.is_grad_enabled() else _gradients_plain
+        return gradients(ctx, d_out)
+
+
+def _gradients_plain(ctx, d_out):
+    q, k, v, mask, *_ = ctx.needs_input_grad
+    gradients = _core._gradients_plain(
+        d_out, *ctx.saved_tensors, *ctx.settings, q | k << 1 | v << 2 | mask << 3
+    )
+    return (*gradients, None, None)
+
+
+_gradients_once = once_differentiable(_gradients_plain)
+# Without Python's way there, which is for what _is_traced() tells apart.
+_apply_plain = super(torch.autograd.Function, _Plain).apply
 
 
 class _Eager(torch.autograd.Function):
@@ -270,14 +288,29 @@ def scaled_dot_product_attention(
     Raises:
         ShapeError, ConfigError (both ValueError), TypeError.
     """
+    out = _attend_plain(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    if out is not None:
+        return out
+    return _attend_prepared(
+        query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
+    )
+
+
+def _attend_plain(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa):
+    """The call where it takes no more than the kernels; None where it does."""
+    if dropout_p != 0 or _is_traced():
+        return None
+    out = _core._attend_plain(query, key, value, attn_mask, is_causal, scale, enable_gqa)
+    if out is True:
+        return _apply_plain(query, key, value, attn_mask, is_causal, scale)
+    return out
+
+
+def _attend_prepared(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa):
     if attn_mask is not None and is_causal:
         raise _core.ConfigError(
             "[scaled_dot_product_attention] is_causal: expected False, as there is attn_mask"
         )
-    if dropout_p == 0 and not _is_traced():
-        out = _core._attend_plain(query, key, value, attn_mask, is_causal, scale, enable_gqa)
-        if out is not None:
-            return out
     if (
         query.dim() == key.dim() == value.dim() == 4
         and query.shape[0] == key.shape[0] == value.shape[0]
@@ -370,8 +403,14 @@ def _rerouted(
     scale=None,
     enable_gqa=False,
 ):
-    function = scaled_dot_product_attention if takes(query) else _pytorch
-    return function(
+    out = _attend_plain(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    if out is not None:
+        return out
+    if takes(query):
+        return _attend_prepared(
+            query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
+        )
+    return _pytorch(
         query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
     )
 

@@ -138,6 +138,31 @@ dlpack::DataType dlpack_type(Dtype dtype) {
   return {static_cast<std::uint8_t>(dtype == Dtype::bf16 ? 4 : 2), bits, 1};
 }
 
+bool is_cpu(dlpack::Device device) {
+  return device.type == 1 || device.type == 3 || device.type == 11;
+}
+
+// A new tensor of `shape` whose elements lie as `strides` say, densely.
+NewTensor new_tensor(const dlpack::ExchangeApi& api, const Shape& shape, const Strides& strides,
+                     Dtype dtype) {
+  dlpack::Tensor prototype{};
+  prototype.device = {1, 0};
+  prototype.ndim = shape.rank();
+  prototype.dtype = dlpack_type(dtype);
+  prototype.shape = const_cast<Index*>(shape.begin());
+  dlpack::ManagedVersioned* managed = nullptr;
+  const auto set_error = [](void*, const char*, const char* message) {
+    PyErr_SetString(PyExc_MemoryError, message);
+  };
+  if (api.allocate(&prototype, &managed, nullptr, set_error) != 0) nb::raise_python_error();
+  // It is read while the object is made, and never again.
+  managed->tensor.strides = const_cast<Index*>(strides.data());
+  void* const data = managed->tensor.data;
+  void* object = nullptr;
+  if (api.object_from_managed(managed, &object) != 0) nb::raise_python_error();
+  return {nb::steal(static_cast<PyObject*>(object)), {data, dtype, shape, strides}};
+}
+
 }  // namespace
 
 enum class Access { read, write };
@@ -225,7 +250,7 @@ struct ArrayReader {
   }
 
   Array from_tensor(std::shared_ptr<void> owner, const dlpack::Tensor& tensor) const {
-    if (tensor.device.type != 1 && tensor.device.type != 3 && tensor.device.type != 11) {
+    if (!is_cpu(tensor.device)) {
       throw_shape_error(place, "an array in the CPU's memory",
                         "one of device " + nb::cast<std::string>(nb::str(nb::getattr(
                                                object, "device", nb::int_(tensor.device.type)))));
@@ -234,6 +259,9 @@ struct ArrayReader {
     if (!dtype) refuse_dtype();
     const Shape shape(std::span<const Index>(tensor.shape, static_cast<std::size_t>(tensor.ndim)));
     const char* data = static_cast<const char*>(tensor.data) + tensor.byte_offset;
+    if (tensor.data == nullptr && shape.size() > 0) {
+      throw_shape_error(place, "an array whose memory is there", "one whose memory was freed");
+    }
     if (tensor.strides == nullptr) return {std::move(owner), {data, *dtype, shape}};
     Strides strides{};
     std::copy_n(tensor.strides, tensor.ndim, strides.begin());
@@ -308,25 +336,40 @@ Array Array::write(nb::handle object, Place place) {
   return ArrayReader{object, place, Access::write}.read();
 }
 
+ConstView tensor_view(nb::handle object) {
+  const auto* api = exchange_api(object);
+  dlpack::Tensor tensor{};
+  if (api == nullptr) return {};
+  if (api->tensor_from_object(object.ptr(), &tensor) != 0) {
+    PyErr_Clear();
+    return {};
+  }
+  const auto dtype = dtype_of(tensor.dtype);
+  if (!is_cpu(tensor.device) || !dtype || tensor.ndim > kMaxRank) return {};
+  const Shape shape(std::span<const Index>(tensor.shape, static_cast<std::size_t>(tensor.ndim)));
+  if (tensor.data == nullptr && shape.size() > 0) return {};
+  const char* data = static_cast<const char*>(tensor.data) + tensor.byte_offset;
+  if (tensor.strides == nullptr) return {data, *dtype, shape};
+  Strides strides{};
+  std::copy_n(tensor.strides, tensor.ndim, strides.begin());
+  return {data, *dtype, shape, strides};
+}
+
+NewTensor new_heads(nb::handle like, const Shape& shape, Dtype dtype, bool heads_last) {
+  Strides strides = View(nullptr, dtype, shape).strides();
+  if (heads_last) {
+    strides[1] = shape[3];
+    strides[2] = shape[1] * shape[3];
+  }
+  return new_tensor(*exchange_api(like), shape, strides, dtype);
+}
+
 NewArray::NewArray(nb::handle like, const Shape& shape, Dtype dtype) : like_(like) {
   const Place place = {"grouphead", "result"};
   if (const auto* api = exchange_api(like)) {
-    dlpack::Tensor prototype{};
-    prototype.device = {1, 0};
-    prototype.ndim = shape.rank();
-    prototype.dtype = dlpack_type(dtype);
-    prototype.shape = const_cast<Index*>(shape.begin());
-    dlpack::ManagedVersioned* managed = nullptr;
-    const auto set_error = [](void*, const char*, const char* message) {
-      PyErr_SetString(PyExc_MemoryError, message);
-    };
-    void* object = nullptr;
-    if (api->allocate(&prototype, &managed, nullptr, set_error) != 0 ||
-        api->object_from_managed(managed, &object) != 0) {
-      nb::raise_python_error();
-    }
-    object_ = nb::steal(static_cast<PyObject*>(object));
-    view_ = View(managed->tensor.data, dtype, shape);
+    NewTensor made = new_tensor(*api, shape, View(nullptr, dtype, shape).strides(), dtype);
+    object_ = std::move(made.object);
+    view_ = made.view;
     return;
   }
   if (is_numpy(like) || !nb::hasattr(like, "__dlpack__")) {

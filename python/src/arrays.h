@@ -70,6 +70,18 @@ class NewArray {
   View view_;
 };
 
+/// What one of PyTorch's tensors in the CPU's memory shows for as long as it lives, without a call
+/// into Python. Absent for anything else, and for element types that Dtype does not have.
+ConstView tensor_view(nb::handle object);
+
+/// A new tensor of PyTorch's.
+struct NewTensor {
+  nb::object object;
+  View view;
+};
+/// Of [B, H, T, D]; `heads_last`: in memory [B, T, H, D]. `like` is one that has a tensor_view().
+NewTensor new_heads(nb::handle like, const Shape& shape, Dtype dtype, bool heads_last);
+
 /// Axes 1 and 2 exchanged: [B, H, T, D] as [B, T, H, D], and back.
 template <class AnyView>
 AnyView swapped(const AnyView& x) {

@@ -1,12 +1,15 @@
 // attention() and attention_backward() as XLA calls them, for grouphead.jax.
 //
 // Attributes: `integers` and `numbers`, as Settings reads them. Operands: those of kOperands that
-// `present` has a bit for, before them in the backward d_out, out and statistics. Each may have
-// more axes in front, the same for all, which vmap made: as many calls.
+// `present` has a bit for, before them in the backward d_out, out, statistics and, where the scores
+// were a result, d_scores. Results: out, statistics, and the scores where they are wanted; in the
+// backward the gradients. Each may have more axes in front, the same for all, which vmap made: as
+// many calls.
 
 #include <nanobind/nanobind.h>
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <exception>
 #include <numeric>
@@ -69,6 +72,8 @@ class Call {
   const xla::Buffer& result(Index i) const {
     return *static_cast<const xla::Buffer*>(frame_.results.items[i]);
   }
+  Index num_arguments() const { return frame_.arguments.size; }
+  Index num_results() const { return frame_.results.size; }
   template <class T>
   std::span<const T> attribute(std::string_view name) const {
     for (Index i = 0; i < frame_.attributes.size; ++i) {
@@ -116,24 +121,25 @@ struct Settings {
 };
 
 struct Operand {
+  const char* name;
   Index rank;
   ConstView AttentionOptions::*option;  // null: q, k, v; and `draw`, the last one
 };
 
 constexpr std::array<Operand, 13> kOperands = {{
-    {4, nullptr},
-    {4, nullptr},
-    {4, nullptr},
-    {4, &AttentionOptions::mask},
-    {2, &AttentionOptions::key_mask},
-    {2, &AttentionOptions::query_mask},
-    {4, &AttentionOptions::bias},
-    {1, &AttentionOptions::alibi_slopes},
-    {1, &AttentionOptions::sinks},
-    {1, &AttentionOptions::lengths},
-    {1, &AttentionOptions::segments},
-    {1, &AttentionOptions::key_segments},
-    {1, nullptr},
+    {"q", 4, nullptr},
+    {"k", 4, nullptr},
+    {"v", 4, nullptr},
+    {"mask", 4, &AttentionOptions::mask},
+    {"key_mask", 2, &AttentionOptions::key_mask},
+    {"query_mask", 2, &AttentionOptions::query_mask},
+    {"bias", 4, &AttentionOptions::bias},
+    {"alibi_slopes", 1, &AttentionOptions::alibi_slopes},
+    {"sinks", 1, &AttentionOptions::sinks},
+    {"lengths", 1, &AttentionOptions::lengths},
+    {"segments", 1, &AttentionOptions::segments},
+    {"key_segments", 1, &AttentionOptions::key_segments},
+    {"draw", 1, nullptr},
 }};
 
 struct Operands {
@@ -166,9 +172,12 @@ void run_forward(const Call& call) {
   const Index calls = count_calls(call.argument(0), 4);
   for (Index n = 0; n < calls; ++n) {
     const Operands x = operands_of(call, settings, 0, n);
+    const View statistics = view_of(call.result(1), 4, n);
     attention(*ctx, x.heads[0], x.heads[1], x.heads[2], x.options,
-              settings.heads(view_of(call.result(0), 4, n)),
-              {.statistics = view_of(call.result(1), 4, n)});
+              settings.heads(view_of(call.result(0), 4, n)), {.statistics = statistics});
+    if (call.num_results() < 3) continue;
+    attention_scores(*ctx, x.heads[0], x.heads[1], x.options, statistics,
+                     view_of(call.result(2), 4, n));
   }
 }
 
@@ -182,9 +191,12 @@ void run_backward(const Call& call) {
       {&AttentionGradients::d_bias, 4},
       {&AttentionGradients::d_sinks, 1}};
   const Index calls = count_calls(call.argument(0), 4);
+  const Index first =
+      call.num_arguments() - std::popcount(static_cast<std::uint64_t>(settings.present));
   for (Index n = 0; n < calls; ++n) {
-    const Operands x = operands_of(call, settings, 3, n);
+    const Operands x = operands_of(call, settings, first, n);
     AttentionGradients g{.d_out = settings.heads(view_of(call.argument(0), 4, n))};
+    if (first > 3) g.d_scores = view_of(call.argument(3), 4, n);
     Index result = 0;
     for (std::size_t i = 0; i < std::size(kGradients); ++i) {
       if ((settings.needs >> i & 1) == 0) continue;
@@ -221,6 +233,9 @@ void* handle(xla::CallFrame* frame) {
 }  // namespace
 
 void define_jax(nb::module_& m) {
+  nb::list names;
+  for (const Operand& operand : std::span(kOperands).subspan(3)) names.append(operand.name);
+  m.attr("_array_options") = nb::tuple(names);
   m.attr("_jax_handlers") =
       nb::make_tuple(nb::capsule(reinterpret_cast<void*>(&handle<run_forward>)),
                      nb::capsule(reinterpret_cast<void*>(&handle<run_backward>)));

@@ -128,15 +128,41 @@ def test_mixed_precision(kind, policy, monkeypatch):
     assert np.abs(numpy(got) - want).max() <= theirs_error + 2 * step
 
 
-@pytest.mark.parametrize("axes", [(1,), (2,), (1, 2), None])
-def test_several_axes(axes):
-    """More positions than one axis has: as in Keras."""
+AXES = {
+    "batch of rows": ((2,), {"attention_mask": random_mask(2, 4, 4)}),
+    "batch of columns": ((1,), {"attention_mask": random_mask(2, 4, 3, 3)}),
+    "both": ((1, 2), {"attention_mask": random_mask(2, 3, 4, 3, 4)}),
+    "turned": ((2, 1), {"attention_mask": random_mask(4, 3, 4, 3)}),
+    "all": (None, {"attention_mask": np.zeros((2, 3, 4, 3, 4), bool)}),
+    "from behind": (-2, {}),
+}
+
+
+@pytest.mark.parametrize("scores", [False, True])
+@pytest.mark.parametrize("name", AXES)
+def test_several_axes(name, scores, monkeypatch):
+    """More positions than one axis has: as in Keras, and here."""
+    calls = runs_here(monkeypatch)
+    axes, masks = AXES[name]
     x, y = normal(2, 3, 4, 8), normal(2, 3, 4, 8)
     ours = OURS["mha"](2, 3, attention_axes=axes)
     theirs = THEIRS["mha"](2, 3, attention_axes=axes)
     ours(x, y), theirs(x, y)
     theirs.set_weights(ours.get_weights())
-    np.testing.assert_allclose(numpy(ours(x, y)), numpy(theirs(x, y)), atol=2e-6)
+    for arguments in ({}, masks):
+        calls.clear()
+
+        def run(layer, x, y, arguments=arguments):
+            return layer(x, y, return_attention_scores=scores, **arguments)
+
+        got, want = run(ours, x, y), run(theirs, x, y)
+        assert len(calls) == 1
+        for one, other in zip(got, want) if scores else ((got, want),):
+            np.testing.assert_allclose(numpy(one), numpy(other), atol=2e-6)
+        got = gradients(lambda *inputs, run=run: run(ours, *inputs), x, y)
+        want = gradients(lambda *inputs, run=run: run(theirs, *inputs), x, y)
+        for one, other in zip(got, want):
+            np.testing.assert_allclose(numpy(one), numpy(other), atol=2e-5)
 
 
 def network(classes, kind, masked=False, **options):

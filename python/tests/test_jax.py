@@ -82,6 +82,35 @@ def test_gradients_of_a_projection_in_one_program():
     near(gradient(lambda *x: gj.attention(*x, causal=True)), np.asarray(expected), 1e-5)
 
 
+@pytest.mark.parametrize("layout", ["BTHD", "BHTD"])
+def test_scores_and_their_gradients(layout):
+    q, k, v = random(2, 5, 4, 8), random(2, 6, 2, 8, seed=1), random(2, 6, 2, 8, seed=2)
+    weights = random(2, 4, 5, 6, seed=3)
+    turn = (lambda x: x.swapaxes(1, 2)) if layout == "BHTD" else (lambda x: x)
+
+    def run(q, k, v):
+        return gj.attention(
+            *map(turn, (q, k, v)), layout=layout, causal=True, causal_offset=1, return_scores=True
+        )
+
+    out, scores = jax.jit(run)(q, k, v)
+    wide = [jnp.repeat(x, 2, 2) for x in (k, v)]
+    seen = jnp.arange(6) <= jnp.arange(5)[:, None] + 1
+
+    def plain(q, k):
+        logits = jnp.einsum("bthd,bshd->bhts", q, jnp.repeat(k, 2, 2)) / 8**0.5
+        return jax.nn.softmax(jnp.where(seen, logits, -jnp.inf))
+
+    near(scores, np.asarray(plain(q, k)), 1e-6)
+    near(turn(out), np.asarray(jnp.einsum("bhts,bshd->bthd", plain(q, k), wide[1])), 1e-5)
+    got = jax.jit(jax.grad(lambda q, k: (run(q, k, v)[1] * weights).sum(), (0, 1)))(q, k)
+    want = jax.grad(lambda q, k: (plain(q, k) * weights).sum(), (0, 1))(q, k)
+    for ours, right in zip(got, want):
+        near(ours, np.asarray(right), 1e-4)
+    mapped = jax.vmap(lambda q: run(q, k, v)[1])(jnp.stack([q, q + 1]))
+    np.testing.assert_array_equal(mapped[1], run(q + 1, k, v)[1])
+
+
 def test_dropout_and_types():
     q = random(1, 40, 2, 8)
     key = jax.random.key_data(jax.random.key(3))

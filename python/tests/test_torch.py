@@ -105,6 +105,29 @@ def test_gradcheck():
     )
 
 
+def test_what_the_plain_way_gives():
+    """Results and gradients lie in memory as PyTorch's own; there are gradients of those operands
+    alone that require one."""
+    made = leaves((2, 5, 4, 8), (2, 6, 2, 8), (2, 6, 2, 8))
+    q, k, v = (x.detach().transpose(1, 2) for x in made)
+    q.requires_grad_(), v.requires_grad_()
+    out = gt.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+    assert out.transpose(1, 2).is_contiguous()
+    (2 * out).sum().backward()
+    assert q.grad.transpose(1, 2).is_contiguous() and k.grad is None
+    reference = q.detach().requires_grad_()
+    (2 * PYTORCH(reference, k, v.detach(), enable_gqa=True)).sum().backward()
+    torch.testing.assert_close(q.grad, reference.grad)
+    with torch.no_grad():
+        assert gt.scaled_dot_product_attention(q, k, v, enable_gqa=True).grad_fn is None
+    (given,) = leaves((1, 2, 3, 4))
+    other = gt.scaled_dot_product_attention(given, given, given)
+    with torch.no_grad():
+        given.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        other.sum().backward()
+
+
 def test_a_second_derivative_is_refused():
     q, k, v = leaves((1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4))
     out = gt.scaled_dot_product_attention(q, k, v)
@@ -231,6 +254,11 @@ def test_bad_input():
     ):
         with pytest.raises(error, match=text):
             gt.scaled_dot_product_attention(*arguments)
+    freed = torch.zeros(1, 2, 3, 4)
+    freed.untyped_storage().resize_(0)
+    for function in (gt.scaled_dot_product_attention, grouphead.attention):
+        with pytest.raises(ValueError, match="expected an array whose memory is there"):
+            function(q, freed, q)
     with pytest.raises((TypeError, ValueError), match="q: expected an array"):
         grouphead.attention(meta, meta, meta)
     with pytest.raises(TypeError, match=r"q: expected a tensor without gradient"):
