@@ -30,3 +30,13 @@ endif()
 nanobind_add_stub(
   core_stub MODULE _core OUTPUT _core.pyi PYTHON_PATH $<TARGET_FILE_DIR:_core> DEPENDS _core)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/_core.pyi DESTINATION grouphead)
+# And of the modules whose classes signatures.json makes.
+file(GLOB grouphead_python_modules CONFIGURE_DEPENDS python/grouphead/*.py)
+set(stubs ${CMAKE_CURRENT_BINARY_DIR}/stubs)
+add_custom_command(
+  OUTPUT ${stubs}/layers.pyi
+  COMMAND ${Python_EXECUTABLE} python/generate_stubs.py ${stubs}
+  DEPENDS python/generate_stubs.py python/grouphead/signatures.json ${grouphead_python_modules}
+  WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+add_custom_target(class_stubs ALL DEPENDS ${stubs}/layers.pyi)
+install(DIRECTORY ${stubs}/ DESTINATION grouphead)

@@ -1,5 +1,7 @@
 """Attention on CPUs: grouped-query, multi-query and multi-head attention, with gradients."""
 
+from typing import TYPE_CHECKING
+
 from . import _lazy
 from ._core import (
     ConfigError,
@@ -38,11 +40,34 @@ __all__ = [
     "store_cached",
 ]
 __all__ += _lazy.names
+if TYPE_CHECKING:  # what _lazy imports
+    from . import (
+        callbacks,
+        constraints,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        models,
+        ops,
+        optimizers,
+        regularizers,
+        saving,
+        utils,
+    )
+    from ._conversion import compare_heads, convert_heads
+    from ._generation import beam_search, generate
+    from ._info import info
+    from ._model import Model, Sequential, load_model, model_from_json, save_model
+    from ._pretrained import PretrainedModel, load_pretrained, save_pretrained
+    from ._tokenizer import Tokenizer
+    from .layers import Input, KerasTensor, Layer
+    from .saving import register_class, register_classes
+else:
 
-
-def __getattr__(name):
-    value = globals()[name] = _lazy.get(__name__, name)
-    return value
+    def __getattr__(name):
+        value = globals()[name] = _lazy.get(__name__, name)
+        return value
 
 
 def __dir__():

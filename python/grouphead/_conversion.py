@@ -1,11 +1,15 @@
 """Fewer key/value heads for trained models."""
 
+from __future__ import annotations
+
 from . import _data, _seeds
 from ._core import models as _core
-from ._layer import wrap
+from ._layer import Layer, wrap
 
 
-def convert_heads(model, num_key_value_heads, pooling="mean", seed=None):
+def convert_heads(
+    model: Layer, num_key_value_heads: int, pooling: str = "mean", seed: int | None = None
+) -> Layer:
     """A model, or an attention layer, with fewer key/value heads.
 
     All MultiHeadAttention and GroupQueryAttention layers become GroupQueryAttention with

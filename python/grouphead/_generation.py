@@ -1,6 +1,10 @@
 """Text from models that read tokens."""
 
+from __future__ import annotations
+
 import operator
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -33,22 +37,22 @@ def generate(
     model,
     prompt,
     *,
-    max_new_tokens=200,
-    temperature=1.0,
-    top_k=0,
-    top_p=1.0,
-    min_p=0.0,
-    repetition_penalty=1.0,
-    frequency_penalty=0.0,
-    presence_penalty=0.0,
-    seed=None,
-    stop_tokens=(),
-    logits_processors=(),
+    max_new_tokens: int = 200,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    frequency_penalty: float = 0.0,
+    presence_penalty: float = 0.0,
+    seed: int | None = None,
+    stop_tokens: Iterable[int] = (),
+    logits_processors: Iterable[Callable] = (),
     draft=None,
-    draft_tokens=4,
-    cache_dtype=None,
-    on_token=None,
-):
+    draft_tokens: int = 4,
+    cache_dtype: str | None = None,
+    on_token: Callable[[int], Any] | None = None,
+) -> list[int]:
     """Continues a prompt, a sequence of tokens; returns the list of tokens after it.
 
     `model` is a PretrainedModel, or a Model of causal layers that ends in logits or probabilities.
@@ -90,13 +94,13 @@ def beam_search(
     model,
     prompt,
     *,
-    max_new_tokens=200,
-    num_beams=4,
-    length_penalty=1.0,
-    early_stopping=False,
-    stop_tokens=(),
-    logits_processors=(),
-):
+    max_new_tokens: int = 200,
+    num_beams: int = 4,
+    length_penalty: float = 1.0,
+    early_stopping: bool = False,
+    stop_tokens: Iterable[int] = (),
+    logits_processors: Iterable[Callable] = (),
+) -> list[tuple[list[int], float]]:
     """The most likely continuations: a list of (tokens, score), best first."""
     return _core.beam_search(
         _layer_of(model),

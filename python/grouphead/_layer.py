@@ -1,6 +1,11 @@
 """The base class of layers and models, over a layer of the library."""
 
+from __future__ import annotations
+
 import weakref
+from typing import Any
+
+import numpy as np
 
 from . import _arrays, _described, _seeds
 from ._core import ShapeError
@@ -17,35 +22,35 @@ class Variable:
         self._variable = variable
 
     @property
-    def path(self):
+    def path(self) -> str:
         """`dense/kernel`; of a model's under the names of the layers around it."""
         return self._variable.path
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self._variable.name
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         return self._variable.shape
 
     @property
-    def dtype(self):
+    def dtype(self) -> str:
         return self._variable.dtype
 
     @property
-    def trainable(self):
+    def trainable(self) -> bool:
         return self._variable.trainable
 
     @trainable.setter
     def trainable(self, trainable):
         self._variable.trainable = bool(trainable)
 
-    def numpy(self):
+    def numpy(self) -> np.ndarray:
         """A copy of its numbers."""
         return self._variable.numpy()
 
-    def assign(self, value):
+    def assign(self, value) -> None:
         """Sets its numbers. Raises ShapeError for another shape."""
         self._variable.assign(_arrays.array(value))
 
@@ -76,15 +81,15 @@ class Layer:
         _wrapped[layer] = self
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self._layer.name
 
     @property
-    def built(self):
+    def built(self) -> bool:
         return self._layer.is_built
 
     @property
-    def trainable(self):
+    def trainable(self) -> bool:
         return self._layer.trainable
 
     @trainable.setter
@@ -92,11 +97,11 @@ class Layer:
         self._layer.trainable = bool(trainable)
 
     @property
-    def dtype_policy(self):
+    def dtype_policy(self) -> str:
         """The name of the policy: `float32`, `mixed_bfloat16`, ..."""
         return self._layer.policy
 
-    def build(self, input_shape):
+    def build(self, input_shape) -> None:
         """Makes the weights for an input of this shape, or for a list or dict of several."""
         if isinstance(input_shape, dict):
             names = self._layer.input_names
@@ -123,32 +128,32 @@ class Layer:
         return _arrays.unlisted(self._layer.output_shapes(list(input_shapes), settings))
 
     @property
-    def variables(self):
+    def variables(self) -> list[Variable]:
         return [Variable(variable) for variable in self._layer.variables()]
 
     weights = variables
 
     @property
-    def trainable_variables(self):
+    def trainable_variables(self) -> list[Variable]:
         return [variable for variable in self.variables if variable.trainable]
 
     trainable_weights = trainable_variables
 
     @property
-    def non_trainable_variables(self):
+    def non_trainable_variables(self) -> list[Variable]:
         return [variable for variable in self.variables if not variable.trainable]
 
     non_trainable_weights = non_trainable_variables
 
-    def get_weights(self):
+    def get_weights(self) -> list[np.ndarray]:
         """Copies of all weights."""
         return [variable.numpy() for variable in self.variables]
 
-    def set_weights(self, weights):
+    def set_weights(self, weights) -> None:
         """Sets all weights, or none: raises ShapeError where one does not fit."""
         variables = self.variables
         arrays = [_arrays.array(weight) for weight in weights]
-        shapes = [tuple(array.shape) for array in arrays]
+        shapes = [tuple(getattr(array, "shape", ())) for array in arrays]
         if shapes != [variable.shape for variable in variables]:
             raise ShapeError(
                 f"[set_weights] {self.name}: expected shapes"
@@ -157,7 +162,7 @@ class Layer:
         for variable, array in zip(variables, arrays):
             variable.assign(array)
 
-    def count_params(self):
+    def count_params(self) -> int:
         """The number of elements in all weights."""
         total = 0
         for variable in self.variables:
@@ -172,7 +177,7 @@ class Layer:
         """The penalties that the last call on arrays added."""
         return self._losses
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return self._layer.get_config()
 
     @classmethod
@@ -234,7 +239,9 @@ class Layer:
         masks = _arrays.listed(mask)
         training = bool(settings.pop("training", False) or False)
         if not self.built and arrays:
-            self.build([() if array is None else tuple(array.shape) for array in arrays])
+            shapes = [() if array is None else tuple(array.shape) for array in arrays]
+            self._layer.build_once(shapes, _seeds.next_seed())
+            self._built_from = shapes
         settings = _described.plain(settings)
         outputs, _, self._losses = self._layer.call(arrays, masks, settings, training)
         return _arrays.unlisted(outputs)

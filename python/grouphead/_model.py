@@ -1,5 +1,7 @@
 """Model and Sequential: Keras's models over the library's."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 
@@ -73,22 +75,22 @@ class Model(Training, Layer):
         return dict(zip(keys, results if isinstance(results, list) else [results]))
 
     @property
-    def layers(self):
+    def layers(self) -> list[Layer]:
         """The layers, input layers among them but for a Sequential model."""
         return [wrap(layer) for layer in self._layer.layers]
 
-    def get_layer(self, name=None, index=None):
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by its name or its place in `layers`."""
         if (name is None) == (index is None):
             raise ValueError("get_layer: expected a name or an index")
         return self.layers[index] if name is None else wrap(self._layer.get_layer(name))
 
     @property
-    def inputs(self):
+    def inputs(self) -> list[KerasTensor]:
         return [KerasTensor(symbol) for symbol in self._layer.inputs]
 
     @property
-    def outputs(self):
+    def outputs(self) -> list[KerasTensor]:
         return [KerasTensor(symbol) for symbol in self._layer.outputs]
 
     @property
@@ -109,7 +111,7 @@ class Model(Training, Layer):
     def output_shape(self):
         return _arrays.unlisted([tensor.shape for tensor in self.outputs])
 
-    def summary(self, print_fn=print):
+    def summary(self, print_fn=print) -> None:
         """Prints the table of layers, their outputs and numbers of parameters."""
         print_fn(self._layer.summary())
 
@@ -118,23 +120,23 @@ class Model(Training, Layer):
         envelope = {"class_name": _class_in(cls, config), "config": _described.plain(config)}
         return wrap(_core.model_from_config(envelope, _seeds.next_seed()))
 
-    def to_json(self, indent=None):
+    def to_json(self, indent: int | None = None) -> str:
         """The architecture as text that Keras loads; no numbers."""
         return self._layer.to_json(-1 if indent is None else indent)
 
-    def save(self, filepath, overwrite=True):
+    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Writes a `.keras` file with weights, what compile() was given and the optimizer's state.
 
         Keras 3.15 loads it; raises ConfigError for a model that Keras could not load.
         """
         save_model(self, filepath, overwrite)
 
-    def save_weights(self, filepath, overwrite=True):
+    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Writes weights, and the optimizer's state, to `x.weights.h5` or `x.weights.json`, or the
         weights alone to `x.safetensors`."""
         _core.save_weights(self._layer, self._trainer_or_none(), _target(filepath, overwrite))
 
-    def load_weights(self, filepath):
+    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
         """Reads them back, from `.keras` files and older `.h5` ones too. Raises IoError for a file
         that does not fit; then no weight is changed."""
         _core.load_weights(self._layer, self._trainer_or_none(), os.fspath(filepath))
@@ -158,7 +160,7 @@ class Sequential(Model):
         for layer in layers or []:
             self.add(layer)
 
-    def add(self, layer):
+    def add(self, layer: Layer | KerasTensor) -> None:
         """Appends a layer; an Input, first of all."""
         if isinstance(layer, KerasTensor):
             self._layer.add_input(layer._symbol)
@@ -193,7 +195,12 @@ register_classes({"Functional": Model, "Model": Model, "Sequential": Sequential}
                  ["Functional", "Model", "Sequential"])
 
 
-def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
+def load_model(
+    filepath: str | os.PathLike[str],
+    custom_objects=None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Model:
     """The model of a `.keras` file, or of a whole-model `.h5` file of older versions, compiled as
     it was, with the optimizer's state. Or of a folder that `save_model_folder()` of C++ wrote.
 
@@ -212,13 +219,18 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     return loaded
 
 
-def save_model(model, filepath, overwrite=True, allow_own_options=False):
+def save_model(
+    model: Model,
+    filepath: str | os.PathLike[str],
+    overwrite: bool = True,
+    allow_own_options: bool = False,
+) -> None:
     """`model.save(filepath)`; with `allow_own_options` also of what Keras does not have."""
     _core.save_model(
         model._layer, model._trainer_or_none(), _target(filepath, overwrite), allow_own_options
     )
 
 
-def model_from_json(json_string):
+def model_from_json(json_string: str) -> Model:
     """The model of a text that `to_json()` gave, with new weights."""
     return wrap(_core.model_from_json(json_string, _seeds.next_seed()))

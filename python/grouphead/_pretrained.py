@@ -1,6 +1,9 @@
 """Models in folders that transformers writes."""
 
+from __future__ import annotations
+
 import os
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +19,9 @@ class PretrainedModel:
         self._pretrained = pretrained
 
     @classmethod
-    def from_pretrained(cls, folder, dtype="float32"):
+    def from_pretrained(
+        cls, folder: str | os.PathLike[str], dtype: str = "float32"
+    ) -> PretrainedModel:
         """The model of a folder that transformers' save_pretrained() wrote.
 
         Raises IoError that names the file, for a family or setting that is not supported too.
@@ -24,41 +29,43 @@ class PretrainedModel:
         return cls(_core.load_pretrained(os.fspath(folder), dtype))
 
     @classmethod
-    def from_config(cls, config, seed=None):
+    def from_config(cls, config: dict[str, Any], seed: int | None = None) -> PretrainedModel:
         """A new model of a config.json's contents, with weights from `seed`."""
         seed = _seeds.next_seed() if seed is None else seed
         return cls(_core.make_pretrained(_described.plain(config), seed))
 
     @property
-    def model_type(self):
+    def model_type(self) -> str:
         """`llama`, `bert`, ..."""
         return self._pretrained.family
 
     @property
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """What config.json holds."""
         return self._pretrained.config
 
     @property
-    def unused(self):
+    def unused(self) -> list[str]:
         """Tensors of the files that the model does not have."""
         return self._pretrained.unused
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the weights by the names that the family has."""
         return self._pretrained.tensors()
 
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         return sum(array.size for array in self.state_dict().values())
 
-    def __call__(self, input_ids, attention_mask=None, token_type_ids=None):
+    def __call__(self, input_ids, attention_mask=None, token_type_ids=None) -> np.ndarray:
         """Logits [B, T, V] of a decoder, the last hidden state [B, T, M] of an encoder.
 
         `input_ids` [B, T] or [T]; `attention_mask` of the same shape: which tokens are real.
         """
         return self._pretrained.run(*self._inputs(input_ids, attention_mask, token_type_ids))
 
-    def attention_scores(self, input_ids, attention_mask=None, token_type_ids=None):
+    def attention_scores(
+        self, input_ids, attention_mask=None, token_type_ids=None
+    ) -> list[np.ndarray]:
         """What each layer's heads attend to: an array [B, H, T, T] for each layer."""
         inputs = self._inputs(input_ids, attention_mask, token_type_ids)
         return self._pretrained.attention_scores(*inputs)
@@ -96,8 +103,8 @@ class PretrainedModel:
         logits_processor=(),
         assistant_model=None,
         streamer=None,
-        seed=None,
-    ):
+        seed: int | None = None,
+    ) -> np.ndarray:
         """Continues each row of `input_ids` [B, T]; returns prompts and texts [B, T + new], filled
         up with `pad_token_id`. Names and defaults are transformers'; where `eos_token_id` is not
         given it is config.json's. A streamer has put() and end(), as TextStreamer.
@@ -151,7 +158,7 @@ class PretrainedModel:
         added = [list(row) + [pad] * (longest - len(row)) for row in rows]
         return np.concatenate([tokens, np.array(added, np.int32).reshape(len(rows), -1)], axis=1)
 
-    def save_pretrained(self, folder):
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Writes config.json and model.safetensors, for transformers too."""
         self._pretrained.save(os.fspath(folder))
 
@@ -166,11 +173,13 @@ def _putting(streamer):
     return put
 
 
-def load_pretrained(folder, dtype="float32"):
+def load_pretrained(
+    folder: str | os.PathLike[str], dtype: str = "float32"
+) -> PretrainedModel:
     """`PretrainedModel.from_pretrained(folder)`."""
     return PretrainedModel.from_pretrained(folder, dtype)
 
 
-def save_pretrained(model, folder):
+def save_pretrained(model: PretrainedModel, folder: str | os.PathLike[str]) -> None:
     """`model.save_pretrained(folder)`."""
     model.save_pretrained(folder)

@@ -1,5 +1,9 @@
 """compile(), fit(), evaluate(), predict() of models."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from . import _data, _described, _seeds, optimizers
@@ -37,7 +41,7 @@ class Training:
         steps_per_execution=1,
         jit_compile="auto",
         auto_scale_loss=True,
-    ):
+    ) -> None:
         """Says what the model is trained by.
 
         Losses and metrics are names, objects or configurations; one for each output comes as a list
@@ -58,15 +62,15 @@ class Training:
             self._compiled()
 
     @property
-    def compiled(self):
+    def compiled(self) -> bool:
         return self._settings is not None
 
     @property
-    def optimizer(self):
+    def optimizer(self) -> optimizers.Optimizer | None:
         return self._optimizer
 
     @property
-    def stop_training(self):
+    def stop_training(self) -> bool:
         """A callback sets it to end fit() after the batch."""
         return self._trainer is not None and self._trainer.stop_training
 
@@ -74,7 +78,7 @@ class Training:
     def stop_training(self, stop):
         self._compiled().stop_training = bool(stop)
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any]:
         """What compile() was given, as Keras's files have it."""
         return self._compiled().compile_config()
 
@@ -95,7 +99,7 @@ class Training:
 
     def _build_for(self, x):
         if not self.built and x:
-            self._layer.build([[None, *array.shape[1:]] for array in x], _seeds.next_seed())
+            self._layer.build_once([[None, *array.shape[1:]] for array in x], _seeds.next_seed())
 
     def _taken(self, x, y=None, sample_weight=None, shuffle_seed=None):
         """Arrays as a tuple of lists, or a data set as the function that gives its batches."""
@@ -114,20 +118,20 @@ class Training:
         x=None,
         y=None,
         batch_size=None,
-        epochs=1,
+        epochs: int = 1,
         verbose="auto",
         callbacks=None,
-        validation_split=0.0,
+        validation_split: float = 0.0,
         validation_data=None,
-        shuffle=True,
+        shuffle: bool = True,
         class_weight=None,
         sample_weight=None,
-        initial_epoch=0,
+        initial_epoch: int = 0,
         steps_per_epoch=None,
         validation_steps=None,
         validation_batch_size=None,
         validation_freq=1,
-    ):
+    ) -> _callbacks.History:
         """Trains the model, and returns a History.
 
         `x`: an array, a list or a dict of them; or what gives batches (x, y, sample_weight): an
@@ -238,7 +242,7 @@ class Training:
         _, logs = self._compiled().on_batch(data, training, False)
         return logs if return_dict else _numbers(logs)
 
-    def reset_metrics(self):
+    def reset_metrics(self) -> None:
         self._compiled().reset_metrics()
 
 

@@ -211,6 +211,13 @@ void define_layer(nb::module_& m) {
              RandomStream random(seed);
              layer.build(list, random);
            })
+      .def("build_once",  // of threads that call a new layer the first one builds it
+           [](Layer& layer, nb::handle shapes, std::uint64_t seed) {
+             const std::vector<Shape> list = shapes_from(shapes);
+             const Computing computing;
+             RandomStream random(seed);
+             if (!layer.is_built()) layer.build(list, random);
+           })
       .def("output_shapes",
            [](const Layer& layer, nb::handle shapes, nb::handle keywords) {
              const auto arguments = layer.arguments_from_config(config_from(keywords));
