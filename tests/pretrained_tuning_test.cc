@@ -57,15 +57,18 @@ TEST_F(PretrainedTuning, GoesOnToTheBit) {
     for (const TunedPart part : {TunedPart::all, TunedPart::attention, TunedPart::lora}) {
       SCOPED_TRACE(std::string(family) + " " + std::string(name_of(part)));
       TunerConfig config = quick(part);
+      if (part == TunedPart::all) config.dtype = "mixed_bfloat16";
       config.training.accumulate = part == TunedPart::all ? 2 : 1;
       const fs::path whole = folder_ / "whole", cut = folder_ / "cut";
       {
-        const PretrainedModel pretrained = load_pretrained(kCases / family);
+        const PretrainedModel pretrained =
+            load_pretrained(kCases / family, {.dtype = config.dtype});
         Tuner tuner(ctx_, pretrained.model, config, text(8));
         run(whole, pretrained, tuner, {}, 6);
       }
       {
-        const PretrainedModel pretrained = load_pretrained(kCases / family);
+        const PretrainedModel pretrained =
+            load_pretrained(kCases / family, {.dtype = config.dtype});
         Tuner tuner(ctx_, pretrained.model, config, text(8));
         run(cut, pretrained, tuner, {}, 2);
       }
@@ -80,10 +83,49 @@ TEST_F(PretrainedTuning, GoesOnToTheBit) {
         EXPECT_TRUE(io::read_file(whole / file) == io::read_file(cut / file)) << file;
       }
       EXPECT_TRUE(same_weights(*load_pretrained(cut).model, tuner.model()));
+      EXPECT_EQ(tuner.config().dtype, config.dtype);
       fs::remove_all(whole);
       fs::remove_all(cut);
     }
   }
+}
+
+// Numbers of bf16 have a relative error of 2^-9 at most. A step's loss is a mean over the logits of
+// a few layers, so their errors of some 2^-8 of the logits' size are what it may differ by; the
+// weights that it leads to differ by no more.
+TEST_F(PretrainedTuning, LossesOfMixedBfloat16FollowThoseOfFloat32) {
+  for (const char* family :
+       {"llama", "gpt2", "gemma2", "gpt_neox", "olmo2", "opt_post", "mixtral"}) {
+    for (const TunedPart part : {TunedPart::all, TunedPart::lora}) {
+      SCOPED_TRACE(std::string(family) + " " + std::string(name_of(part)));
+      std::vector<double> losses[2], norms[2];
+      for (const int i : {0, 1}) {
+        TunerConfig config = quick(part);
+        if (i == 1) config.dtype = "mixed_bfloat16";
+        const PretrainedModel model = load_pretrained(kCases / family, {.dtype = config.dtype});
+        EXPECT_EQ(model.model->parameters()[0].parameter->value().dtype(), Dtype::f32);
+        Tuner tuner(ctx_, model.model, config, text(8));
+        while (!tuner.is_done()) {
+          const TextTraining::StepResult result = tuner.step();
+          losses[i].push_back(result.loss);
+          norms[i].push_back(result.gradient_norm);
+        }
+      }
+      EXPECT_NE(losses[0][0], losses[1][0]) << "computed in f32";
+      for (std::size_t step = 0; step < losses[0].size(); ++step) {
+        EXPECT_NEAR(losses[1][step], losses[0][step], 0.01 * losses[0][step]) << step;
+        EXPECT_NEAR(norms[1][step], norms[0][step], 0.1 * norms[0][step]) << step;
+      }
+    }
+  }
+}
+
+TEST_F(PretrainedTuning, APolicyIsTheModelsOwn) {
+  TunerConfig config = quick(TunedPart::all);
+  config.dtype = "mixed_bfloat16";
+  EXPECT_THAT(error_of<ConfigError>(
+                  [&] { Tuner(ctx_, load_pretrained(kCases / "llama").model, config, text(8)); }),
+              HasSubstr("dtype policy: expected the model's, float32, got mixed_bfloat16"));
 }
 
 TEST_F(PretrainedTuning, PartsOfTheModelAreTrained) {

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "ops/floating.h"
+#include "ops/rowwise.h"
 
 namespace grouphead::ops {
 namespace {
@@ -77,6 +78,15 @@ void convert_rounded(ConstView from, Dtype grid, View to) {
         }
       });
     });
+  });
+}
+
+void round_to(Context& ctx, Dtype grid, View x) {
+  if (grid == x.dtype()) return;
+  const View all = x.reshaped({x.size()});
+  for_blocks(ctx, x.size(), kBlockElements, [&](Index begin, Index end) {
+    const View block = all.slice(0, begin, end);
+    convert_rounded(block, grid, block);
   });
 }
 

@@ -16,6 +16,11 @@ std::shared_ptr<TransformerModel> checked(std::shared_ptr<TransformerModel> mode
   if (!c.head || !c.causal) {
     detail::throw_config_error("train", "model", "a causal one with a head", "another");
   }
+  if (model->policy() != config.dtype) {
+    detail::throw_config_error("train", "dtype policy",
+                               "the model's, " + std::string(model->policy().name()),
+                               std::string(config.dtype.name()));
+  }
   const Index positions = c.max_positions - c.position_offset;
   if (c.max_positions > 0 && config.training.sequence_length > positions) {
     detail::throw_config_error("train", "sequence length",

@@ -27,6 +27,7 @@ struct TunerConfig {
   TunedPart part = TunedPart::all;
   Index lora_rank = 8;
   double lora_alpha = 16;
+  DtypePolicy dtype{};  ///< the model's own: what products are computed in
 };
 
 /// Trains a causal model that there is already.

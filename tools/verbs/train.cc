@@ -115,7 +115,8 @@ int run_to_the_end(Context& ctx, Trainer& trainer, TrainingRun& run, const Train
 
 // The options that say something to models of Hugging Face alone.
 void require_bytes(const TrainOptions& options) {
-  for (const char* name : {"--train", "--lora-rank", "--lora-alpha", "--accumulate"}) {
+  for (const char* name :
+       {"--train", "--lora-rank", "--lora-alpha", "--accumulate", "--dtype-policy"}) {
     if (!options.is_given(name)) continue;
     throw ConfigError(fmt::format(
         "[train] {}: expected a Hugging Face folder in --init-from, got another model", name));
@@ -288,6 +289,11 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
   add_whole(*verb, "--accumulate", options->accumulate,
             "Batches of a step, for a Hugging Face model: as one batch of that many times --batch",
             1, Index{1} << 20);
+  verb->add_option("--dtype-policy", options->dtype_policy,
+                   "What the products of a Hugging Face model are computed in; weights, gradients "
+                   "and logits are of 32 bits")
+      ->check(CLI::IsMember({"float32", "mixed_bfloat16"}))
+      ->capture_default_str();
   add_whole(*verb, "--save-every", options->save_every, "Steps between checkpoints", 1, kMostSteps);
   add_whole(*verb, "--validate-every", options->validate_every, "Steps between validations", 1,
             kMostSteps);

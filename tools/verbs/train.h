@@ -27,6 +27,7 @@ struct TrainOptions {
   Index lora_rank = 8;
   double lora_alpha = 16;
   Index accumulate = 1;
+  std::string dtype_policy = "float32";
   std::vector<std::string> given{};  // of the options above, and those of the configuration
   bool is_given(const std::string& name) const;
 };

@@ -47,6 +47,7 @@ TunerConfig config_of(const TrainOptions& options, const saved::TuningCheckpoint
   take("--seed", t.seed, given.seed);
   take("--lora-rank", config.lora_rank, options.lora_rank);
   take("--lora-alpha", config.lora_alpha, options.lora_alpha);
+  take("--dtype-policy", config.dtype, DtypePolicy(options.dtype_policy));
   if (options.is_given("--train")) config.part = tuned_part_from_name(options.part);
   if (checkpoint == nullptr) t.warmup_steps = t.steps / 10;
   take("--warmup", t.warmup_steps, given.warmup_steps);
@@ -104,7 +105,8 @@ int train_pretrained(const TrainOptions& options, const Globals& globals) {
   TextData text =
       tokens_of(text_files, options, has_old_texts, source, config.training.sequence_length);
   const PretrainedModel pretrained =
-      checkpoint ? checkpoint->pretrained : load_pretrained(options.init_from);
+      checkpoint ? checkpoint->pretrained
+                 : load_pretrained(options.init_from, {.dtype = config.dtype});
 
   Context ctx({.num_threads = globals.threads});
   Tuner tuner(ctx, pretrained.model, config, std::move(text));

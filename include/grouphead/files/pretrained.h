@@ -24,7 +24,9 @@ struct PretrainedModel {
 };
 
 struct LoadPretrainedConfig {
-  DtypePolicy dtype{};  ///< of the model, whatever the file's type: float32 or float64
+  /// Of the model, whatever the file's type: float32, float64, or mixed_bfloat16 for products of
+  /// bf16 with weights, gradients and logits in f32.
+  DtypePolicy dtype{};
   /// Of Falcon with ALiBi: with attn_implementation="eager" transformers 5.24 adds the biases
   /// twice, with its default once, as the models were trained. True: twice.
   bool eager_alibi = false;
@@ -35,7 +37,7 @@ struct LoadPretrainedConfig {
 /// docs/huggingface.md lists the families.
 ///
 /// Decoders give logits, encoders (and decoders saved without a head) the last hidden state.
-/// Numbers are computed in f32, whatever type they are stored in.
+/// Numbers are computed as `config.dtype` says, whatever type they are stored in.
 ///
 /// Memory   the model's parameters; files are mapped, and read once
 /// Errors   IoError that names the file: for one that is missing, damaged or not believed, for an
@@ -45,9 +47,10 @@ struct LoadPretrainedConfig {
 PretrainedModel load_pretrained(const std::filesystem::path& folder,
                                 const LoadPretrainedConfig& config = {});
 
-/// A new model of a config.json's contents, with weights from `seed`.
-/// Errors: IoError, as load_pretrained().
-PretrainedModel make_pretrained(const ConfigValue& config, std::uint64_t seed = 0);
+/// A new model of a config.json's contents, with weights from `seed`, of a type as
+/// LoadPretrainedConfig has it. Errors: IoError, as load_pretrained().
+PretrainedModel make_pretrained(const ConfigValue& config, std::uint64_t seed = 0,
+                                const DtypePolicy& dtype = {});
 
 /// How tensors are named: as files have them, or as a model of transformers has them in memory,
 /// which differs for few families (Mixtral's experts, GPT-NeoX's head).

@@ -5,6 +5,7 @@
 #include "models/transformer_model/embeddings.h"
 #include "nn/layer_checks.h"
 #include "ops/arithmetic.h"
+#include "ops/convert.h"
 
 namespace grouphead::detail {
 namespace {
@@ -73,7 +74,7 @@ struct DescribedBlock::SavedState final : Saved {
 DescribedBlock::Norms DescribedBlock::make_norms(bool has_before) const {
   const auto make = [&] {
     return std::make_unique<RowNorm>(norm_settings(config_.norm, config_.hidden_size),
-                                     config_.dtype, true);
+                                     DtypePolicy(config_.dtype.variable()), true);
   };
   const NormPlacement place = config_.norm_placement;
   Norms norms;
@@ -175,6 +176,13 @@ Tensor DescribedBlock::weaken_backward(Context& ctx, const std::optional<RandomD
   return out;
 }
 
+Tensor DescribedBlock::normalised(Context& ctx, const RowNorm& norm, const Tensor& x,
+                                  std::unique_ptr<Saved>* saved) const {
+  Tensor y = norm.forward(ctx, x, saved);
+  ops::round_to(ctx, config_.dtype.compute(), y);
+  return y;
+}
+
 // x + f(x) with the norms around it.
 template <class Function>
 Tensor DescribedBlock::branch(Context& ctx, const Norms& norms, const Tensor& x, const Mode& mode,
@@ -183,13 +191,14 @@ Tensor DescribedBlock::branch(Context& ctx, const Norms& norms, const Tensor& x,
     return keep != nullptr ? &(keep->*one) : nullptr;
   };
   const bool is_after_sum = config_.norm_placement == NormPlacement::after_sum;
-  const Tensor n = norms.before ? norms.before->forward(ctx, x, kept(&BranchSaved::before)) : x;
+  const Tensor n = norms.before ? normalised(ctx, *norms.before, x, kept(&BranchSaved::before)) : x;
   Tensor y = function(n, kept(&BranchSaved::function));
-  if (norms.after && !is_after_sum) y = norms.after->forward(ctx, y, kept(&BranchSaved::after));
+  if (norms.after && !is_after_sum) y = normalised(ctx, *norms.after, y, kept(&BranchSaved::after));
   const std::optional<RandomDraw> drawn = weaken(ctx, mode, y);
   if (keep != nullptr) keep->drawn = drawn;
   ops::add(ctx, config_.residual_from_norm ? n : x, y, y);
-  return is_after_sum ? norms.after->forward(ctx, y, kept(&BranchSaved::after)) : y;
+  ops::round_to(ctx, config_.dtype.compute(), y);
+  return is_after_sum ? normalised(ctx, *norms.after, y, kept(&BranchSaved::after)) : y;
 }
 
 template <class Function>
@@ -231,12 +240,12 @@ Tensor DescribedBlock::parallel(Context& ctx, const Tensor& x, const Transformer
                            std::unique_ptr<Saved> BranchSaved::*one) {
     return keep != nullptr ? &(keep->*branch.*one) : nullptr;
   };
-  const Tensor n =
-      attention_norms_.before->forward(ctx, x, kept(&SavedState::attention, &BranchSaved::before));
+  const Tensor n = normalised(ctx, *attention_norms_.before, x,
+                              kept(&SavedState::attention, &BranchSaved::before));
   const Tensor m = config_.shared_norm
                        ? n
-                       : feed_forward_norms_.before->forward(
-                             ctx, x, kept(&SavedState::feed_forward, &BranchSaved::before));
+                       : normalised(ctx, *feed_forward_norms_.before, x,
+                                    kept(&SavedState::feed_forward, &BranchSaved::before));
   Tensor y = attend(ctx, n, call, kept(&SavedState::attention, &BranchSaved::function));
   Tensor z = feed(ctx, m, kept(&SavedState::feed_forward, &BranchSaved::function));
   const std::optional<RandomDraw> first = weaken(ctx, call.mode, y);
@@ -247,6 +256,7 @@ Tensor DescribedBlock::parallel(Context& ctx, const Tensor& x, const Transformer
   }
   ops::add(ctx, y, z, y);
   ops::add(ctx, x, y, y);
+  ops::round_to(ctx, config_.dtype.compute(), y);
   return y;
 }
 

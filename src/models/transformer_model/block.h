@@ -53,6 +53,9 @@ class DescribedBlock {
   struct SavedState;
 
   Norms make_norms(bool has_before) const;
+  /// Here and below: numbers are those of the policy's type, gradients are not rounded.
+  Tensor normalised(Context& ctx, const RowNorm& norm, const Tensor& x,
+                    std::unique_ptr<Saved>* saved) const;
   Tensor feed(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved) const;
   template <class Function>
   Tensor branch(Context& ctx, const Norms& norms, const Tensor& x, const Mode& mode,

@@ -279,8 +279,9 @@ void check_layers(const TransformerModelConfig& c) {
 }  // namespace
 
 void check_transformer_model(const TransformerModelConfig& c) {
-  require(c.dtype == DtypePolicy(Dtype::f32) || c.dtype == DtypePolicy(Dtype::f64), "dtype",
-          "float32 or float64", std::string(c.dtype.name()));
+  require(c.dtype == DtypePolicy(Dtype::f32) || c.dtype == DtypePolicy(Dtype::f64) ||
+              c.dtype == DtypePolicy("mixed_bfloat16"),
+          "dtype", "float32, float64 or mixed_bfloat16", std::string(c.dtype.name()));
   require_size(kModel, "vocab_size", c.vocab_size);
   require_size(kModel, "hidden_size", c.hidden_size);
   require_size(kModel, "num_layers", c.num_layers);

@@ -5,6 +5,7 @@
 #include "nn/layer_checks.h"
 #include "nn/loading_scope.h"
 #include "ops/arithmetic.h"
+#include "ops/convert.h"
 #include "ops/embedding.h"
 
 namespace grouphead::detail {
@@ -60,7 +61,8 @@ Embeddings::Embeddings(const TransformerModelConfig& config, RandomStream& rando
         std::make_unique<Projection>(Shape{width, hidden}, 1, options, config.dtype, random);
   }
   if (config.embedding_norm) {
-    norm_ = std::make_unique<RowNorm>(norm_settings(config.norm, hidden), config.dtype, true);
+    norm_ = std::make_unique<RowNorm>(norm_settings(config.norm, hidden),
+                                      DtypePolicy(config.dtype.variable()), true);
   }
 }
 
@@ -124,6 +126,7 @@ Tensor Embeddings::forward(Context& ctx, const TransformerInputs& inputs, const 
   Tensor x = rows_of(ctx, *tokens_, inputs.tokens);
   if (config_.embedding_scale != 1) ops::scale(ctx, x, config_.embedding_scale, x);
   if (projection_) {
+    ops::round_to(ctx, config_.dtype.compute(), x);
     keep->narrow = x;
     x = ctx.tensor(nn::with_last_axis(x.shape(), config_.hidden_size), x.dtype());
     projection_->forward(ctx, keep->narrow, ops::Epilogue::none, x);
@@ -142,6 +145,7 @@ Tensor Embeddings::forward(Context& ctx, const TransformerInputs& inputs, const 
   if (norm_) x = norm_->forward(ctx, x, saved != nullptr ? &keep->norm : nullptr);
   keep->drawn = dropout_.draw(mode);
   if (keep->drawn) dropout_.apply(ctx, *keep->drawn, x, x);
+  ops::round_to(ctx, config_.dtype.compute(), x);
   if (saved != nullptr) *saved = std::move(keep);
   return x;
 }
@@ -171,23 +175,25 @@ void Embeddings::backward(Context& ctx, Saved& saved, Tensor d, Grads& grads) co
 Tensor Embeddings::logits(Context& ctx, const Tensor& x) const {
   Tensor y = ctx.tensor(nn::with_last_axis(x.shape(), config_.vocab_size), x.dtype());
   ops::linear_backward_input(ctx, x, tokens_->numbers(), tokens_->packed(), ops::Write::overwrite,
-                             y);
+                             y, config_.dtype.compute());
   return y;
 }
 
-Tensor Embeddings::logits_backward(Context& ctx, const Tensor& x, ConstView d_logits,
+Tensor Embeddings::logits_backward(Context& ctx, const Tensor& x, View d_logits,
                                    Grads& grads) const {
   ops::require_whole_weights(tokens_->packed());
   const Index width = x.shape().back();
   const Index count = x.size() / width;
+  const Dtype grid = config_.dtype.compute();
+  ops::round_to(ctx, grid, d_logits);
   const ConstView d_rows = d_logits.reshaped({count, config_.vocab_size});
   const View d_table = grads.of(*tokens_);
   if (d_table.has_value()) {
-    ops::linear_backward_weights(ctx, d_rows, x.view().reshaped({count, width}), d_table, {});
+    ops::linear_backward_weights(ctx, d_rows, x.view().reshaped({count, width}), d_table, {}, grid);
   }
   Tensor d_x = ctx.tensor(x.shape(), x.dtype());
   ops::linear_forward(ctx, d_rows, tokens_->numbers(), tokens_->packed(), {}, ops::Epilogue::none,
-                      d_x.view().reshaped({count, width}));
+                      d_x.view().reshaped({count, width}), grid);
   return d_x;
 }
 

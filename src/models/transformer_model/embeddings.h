@@ -30,7 +30,7 @@ class Embeddings {
   /// x [..., E] times the transposed table of tokens: [..., V].
   Tensor logits(Context& ctx, const Tensor& x) const;
   /// The gradient of its x; adds to the table's.
-  Tensor logits_backward(Context& ctx, const Tensor& x, ConstView d_logits, Grads& grads) const;
+  Tensor logits_backward(Context& ctx, const Tensor& x, View d_logits, Grads& grads) const;
 
   void append_parameters(const std::string& prefix, ParameterList& out);
 

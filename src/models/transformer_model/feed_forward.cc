@@ -3,6 +3,7 @@
 #include "nn/layer_checks.h"
 #include "ops/activation.h"
 #include "ops/broadcasting.h"
+#include "ops/convert.h"
 #include "ops/gated_unit.h"
 
 namespace grouphead::detail {
@@ -17,7 +18,7 @@ struct FeedForward::SavedState final : Saved {
 
 FeedForward::FeedForward(const FeedForwardConfig& config, Index hidden_size,
                          const DtypePolicy& policy, RandomStream& random)
-    : config_(config) {
+    : config_(config), grid_(policy.compute()) {
   const auto make = [&](Index inputs, Index outputs) {
     ProjectionOptions options;
     options.use_bias = config.use_bias;
@@ -38,12 +39,14 @@ Tensor FeedForward::projected(Context& ctx, const Projection& projection, const 
                               ops::Epilogue epilogue) const {
   Tensor y = ctx.tensor(nn::with_last_axis(x.shape(), projection.num_outputs()), x.dtype());
   projection.forward(ctx, x, epilogue, y);
+  ops::round_to(ctx, grid_, y);
   return y;
 }
 
 // What down() reads.
 Tensor FeedForward::inner(Context& ctx, const Tensor& x, SavedState* keep) const {
-  const bool is_fused = keep == nullptr && !gate_ && config_.activation == Activation::gelu;
+  const bool is_fused =
+      keep == nullptr && !gate_ && config_.activation == Activation::gelu && grid_ == x.dtype();
   Tensor up = projected(ctx, *up_, x, is_fused ? ops::Epilogue::gelu : ops::Epilogue::none);
   if (is_fused) return up;
   Tensor gate = gate_ ? projected(ctx, *gate_, x, ops::Epilogue::none) : Tensor();
@@ -56,8 +59,10 @@ Tensor FeedForward::inner(Context& ctx, const Tensor& x, SavedState* keep) const
   } else {
     activated = ctx.tensor(gate.shape(), gate.dtype());
     ops::activation_forward(ctx, config_.activation, gate, activated);
+    ops::round_to(ctx, grid_, activated);
     ops::binary_forward(ctx, ops::Binary::multiply, activated, up, result);
   }
+  ops::round_to(ctx, grid_, result);
   if (keep != nullptr) {
     keep->up = std::move(up);
     keep->gate = std::move(gate);

@@ -29,6 +29,7 @@ class FeedForward {
   Tensor inner(Context& ctx, const Tensor& x, SavedState* keep) const;
 
   FeedForwardConfig config_;
+  Dtype grid_;                        // of what it reads, makes and gives
   std::unique_ptr<Projection> gate_;  // null unless gated
   std::unique_ptr<Projection> up_, down_;
 };

@@ -12,6 +12,7 @@
 #include "ops/activation.h"
 #include "ops/arithmetic.h"
 #include "ops/broadcasting.h"
+#include "ops/convert.h"
 
 namespace grouphead {
 namespace {
@@ -61,7 +62,7 @@ struct TransformerModel::Parts {
     share_tables();
     if (config.final_norm) {
       final_norm = std::make_unique<RowNorm>(norm_settings(config.norm, config.hidden_size),
-                                             config.dtype, true);
+                                             DtypePolicy(config.dtype.variable()), true);
     }
     if (!config.head) return;
     Index width = config.hidden_size;
@@ -90,6 +91,7 @@ struct TransformerModel::Parts {
   void require_cache(const KvCache& cache) const;
   Tensor run(Context& ctx, const TransformerInputs& inputs, const TransformerCall& call,
              ModelSaved* keep) const;
+  Tensor normalised(Context& ctx, Tensor x, std::unique_ptr<Saved>* saved) const;
   Tensor logits(Context& ctx, const Tensor& hidden, ModelSaved* keep) const;
   Tensor logits_backward(Context& ctx, ModelSaved& kept, ConstView d_y, Grads& grads) const;
 };
@@ -115,11 +117,22 @@ Tensor TransformerModel::Parts::run(Context& ctx, const TransformerInputs& input
   return x;
 }
 
+// By the last norm, where there is one.
+Tensor TransformerModel::Parts::normalised(Context& ctx, Tensor x,
+                                           std::unique_ptr<Saved>* saved) const {
+  if (!final_norm) return x;
+  Tensor y = final_norm->forward(ctx, x, saved);
+  ops::round_to(ctx, config.dtype.compute(), y);
+  return y;
+}
+
+// In f32 under a 16-bit policy too, as the loss needs them.
 Tensor TransformerModel::Parts::logits(Context& ctx, const Tensor& hidden, ModelSaved* keep) const {
   Tensor narrow = hidden;
   if (head_input) {
     narrow = ctx.tensor(nn::with_last_axis(hidden.shape(), config.embedding_size), hidden.dtype());
     head_input->forward(ctx, hidden, ops::Epilogue::none, narrow);
+    ops::round_to(ctx, config.dtype.compute(), narrow);
   }
   Tensor y;
   if (config.tied_head) {
@@ -236,9 +249,7 @@ std::vector<Value> TransformerModel::forward(Context& ctx, std::span<const Value
   std::unique_ptr<ModelSaved> keep;
   if (saved != nullptr) keep = std::make_unique<ModelSaved>();
   Tensor x = parts_->run(ctx, inputs, {.mode = mode, .key_mask = inputs.mask}, keep.get());
-  if (parts_->final_norm) {
-    x = parts_->final_norm->forward(ctx, x, keep ? &keep->final_norm : nullptr);
-  }
+  x = parts_->normalised(ctx, std::move(x), keep ? &keep->final_norm : nullptr);
   if (config_.head) x = parts_->logits(ctx, x, keep.get());
   if (keep) *saved = std::move(keep);
   return {Value{std::move(x), in[0].mask}};
@@ -332,7 +343,7 @@ void TransformerModel::step(Context& ctx, ConstView tokens, KvCache& cache, View
     copy(x.view().slice(1, length - 1, length), last);
     x = std::move(last);
   }
-  if (parts_->final_norm) x = parts_->final_norm->forward(ctx, x, nullptr);
+  x = parts_->normalised(ctx, std::move(x), nullptr);
   copy(parts_->logits(ctx, x, nullptr).reshaped(logits.shape()), logits);
   cache.advance(length);
 }
@@ -345,7 +356,7 @@ void TransformerModel::step(Context& ctx, ConstView tokens, std::span<const Sequ
   inputs.tokens = Tensor::wrap(tokens.reshaped({1, tokens.size()}));
   Tensor x = parts_->run(ctx, inputs, {.cache = &cache, .rows = rows}, nullptr);
   x = last_rows(ctx, x, rows);
-  if (parts_->final_norm) x = parts_->final_norm->forward(ctx, x, nullptr);
+  x = parts_->normalised(ctx, std::move(x), nullptr);
   copy(parts_->logits(ctx, x, nullptr).reshaped(logits.shape()), logits);
   cache.advance(rows);
 }

@@ -108,16 +108,15 @@ void AttentionCore::require_fit(const AttentionCall& call) const {
   require_dense(layer, "key", call.key, {batch, length, key_->num_inputs()}, dtype());
 }
 
-void AttentionCore::round(View x) const {
-  const Dtype grid = settings_.policy.compute();
-  if (grid != dtype()) ops::convert_rounded(x, grid, x);
+void AttentionCore::round(Context& ctx, View x) const {
+  ops::round_to(ctx, settings_.policy.compute(), x);
 }
 
 Tensor AttentionCore::projected(Context& ctx, const Projection& projection, ConstView x,
                                 const Shape& shape) const {
   Tensor y = ctx.tensor(shape, dtype());
   projection.forward(ctx, x, ops::Epilogue::none, y);
-  round(y);
+  round(ctx, y);
   return y;
 }
 
@@ -140,7 +139,7 @@ void AttentionCore::project_gate(Context& ctx, ConstView query, Heads& heads) co
   heads.gate_argument = projected(ctx, *gate_, query, shape);
   heads.gate = ctx.tensor(shape, dtype());
   ops::activation_forward(ctx, Activation::sigmoid, heads.gate_argument, heads.gate);
-  round(heads.gate);
+  round(ctx, heads.gate);
 }
 
 // x of one of the two norms, where there are norms.
@@ -148,7 +147,7 @@ void AttentionCore::normalise(Context& ctx, const RowNorm* norm, std::unique_ptr
                               Tensor& x) const {
   if (norm == nullptr) return;
   x = norm->forward(ctx, x, saved);
-  round(x);
+  round(ctx, x);
 }
 
 void AttentionCore::normalise(Context& ctx, Heads& heads, SavedState* keep) const {
@@ -163,7 +162,7 @@ void AttentionCore::rotate(Context& ctx, Heads& heads) const {
   const ops::RopeTable table = rope_tables_->covering(length, length);
   for (Tensor* x : {&heads.q, &heads.k}) {
     ops::rope(ctx, table, 0, ops::Direction::forward, *x);
-    round(*x);
+    round(ctx, *x);
   }
 }
 
@@ -172,10 +171,10 @@ Tensor AttentionCore::gated(Context& ctx, const Tensor& out, const Tensor& gate)
   const bool is_exact = settings_.policy.compute() == dtype();
   if (is_exact && !gate.has_value()) return out;
   Tensor result = nn::copied(ctx, out);
-  round(result);
+  round(ctx, result);
   if (gate.has_value()) {
     ops::binary_forward(ctx, ops::Binary::multiply, result, gate, result);
-    round(result);
+    round(ctx, result);
   }
   return result;
 }

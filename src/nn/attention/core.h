@@ -154,7 +154,7 @@ class AttentionCore {
   void backward_heads(Context& ctx, SavedState& kept, const Tensor& d_out, ConstView d_scores,
                       const AttentionGradientViews& d_in, Grads& grads) const;
   void set_logit_options(AttentionOptions& options) const;
-  void round(View x) const;
+  void round(Context& ctx, View x) const;
   Dtype dtype() const noexcept { return settings_.policy.arithmetic(); }
 
   AttentionSettings settings_;

@@ -57,7 +57,7 @@ void AttentionCore::rotate_cached(Context& ctx, Heads& heads, const KvCache& cac
       const Index count = counts.empty() ? T : counts[static_cast<std::size_t>(b)];
       rotate_rows(ctx, cache, cache.length(b), count, x->view().slice(0, b, b + 1));
     }
-    round(*x);
+    round(ctx, *x);
   }
 }
 
@@ -115,7 +115,7 @@ Tensor AttentionCore::forward_packed(Context& ctx, const Tensor& x, KvCache& cac
       if (rope_tables_) rotate_rows(ctx, cache, cache.length(of.sequence), of.count, part);
       begin += of.count;
     }
-    if (rope_tables_) round(*one);
+    if (rope_tables_) round(ctx, *one);
   }
   Tensor out = ctx.tensor({1, x.dim(1), heads.q.dim(2), heads.v.dim(3)}, dtype());
   ops::decode_packed(ctx, heads.q, heads.k, heads.v, cache, layer, cached_options(window), out,

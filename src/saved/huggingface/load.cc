@@ -217,12 +217,14 @@ PretrainedModel load_pretrained(const fs::path& folder, const LoadPretrainedConf
   return loaded;
 }
 
-PretrainedModel make_pretrained(const ConfigValue& config, std::uint64_t seed) {
+PretrainedModel make_pretrained(const ConfigValue& config, std::uint64_t seed,
+                                const DtypePolicy& dtype) {
   PretrainedModel made;
   saved::FamilyModel found = saved::describe(config, "config");
   made.config = config;
   made.family = found.family;
   found.described.config.seed = seed;
+  found.described.config.dtype = dtype;
   found.described.config.name = found.family;
   try {
     made.model = std::make_shared<TransformerModel>(found.described.config);

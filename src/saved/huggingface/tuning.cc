@@ -18,18 +18,14 @@ constexpr const char* kRun = "run";
 
 ConfigValue options_of(const TunerConfig& config) {
   const TextTrainingConfig& t = config.training;
-  return ConfigValue::Object{{"train", name_of(config.part)},
-                             {"lora_rank", config.lora_rank},
-                             {"lora_alpha", config.lora_alpha},
-                             {"seq", t.sequence_length},
-                             {"batch", t.batch_size},
-                             {"accumulate", t.accumulate},
-                             {"steps", t.steps},
-                             {"lr", t.learning_rate},
-                             {"warmup", t.warmup_steps},
-                             {"weight_decay", t.weight_decay},
-                             {"clipnorm", t.clipnorm},
-                             {"seed", std::to_string(t.seed)}};
+  return ConfigValue::Object{
+      {"train", name_of(config.part)},   {"lora_rank", config.lora_rank},
+      {"lora_alpha", config.lora_alpha}, {"dtype_policy", std::string(config.dtype.name())},
+      {"seq", t.sequence_length},        {"batch", t.batch_size},
+      {"accumulate", t.accumulate},      {"steps", t.steps},
+      {"lr", t.learning_rate},           {"warmup", t.warmup_steps},
+      {"weight_decay", t.weight_decay},  {"clipnorm", t.clipnorm},
+      {"seed", std::to_string(t.seed)}};
 }
 
 // Errors: ConfigError. Sizes that make no run are the Tuner's to refuse.
@@ -39,6 +35,8 @@ TunerConfig config_of(const ConfigValue& options) {
   TunerConfig config{.part = tuned_part_from_name(options["train"].as_string("train")),
                      .lora_rank = whole("lora_rank"),
                      .lora_alpha = number("lora_alpha")};
+  const ConfigValue& dtype = options["dtype_policy"];  // absent in older states
+  if (!dtype.is_null()) config.dtype = dtype.as_string("dtype_policy");
   TextTrainingConfig& t = config.training;
   t.sequence_length = whole("seq");
   t.batch_size = whole("batch");
@@ -107,7 +105,7 @@ TuningCheckpoint read_tuning_checkpoint(const fs::path& folder) {
   {
     // Twice as many as there are, so that a missing tensor is named below.
     const nn::LoadingScope scope(2 * elements_of(checkpoint.contents));
-    checkpoint.pretrained = make_pretrained(config);
+    checkpoint.pretrained = make_pretrained(config, 0, checkpoint.config.dtype);
   }
   const ParameterList parameters = with_prefix("model/", checkpoint.pretrained.model->parameters());
   require_parameters(checkpoint.contents, checkpoint.file, "", parameters);
