@@ -31,11 +31,11 @@ struct CachedEntry {
   Index first_unit = 0;
 };
 
-// The options are the whole call's.
+// The options are the whole call's; `p` is a new one.
 template <class F>
-AttentionProblem<F> problem_of(const ConstView& q, const CacheSlice& cache, const CachedRows& rows,
-                               const AttentionOptions& options, const View& out, Index b) {
-  AttentionProblem<F> p;
+void set_problem(const ConstView& q, const CacheSlice& cache, const CachedRows& rows,
+                 const AttentionOptions& options, const View& out, Index b,
+                 AttentionProblem<F>& p) {
   p.whole = {
       .T = q.dim(1), .S = rows.num_keys, .first_place = b * q.dim(2) * q.dim(1) + rows.skipped[b]};
   p.B = 1, p.T = rows.counts[b], p.Hq = q.dim(2), p.D = q.dim(3);
@@ -48,7 +48,6 @@ AttentionProblem<F> problem_of(const ConstView& q, const CacheSlice& cache, cons
   p.causal_offset = clamped_offset(rows.first[b]);
   for (Index i = 0; i < p.num_masks; ++i) p.masks[i].data = p.masks[i].row(b, 0, skipped);
   if (p.bias.data != nullptr) p.bias.data = p.bias.row(b, 0, skipped);
-  return p;
 }
 
 // Leaves out whole chunks of keys in front of the window. Chunks and tiles stay where they are, so
@@ -69,7 +68,7 @@ void skip_hidden_keys(AttentionProblem<F>& p, kernels::TileTable& table) {
 template <class F>
 void set_entry(Context& ctx, const ConstView& q, const CacheSlice& cache, const CachedRows& rows,
                const AttentionOptions& options, const View& out, Index b, CachedEntry<F>& e) {
-  e.p = problem_of<F>(q, cache, rows, options, out, b);
+  set_problem(q, cache, rows, options, out, b, e.p);
   e.fully_masked = note_fully_masked_queries(ctx, options, e.p);
   const PerEntry& deciding = rows.kernel_counts ? *rows.kernel_counts : rows.counts;
   e.decodes = e.p.rows() > 0 && deciding[b] * e.p.group() <= kMostDecodeRows;

@@ -27,18 +27,18 @@ void set_operands(const Sequence& s, const ConstView& q, const ConstView& k, con
   p.q = heads_of<F>(s.queries(q)), p.k = heads_of<F>(s.keys(k)), p.v = heads_of<F>(s.keys(v));
 }
 
-/// Where the units of each problem begin: its packs, then its rows. One problem alone, as most
-/// calls are, costs no memory.
+/// Where the units of each problem begin. One problem alone, as most calls are, costs no memory.
 class UnitStarts {
  public:
-  template <class F>
-  UnitStarts(Context& ctx, std::span<const kernels::AttentionProblem<F>> problems)
+  /// units_of(problem): how many it has.
+  template <class F, class Units>
+  UnitStarts(Context& ctx, std::span<const kernels::AttentionProblem<F>> problems,
+             const Units& units_of)
       : count_(static_cast<Index>(problems.size())) {
     if (count_ > 1) memory_ = ctx.tensor({count_}, Dtype::i64);
     for (Index i = 0; i < count_; ++i) {
       if (count_ > 1) memory_.data<Index>()[i] = units_;
-      const auto& p = problems[static_cast<std::size_t>(i)];
-      units_ += p.B * kernels::pack_tiles(p, Index{0}) + kernels::forward_units(p);
+      units_ += units_of(problems[static_cast<std::size_t>(i)]);
     }
   }
   Index units() const noexcept { return units_; }
@@ -57,33 +57,37 @@ class UnitStarts {
   Tensor memory_;  // absent for one
 };
 
-/// pack(problem, unit) for all tiles of keys and values, body(problem, unit, slot) for every
+/// pack(problem, unit) for all tiles of keys and values, then body(problem, unit, slot) for every
 /// forward_units() of every problem. One region for all: the rows of a batch entry start as soon as
 /// its keys are packed. Of several problems each has one entry.
 template <class F, class Pack, class Body>
 void for_packed_units(Context& ctx, std::span<const kernels::AttentionProblem<F>> problems,
                       const Pack& pack, const Body& body) {
-  const UnitStarts starts(ctx, problems);
+  using Problem = kernels::AttentionProblem<F>;
+  const UnitStarts packs(ctx, problems,
+                         [](const Problem& p) { return p.B * kernels::pack_tiles(p, Index{0}); });
+  const UnitStarts rows(ctx, problems, [](const Problem& p) { return kernels::forward_units(p); });
   Index entries = 0;
   double flops = 0;
-  for (const auto& p : problems) {
+  for (const Problem& p : problems) {
     entries += p.B;
     flops += forward_flops(p);
   }
   Progress packed(ctx, entries);
-  for_units(ctx, starts.units(), flops, [&](Index unit, int slot) {
-    const Index problem = starts.problem_of(unit);
-    const auto& p = problems[static_cast<std::size_t>(problem)];
+  for_units(ctx, packs.units() + rows.units(), flops, [&](Index unit, int slot) {
+    const bool is_pack = unit < packs.units();
+    const UnitStarts& starts = is_pack ? packs : rows;
+    const Index place = is_pack ? unit : unit - packs.units();
+    const Index problem = starts.problem_of(place);
+    const Problem& p = problems[static_cast<std::size_t>(problem)];
     const Index tiles = kernels::pack_tiles(p, Index{0});
-    const Index own = unit - starts.begin(problem);
-    if (own < p.B * tiles) {
+    const Index own = place - starts.begin(problem);
+    if (is_pack) {
       pack(p, own);
       packed.add(problem + own / tiles);
     } else {
-      const Index row_unit = own - p.B * tiles;
-      const Index units_per_entry = kernels::forward_units(p) / p.B;
-      packed.wait_for(problem + row_unit / units_per_entry, tiles);
-      body(p, row_unit, slot);
+      packed.wait_for(problem + own / (kernels::forward_units(p) / p.B), tiles);
+      body(p, own, slot);
     }
   });
 }

@@ -187,7 +187,7 @@ static Index decode_scratch(const AttentionProblem<float>& p) noexcept {
 
 // Up to kDecodeRows rows against a part of a chunk, which begins at a panel.
 struct DecodeStep {
-  Index bn, row, rows;
+  Index bn, row = 0, rows;
   Index begin;                // the first key of the part
   Index hidden;               // keys of it that none of the rows sees
   Index limits[kDecodeRows];  // keys of it up to the last that each row sees, ascending
@@ -232,12 +232,13 @@ static void decode_step(const AttentionProblem<float>& p, const DecodeScratch& w
   step_logits(p, w, step);
   const bool has_options = has_decode_options(p);
   const bool sees_any = step.limits[step.rows - 1] > 0;
+  const bool is_long = step.limits[step.rows - 1] > kMostTileKeys;
   const float* values = p.packed_values(step.bn) +
                         (sees_any ? p.packed.table.position(step.begin) : Index{0}) * w.width;
   for (Index i = 0; i < step.rows; ++i) {
     float* logits = w.logits + i * kDecodeKeys;
     const RowPlace& place = step.places[i];
-    prefetch(values + i * read_ahead(), read_ahead());
+    if (is_long) prefetch(values + i * read_ahead(), read_ahead());
     hide(logits, step.hidden);
     if (has_options) {
       decode_options(p, step.bn, place, step.begin, step.limits[i], w.strip, logits);
@@ -257,7 +258,7 @@ static void decode_unit(const AttentionProblem<float>& p, Index unit, float* par
   const DecodeScratch w(p, scratch);
   const Index chunks = decode_chunks(p);
   const Index first = unit % chunks * kDecodeKeys;
-  DecodeStep step{};
+  DecodeStep step;
   step.bn = unit / chunks;
   RowCursor<const float> row(p, p.q, step.bn, 0);
   for (Index r = 0; r < w.padded; ++r) {
