@@ -81,8 +81,36 @@ class Case:
             raise CannotDo(self.dtype)
 
     def is_plain(self):
-        """Whether causality from the top left is the only mask."""
-        return not {"offset", "window", "mask", "bias"} & self.options.keys()
+        """Whether causality from the top left is the only option."""
+        return not self.options.keys() - {"causal", "cache", "form", "seed", "isa"}
+
+    def require_options(self, *known):
+        """Beside those that mask() has."""
+        unknown = self.options.keys() & {"softcap", "alibi", "sinks", "bias"} - set(known)
+        if unknown:
+            raise CannotDo(", ".join(sorted(unknown)))
+
+    @property
+    def softcap(self):
+        return float(self.options.get("softcap", 0))
+
+    @property
+    def window(self):
+        return int(self.options.get("window", 0))
+
+    def distances(self):
+        """[T, S]: |i - j|"""
+        t, s = self.size("t", "s")
+        return np.abs(np.arange(t)[:, None] + int(self.options.get("offset", 0)) - np.arange(s))
+
+    def bias(self):
+        """What is added to the logits, [1, Hq, T, S] or broadcast to it: ALiBi and a bias; or
+        None."""
+        bias = self.tensors.get("bias")
+        if "slopes" in self.tensors:
+            slopes = -self["slopes"][:, None, None] * self.distances()
+            bias = slopes[None] if bias is None else bias + slopes[None]
+        return None if bias is None else bias.astype(np.float32)
 
     def mask(self):
         """[B, 1, T, S] or broadcast to it, true where a query sees a key; None: all."""
@@ -92,10 +120,19 @@ class Case:
         seen = None
         if self.causal:
             seen = keys <= here
-        if "window" in self.options:
-            near = np.abs(here - keys) < int(self.options["window"])
+        if self.window:
+            near = np.abs(here - keys) < self.window
             seen = near if seen is None else seen & near
+        if "segments" in self.tensors:
+            of = lambda ends, places: np.searchsorted(ends[1:], places, side="right")
+            own = of(self["segments"], np.arange(t))[:, None] == of(self["key_segments"],
+                                                                   np.arange(s))[None, :]
+            seen = own if seen is None else seen & own
         seen = None if seen is None else seen[None, None]
+        if "lengths" in self.tensors:
+            if self.causal or self.window:
+                raise CannotDo("queries in front of the keys")
+            seen = (keys < self["lengths"][:, None])[:, None, None, :]
         if "mask" in self.tensors:
             given = self["mask"]
             given = given if given.ndim == 4 else given[:, None, None, :]

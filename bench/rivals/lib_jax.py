@@ -16,11 +16,12 @@ def to_numpy(x):
 def attention(case):
     case.require_dtype("f32", "bf16")
     q, k, v = (jnp.asarray(case[name], _TYPES[case.dtype]) for name in "qkv")
+    case.require_options("alibi", "bias")
     options = {"is_causal": case.causal and case.is_plain()}
     if not case.is_plain():
-        mask = case.mask()
+        mask, bias = case.mask(), case.bias()
         options["mask"] = None if mask is None else jnp.asarray(mask)
-        options["bias"] = jnp.asarray(case["bias"]) if "bias" in case.tensors else None
+        options["bias"] = None if bias is None else jnp.asarray(bias)
 
     def attend(q, k, v):
         return jax.nn.dot_product_attention(q, k, v, **options)

@@ -19,24 +19,32 @@ def attention(case):
     q, k, v = (case[name].reshape(b, case[name].shape[1], -1) for name in "qkv")
 
     def group_query():
-        if not (case.causal and case.is_plain() and t == s):
+        if not case.causal or {"mask", "bias", "offset", "lengths", "packed"} & case.options.keys():
             raise CannotDo("causal self-attention only")
         operands = {"q": q, "k": k, "v": v, **no_past(b, hkv, d, s)}
+        names = list(operands) + [""] * 5  # rotation, positions, bias, sinks
+        attributes = {"softcap": case.softcap} if case.softcap else {}
+        if case.window:
+            attributes["local_window_size"] = case.window
+        for place, name, value in ((10, "added", case.bias()),
+                                   (11, "sinks", case.tensors.get("sinks"))):
+            if value is not None:
+                operands[name], names[place] = np.ascontiguousarray(value), name
         graph = Graph(case, operands)
-        out, _, _ = graph.node("GroupQueryAttention", list(operands), 3, num_heads=hq,
-                               kv_num_heads=hkv)
+        out, _, _ = graph.node("GroupQueryAttention", names, 3, num_heads=hq, kv_num_heads=hkv,
+                               **attributes)
         return graph.compile(out).bind(), output
 
     def standard():
+        case.require_options("softcap")
         operands = {"q": q, "k": k, "v": v}
-        causal = int(case.causal and case.is_plain())
-        if not case.is_plain():
-            if "bias" in case.tensors:
-                raise CannotDo("a bias is not tried")
+        attributes = {"softcap": case.softcap} if case.softcap else {}
+        is_masked = bool(case.options.keys() - {"causal", "softcap"})
+        if is_masked:
             operands["mask"] = np.array(np.broadcast_to(case.mask(), (b, 1, t, s)))
         graph = Graph(case, operands, 24)
         out = graph.node("Attention", list(operands), q_num_heads=hq, kv_num_heads=hkv,
-                         is_causal=causal)
+                         is_causal=int(case.causal and not is_masked), **attributes)
         return graph.compile(out).bind(), output
     return {"GroupQueryAttention": group_query, "Attention": standard}
 

@@ -61,10 +61,9 @@ def attention(case):
     if case.operation != "attention.fwd":
         raise CannotDo("no gradients")
     case.require_dtype("f32", "bf16")
+    case.require_options()
     arrays = [case.heads_first(name) for name in "qkv"]
     if not case.is_plain():
-        if "bias" in case.tensors:
-            raise CannotDo("a bias is not tried")
         b, t, s = case.size("b", "t", "s")
         arrays.append(np.array(np.broadcast_to(case.mask(), (b, 1, t, s))))
     return {"SDPA " + case.dtype:
