@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
+
 #include "graph_support.h"
 #include "grouphead/files/model_json.h"
 #include "grouphead/layers/dense.h"
@@ -54,6 +56,19 @@ TEST(Operations, AreNoLayersOfTheModel) {
   ASSERT_EQ(model.layers().size(), 2U);
   EXPECT_THAT(model.summary(), HasSubstr("add (Add)"));
   EXPECT_THAT(error_of<ConfigError>([&] { operation("Unique", {x}); }), HasSubstr("Unique"));
+}
+
+TEST(Operations, OfAllOfKerassModulesAreFoundByTheirNames) {
+  const Symbol x = input({.shape = {3}, .name = "x"});
+  // numpy, nn, core, math.
+  const Symbol y = operation("Cast", {operation("Softmax", {x * 2})}, {{"dtype", "float32"}});
+  Model model({.inputs = {x}, .outputs = {operation("Logsumexp", {y}, {{"axis", 1}})}});
+  Context ctx({.num_threads = 1});
+  const Tensor in = Tensor::from({1, 3}, {0.0F, 0.5F, 1.0F});
+  // softmax(0, 1, 2) = 0.09003057, 0.24472848, 0.66524094
+  const double want = std::log(std::exp(0.09003057) + std::exp(0.24472848) + std::exp(0.66524094));
+  const Tensor out = model(ctx, in);
+  EXPECT_NEAR(out.data<float>()[0], want, 1e-6);
 }
 
 }  // namespace

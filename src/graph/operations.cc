@@ -3,6 +3,7 @@
 #include "graph/names.h"
 #include "grouphead/layers/serialization.h"
 #include "grouphead/models/symbol_operations.h"
+#include "nn/operations/modules.h"
 
 namespace grouphead {
 
@@ -24,7 +25,8 @@ Symbol operation(std::string_view class_name, const std::vector<Term>& operands,
   const bool has_numbers = std::any_of(numbers.begin(), numbers.end(),
                                        [](const ConfigValue& number) { return !number.is_null(); });
   if (has_numbers) keywords.add({"args", ConfigValue(std::move(numbers))});
-  return connect(make_operation("keras.src.ops.numpy", class_name, config), tensors, keywords);
+  return connect(make_operation(nn::module_of_operation(class_name), class_name, config), tensors,
+                 keywords);
 }
 
 }  // namespace grouphead

@@ -4,6 +4,7 @@
 #include "grouphead/layers/serialization.h"
 #include "nn/constant_config.h"
 #include "nn/layer_checks.h"
+#include "nn/operations/modules.h"
 #include "ops/convert.h"
 #include "ops/strided.h"
 
@@ -193,22 +194,40 @@ std::vector<int> operation_axes(std::string_view name, const ConfigValue& value,
   return axes;
 }
 
+namespace {
+
+// Null: none.
+const OperationClass* find_operation(std::string_view module, std::string_view class_name) {
+  for (const auto& family :
+       {elementwise_operations(), shape_operations(), activation_operations(),
+        arranging_operations(), attending_operations(), choosing_operations(),
+        crossentropy_operations(), joining_operations(), nan_operations(), numeric_operations(),
+        product_operations(), rearranging_operations(), sorting_operations(),
+        statistics_operations(), windowing_operations()}) {
+    for (const OperationClass& described : family) {
+      if ((module.empty() || described.module == module) && described.name == class_name) {
+        return &described;
+      }
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::string_view module_of_operation(std::string_view class_name) {
+  constexpr std::string_view kNumpy = "keras.src.ops.numpy";
+  if (find_operation(kNumpy, class_name) != nullptr) return kNumpy;
+  const OperationClass* other = find_operation({}, class_name);
+  return other != nullptr ? other->module : kNumpy;
+}
+
 }  // namespace nn
 
 std::shared_ptr<Layer> make_operation(std::string_view module, std::string_view class_name,
                                       const ConfigValue& config) {
-  for (const auto& family :
-       {nn::elementwise_operations(), nn::shape_operations(), nn::activation_operations(),
-        nn::arranging_operations(), nn::attending_operations(), nn::choosing_operations(),
-        nn::crossentropy_operations(), nn::joining_operations(), nn::nan_operations(),
-        nn::numeric_operations(), nn::product_operations(), nn::rearranging_operations(),
-        nn::sorting_operations(), nn::statistics_operations(), nn::windowing_operations()}) {
-    for (const nn::OperationClass& described : family) {
-      if (described.module == module && described.name == class_name) {
-        return described.make(described, config);
-      }
-    }
-  }
+  const nn::OperationClass* described = nn::find_operation(module, class_name);
+  if (described != nullptr) return described->make(*described, config);
   detail::throw_config_error("make_operation", "class_name", "an operation that this library has",
                              std::string(module).append(".").append(class_name));
 }
