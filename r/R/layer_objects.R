@@ -172,5 +172,5 @@ Ops.grouphead_symbol <- function(e1, e2) {
   classes <- c("+" = "Add", "-" = "Subtract", "*" = "Multiply", "/" = "TrueDivide")
   if (!.Generic %in% names(classes) || missing(e2))
     stop("[R] ", .Generic, ": expected +, -, * or / of two symbols or numbers", call. = FALSE)
-  .Call(gr_operation, classes[[.Generic]], e1, e2)
+  .Call(gr_operation, classes[[.Generic]], list(e1 = e1, e2 = e2), named(list()))
 }

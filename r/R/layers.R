@@ -134,6 +134,12 @@ layer_gru <- function(
 
 layer_identity <- function(object, ...) new_layer("Identity")
 
+layer_integer_lookup <- function(
+  object, max_tokens = NULL, num_oov_indices = 1L, mask_token = NULL, oov_token = -1L,
+  vocabulary = NULL, vocabulary_dtype = "int64", idf_weights = NULL, invert = FALSE,
+  output_mode = "int", sparse = FALSE, pad_to_max_tokens = FALSE, ...
+) new_layer("IntegerLookup")
+
 layer_layer_normalization <- function(
   object, axis = -1L, epsilon = 0.001, center = TRUE, scale = TRUE, beta_initializer = "zeros",
   gamma_initializer = "ones", beta_regularizer = NULL, gamma_regularizer = NULL,
@@ -226,6 +232,18 @@ layer_spatial_dropout_2d <- function(object, rate, data_format = NULL, seed = NU
   new_layer("SpatialDropout2D")
 
 layer_subtract <- function(inputs, ...) new_layer("Subtract")
+
+layer_string_lookup <- function(
+  object, max_tokens = NULL, num_oov_indices = 1L, mask_token = NULL, oov_token = "[UNK]",
+  vocabulary = NULL, idf_weights = NULL, invert = FALSE, output_mode = "int",
+  pad_to_max_tokens = FALSE, sparse = FALSE, encoding = "utf-8", ...
+) new_layer("StringLookup")
+
+layer_text_vectorization <- function(
+  object, max_tokens = NULL, standardize = "lower_and_strip_punctuation", split = "whitespace",
+  ngrams = NULL, output_mode = "int", output_sequence_length = NULL, pad_to_max_tokens = FALSE,
+  vocabulary = NULL, idf_weights = NULL, sparse = FALSE, ragged = FALSE, encoding = "utf-8", ...
+) new_layer("TextVectorization")
 
 layer_time_distributed <- function(object, layer, ...) new_layer("TimeDistributed")
 

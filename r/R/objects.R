@@ -3,8 +3,8 @@
 
 # Arguments that are lists in Keras where a vector of length one would be a number.
 list_settings <- c(
-  "attention_axes", "boundaries", "dims", "noise_shape", "output_shape", "shared_axes",
-  "target_class_ids", "target_shape", "values"
+  "attention_axes", "boundaries", "dims", "idf_weights", "newshape", "noise_shape", "output_shape",
+  "shared_axes", "target_class_ids", "target_shape", "values", "vocabulary"
 )
 
 # The values of the arguments of a function that was called: those it declares, but `except`, and

@@ -14,7 +14,7 @@ SEXP gr_input(SEXP shape, SEXP batch_size, SEXP dtype, SEXP name, SEXP optional)
 SEXP gr_symbol_info(SEXP symbol);
 SEXP gr_connect(SEXP layer, SEXP operands, SEXP keywords);
 SEXP gr_call(SEXP layer, SEXP operands, SEXP keywords, SEXP seed);
-SEXP gr_operation(SEXP name, SEXP a, SEXP b);
+SEXP gr_operation(SEXP name, SEXP operands, SEXP options);
 SEXP gr_set_trainable(SEXP layer, SEXP trainable);
 SEXP gr_get_weights(SEXP layer);
 SEXP gr_set_weights(SEXP layer, SEXP weights);
@@ -44,6 +44,10 @@ SEXP gr_evaluate(SEXP model, SEXP data, SEXP batch_size, SEXP steps, SEXP callba
 SEXP gr_predict(SEXP model, SEXP x, SEXP batch_size, SEXP seed);
 SEXP gr_batch(SEXP model, SEXP data, SEXP train);
 SEXP gr_learning_rate(SEXP model, SEXP rate);
+// text.cc
+SEXP gr_vocabulary(SEXP layer);
+SEXP gr_set_vocabulary(SEXP layer, SEXP tokens, SEXP idf_weights);
+SEXP gr_split_texts(SEXP layer, SEXP texts);
 // handles.cc
 SEXP gr_flash_attention(SEXP enable);
 SEXP gr_threads(SEXP threads);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "entries.h"
+#include "grouphead/layers/lookup.h"
 #include "grouphead/layers/serialization.h"
 #include "grouphead/models/symbol_operations.h"
 #include "handles.h"
@@ -24,6 +25,9 @@ bool is_mask_name(std::string_view name) { return name == "mask" || name.ends_wi
 gh::Tensor operand(SEXP value, const gh::Layer& layer, const std::string& name) {
   if (is_mask_name(name)) return to_tensor(value, name, gh::Dtype::boolean);
   if (TYPEOF(value) == REALSXP) return to_tensor(value, name, layer.dtype());
+  if (TYPEOF(value) == STRSXP && dynamic_cast<const gh::LookupLayer*>(&layer) != nullptr) {
+    return to_tensor(value, name, gh::Dtype::u8);
+  }
   return to_tensor(value, name);
 }
 
@@ -34,7 +38,8 @@ gh::Tensor model_operand(SEXP value, const gh::Layer& layer, std::size_t place,
   if (model == nullptr || !model->has_graph() || place >= model->inputs().size()) {
     return operand(value, layer, name);
   }
-  return to_tensor(value, name, model->inputs()[place].dtype());
+  const gh::Symbol& input = model->inputs()[place];
+  return text_rows(to_tensor(value, name, input.dtype()), input.shape().rank());
 }
 
 std::string name_at(const gh::Layer& layer, std::size_t place) {
@@ -100,6 +105,12 @@ gh::Operand symbolic_operand(SEXP value, const std::string& name) {
   if (is_symbol(value)) return symbol_of(value, name);
   if (is_mask_name(name)) return to_tensor(value, name, gh::Dtype::boolean);
   return to_tensor(value, name);
+}
+
+gh::Term number_term(SEXP value, const std::string& name) {
+  if (TYPEOF(value) == LGLSXP) return to_flag(value, name);
+  if (TYPEOF(value) == INTSXP) return to_index(value, name);
+  return to_number(value, name);
 }
 
 gh::Dtype dtype_named(const std::string& name) {
@@ -184,7 +195,11 @@ SEXP gr_input(SEXP shape, SEXP batch_size, SEXP dtype, SEXP name, SEXP optional)
   BEGIN_CPP11
   gh::InputConfig config{.shape = to_sizes(shape, "shape")};
   if (!Rf_isNull(batch_size)) config.batch_size = to_index(batch_size, "batch_size");
-  if (!Rf_isNull(dtype)) config.dtype = dtype_named(to_text(dtype, "dtype"));
+  if (!Rf_isNull(dtype)) {
+    const std::string type = to_text(dtype, "dtype");
+    config.dtype = type == "string" ? gh::Dtype::u8 : dtype_named(type);
+    if (type == "string") config.shape.push_back(-1);  // their bytes
+  }
   if (!Rf_isNull(name)) config.name = to_text(name, "name");
   config.optional = to_flag(optional, "optional");
   return make_symbol(gh::input(config));
@@ -249,15 +264,25 @@ SEXP gr_call(SEXP layer, SEXP operands, SEXP keywords, SEXP seed) {
   END_CPP11
 }
 
-SEXP gr_operation(SEXP name, SEXP a, SEXP b) {
+SEXP gr_operation(SEXP name, SEXP operands, SEXP options) {
   BEGIN_CPP11
-  const std::string class_name = to_text(name, "operation");
-  const auto term = [](SEXP value, const char* what) -> gh::Term {
-    if (is_symbol(value)) return symbol_of(value, what);
-    if (Rf_xlength(value) == 1) return to_number(value, what);
-    return to_tensor(value, what, gh::Dtype::f32);
-  };
-  return make_symbol(gh::operation(class_name, {term(a, "e1"), term(b, "e2")}));
+  const std::vector<std::string> names = names_of(operands);
+  std::vector<gh::Term> terms;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    SEXP value = VECTOR_ELT(operands, static_cast<R_xlen_t>(i));
+    if (is_symbol(value)) {
+      terms.emplace_back(symbol_of(value, names[i]));
+    } else if (Rf_xlength(value) == 1 && Rf_isNull(Rf_getAttrib(value, R_DimSymbol))) {
+      terms.emplace_back(number_term(value, names[i]));
+    } else {
+      terms.emplace_back(to_tensor(value, names[i]));
+    }
+  }
+  gh::ConfigValue::Object settings;
+  for (const std::string& key : names_of(options)) {
+    settings.emplace_back(key, to_config(entry(options, key.c_str()), key));
+  }
+  return make_symbol(gh::operation(to_text(name, "operation"), terms, settings));
   END_CPP11
 }
 

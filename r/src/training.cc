@@ -71,16 +71,29 @@ std::vector<gh::Tensor> inputs_from(const gh::Model& model, SEXP x) {
   if (model.has_graph()) {
     for (const gh::Symbol& input : model.inputs()) dtypes.emplace_back(input.dtype());
   } else {
-    dtypes.emplace_back(TYPEOF(x) == REALSXP ? std::optional(gh::Dtype::f32) : std::nullopt);
+    std::optional<gh::Dtype> dtype;
+    if (TYPEOF(x) == REALSXP) dtype = gh::Dtype::f32;
+    if (TYPEOF(x) == STRSXP) dtype = gh::Dtype::u8;
+    dtypes.push_back(dtype);
   }
   if (Rf_isNull(x)) refuse("x", "arrays", x);
   const bool has_names = TYPEOF(x) == VECSXP && !Rf_isNull(Rf_getAttrib(x, R_NamesSymbol));
-  if (!has_names || !model.has_graph()) return to_tensors(x, "x", dtypes);
+  if (!has_names || !model.has_graph()) {
+    std::vector<gh::Tensor> tensors = to_tensors(x, "x", dtypes);
+    for (std::size_t i = 0; model.has_graph() && i < tensors.size(); ++i) {
+      if (i < model.inputs().size()) {
+        tensors[i] = text_rows(std::move(tensors[i]), model.inputs()[i].shape().rank());
+      }
+    }
+    return tensors;
+  }
   std::vector<gh::Tensor> tensors(model.inputs().size());
   const std::vector<std::string> names = names_of(x);
   for (std::size_t i = 0; i < names.size(); ++i) {
     const std::size_t place = model.input_place(names[i]);
-    tensors[place] = to_tensor(VECTOR_ELT(x, static_cast<R_xlen_t>(i)), names[i], dtypes[place]);
+    tensors[place] =
+        text_rows(to_tensor(VECTOR_ELT(x, static_cast<R_xlen_t>(i)), names[i], dtypes[place]),
+                  model.inputs()[place].shape().rank());
   }
   return tensors;
 }

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "grouphead/core/tensor_functions.h"
+#include "grouphead/layers/lookup.h"
 #include "grouphead/layers/serialization.h"
 #include "handles.h"
 
@@ -121,6 +122,24 @@ SEXP new_array(unsigned type, const gh::Tensor& tensor, gh::Dtype dtype, T* (*da
   return out;
 }
 
+// R's elements in a tensor's order.
+gh::Tensor texts_tensor(SEXP value, const std::string& what) {
+  const std::vector<std::string> texts = to_texts(value, what);
+  const gh::Shape shape = shape_of(value);
+  const gh::Strides strides = strides_of(shape);
+  std::vector<std::string> ordered;
+  for (gh::Index i = 0; i < shape.size(); ++i) {
+    gh::Index rest = i;
+    gh::Index place = 0;
+    for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+      place += rest % shape[axis] * strides[static_cast<std::size_t>(axis)];
+      rest /= shape[axis];
+    }
+    ordered.push_back(texts[static_cast<std::size_t>(place)]);
+  }
+  return gh::text_tensor(ordered, shape);
+}
+
 }  // namespace
 
 void refuse(const std::string& what, const std::string& expected, SEXP got) {
@@ -173,6 +192,7 @@ SEXP from_config(const ConfigValue& value) {
 
 gh::Tensor to_tensor(SEXP value, const std::string& what, std::optional<gh::Dtype> dtype) {
   if (Rf_isNull(value)) return {};
+  if (TYPEOF(value) == STRSXP && dtype == gh::Dtype::u8) return texts_tensor(value, what);
   const bool is_numeric =
       TYPEOF(value) == REALSXP || TYPEOF(value) == INTSXP || TYPEOF(value) == LGLSXP;
   if (!is_numeric || Rf_inherits(value, "factor")) {
@@ -189,6 +209,11 @@ gh::Tensor to_tensor(SEXP value, const std::string& what, std::optional<gh::Dtyp
   require_no_na(numbers, Rf_xlength(value), what, value);
   const gh::ConstView held(numbers, gh::Dtype::i32, shape, strides);
   return gh::cast(held, dtype.value_or(is_logical ? gh::Dtype::boolean : gh::Dtype::i32));
+}
+
+gh::Tensor text_rows(gh::Tensor tensor, int rank) {
+  if (tensor.dtype() != gh::Dtype::u8 || tensor.rank() != 2 || rank != 3) return tensor;
+  return tensor.reshaped({tensor.dim(0), 1, tensor.dim(1)});
 }
 
 SEXP from_tensor(const gh::Tensor& tensor) {
@@ -269,6 +294,17 @@ SEXP from_shape(const gh::Shape& shape) {
     INTEGER(dim)[axis] = shape[axis] < 0 ? NA_INTEGER : static_cast<int>(shape[axis]);
   }
   return dim;
+}
+
+std::vector<std::string> to_texts(SEXP value, const std::string& what) {
+  if (TYPEOF(value) != STRSXP) refuse(what, "texts", value);
+  std::vector<std::string> texts;
+  for (R_xlen_t i = 0; i < Rf_xlength(value); ++i) {
+    SEXP text = STRING_ELT(value, i);
+    if (text == NA_STRING) refuse(what, "no NA", value);
+    texts.emplace_back(cpp11::safe[Rf_translateCharUTF8](text));
+  }
+  return texts;
 }
 
 std::string to_text(SEXP value, const std::string& what) {

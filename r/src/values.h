@@ -24,8 +24,9 @@ gh::ConfigValue to_config(SEXP value, const std::string& what);
 SEXP from_config(const gh::ConfigValue& value);
 
 /// The tensor of an array or a vector of R; absent for NULL. Doubles become f32, integers i32,
-/// logicals bool, unless `dtype` says otherwise. Errors: ShapeError, for NA in integers and
-/// logicals too, which no tensor has.
+/// logicals bool, unless `dtype` says otherwise; texts, for `dtype` u8 alone, the tensor of
+/// text_tensor(), with one more axis. Errors: ShapeError, for NA in integers, logicals and texts
+/// too, which no tensor has.
 gh::Tensor to_tensor(SEXP value, const std::string& what, std::optional<gh::Dtype> dtype = {});
 /// An array of doubles; of integers for i32; of logicals for bool. One without axes is a number.
 SEXP from_tensor(const gh::Tensor& tensor);
@@ -35,12 +36,17 @@ std::vector<gh::Tensor> to_tensors(SEXP value, const std::string& what,
 /// A list of arrays, or where there is one only that.
 SEXP from_tensors(const std::vector<gh::Tensor>& tensors);
 
+/// For an input of `rank` axes: of texts without axes, one in each row.
+gh::Tensor text_rows(gh::Tensor tensor, int rank);
+
 /// Sizes, where NA or NULL stand for unknown ones (-1).
 std::vector<gh::Index> to_sizes(SEXP value, const std::string& what);
 /// NA for unknown ones.
 SEXP from_shape(const gh::Shape& shape);
 
 std::string to_text(SEXP value, const std::string& what);
+/// A character vector. Errors: ConfigError, for NA too.
+std::vector<std::string> to_texts(SEXP value, const std::string& what);
 gh::Index to_index(SEXP value, const std::string& what);
 bool to_flag(SEXP value, const std::string& what);
 double to_number(SEXP value, const std::string& what);

@@ -79,6 +79,37 @@ layer(matrix(1:6 + 0, 2))
 layer'
   ),
   list(
+    name = "vocabularies", title = "Vocabularies of layers",
+    functions = "^(adapt|get_vocabulary|set_vocabulary)$",
+    extra = c(object = "a layer of \\code{layer_text_vectorization()},
+                \\code{layer_string_lookup()} or \\code{layer_integer_lookup()}.",
+              data = "texts, tokens or integers.", "..." = "nothing here.",
+              batch_size = "without meaning.", steps = "without meaning."),
+    description = "The tokens that a layer knows. \\code{adapt()} takes those of its data, the most
+      frequent first, at most \\code{max_tokens}. A character vector is a batch of texts; an input of
+      a model for it is \\code{keras_input(shape = 1, dtype = \"string\")}.",
+    value = "\\code{get_vocabulary()} gives the tokens in their places, from 0; the others the layer,
+      invisibly.",
+    examples = 'layer <- layer_text_vectorization(output_sequence_length = 4)
+adapt(layer, c("the cat sat", "The dog!"))
+get_vocabulary(layer)
+layer(c("the bird sat", "dog"))'
+  ),
+  list(
+    name = "operations", title = "Operations", functions = "^op_",
+    extra = c(x = "an array or a symbol; of \\code{op_stack()} a list of them.",
+              "..." = "arrays or symbols, in the order of the letters.", dtype = "such as
+                \\code{\"float32\"}."),
+    description = "Keras's operations under keras3's names, on symbols, for layers of a model, and on
+      arrays. Axes count from 1; the batch is the first.",
+    value = "A symbol where an operand is one, else an array.",
+    examples = 'input <- keras_input(shape = c(5, 8))
+pooled <- op_mean(input, axis = 2)
+model <- keras_model(input, op_softmax(layer_dense(pooled, 3)))
+dim(model(array(1, c(2, 5, 8))))
+op_matmul(matrix(1:4 + 0, 2), diag(2))'
+  ),
+  list(
     name = "initializers", title = "Initializers", functions = "^initializer_",
     description = "How the numbers of a layer start. Layers also take their names, such as
       \\code{\"he_normal\"}.",

@@ -93,11 +93,11 @@ test_that("layers have the arguments and defaults of the library", {
   expect_identical(setdiff(found, not_in_configurations), character())
 })
 
-test_that("every layer of the library has a function, but for text and cells of one's own", {
+test_that("every layer of the library has a function, but for cells of one's own", {
   classes <- vapply(functions("^layer_"), class_of, "")
   expect_setequal(
     setdiff(.Call(package$gr_class_names), classes),
-    c("IntegerLookup", "ReversibleEmbedding", "RNN", "StringLookup", "TextVectorization")
+    c("ReversibleEmbedding", "RNN")
   )
   expect_false(anyDuplicated(classes) > 0)
 })
