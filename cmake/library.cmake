@@ -14,7 +14,7 @@ if(GROUPHEAD_TEXT)
   find_package(ICU REQUIRED COMPONENTS i18n uc)
 endif()
 
-set(grouphead_rooms kernels core ops nn graph models train io saved text)
+set(grouphead_rooms kernels core ops parallel nn graph models train io saved text)
 list(TRANSFORM grouphead_rooms PREPEND src/ OUTPUT_VARIABLE grouphead_globs)
 list(TRANSFORM grouphead_globs APPEND /*.cc)
 file(GLOB_RECURSE grouphead_sources CONFIGURE_DEPENDS ${grouphead_globs})

@@ -33,6 +33,11 @@ target_link_libraries(
   grouphead_program PRIVATE grouphead_tools CLI11::CLI11 nlohmann_json::nlohmann_json
                             grouphead_options)
 
+if(GROUPHEAD_MPI)
+  target_link_libraries(grouphead_program PRIVATE grouphead_mpi)
+  target_compile_definitions(grouphead_program PRIVATE GROUPHEAD_HAS_MPI)
+endif()
+
 # Not part of the build: what bench/projections.cc says.
 add_executable(bench_projections EXCLUDE_FROM_ALL bench/projections.cc)
 target_link_libraries(bench_projections PRIVATE grouphead_testing OneDNN::OneDNN fmt::fmt

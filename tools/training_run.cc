@@ -1,6 +1,7 @@
 #include "tools/training_run.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -48,14 +49,32 @@ void show_attention(Context& ctx, const Trainer& trainer, report::TrainingPage& 
 }  // namespace
 
 void TrainingRun::save() {
+  training.optimizer().gather_state();
+  if (training.job() != nullptr && training.job()->rank() != 0) return;
   const WritesFiles writes;
   write(history);
+}
+
+bool TrainingRun::is_stopped() const {
+  return training.job() != nullptr ? training.job()->any(stop_requested()) : stop_requested();
+}
+
+// The events of all processes in one file.
+void TrainingRun::write_trace() {
+  Communicator* const job = training.job();
+  const int rank = job != nullptr ? job->rank() : 0;
+  std::vector<std::string> all = {trace.json_events(rank)};
+  if (job != nullptr) all = job->all_gather(all.front());
+  if (rank != 0) return;
+  const WritesFiles writes;
+  io::write_file(trace_file, fmt::format("[\n{}\n]\n", fmt::join(all, ",\n")), io::Links::followed);
 }
 
 void TrainingRun::train() {
   {
     Progress progress(quiet, training.steps(), training.steps_done(), training.tokens_per_step());
-    while (!training.is_done() && !stop_requested()) {
+    if (!trace_file.empty()) training.set_trace(&trace);
+    while (!training.is_done() && !is_stopped()) {
       train_one_step();
       const saved::HistoryRow& row = history.back();
       progress.update(row.step, row.loss, row.validation_loss, training_seconds);
@@ -63,6 +82,7 @@ void TrainingRun::train() {
     }
   }
   save();
+  if (!trace_file.empty()) write_trace();
 }
 
 void TrainingRun::train_one_step() {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "grouphead/train/step_trace.h"
 #include "saved/checkpoint.h"
 
 namespace grouphead::tools {
@@ -18,10 +19,12 @@ struct TrainingRun {
   Index save_every;
   Index validate_every;
   bool quiet;
+  std::string trace_file{};     ///< where the last step's trace goes; empty: none
   double training_seconds = 0;  ///< of this process
   Index first_step = 0;         ///< of this process
+  StepTrace trace{};            ///< of the last step
 
-  /// Errors: IoError. No signal ends the process meanwhile.
+  /// By the first of the training's processes. Errors: IoError. No signal ends it meanwhile.
   void save();
   /// Trains until a signal, saving on the way and at the end. Errors: IoError; Error for a loss
   /// that is not finite.
@@ -30,7 +33,9 @@ struct TrainingRun {
   double validation_loss();
 
  private:
+  bool is_stopped() const;
   void train_one_step();
+  void write_trace();
 };
 
 /// Writes report.html of a byte-level model's run. Errors: IoError.

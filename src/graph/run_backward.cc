@@ -1,8 +1,12 @@
+#include <unordered_set>
+#include <vector>
+
 #include "core/check.h"
 #include "graph/run.h"
 #include "graph/run_saved.h"
 #include "nn/error_path.h"
 #include "nn/layer_checks.h"
+#include "nn/whole_gradients.h"
 #include "ops/arithmetic.h"
 #include "ops/convert.h"
 
@@ -164,6 +168,19 @@ class BackwardRun {
   std::vector<bool> is_wanted_;
 };
 
+/// For each step the parameters that no earlier step has: after it, on the way back, their
+/// gradients are whole.
+std::vector<std::vector<const Parameter*>> first_uses(const Graph& graph) {
+  std::vector<std::vector<const Parameter*>> uses(graph.steps().size());
+  std::unordered_set<const Parameter*> seen;
+  for (std::size_t i = 0; i < graph.steps().size(); ++i) {
+    for (const auto& named : graph.steps()[i].layer().parameters()) {
+      if (seen.insert(named.parameter).second) uses[i].push_back(named.parameter);
+    }
+  }
+  return uses;
+}
+
 }  // namespace
 
 void run_backward(Context& ctx, std::string_view model, const Graph& graph, Saved& saved,
@@ -174,7 +191,15 @@ void run_backward(Context& ctx, std::string_view model, const Graph& graph, Save
   BackwardRun run(ctx, graph, kept, grads);
   run.find_wanted(d_in);
   run.receive(model, d_out);
-  for (std::size_t i = graph.steps().size(); i-- > 0;) run.take(graph.steps()[i], kept.calls[i]);
+  const auto* const listener = nn::whole_gradients_listener();
+  const nn::WholeGradientsScope none_inside(nullptr);
+  const std::vector<std::vector<const Parameter*>> whole_after =
+      listener != nullptr ? first_uses(graph) : std::vector<std::vector<const Parameter*>>();
+  for (std::size_t i = graph.steps().size(); i-- > 0;) {
+    run.take(graph.steps()[i], kept.calls[i]);
+    if (listener == nullptr) continue;
+    for (const Parameter* parameter : whole_after[i]) (*listener)(*parameter);
+  }
 }
 
 }  // namespace grouphead::detail

@@ -5,6 +5,7 @@
 #include "nn/layer_checks.h"
 #include "nn/registry.h"
 #include "nn/shapes.h"
+#include "nn/whole_gradients.h"
 
 namespace grouphead {
 namespace {
@@ -73,6 +74,7 @@ void LanguageModel::backward(Context& ctx, Saved& saved, std::span<const ConstVi
       ctx.tensor({d_out[0].dim(0), d_out[0].dim(1), config_.transformer.hidden_size}, dtype());
   head_->backward_to(ctx, *kept.head, d_out[0], d, grads);
   kept.head.reset();
+  nn::tell_whole_gradients([&](ParameterList& list) { head_->append_parameters({}, list); });
   d = stack_->run_backward(ctx, *kept.stack, std::move(d), grads);
   const ConstView d_embedded = d;
   embedding_->backward(ctx, *kept.embedding, std::span(&d_embedded, 1), d_in, grads);

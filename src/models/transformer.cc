@@ -4,6 +4,7 @@
 #include "models/transformer_block.h"
 #include "nn/error_path.h"
 #include "nn/layer_checks.h"
+#include "nn/whole_gradients.h"
 #include "ops/arithmetic.h"
 
 namespace grouphead {
@@ -145,10 +146,13 @@ Tensor TransformerStack::run_backward(Context& ctx, Saved& saved, Tensor d, Grad
     final_norm_->backward(ctx, *kept.final_norm, std::span(&d_y, 1), std::span(&d_x, 1), grads);
     kept.final_norm.reset();
     d = std::move(d_h);
+    nn::tell_whole_gradients(
+        [&](ParameterList& list) { final_norm_->append_parameters({}, list); });
   }
   for (std::size_t i = blocks_.size(); i-- > 0;) {
     if (kept.between[i]) between_blocks_.apply(ctx, *kept.between[i], d, d);
     blocks_[i]->backward(ctx, kept.blocks[i], d, grads);
+    nn::tell_whole_gradients([&](ParameterList& list) { blocks_[i]->append_parameters({}, list); });
   }
   return d;
 }

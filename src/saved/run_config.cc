@@ -9,6 +9,8 @@
 namespace grouphead::saved {
 namespace {
 
+constexpr const char* kBatchBlocks = "batch_blocks";  // older files have none: 1
+
 // The one list of a configuration's fields. `Config` is TrainerConfig or const TrainerConfig.
 template <class Config, class Visit>
 void visit_fields(Config& config, Visit&& visit) {
@@ -28,6 +30,7 @@ void visit_fields(Config& config, Visit&& visit) {
   visit("clipnorm", config.clipnorm);
   visit("seed", config.seed);
   visit("dtype", config.dtype);
+  visit(kBatchBlocks, config.batch_blocks);
 }
 
 ConfigValue value_of(Dtype dtype) { return name_of(dtype); }
@@ -119,6 +122,7 @@ TrainerConfig config_from_json(std::string_view text, const std::string& where) 
   if (!object.is_object()) throw IoError(where + ": expected a JSON object");
   TrainerConfig config;
   visit_fields(config, [&](const char* name, auto& value) {
+    if (!object.contains(name) && std::string_view(name) == kBatchBlocks) return;
     if (!object.contains(name)) throw IoError(where + ": " + name + ": missing");
     if (!read(object[name], value)) {
       throw IoError(where + ": " + name + ": cannot be " + object[name].to_string());

@@ -151,6 +151,7 @@ std::string csv_of(const History& history) {
 void add_moments(AdamW& optimizer, io::Safetensors& contents) {
   for (const OptimizerSlot& slot : optimizer.slots()) {
     for (std::size_t i = 0; i < slot.tensors.size(); ++i) {
+      if (!slot.tensors[i].has_value()) continue;  // another process has it
       contents.tensors.emplace(moment_path(slot, optimizer.parameters()[i]), slot.tensors[i]);
     }
   }
@@ -166,6 +167,7 @@ void require_moments(const io::StoredTensors& contents, const std::filesystem::p
 void read_moments(const io::StoredTensors& contents, AdamW& optimizer) {
   for (OptimizerSlot& slot : optimizer.slots()) {
     for (std::size_t i = 0; i < slot.tensors.size(); ++i) {
+      if (!slot.tensors[i].has_value()) continue;  // another process has it
       copy(contents.read(moment_path(slot, optimizer.parameters()[i])), slot.tensors[i]);
     }
   }

@@ -93,6 +93,20 @@ Index num_samples(const Data& data) {
   return *samples;
 }
 
+Data slice(const Data& data, Index begin, Index end) {
+  return mapped(data, [&](const Tensor& tensor) {
+    auto owner = std::make_shared<Tensor>(tensor);
+    if (tensor.is_read_only()) return Tensor::wrap(tensor.view().slice(0, begin, end), owner);
+    return Tensor(owner->view().slice(0, begin, end), owner);
+  });
+}
+
+std::vector<Value> values_of(const std::vector<Tensor>& tensors) {
+  std::vector<Value> values;
+  for (const Tensor& tensor : tensors) values.push_back({tensor, {}});
+  return values;
+}
+
 std::pair<Data, Data> split(const Data& data, double validation_split) {
   const Index samples = num_samples(data);
   const auto at =

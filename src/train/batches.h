@@ -7,6 +7,12 @@ namespace grouphead::train {
 /// Number of samples in all tensors. Errors: ShapeError where they differ or there are none.
 Index num_samples(const Data& data);
 
+/// Samples [begin, end) of all tensors, which share the elements.
+Data slice(const Data& data, Index begin, Index end);
+
+/// What a model is called with.
+std::vector<Value> values_of(const std::vector<Tensor>& tensors);
+
 /// Training and validation part: the last floor(split n) samples or so, as Keras cuts them.
 /// Errors: ConfigError where a part would be empty. Source: keras.trainers train_validation_split.
 std::pair<Data, Data> split(const Data& data, double validation_split);

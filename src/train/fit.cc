@@ -8,8 +8,7 @@
 #include "ops/arithmetic.h"
 #include "train/batches.h"
 #include "train/compile_config.h"
-#include "train/compiled_loss.h"
-#include "train/compiled_metrics.h"
+#include "train/compiled_state.h"
 
 namespace grouphead {
 
@@ -28,22 +27,6 @@ const std::vector<double>& History::operator[](std::string_view name) const {
   }
   detail::throw_config_error("history", "name", known, name);
 }
-
-struct CompiledModel::State {
-  Layer& model;
-  CompileConfig config;
-  std::shared_ptr<Optimizer> optimizer;
-  train::CompiledLoss loss;
-  train::CompiledMetrics metrics;
-  std::vector<std::string> output_names;
-  ParameterList parameters;
-  std::unique_ptr<Grads> grads{};  // made for the first step
-  StateUpdates updates{};          // of the last batch, until its step
-  double gradient_norm = 0;
-  Mean mean_loss{MetricConfig{.name = "loss"}};
-  bool is_between_validations = false;
-  bool is_interrupted = false;
-};
 
 namespace {
 
@@ -69,6 +52,24 @@ bool validates(const FitConfig& config) {
          config.epochs / freq > config.initial_epoch / freq;
 }
 
+// Each block would have statistics of its own.
+void check_job(const CompileConfig& config, const ParameterList& parameters) {
+  const int processes = config.communicator ? config.communicator->size() : 1;
+  if (config.batch_blocks < 0 || (config.batch_blocks > 0 && config.batch_blocks < processes)) {
+    detail::throw_config_error(
+        "compile", "batch_blocks",
+        "0, or 1 and more for each of " + std::to_string(processes) + " processes",
+        std::to_string(config.batch_blocks));
+  }
+  if (!config.communicator && config.batch_blocks < 2) return;
+  for (const NamedParameter& named : parameters) {
+    if (!named.parameter->is_updated()) continue;
+    detail::throw_config_error("compile", "batch_blocks",
+                               "1, with moving statistics such as " + named.path,
+                               std::to_string(config.batch_blocks));
+  }
+}
+
 // Keras asks the policy that was global when the model was made, which files do not tell.
 bool has_mixed_float16(const Layer& layer) {
   if (layer.policy().name() == "mixed_float16") return true;
@@ -77,12 +78,6 @@ bool has_mixed_float16(const Layer& layer) {
   const std::vector<std::shared_ptr<Layer>> layers = model->layers();
   return std::any_of(layers.begin(), layers.end(),
                      [](const auto& inner) { return has_mixed_float16(*inner); });
-}
-
-std::vector<Value> values_of(const std::vector<Tensor>& tensors) {
-  std::vector<Value> values;
-  for (const Tensor& tensor : tensors) values.push_back({tensor, {}});
-  return values;
 }
 
 }  // namespace
@@ -95,6 +90,10 @@ CompiledModel::CompiledModel(Layer& model, const CompileConfig& config)
                        .metrics = {config.metrics, config.weighted_metrics},
                        .output_names = names_of_outputs(model, config),
                        .parameters = model.parameters()}) {
+  check_job(config, state_->parameters);
+  if (state_->optimizer && config.communicator) {
+    state_->optimizer->share_state(config.communicator);
+  }
   if (state_->optimizer && !state_->optimizer->is_built()) {
     const bool scales = config.auto_scale_loss && !state_->optimizer->scales_loss();
     if (scales && has_mixed_float16(model)) state_->optimizer->scale_loss();
@@ -136,33 +135,28 @@ std::optional<bool> CompiledModel::higher_is_better(std::string_view name) const
 // ---- One batch ---------------------------------------------------------------------------------
 
 double CompiledModel::compute_gradients(Context& ctx, const Data& batch, RandomStream* random) {
+  const double total = add_gradients(ctx, batch, random);
+  if (state_->sums) state_->sums->share(*state_->grads);
+  return total;
+}
+
+double CompiledModel::add_gradients(Context& ctx, const Data& batch, RandomStream* random) {
   State& s = *state_;
   s.is_between_validations = false;
-  if (!s.grads) s.grads = std::make_unique<Grads>(ctx, s.parameters);
+  s.prepare(train::num_samples(batch));
   LossSink penalties;
-  s.updates = {};
-  const Mode mode{.training = true, .random = random, .losses = &penalties, .updates = &s.updates};
-  const std::vector<Value> in = values_of(batch.x);
-  std::unique_ptr<Saved> saved;
-  const std::vector<Value> out = s.model.call(ctx, in, mode, &saved);
-  s.output_names.resize(out.size());
-
-  std::vector<Tensor> d_outputs;
-  double total = s.loss.value(ctx, batch, out, &d_outputs);
-  const std::vector<ConstView> d_out(d_outputs.begin(), d_outputs.end());
-  std::vector<View> d_in(in.size());
-  s.grads->zero();
-  s.model.call_backward(ctx, *saved, d_out, d_in, *s.grads);
+  double total =
+      s.sums ? s.run_blocks(ctx, batch, random, trace) : s.run(ctx, batch, random, penalties);
   add_weight_penalties(ctx, s.parameters, &penalties, s.grads.get());
   for (const double penalty : penalties.losses()) total += penalty;
   s.mean_loss.add(total, static_cast<double>(batch.x[0].dim(0)));
-  s.metrics.update(ctx, batch, out);
   return total;
 }
 
 double CompiledModel::train_on_batch(Context& ctx, const Data& batch, RandomStream* random) {
   State& s = *state_;
-  const double total = compute_gradients(ctx, batch, random);
+  if (trace != nullptr) trace->restart();
+  const double total = add_gradients(ctx, batch, random);
   // Optimizers expect gradients of the scaled loss.
   const double scale = optimizer().loss_scale();
   for (const NamedParameter& named : s.optimizer->parameters()) {
@@ -185,15 +179,12 @@ double CompiledModel::gradient_norm() const noexcept { return state_->gradient_n
 
 double CompiledModel::test_on_batch(Context& ctx, const Data& batch) {
   State& s = *state_;
+  s.prepare(train::num_samples(batch));
   LossSink penalties;
-  const Mode mode{.losses = &penalties};
-  const std::vector<Value> out = s.model.call(ctx, values_of(batch.x), mode, nullptr);
-  s.output_names.resize(out.size());
-  double total = s.loss.value(ctx, batch, out, nullptr);
+  double total = s.sums ? s.test_blocks(ctx, batch) : s.test(ctx, batch, penalties);
   add_weight_penalties(ctx, s.parameters, &penalties, nullptr);
   for (const double penalty : penalties.losses()) total += penalty;
   s.mean_loss.add(total, static_cast<double>(batch.x[0].dim(0)));
-  s.metrics.update(ctx, batch, out);
   return total;
 }
 
@@ -247,7 +238,7 @@ std::vector<Tensor> CompiledModel::predict(Context& ctx, const std::vector<Tenso
   const Index samples = train::num_samples({.x = x});
   std::vector<Tensor> outputs;
   if (samples == 0) {
-    for (Value& value : state_->model.call(ctx, values_of(x), {}, nullptr)) {
+    for (Value& value : state_->model.call(ctx, train::values_of(x), {}, nullptr)) {
       outputs.push_back(std::move(value.tensor));
     }
     return outputs;
@@ -255,7 +246,7 @@ std::vector<Tensor> CompiledModel::predict(Context& ctx, const std::vector<Tenso
   Index first = 0;
   for (Index step = 0; step < batches.steps(); ++step) {
     const std::optional<Data> batch = batches(0, step);
-    const std::vector<Value> out = state_->model.call(ctx, values_of(batch->x), {}, nullptr);
+    const std::vector<Value> out = state_->model.call(ctx, train::values_of(batch->x), {}, nullptr);
     for (std::size_t i = 0; i < out.size(); ++i) {
       const Tensor& part = out[i].tensor;
       if (outputs.size() <= i) {
@@ -342,7 +333,7 @@ class Fitting {
   /// False when the training is to end before the epoch does.
   bool train_epoch(Index epoch, Index first_step) {
     for (step_ = first_step; config_.steps_per_epoch == 0 || step_ < config_.steps_per_epoch;) {
-      if (config_.stop != nullptr && config_.stop->load()) {
+      if (config_.stop != nullptr && model_.any_process(config_.stop->load())) {
         history_.interrupted = is_interrupted_ = true;
         return false;
       }

@@ -185,6 +185,7 @@ void Optimizer::build(const ParameterList& parameters) {
   for (const NamedParameter& named : parameters) {
     if (named.parameter->trainable()) parameters_.push_back(named);
   }
+  choose_owners();
   if (options_.use_ema) groups_.push_back({std::string(kAverage)});
   if (options_.gradient_accumulation_steps) groups_.push_back({std::string(kAccumulator)});
   first_own_ = groups_.size();
@@ -193,11 +194,12 @@ void Optimizer::build(const ParameterList& parameters) {
     for (const std::string& slot : group) {
       OptimizerSlot& made = slots_.emplace_back(OptimizerSlot{.name = slot});
       const std::size_t place = slots_.size() - 1;
-      for (const NamedParameter& named : parameters_) {
-        const Parameter& parameter = *named.parameter;
-        made.tensors.push_back(place < first_own_
-                                   ? Tensor::zeros(parameter.shape(), parameter.gradient_dtype())
-                                   : initial(place - first_own_, named));
+      for (std::size_t i = 0; i < parameters_.size(); ++i) {
+        const Parameter& parameter = *parameters_[i].parameter;
+        Tensor& state = made.tensors.emplace_back();
+        if (!is_own(i)) continue;
+        state = place < first_own_ ? Tensor::zeros(parameter.shape(), parameter.gradient_dtype())
+                                   : initial(place - first_own_, parameters_[i]);
       }
     }
   }
@@ -289,6 +291,7 @@ bool Optimizer::accumulate(Context& ctx, std::span<const View> gradients, double
   const bool moves = (*iteration_.data<std::int64_t>() + 1) % steps == 0;
   std::vector<Tensor>& sums = slots_[first_own_ - 1].tensors;
   for (std::size_t i = 0; i < gradients.size(); ++i) {
+    if (!is_own(i)) continue;
     const double part = 1 / static_cast<double>(steps);
     if (moves) {
       ops::blend(ctx, part, sums[i], part * scale, gradients[i]);
@@ -301,13 +304,21 @@ bool Optimizer::accumulate(Context& ctx, std::span<const View> gradients, double
   return moves;
 }
 
+std::vector<double> Optimizer::squares_of(Context& ctx, std::span<const View> gradients) const {
+  std::vector<double> squares(gradients.size());
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    if (is_own(i)) squares[i] = ops::sum_of_squares(ctx, gradients[i]);
+  }
+  exchange(squares);
+  return squares;
+}
+
 /// What each gradient is to be multiplied by, its `scale` included.
 std::vector<double> Optimizer::clip(Context& ctx, std::span<const View> gradients, double scale,
                                     double& joint_norm) const {
   std::vector<double> norms;
   double squares = 0;
-  for (const View& gradient : gradients) {
-    const double square = ops::sum_of_squares(ctx, gradient);
+  for (const double square : squares_of(ctx, gradients)) {
     norms.push_back(std::sqrt(square) * scale);
     squares += square;
   }
@@ -319,7 +330,7 @@ std::vector<double> Optimizer::clip(Context& ctx, std::span<const View> gradient
     if (options_.clipnorm) {
       scales[i] *= *options_.clipnorm / std::max(norms[i], *options_.clipnorm);
     }
-    if (options_.clipvalue) {
+    if (options_.clipvalue && is_own(i)) {
       ops::clip(ctx, scale, *options_.clipvalue, gradients[i]);
       scales[i] = 1;
     }
@@ -341,7 +352,7 @@ double Optimizer::step(Context& ctx, Grads& grads) {
   const std::vector<View> gradients = gradients_of(grads);
   if (!scale_) return apply(ctx, gradients);
   double squares = 0;
-  for (const View& gradient : gradients) squares += ops::sum_of_squares(ctx, gradient);
+  for (const double square : squares_of(ctx, gradients)) squares += square;
   const bool is_finite = std::isfinite(squares);
   const double norm = is_finite ? apply(ctx, gradients) : squares;
   scale_->after_step(is_finite);
@@ -349,6 +360,7 @@ double Optimizer::step(Context& ctx, Grads& grads) {
 }
 
 double Optimizer::apply(Context& ctx, std::span<const View> gradients) {
+  keep_own_state();
   const double rate = learning_rate();
   double scale = 1 / loss_scale();
   const bool moves = accumulate(ctx, gradients, scale);
@@ -356,6 +368,7 @@ double Optimizer::apply(Context& ctx, std::span<const View> gradients) {
   const std::vector<double> scales = clip(ctx, gradients, scale, joint_norm);
   if (moves) begin_update(iterations() + 1);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (!is_own(i)) continue;
     Parameter& parameter = *parameters_[i].parameter;
     Editing editing(ctx, parameter);
     const View w = editing.view();
@@ -374,6 +387,7 @@ double Optimizer::apply(Context& ctx, std::span<const View> gradients) {
     if (parameter.constraint()) parameter.constraint()->apply(ctx, w);
     editing.store();
   }
+  if (moves || options_.use_ema) broadcast_parameters();
   ++*iteration_.data<std::int64_t>();
   return joint_norm;
 }
@@ -383,6 +397,7 @@ void Optimizer::swap_averages() {
     detail::throw_config_error(name(), "use_ema", "true, for averages to swap", "none");
   }
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (!is_own(i)) continue;
     const View w = parameters_[i].parameter->edit();
     Tensor& average = slots_[0].tensors[i];
     Tensor parameter(w.shape(), w.dtype());
@@ -390,6 +405,7 @@ void Optimizer::swap_averages() {
     ops::convert_rounded(average, w.dtype(), w);
     ops::convert_rounded(parameter, average.dtype(), average);
   }
+  broadcast_parameters();
   has_swapped_averages_ = !has_swapped_averages_;
 }
 
@@ -397,9 +413,11 @@ void Optimizer::finalize(Context& /*ctx*/) {
   if (!options_.use_ema || !is_built_) return;
   if (has_swapped_averages_) swap_averages();
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (!is_own(i)) continue;
     const View w = parameters_[i].parameter->edit();
     ops::convert_rounded(slots_[0].tensors[i], w.dtype(), w);
   }
+  broadcast_parameters();
 }
 
 }  // namespace grouphead

@@ -20,7 +20,13 @@ void require(bool holds, std::string_view option, std::string_view expected,
   if (!holds) detail::throw_config_error("train", option, expected, got);
 }
 
-TextTrainingConfig checked(const TextTrainingConfig& config) {
+TextTrainingConfig checked(const TextTrainingConfig& config, int processes) {
+  require(config.batch_blocks >= processes && config.batch_blocks <= config.batch_size,
+          "batch blocks",
+          processes > 1 ? "one or more for each of " + std::to_string(processes) +
+                              " processes, and at most the batch size"
+                        : "1 to the batch size",
+          std::to_string(config.batch_blocks));
   require(config.batch_size >= 1, "batch size", "1 or more", std::to_string(config.batch_size));
   require(config.accumulate >= 1, "accumulate", "1 or more", std::to_string(config.accumulate));
   require(config.steps >= 1, "steps", "1 or more", std::to_string(config.steps));
@@ -52,9 +58,11 @@ std::shared_ptr<AdamW> optimizer_of(const TextTrainingConfig& config) {
 
 }  // namespace
 
-TextTraining::TextTraining(Context& ctx, const TextTrainingConfig& config, TextData text)
+TextTraining::TextTraining(Context& ctx, const TextTrainingConfig& config, TextData text,
+                           std::shared_ptr<Communicator> job)
     : ctx_(ctx),
-      config_(checked(config)),
+      config_(checked(config, job ? job->size() : 1)),
+      job_(std::move(job)),
       text_(std::move(text)),
       optimizer_(optimizer_of(config)),
       dropout_stream_(config.seed ^ kDropoutStream),
@@ -65,9 +73,11 @@ TextTraining::TextTraining(Context& ctx, const TextTrainingConfig& config, TextD
 }
 
 void TextTraining::compile(Layer& model) {
-  compiled_.emplace(
-      model, CompileConfig{.optimizer = optimizer_,
-                           .loss = {sparse_categorical_crossentropy({.from_logits = true})}});
+  compiled_.emplace(model,
+                    CompileConfig{.optimizer = optimizer_,
+                                  .loss = {sparse_categorical_crossentropy({.from_logits = true})},
+                                  .communicator = job_,
+                                  .batch_blocks = config_.batch_blocks});
 }
 
 TextTraining::StepResult TextTraining::step() {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "grouphead/parallel/communicator.h"
 #include "grouphead/train/fit.h"
 #include "train/text_data.h"
 
@@ -22,6 +23,7 @@ struct TextTrainingConfig {
   bool decays_all = true;  ///< false: neither biases nor gains
   double clipnorm = 1;
   std::uint64_t seed = 0;  ///< of batches and dropout
+  Index batch_blocks = 1;  ///< CompileConfig::batch_blocks; 1 or more
 };
 
 /// Trains step by step, with CompiledModel's step. After restore(), with the same weights and
@@ -49,6 +51,10 @@ class TextTraining {
   }
 
   Context& context() const noexcept { return ctx_; }
+  /// The processes that train; null: this one.
+  Communicator* job() const noexcept { return job_.get(); }
+  /// Where step() writes when it did what; null: nowhere.
+  void set_trace(StepTrace* trace) noexcept { compiled_->trace = trace; }
   const TextData& text() const noexcept { return text_; }
   AdamW& optimizer() noexcept { return *optimizer_; }
   const RandomStream& dropout_stream() const noexcept { return dropout_stream_; }
@@ -56,14 +62,16 @@ class TextTraining {
   void restore(Index steps_done, std::uint64_t next_dropout_draw) noexcept;
 
  protected:
-  /// Errors: ConfigError.
-  TextTraining(Context& ctx, const TextTrainingConfig& config, TextData text);
+  /// `job` is CompileConfig::communicator. Errors: ConfigError.
+  TextTraining(Context& ctx, const TextTrainingConfig& config, TextData text,
+               std::shared_ptr<Communicator> job);
   /// `model` lives as long as this. Before the first step.
   void compile(Layer& model);
 
  private:
   Context& ctx_;
   TextTrainingConfig config_;
+  std::shared_ptr<Communicator> job_;
   TextData text_;
   std::shared_ptr<AdamW> optimizer_;
   std::optional<CompiledModel> compiled_;

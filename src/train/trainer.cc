@@ -20,7 +20,8 @@ TextTrainingConfig text_training(const TrainerConfig& config) {
           .warmup_steps = config.warmup_steps,
           .weight_decay = config.weight_decay,
           .clipnorm = config.clipnorm,
-          .seed = config.seed};
+          .seed = config.seed,
+          .batch_blocks = config.batch_blocks};
 }
 
 }  // namespace
@@ -63,8 +64,9 @@ TrainerConfig trainer_config(const LanguageModelConfig& model) {
   return config;
 }
 
-Trainer::Trainer(Context& ctx, const TrainerConfig& config, TextData text)
-    : TextTraining(ctx, text_training(config), std::move(text)),
+Trainer::Trainer(Context& ctx, const TrainerConfig& config, TextData text,
+                 std::shared_ptr<Communicator> job)
+    : TextTraining(ctx, text_training(config), std::move(text), std::move(job)),
       config_(config),
       model_(language_model_config(config)) {
   compile(model_);

@@ -27,6 +27,8 @@ struct TrainerConfig {
   double clipnorm = 1;
   std::uint64_t seed = 0;  ///< of weights, batches and dropout
   Dtype dtype = Dtype::f32;
+  Index batch_blocks =
+      1;  ///< parts of a batch that gradients are summed over, for several processes
 
   friend bool operator==(const TrainerConfig&, const TrainerConfig&) = default;
 };
@@ -39,8 +41,9 @@ TrainerConfig trainer_config(const LanguageModelConfig& model);
 /// A run of such a model.
 class Trainer final : public TextTraining {
  public:
-  /// Errors: ConfigError.
-  Trainer(Context& ctx, const TrainerConfig& config, TextData text);
+  /// `job`: the processes that train together; null: this one. Errors: ConfigError.
+  Trainer(Context& ctx, const TrainerConfig& config, TextData text,
+          std::shared_ptr<Communicator> job = {});
 
   const TrainerConfig& config() const noexcept { return config_; }
   const LanguageModel& model() const noexcept { return model_; }

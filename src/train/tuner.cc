@@ -42,8 +42,8 @@ TunedPart tuned_part_from_name(std::string_view name) {
 std::string_view name_of(TunedPart part) { return kParts[static_cast<std::size_t>(part)]; }
 
 Tuner::Tuner(Context& ctx, std::shared_ptr<TransformerModel> model, const TunerConfig& config,
-             TextData text)
-    : TextTraining(ctx, config.training, std::move(text)),
+             TextData text, std::shared_ptr<Communicator> job)
+    : TextTraining(ctx, config.training, std::move(text), std::move(job)),
       config_(config),
       model_(checked(std::move(model), config)) {
   if (config.part == TunedPart::lora) {

@@ -33,10 +33,11 @@ struct TunerConfig {
 /// Trains a causal model that there is already.
 class Tuner final : public TextTraining {
  public:
+  /// `job`: the processes that train together; null: this one.
   /// Errors: ConfigError, also for a model without a head, and for sequences longer than its table
   /// of positions.
   Tuner(Context& ctx, std::shared_ptr<TransformerModel> model, const TunerConfig& config,
-        TextData text);
+        TextData text, std::shared_ptr<Communicator> job = {});
 
   const TunerConfig& config() const noexcept { return config_; }
   /// With the weights of now; low-rank changes are in its kernels.

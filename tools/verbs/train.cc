@@ -1,6 +1,7 @@
 #include "tools/verbs/train.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -8,11 +9,15 @@
 #include <memory>
 #include <numbers>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "grouphead/core/version.h"
 #include "grouphead/models/model.h"
 #include "io/file.h"
+#include "parallel/batch_blocks.h"
 #include "saved/checkpoint.h"
 #include "saved/huggingface/tuning.h"
 #include "saved/model_folder.h"
@@ -91,26 +96,46 @@ bool is_whole(const fs::path& folder) {
   return !error && report >= state;
 }
 
-int run_to_the_end(Context& ctx, Trainer& trainer, TrainingRun& run, const TrainOptions& options) {
+int run_to_the_end(Context& ctx, const Job& job, Trainer& trainer, TrainingRun& run,
+                   const TrainOptions& options) {
   const bool was_done = trainer.is_done();
-  const bool was_whole = was_done && is_whole(run.folder);
+  const bool was_whole = was_done && job.broadcast(is_whole(run.folder) ? "yes" : "") == "yes";
   if (!was_done) {
     run.train();
   } else if (!was_whole) {
     run.save();  // killed while it saved the last step: older files stand beside the state
   }
   if (!trainer.is_done()) {
-    print_err(
-        "stopped and saved after step {} of {}; to go on:\n  grouphead train --resume --out {}\n",
-        trainer.steps_done(), trainer.config().steps, options.out);
-    return exit_code_of_signal();
+    if (job.is_first()) {
+      print_err(
+          "stopped and saved after step {} of {}; to go on:\n  grouphead train --resume --out {}\n",
+          trainer.steps_done(), trainer.config().steps, options.out);
+    }
+    return job.exit_code_of_signal();
   }
   // A finished run that is resumed has nothing to add to its report.
-  if (!was_whole) write_report(ctx, trainer, run);
+  if (!was_whole && job.is_first()) write_report(ctx, trainer, run);
   const double loss = run.validation_loss();
+  if (!job.is_first()) return kOk;
   print_out("validation loss {:.4f} nats per byte ({:.4f} bits per byte) after {} steps\n", loss,
             loss / std::numbers::ln2, trainer.steps_done());
   return kOk;
+}
+
+// What the command line says of more than a run's steps.
+void require_same_command(const TrainOptions& options, bool is_pretrained, const Job& job) {
+  const auto yes_no = [](bool value) { return std::string(value ? "yes" : "no"); };
+  job.require_same({{"version", GROUPHEAD_VERSION},
+                    {"--out", options.out},
+                    {"--resume", yes_no(options.resume)},
+                    {"--overwrite", yes_no(options.overwrite)},
+                    {"--allow-different", yes_no(options.allow_different)},
+                    {"--init-from", "=" + options.init_from},
+                    {"--text", fmt::format("{}", fmt::join(options.text_files, " ")) + " "},
+                    {"--save-every", std::to_string(options.save_every)},
+                    {"--validate-every", std::to_string(options.validate_every)},
+                    {"--trace", "=" + options.trace},
+                    {"a Hugging Face model", yes_no(is_pretrained)}});
 }
 
 // The options that say something to models of Hugging Face alone.
@@ -123,41 +148,39 @@ void require_bytes(const TrainOptions& options) {
   }
 }
 
-int train(const TrainOptions& options, const std::vector<ConfigOption>& config_options,
-          const Globals& globals) {
-  const StopsOnSignal stops;
-  const bool is_pretrained = options.resume ? saved::has_tuning_checkpoint(options.out)
-                                            : saved::is_pretrained_folder(options.init_from);
-  if (is_pretrained) return train_pretrained(options, globals);
+int train_bytes(const TrainOptions& options, const std::vector<ConfigOption>& config_options,
+                const Globals& globals, const Job& job) {
   require_bytes(options);
-  saved::OutputFolder folder(options.out, "train");
+  const RunFolder folder(options, job);
   std::optional<saved::Checkpoint> checkpoint;
   std::optional<saved::LoadedLanguageModel> initial;
-  if (options.resume) {
-    checkpoint = saved::read_checkpoint(folder.path());
-  } else if (!options.overwrite) {
-    require_new(folder);
-  }
+  if (options.resume) checkpoint = saved::read_checkpoint(options.out);
+  if (job.is_first() && !options.resume && !options.overwrite) require_new(folder.get());
   if (!options.init_from.empty()) initial = saved::load_language_model(options.init_from);
-  const TrainerConfig config = config_of(options, config_options, checkpoint, initial);
+  TrainerConfig config = config_of(options, config_options, checkpoint, initial);
+  if (!checkpoint) config.batch_blocks = blocks_of(options, job, config.batch_size);
+  job.require_same(saved::settings_of(config));
   const bool has_old_texts = checkpoint && options.text_files.empty();
   const std::vector<std::string> text_files =
       has_old_texts ? checkpoint->text_files : absolute(options.text_files);
 
   Context ctx({.num_threads = globals.threads});
-  TextData text(read_texts(text_files, has_old_texts ? options.out : ""), config.sequence_length);
+  job.require_same({{"isa", std::string(name_of(ctx.isa()))}});
+  TextData text(read_texts(text_files, has_old_texts ? options.out : "", job),
+                config.sequence_length);
   require_memory(config);
-  Trainer trainer(ctx, config, std::move(text));
+  Trainer trainer(ctx, config, std::move(text), job.communicator());
   TrainingRun run{.training = trainer,
                   .history = {},
                   .write =
                       [&](const saved::History& history) {
-                        saved::save(folder.path(), trainer, history, text_files);
+                        saved::save(options.out, trainer, history, text_files);
                       },
-                  .folder = folder.path(),
+                  .folder = options.out,
                   .save_every = options.save_every,
                   .validate_every = options.validate_every,
-                  .quiet = globals.quiet};
+                  .quiet = globals.quiet || !job.is_first(),
+                  .trace_file = options.trace};
   if (checkpoint) {
     if (!options.allow_different) require_same(*checkpoint, trainer);
     saved::restore(*checkpoint, trainer);
@@ -166,15 +189,32 @@ int train(const TrainOptions& options, const std::vector<ConfigOption>& config_o
     checkpoint.reset();
   }
   if (initial) take_weights(*initial, trainer, options.init_from);
-  if (stop_requested()) return exit_code_of_signal();  // nothing is there to be saved
-  io::remove_leftovers(folder.path());
+  require_same_model(job, trainer, std::as_const(trainer.model()).parameters());
+  if (job.stop_requested()) return job.exit_code_of_signal();  // nothing is there to be saved
+  folder.clean();
   if (!options.resume) run.save();  // before any work: finds out whether the folder can be written
   folder.keep();
   if (initial) {
     initial.reset();
-    print_out("validation loss {:.4f} nats per byte before the first step\n", trainer.validate());
+    const double loss = trainer.validate();
+    if (job.is_first()) {
+      print_out("validation loss {:.4f} nats per byte before the first step\n", loss);
+    }
   }
-  return run_to_the_end(ctx, trainer, run, options);
+  return run_to_the_end(ctx, job, trainer, run, options);
+}
+
+int train(const TrainOptions& options, const std::vector<ConfigOption>& config_options,
+          const Globals& globals) {
+  const StopsOnSignal stops;
+  Job job("train");
+  return job.run([&] {
+    const bool is_pretrained = options.resume ? saved::has_tuning_checkpoint(options.out)
+                                              : saved::is_pretrained_folder(options.init_from);
+    require_same_command(options, is_pretrained, job);
+    return is_pretrained ? train_pretrained(options, globals, job)
+                         : train_bytes(options, config_options, globals, job);
+  });
 }
 
 std::vector<ConfigOption> add_config_options(CLI::App& verb, TrainOptions& options) {
@@ -209,6 +249,11 @@ std::vector<ConfigOption> add_config_options(CLI::App& verb, TrainOptions& optio
       &TrainerConfig::learning_rate);
   add_size("--warmup", &TrainerConfig::warmup_steps, "Steps until then", kMostSteps, 0)
       ->default_str("a tenth of --steps");
+  add_size("--batch-blocks", &TrainerConfig::batch_blocks,
+           "Parts of a batch that gradients are summed over, in a fixed order: as many processes "
+           "of mpirun can share a step",
+           kMost)
+      ->default_str("1; of mpirun the largest power of two up to 8 that divides --batch");
   add(add_real(verb, "--dropout", values.dropout, "After attention and feed-forward", kBelowOne),
       &TrainerConfig::dropout);
   return config_options;
@@ -220,7 +265,9 @@ bool TrainOptions::is_given(const std::string& name) const {
   return std::find(given.begin(), given.end(), name) != given.end();
 }
 
-std::string read_texts(const std::vector<std::string>& files, const std::string& resumed) {
+namespace {
+
+std::string read_here(const std::vector<std::string>& files, const std::string& resumed) {
   if (files.empty()) throw ConfigError("[train] --text: expected a file or more, got none");
   std::string text;
   for (const std::string& file : files) {
@@ -239,6 +286,54 @@ std::string read_texts(const std::vector<std::string>& files, const std::string&
     text += contents;
   }
   return text;
+}
+
+/// Bytes of the files, where they are here.
+saved::Setting size_of(const std::vector<std::string>& files) {
+  std::uintmax_t bytes = 0;
+  for (const std::string& file : files) {
+    std::error_code error;
+    bytes += fs::file_size(file, error);
+    if (error) return {"text", ""};
+  }
+  return {"text", fmt::format("{} bytes", bytes)};
+}
+
+std::uint64_t fnv1a(std::uint64_t hash, std::span<const std::byte> bytes) noexcept {
+  for (const std::byte byte : bytes) hash = (hash ^ static_cast<unsigned>(byte)) * 0x100000001b3;
+  return hash;
+}
+
+}  // namespace
+
+std::string read_texts(const std::vector<std::string>& files, const std::string& resumed,
+                       const Job& job) {
+  job.require_same({size_of(files)});
+  return job.broadcast(job.is_first() ? read_here(files, resumed) : std::string());
+}
+
+Index blocks_of(const TrainOptions& options, const Job& job, Index batch) {
+  if (options.is_given("--batch-blocks")) return options.config.batch_blocks;
+  return job.communicator() ? parallel::default_blocks(batch) : 1;
+}
+
+void require_same_model(const Job& job, const TextTraining& training,
+                        const ConstParameterList& parameters) {
+  if (!job.is_shared()) return;
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const auto& named : parameters) hash = fnv1a(hash, bytes_of(named.parameter->value()));
+  job.require_same({{"steps done", std::to_string(training.steps_done())},
+                    {"weights (a number made from them)", fmt::format("{:016x}", hash)}});
+}
+
+RunFolder::RunFolder(const TrainOptions& options, const Job& job) {
+  if (job.is_first()) folder_ = std::make_unique<saved::OutputFolder>(options.out, "train");
+}
+void RunFolder::clean() const {
+  if (folder_) io::remove_leftovers(folder_->path());
+}
+void RunFolder::keep() const {
+  if (folder_) folder_->keep();
 }
 
 std::vector<std::string> absolute(const std::vector<std::string>& files) {
@@ -297,6 +392,8 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
   add_whole(*verb, "--save-every", options->save_every, "Steps between checkpoints", 1, kMostSteps);
   add_whole(*verb, "--validate-every", options->validate_every, "Steps between validations", 1,
             kMostSteps);
+  verb->add_option("--trace", options->trace,
+                   "Write when the last step did what, as JSON for chrome://tracing");
   verb->callback([=, &globals, &action] {
     action = [=, &globals] {
       options->config.seed = globals.seed;

@@ -1,11 +1,14 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "saved/output_folder.h"
 #include "saved/run_config.h"
 #include "tools/verbs.h"
+#include "tools/verbs/job.h"
 #include "tools/verbs/options.h"
 
 namespace grouphead::tools {
@@ -22,6 +25,7 @@ struct TrainOptions {
   bool overwrite = false;
   Index save_every = 100;
   Index validate_every = 50;
+  std::string trace{};
   // Of a model of Hugging Face alone:
   std::string part = "all";
   Index lora_rank = 8;
@@ -32,11 +36,34 @@ struct TrainOptions {
   bool is_given(const std::string& name) const;
 };
 
-/// The run whose texts these are is in `resumed`, unless they come from the command line.
-std::string read_texts(const std::vector<std::string>& files, const std::string& resumed);
+/// The folder of a run, which the first process has.
+class RunFolder {
+ public:
+  /// Errors: IoError.
+  RunFolder(const TrainOptions& options, const Job& job);
+  /// Of the first process.
+  const saved::OutputFolder& get() const noexcept { return *folder_; }
+  /// Removes what killed processes left.
+  void clean() const;
+  void keep() const;
+
+ private:
+  std::unique_ptr<saved::OutputFolder> folder_;
+};
+
+/// The texts, read by the first process for all. The run whose texts these are is in `resumed`,
+/// unless they come from the command line. Errors: IoError; ConfigError where other processes have
+/// files of other sizes.
+std::string read_texts(const std::vector<std::string>& files, const std::string& resumed,
+                       const Job& job);
+/// --batch-blocks, or what a new run has without it.
+Index blocks_of(const TrainOptions& options, const Job& job, Index batch);
+/// Errors: ConfigError where processes start from other weights or at other steps.
+void require_same_model(const Job& job, const TextTraining& training,
+                        const ConstParameterList& parameters);
 std::vector<std::string> absolute(const std::vector<std::string>& files);
 
 /// Trains the model of a Hugging Face folder, or goes on with such a run.
-int train_pretrained(const TrainOptions& options, const Globals& globals);
+int train_pretrained(const TrainOptions& options, const Globals& globals, const Job& job);
 
 }  // namespace grouphead::tools

@@ -51,27 +51,31 @@ TunerConfig config_of(const TrainOptions& options, const saved::TuningCheckpoint
   if (options.is_given("--train")) config.part = tuned_part_from_name(options.part);
   if (checkpoint == nullptr) t.warmup_steps = t.steps / 10;
   take("--warmup", t.warmup_steps, given.warmup_steps);
+  take("--batch-blocks", t.batch_blocks, given.batch_blocks);
   return config;
 }
 
 TextData tokens_of(const std::vector<std::string>& files, const TrainOptions& options, bool are_old,
-                   const fs::path& tokenizer, Index sequence_length) {
-  const std::string text = read_texts(files, are_old ? options.out : "");
+                   const Job& job, const fs::path& tokenizer, Index sequence_length) {
+  const std::string text = read_texts(files, are_old ? options.out : "", job);
   std::vector<std::int32_t> ids =
       Tokenizer::load(tokenizer).encode(text, {.add_special_tokens = false}).ids;
   if (ids.empty()) throw IoError("[train] --text: expected tokens, got none");
   return {std::move(ids), sequence_length};
 }
 
-int finish(Tuner& tuner, TrainingRun& run, const TrainOptions& options) {
+int finish(const Job& job, Tuner& tuner, TrainingRun& run, const TrainOptions& options) {
   if (!tuner.is_done()) run.train();
   if (!tuner.is_done()) {
-    print_err(
-        "stopped and saved after step {} of {}; to go on:\n  grouphead train --resume --out {}\n",
-        tuner.steps_done(), tuner.steps(), options.out);
-    return exit_code_of_signal();
+    if (job.is_first()) {
+      print_err(
+          "stopped and saved after step {} of {}; to go on:\n  grouphead train --resume --out {}\n",
+          tuner.steps_done(), tuner.steps(), options.out);
+    }
+    return job.exit_code_of_signal();
   }
   const double loss = run.validation_loss();
+  if (!job.is_first()) return kOk;
   print_out("validation loss {:.4f} nats per token (perplexity {:.2f}) after {} steps\n", loss,
             std::exp(loss), tuner.steps_done());
   return kOk;
@@ -87,54 +91,64 @@ void require_same(const saved::TuningCheckpoint& checkpoint, const Tuner& tuner)
 
 }  // namespace
 
-int train_pretrained(const TrainOptions& options, const Globals& globals) {
+int train_pretrained(const TrainOptions& options, const Globals& globals, const Job& job) {
   require_no_sizes(options);
-  saved::OutputFolder folder(options.out, "train");
+  const RunFolder folder(options, job);
   std::optional<saved::TuningCheckpoint> checkpoint;
   if (options.resume) {
-    checkpoint = saved::read_tuning_checkpoint(folder.path());
-  } else if (!options.overwrite) {
-    folder.require_empty();
+    checkpoint = saved::read_tuning_checkpoint(options.out);
+  } else if (job.is_first() && !options.overwrite) {
+    folder.get().require_empty();
   }
-  const TunerConfig config = config_of(options, checkpoint ? &*checkpoint : nullptr);
+  TunerConfig config = config_of(options, checkpoint ? &*checkpoint : nullptr);
+  if (!checkpoint) {
+    config.training.batch_blocks = blocks_of(options, job, config.training.batch_size);
+  }
+  job.require_same(saved::settings_of(config));
   const bool has_old_texts = checkpoint && options.text_files.empty();
   const std::vector<std::string> text_files =
       has_old_texts ? checkpoint->text_files : absolute(options.text_files);
-  const fs::path source = checkpoint ? folder.path() : fs::path(options.init_from);
+  const fs::path source = fs::path(checkpoint ? options.out : options.init_from);
   const std::map<std::string, std::string> companions = saved::read_companions(source);
   TextData text =
-      tokens_of(text_files, options, has_old_texts, source, config.training.sequence_length);
+      tokens_of(text_files, options, has_old_texts, job, source, config.training.sequence_length);
   const PretrainedModel pretrained =
       checkpoint ? checkpoint->pretrained
                  : load_pretrained(options.init_from, {.dtype = config.dtype});
 
   Context ctx({.num_threads = globals.threads});
-  Tuner tuner(ctx, pretrained.model, config, std::move(text));
+  job.require_same({{"isa", std::string(name_of(ctx.isa()))}});
+  Tuner tuner(ctx, pretrained.model, config, std::move(text), job.communicator());
   TrainingRun run{.training = tuner,
                   .history = {},
                   .write =
                       [&](const saved::History& history) {
-                        saved::save(folder.path(), pretrained, tuner, history, text_files,
+                        saved::save(options.out, pretrained, tuner, history, text_files,
                                     companions);
                       },
-                  .folder = folder.path(),
+                  .folder = options.out,
                   .save_every = options.save_every,
                   .validate_every = options.validate_every,
-                  .quiet = globals.quiet};
+                  .quiet = globals.quiet || !job.is_first(),
+                  .trace_file = options.trace};
   if (checkpoint) {
     if (!options.allow_different) require_same(*checkpoint, tuner);
     saved::restore(*checkpoint, tuner);
     run.history = std::move(checkpoint->history);
     run.first_step = tuner.steps_done();
   }
-  if (stop_requested()) return exit_code_of_signal();  // nothing is there to be saved
-  io::remove_leftovers(folder.path());
+  require_same_model(job, tuner, pretrained.model->parameters());
+  if (job.stop_requested()) return job.exit_code_of_signal();  // nothing is there to be saved
+  folder.clean();
   run.save();  // before any work: finds out whether the folder can be written
   folder.keep();
   if (!checkpoint) {
-    print_out("validation loss {:.4f} nats per token before the first step\n", tuner.validate());
+    const double loss = tuner.validate();
+    if (job.is_first()) {
+      print_out("validation loss {:.4f} nats per token before the first step\n", loss);
+    }
   }
-  return finish(tuner, run, options);
+  return finish(job, tuner, run, options);
 }
 
 }  // namespace grouphead::tools

@@ -17,7 +17,9 @@
 #pragma GCC visibility push(default)
 namespace grouphead {
 
+class Communicator;
 class Model;
+class StepTrace;
 
 /// An optimizer by Keras's name, by its configuration, or as an object; or none.
 class OptimizerChoice {
@@ -49,6 +51,15 @@ struct CompileConfig {
   /// Calls scale_loss() of an optimizer that is not built, where a layer of the model has the
   /// policy mixed_float16: f16 overflows, and then the step is left out.
   bool auto_scale_loss = true;
+
+  /// Processes that train one model together (docs/scale.md); null: this one alone. All have the
+  /// same model, and are given the same batches, which are the whole job's: each process computes
+  /// some blocks of them. Then step by step all call the same functions.
+  std::shared_ptr<Communicator> communicator{};
+  /// Parts that a batch is cut into; gradients and losses are summed over them in a fixed order, so
+  /// that any number of processes gives the same bits. 1: the batch as a whole, in one process.
+  /// 0: with a communicator the largest power of two up to 8 that divides the first batch, else 1.
+  Index batch_blocks = 0;
 };
 
 /// From Keras's compile_config. Losses, their weights and metrics may be listed by the model's
@@ -180,6 +191,8 @@ class CompiledModel {
   /// In fit(): whether the epoch that ended was not validated, but others are.
   bool is_between_validations() const noexcept;
 
+  /// Where train_on_batch() writes when it did what; null: nowhere.
+  StepTrace* trace = nullptr;
   /// Ends fit() after the batch.
   bool stop_training = false;
   /// What on_train_begin() of a callback may set: where this fit() begins, in initial_epoch's
@@ -187,9 +200,12 @@ class CompiledModel {
   std::optional<FitStart> start{};
   /// Whether FitConfig::stop ended the last fit().
   bool is_interrupted() const noexcept;
+  /// Whether any process of the communicator says so; without one `own`.
+  bool any_process(bool own) const;
 
  private:
   struct State;
+  double add_gradients(Context& ctx, const Data& batch, RandomStream* random);
   Logs evaluate(Context& ctx, const BatchSource& source, Index steps,
                 const std::vector<std::shared_ptr<Callback>>& callbacks);
   History fit(Context& ctx, const BatchSource& source, const FitConfig& config, Index steps);

@@ -12,6 +12,8 @@
 #pragma GCC visibility push(default)
 namespace grouphead {
 
+class Communicator;
+
 /// What every optimizer knows besides its learning rate and weight decay. Names, order and meaning
 /// are Keras's.
 struct OptimizerOptions {
@@ -40,7 +42,7 @@ struct OptimizerVariable {
 };
 
 /// One kind of state, a tensor for each of the optimizer's parameters, in their order; absent where
-/// an algorithm keeps none for a parameter.
+/// an algorithm keeps none for a parameter, or another process does.
 struct OptimizerSlot {
   std::string name;  ///< `momentum`, `velocity`, ...
   std::vector<Tensor> tensors{};
@@ -82,6 +84,19 @@ class Optimizer {
   /// Errors: ConfigError for a second call.
   void build(const ParameterList& parameters);
   bool is_built() const noexcept { return is_built_; }
+
+  /// The processes of a job share the state: each keeps that of some parameters, neighbours in
+  /// their order and about as many elements as the others' (ZeRO stage 1: Rajbhandari et al. 2020,
+  /// arXiv:1910.02054), moves these in step(), and gives the others their new values. The bits are
+  /// those of one process. From here on step(), finalize(), swap_averages() and gather_state() are
+  /// called by every process. Before or after build(). Errors: ConfigError for a second call.
+  void share_state(std::shared_ptr<Communicator> job);
+  /// The process that moves a parameter of parameters(); its gradient is needed there alone.
+  int owner(std::size_t parameter) const noexcept {
+    return owners_.empty() ? 0 : owners_[parameter];
+  }
+  /// Process 0 gets the whole state, to save it, until its next step.
+  void gather_state();
 
   /// One step. The gradients may be changed. Returns their joint norm before clipping.
   /// Errors: ConfigError before build(), or for a parameter that `grads` does not have.
@@ -154,6 +169,13 @@ class Optimizer {
   virtual void update(Context& ctx, const Update& update) = 0;
 
   struct Scale;
+  bool is_own(std::size_t parameter) const noexcept;
+  void choose_owners();
+  void keep_own_state();
+  /// What each process knows of its parameters, for all of them.
+  void exchange(std::vector<double>& numbers) const;
+  void broadcast_parameters();
+  std::vector<double> squares_of(Context& ctx, std::span<const View> gradients) const;
   std::vector<View> gradients_of(Grads& grads) const;
   bool accumulate(Context& ctx, std::span<const View> gradients, double& scale);
   std::vector<double> clip(Context& ctx, std::span<const View> gradients, double scale,
@@ -176,6 +198,8 @@ class Optimizer {
   std::unique_ptr<Scale> scale_;  // of the loss; null: loss_scale_factor
   bool is_built_ = false;
   bool has_swapped_averages_ = false;
+  std::shared_ptr<Communicator> job_{};  // null: one process
+  std::vector<int> owners_{};            // by parameter; empty: one process
 };
 
 // Names and defaults of the configurations are Keras's.

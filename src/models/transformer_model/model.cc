@@ -9,6 +9,7 @@
 #include "nn/layer_checks.h"
 #include "nn/operations/promotion.h"
 #include "nn/shapes.h"
+#include "nn/whole_gradients.h"
 #include "ops/activation.h"
 #include "ops/arithmetic.h"
 #include "ops/broadcasting.h"
@@ -268,6 +269,8 @@ void TransformerModel::backward(Context& ctx, Saved& saved, std::span<const Cons
   for (std::size_t i = parts_->blocks.size(); i-- > 0;) {
     d = parts_->blocks[i]->backward(ctx, *kept.blocks[i], d, grads);
     kept.blocks[i].reset();
+    nn::tell_whole_gradients(
+        [&](ParameterList& list) { parts_->blocks[i]->append_parameters({}, list); });
   }
   parts_->embeddings.backward(ctx, *kept.embeddings, std::move(d), grads);
 }

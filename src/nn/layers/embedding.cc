@@ -1,5 +1,7 @@
 #include "grouphead/layers/embedding.h"
 
+#include <utility>
+
 #include "nn/attention/projection_config.h"
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
@@ -103,7 +105,7 @@ void Embedding::backward(Context& ctx, Saved& saved, std::span<const ConstView> 
   const View d_embeddings = lora_ ? sums.view() : grads.of(*embeddings_);
   if (!d_out[0].has_value() || !d_embeddings.has_value()) return;
   const Index rows = kept.tokens.size();
-  ops::embedding_backward(ctx, kept.tokens.view().reshaped({rows}),
+  ops::embedding_backward(ctx, std::as_const(kept.tokens).view().reshaped({rows}),
                           d_out[0].reshaped({rows, config_.output_dim}), d_embeddings);
   if (lora_) lora_->add_gradient(ctx, d_embeddings, grads);
 }

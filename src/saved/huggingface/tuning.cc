@@ -25,7 +25,7 @@ ConfigValue options_of(const TunerConfig& config) {
       {"accumulate", t.accumulate},      {"steps", t.steps},
       {"lr", t.learning_rate},           {"warmup", t.warmup_steps},
       {"weight_decay", t.weight_decay},  {"clipnorm", t.clipnorm},
-      {"seed", std::to_string(t.seed)}};
+      {"seed", std::to_string(t.seed)},  {"batch_blocks", t.batch_blocks}};
 }
 
 // Errors: ConfigError. Sizes that make no run are the Tuner's to refuse.
@@ -47,8 +47,10 @@ TunerConfig config_of(const ConfigValue& options) {
   t.weight_decay = number("weight_decay");
   t.clipnorm = number("clipnorm");
   t.seed = std::stoull(options["seed"].as_string("seed"));
+  if (options.contains("batch_blocks")) t.batch_blocks = whole("batch_blocks");  // else older
   constexpr Index kMost = Index{1} << 40;
-  for (const Index size : {t.sequence_length, t.batch_size, t.accumulate, config.lora_rank}) {
+  for (const Index size :
+       {t.sequence_length, t.batch_size, t.accumulate, config.lora_rank, t.batch_blocks}) {
     if (size < 1 || size > kMost) throw ConfigError("sizes: expected 1 to 2^40");
   }
   return config;
@@ -113,6 +115,14 @@ TuningCheckpoint read_tuning_checkpoint(const fs::path& folder) {
     copy(checkpoint.contents.read(path), parameter->edit());
   }
   return checkpoint;
+}
+
+std::vector<Setting> settings_of(const TunerConfig& config) {
+  std::vector<Setting> settings;
+  for (const auto& [key, value] : options_of(config).as_object(kOptions)) {
+    settings.push_back({key, value.is_string() ? value.as_string(key) : value.to_string()});
+  }
+  return settings;
 }
 
 std::vector<std::string> differences(const TuningCheckpoint& checkpoint, const Tuner& tuner) {

@@ -8,6 +8,7 @@
 
 #include "grouphead/files/pretrained.h"
 #include "saved/huggingface/companions.h"
+#include "saved/run_config.h"
 #include "saved/run_place.h"
 #include "train/tuner.h"
 
@@ -28,6 +29,8 @@ bool has_tuning_checkpoint(const std::filesystem::path& folder);
 /// Errors: IoError for a file that is missing, damaged or not such a state.
 TuningCheckpoint read_tuning_checkpoint(const std::filesystem::path& folder);
 
+/// Each field of a configuration in words.
+std::vector<Setting> settings_of(const TunerConfig& config);
 /// What of the run differs from the checkpoint's, one line each.
 std::vector<std::string> differences(const TuningCheckpoint& checkpoint, const Tuner& tuner);
 /// Sets low-rank matrices, moments, counters and random streams of a Tuner made of

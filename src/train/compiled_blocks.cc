@@ -1,0 +1,161 @@
+// One batch of a CompiledModel, as a whole or in blocks over the processes of a job.
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "grouphead/models/model.h"
+#include "grouphead/models/models.h"
+#include "grouphead/models/transformer.h"
+#include "nn/whole_gradients.h"
+#include "parallel/owners.h"
+#include "train/batches.h"
+#include "train/compiled_state.h"
+
+namespace grouphead {
+namespace {
+
+using parallel::BatchBlock;
+
+/// Draws of dropout between two blocks: more than any model makes.
+constexpr int kDrawsOfBlock = 32;  // 2^32
+
+RandomStream stream_of(const RandomStream& step, const BatchBlock& block) {
+  return RandomStream(
+      step.seed(), step.next_draw() + (static_cast<std::uint64_t>(block.number) << kDrawsOfBlock));
+}
+
+/// Whether backward() of the model says which gradients are whole, and is its only caller.
+bool tells_whole_gradients(const Layer& model) {
+  return dynamic_cast<const Model*>(&model) != nullptr ||
+         dynamic_cast<const LanguageModel*>(&model) != nullptr ||
+         dynamic_cast<const TransformerModel*>(&model) != nullptr;
+}
+
+/// body(), as an event of the trace where there is one.
+template <class Body>
+void traced(StepTrace* trace, std::string name, Body&& body) {
+  const double begin = trace != nullptr ? trace->now() : 0;
+  body();
+  if (trace != nullptr) trace->add({std::move(name), false, begin, trace->now()});
+}
+
+double weighted_sum(const std::vector<BatchBlock>& blocks, const std::vector<double>& values,
+                    Index samples) {
+  double sum = 0;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    sum += values[i] * static_cast<double>(blocks[i].end - blocks[i].begin) /
+           static_cast<double>(samples);
+  }
+  return sum;
+}
+
+}  // namespace
+
+void CompiledModel::State::prepare(Index samples) {
+  if (is_prepared) return;
+  is_prepared = true;
+  Index blocks = config.batch_blocks;
+  if (blocks == 0) blocks = config.communicator ? parallel::default_blocks(samples) : 1;
+  if (blocks == 1 && !config.communicator) return;
+  const auto job = config.communicator ? config.communicator : Communicator::alone();
+  if (blocks < job->size()) {
+    detail::throw_config_error("compile", "batch_blocks",
+                               "1 or more for each of " + std::to_string(job->size()) +
+                                   " processes; a batch of " + std::to_string(samples) +
+                                   " has, where none are given,",
+                               std::to_string(blocks));
+  }
+  ParameterList trained;
+  std::vector<Index> elements;
+  for (const NamedParameter& named : parameters) {
+    if (!named.parameter->trainable()) continue;
+    trained.push_back(named);
+    elements.push_back(named.parameter->shape().size());
+  }
+  auto owners = parallel::owners_of(elements, job->size());
+  sums = std::make_unique<train::GradientSums>(job, blocks, std::move(trained), std::move(owners));
+}
+
+double CompiledModel::State::run(Context& ctx, const Data& batch, RandomStream* random,
+                                 LossSink& penalties) {
+  if (!grads) grads = std::make_unique<Grads>(ctx, parameters);
+  updates = {};
+  const Mode mode{.training = true, .random = random, .losses = &penalties, .updates = &updates};
+  const std::vector<Value> in = train::values_of(batch.x);
+  std::unique_ptr<Saved> saved;
+  const std::vector<Value> out = model.call(ctx, in, mode, &saved);
+  output_names.resize(out.size());
+
+  std::vector<Tensor> d_outputs;
+  const double value = loss.value(ctx, batch, out, &d_outputs);
+  const std::vector<ConstView> d_out(d_outputs.begin(), d_outputs.end());
+  std::vector<View> d_in(in.size());
+  grads->zero();
+  model.call_backward(ctx, *saved, d_out, d_in, *grads);
+  metrics.update(ctx, batch, out);
+  return value;
+}
+
+double CompiledModel::State::run_blocks(Context& ctx, const Data& batch, RandomStream* random,
+                                        StepTrace* trace) {
+  if (!grads) grads = std::make_unique<Grads>(ctx, parameters);
+  const Index samples = train::num_samples(batch);
+  const std::vector<BatchBlock>& own = sums->begin(samples, trace);
+  if (random == nullptr) random = &own_random;
+  const RandomStream step = *random;
+  std::uint64_t draws = 0;
+  std::vector<double> losses;
+  const nn::WholeGradientsScope::Listener mark = [this](const Parameter& parameter) {
+    sums->mark_whole(parameter);
+  };
+  for (const BatchBlock& block : own) {
+    const bool is_last = &block == &own.back();
+    RandomStream stream = stream_of(step, block);
+    const std::uint64_t first = stream.next_draw();
+    LossSink penalties;
+    traced(trace, "forward and backward of block " + std::to_string(block.number), [&] {
+      const Data part = train::slice(batch, block.begin, block.end);
+      if (is_last) sums->begin_last(*grads);
+      const nn::WholeGradientsScope scope(is_last && tells_whole_gradients(model) ? &mark
+                                                                                  : nullptr);
+      losses.push_back(run(ctx, part, &stream, penalties));
+    });
+    for (const double penalty : penalties.losses()) losses.back() += penalty;
+    draws = stream.next_draw() - first;
+    if (!is_last) traced(trace, "adding", [&] { sums->add(block, *grads); });
+  }
+  if (own.empty()) sums->begin_last(*grads);
+  traced(trace, "waiting for the sums", [&] { sums->finish(); });
+  // A process without samples has drawn nothing.
+  const std::vector<double> all_draws = sums->job().all_gather(static_cast<double>(draws));
+  draws = static_cast<std::uint64_t>(*std::max_element(all_draws.begin(), all_draws.end()));
+  *random = RandomStream(step.seed(), step.next_draw() + draws);
+  return weighted_sum(sums->all_blocks(), sums->gather(losses), samples);
+}
+
+double CompiledModel::State::test(Context& ctx, const Data& batch, LossSink& penalties) {
+  const Mode mode{.losses = &penalties};
+  const std::vector<Value> out = model.call(ctx, train::values_of(batch.x), mode, nullptr);
+  output_names.resize(out.size());
+  const double value = loss.value(ctx, batch, out, nullptr);
+  metrics.update(ctx, batch, out);
+  return value;
+}
+
+double CompiledModel::State::test_blocks(Context& ctx, const Data& batch) {
+  const Index samples = train::num_samples(batch);
+  std::vector<double> losses;
+  for (const BatchBlock& block : sums->begin(samples, nullptr)) {
+    LossSink penalties;
+    losses.push_back(test(ctx, train::slice(batch, block.begin, block.end), penalties));
+    for (const double penalty : penalties.losses()) losses.back() += penalty;
+  }
+  return weighted_sum(sums->all_blocks(), sums->gather(losses), samples);
+}
+
+bool CompiledModel::any_process(bool own) const {
+  const auto& job = state_->config.communicator;
+  return job ? job->any(own) : own;
+}
+
+}  // namespace grouphead

@@ -1,0 +1,40 @@
+#pragma once
+
+#include "grouphead/train/fit.h"
+#include "train/compiled_loss.h"
+#include "train/compiled_metrics.h"
+#include "train/gradient_sums.h"
+
+namespace grouphead {
+
+struct CompiledModel::State {
+  Layer& model;
+  CompileConfig config;
+  std::shared_ptr<Optimizer> optimizer;
+  train::CompiledLoss loss;
+  train::CompiledMetrics metrics;
+  std::vector<std::string> output_names;
+  ParameterList parameters;
+  std::unique_ptr<Grads> grads{};               // made for the first step
+  StateUpdates updates{};                       // of the last batch, until its step
+  std::unique_ptr<train::GradientSums> sums{};  // null: batches are not cut; made with grads
+  double gradient_norm = 0;
+  Mean mean_loss{MetricConfig{.name = "loss"}};
+  bool is_between_validations = false;
+  bool is_interrupted = false;
+  bool is_prepared = false;
+  RandomStream own_random{0};  // of blocks, where the caller has none
+
+  /// Makes `sums` for a first batch of so many samples. Errors: ConfigError.
+  void prepare(Index samples);
+  /// Forward, loss and backward of a batch: grads has the gradients, without penalties of weights.
+  double run(Context& ctx, const Data& batch, RandomStream* random, LossSink& penalties);
+  /// The same of a batch's blocks over all processes. The gradients of a parameter are where its
+  /// owner is.
+  double run_blocks(Context& ctx, const Data& batch, RandomStream* random, StepTrace* trace);
+  /// Forward and loss alone.
+  double test(Context& ctx, const Data& batch, LossSink& penalties);
+  double test_blocks(Context& ctx, const Data& batch);
+};
+
+}  // namespace grouphead

@@ -1,0 +1,158 @@
+#!/bin/bash
+# `mpirun grouphead train`: train.sh PROGRAM WORKDIR WHAT [TIMES]
+#
+#   same       the files of 1, 2, 3 and 4 processes, and those of one without mpirun, byte for byte
+#   resumed    a run of 4 goes on with 1 and the other way round
+#   refused    other options or other files in one process; the others say which
+#   faults     a disk that is full in one process; signals
+#   killed     a process killed at a random time, TIMES times (5): the checkpoint can be read, and no
+#              process is left behind. SEED=N repeats the times
+set -eu
+program=$1 work=$2 what=$3 times=${4:-5}
+rm -rf "$work"
+mkdir -p "$work"
+cd "$work"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
+# A job of its own group, so that what it leaves behind can be found.
+seq 1 4000 | awk '{print "line " $1 ": " $1 * $1 " is its square"}' >text
+options="--text text --hidden 32 --layers 2 --heads 4 --kv-heads 2 --seq 32 --batch 16 --dropout 0.1
+         --warmup 4 --lr 0.005 --threads 1 --quiet"
+
+fail() {
+  echo "$*" >&2
+  exit 1
+}
+same_files() {
+  for file in state.safetensors history.csv model.safetensors config.json; do
+    cmp "$1/$file" "$2/$file" || fail "$file: $1 and $2 differ"
+  done
+}
+# expect CODE TEXT COMMAND...: its exit code, and what its stderr holds
+expect() {
+  code=$1 text=$2
+  shift 2
+  got=0
+  "$@" >out 2>err || got=$?
+  [ "$got" = "$code" ] || fail "expected exit code $code, got $got of $*: $(cat err)"
+  grep -qF -- "$text" err || fail "expected '$text' of $*, got $(cat err)"
+}
+
+same() {
+  "$program" train $options --steps 50 --batch-blocks 8 --out alone >alone.txt
+  for n in 1 2 3 4; do
+    mpirun -n $n "$program" train $options --steps 50 --out of_$n >of_$n.txt
+    same_files of_$n alone
+    cmp of_$n.txt alone.txt
+  done
+}
+
+resumed() {
+  "$program" train $options --steps 12 --batch-blocks 8 --out whole >/dev/null
+  mpirun -n 4 "$program" train $options --steps 5 --out four >/dev/null
+  "$program" train --resume --allow-different --steps 12 --out four --quiet --threads 1 >/dev/null
+  "$program" train $options --steps 5 --batch-blocks 8 --out one >/dev/null
+  mpirun -n 4 "$program" train --resume --allow-different --steps 12 --out one --quiet --threads 1 >/dev/null
+  # The schedules of 5 and of 12 steps differ, so two runs that were cut alike are compared.
+  same_files one four
+  # Stopped by a signal, a run has the schedule of all its steps.
+  stopped_at 1 $options --steps 400 --batch-blocks 8 --out stopped
+  mpirun -n 3 "$program" train --resume --out stopped --quiet --threads 1 >/dev/null
+  "$program" train $options --steps 400 --batch-blocks 8 --out all >/dev/null
+  same_files stopped all
+}
+
+# stopped_at N ARGUMENTS...: a run by N processes, one of which gets a signal on the way
+stopped_at() {
+  n=$1
+  shift
+  mpirun -n "$n" "$program" train "$@" >out 2>err &
+  job=$!
+  while ! [ -e "${*: -1}/state.safetensors" ]; do sleep 0.05; done
+  sleep 0.2
+  pkill -TERM -P $job -n
+  got=0
+  wait $job || got=$?
+  [ "$got" = 143 ] || fail "expected exit code 143, got $got: $(cat err)"
+  grep -q "stopped and saved after step" err || fail "no word of the stop: $(cat err)"
+}
+
+refused() {
+  run="$program train $options --steps 5"
+  expect 2 "lr: process 0 has 0.005, process 1 has 0.1" \
+    mpirun -n 1 $run --out refused : -n 1 $run --lr 0.1 --out refused
+  expect 2 "batch: process 0 has 16, process 2 has 8" \
+    mpirun -n 2 $run --batch-blocks 8 --out refused : -n 1 $run --batch 8 --batch-blocks 8 --out refused
+  expect 2 "--save-every: process 0 has 100, process 1 has 7" \
+    mpirun -n 1 $run --out refused : -n 1 $run --save-every 7 --out refused
+  mkdir -p other
+  head -n 3000 text >other/text
+  expect 2 "text: process 0 has" \
+    mpirun -n 1 $run --out "$work/refused" : -n 1 -wdir "$work/other" $run --out "$work/refused"
+  # Weights to start with, under one name in two places.
+  "$program" train $options --steps 1 --warmup 0 --out from >/dev/null
+  (cd other && "$program" train $options --steps 1 --warmup 0 --out from >/dev/null)
+  cp text other/text
+  expect 2 "weights (a number made from them): process 0 has" \
+    mpirun -n 1 $run --init-from from --batch-blocks 8 --out "$work/refused" : \
+    -n 1 -wdir "$work/other" $run --init-from from --batch-blocks 8 --out "$work/refused"
+  [ ! -e refused ] || fail "a refused run left a folder"
+  expect 2 "batch blocks: expected one or more for each of 3 processes" \
+    mpirun -n 3 $run --batch-blocks 2 --out refused
+}
+
+faults() {
+  # A process whose files cannot grow: the last checkpoint stays.
+  mpirun -n 3 "$program" train $options --steps 5 --out full >/dev/null
+  cp full/state.safetensors before
+  again="$program train --resume --allow-different --steps 9 --out full --quiet --threads 1"
+  expect 2 "process 0 of 3" mpirun -n 1 bash -c "ulimit -f 8; exec $again" : -n 2 $again
+  cmp full/state.safetensors before || fail "a full disk changed the checkpoint"
+  mpirun -n 3 $again >/dev/null
+  # A signal to one process stops all after the same step.
+  stopped_at 3 $options --steps 100000 --out signal
+  # A signal to mpirun reaches all.
+  mpirun -n 3 "$program" train $options --steps 100000 --out job >out 2>err &
+  job=$!
+  while ! [ -e job/state.safetensors ]; do sleep 0.05; done
+  kill -TERM $job
+  wait $job || true
+  no_process_left "out job"
+  can_be_read job
+}
+
+no_process_left() {
+  for try in $(seq 50); do
+    pgrep -f -- "--$1" >/dev/null || return 0
+    sleep 0.1
+  done
+  fail "processes are left behind: $(pgrep -af -- "--$1")"
+}
+can_be_read() {
+  "$program" train --resume --allow-different --steps 1 --warmup 0 --out "$1" --quiet --threads 1 >/dev/null
+}
+
+killed() {
+  RANDOM=${SEED:-$$}
+  echo "seed ${SEED:-$$}"
+  for run in $(seq "$times"); do
+    rm -rf killed_$run
+    # A name of its own in each command line.
+    mpirun -n 3 "$program" train $options --steps 100000 --save-every 2 --out killed_$run >out 2>err &
+    job=$!
+    # Not before all have connected: Open MPI 4.1's mpirun may wait for one that dies on the way.
+    for try in $(seq 600); do ! [ -e killed_$run/state.safetensors ] || break; sleep 0.05; done
+    sleep "$(awk "BEGIN { print $RANDOM / 32768 * 1.5 }")"
+    rank=$((RANDOM % 3))
+    victim=$(pgrep -P $job -f -- "--out killed_$run" | sed -n "$((rank + 1))p")
+    kill -KILL "$victim"
+    got=0
+    wait $job || got=$?
+    [ "$got" != 0 ] || fail "run $run: a killed process went unnoticed"
+    no_process_left "out killed_$run"
+    grep -q "rank [0-2] with PID" err || fail "run $run: $(cat err)"
+    can_be_read killed_$run
+  done
+}
+
+$what
