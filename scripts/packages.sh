@@ -21,6 +21,8 @@ pkg-config pkg-config
 libgtest-dev <gtest/gtest.h>
 libgmock-dev <gmock/gmock.h>
 librandom123-dev <Random123/philox.h>
+libopenmpi-dev -
+openmpi-bin mpirun
 "
 r_packages="
 r-base-core R

@@ -173,6 +173,29 @@ TEST(DataParallel, SumsOfGradientsTravelWhileTheBackwardRuns) {
   for (const int overlapping : most) EXPECT_GT(overlapping, 0);
 }
 
+// The table of docs/scale.md.
+TEST(DataParallel, SendsAsManyBytesAsTheCostModelSays) {
+  for (const int size : {1, 2, 4}) {
+    std::vector<Index> sent(static_cast<std::size_t>(size));
+    Index elements = 0;
+    Index tensors = 0;
+    run_processes(size, [&](std::shared_ptr<Communicator> job) {
+      const TrainerConfig config = eight_blocks();
+      Context ctx({.num_threads = 1});
+      Trainer trainer(ctx, config, TextData(example_text(5000), config.sequence_length), job);
+      trainer.step();
+      sent[static_cast<std::size_t>(job->rank())] = job->bytes_sent();
+      if (job->rank() != 0) return;
+      elements = count_elements(trainer.model().parameters());
+      tensors = static_cast<Index>(trainer.model().parameters().size());
+    });
+    Index all = 0;
+    for (const Index bytes : sent) all += bytes;
+    EXPECT_EQ(all, 8 * elements * (size - 1) + 8 * size * (size - 1) * (tensors + 8 / size + 1))
+        << size << " processes";
+  }
+}
+
 TEST(DataParallel, RefusesMoreProcessesThanBlocks) {
   TrainerConfig config = eight_blocks();
   config.batch_blocks = 2;

@@ -36,6 +36,7 @@
 #include "grouphead/models/perplexity.h"
 #include "grouphead/models/sampling.h"
 #include "grouphead/models/transformer.h"
+#include "grouphead/parallel/communicator.h"
 #include "grouphead/text/tokenizer.h"
 #include "grouphead/train/callbacks.h"
 #include "grouphead/train/fit.h"
@@ -44,3 +45,4 @@
 #include "grouphead/train/metrics.h"
 #include "grouphead/train/optimizers.h"
 #include "grouphead/train/schedules.h"
+#include "grouphead/train/step_trace.h"
