@@ -97,10 +97,10 @@ double CompiledModel::State::run(Context& ctx, const Data& batch, RandomStream* 
 }
 
 double CompiledModel::State::run_blocks(Context& ctx, const Data& batch, RandomStream* random,
-                                        StepTrace* trace) {
+                                        StepTrace* events) {
   if (!grads) grads = std::make_unique<Grads>(ctx, parameters);
   const Index samples = train::num_samples(batch);
-  const std::vector<BatchBlock>& own = sums->begin(samples, trace);
+  const std::vector<BatchBlock>& own = sums->begin(samples, events);
   if (random == nullptr) random = &own_random;
   const RandomStream step = *random;
   std::uint64_t draws = 0;
@@ -113,7 +113,7 @@ double CompiledModel::State::run_blocks(Context& ctx, const Data& batch, RandomS
     RandomStream stream = stream_of(step, block);
     const std::uint64_t first = stream.next_draw();
     LossSink penalties;
-    traced(trace, "forward and backward of block " + std::to_string(block.number), [&] {
+    traced(events, "forward and backward of block " + std::to_string(block.number), [&] {
       const Data part = train::slice(batch, block.begin, block.end);
       if (is_last) sums->begin_last(*grads);
       const nn::WholeGradientsScope scope(is_last && tells_whole_gradients(model) ? &mark
@@ -122,10 +122,10 @@ double CompiledModel::State::run_blocks(Context& ctx, const Data& batch, RandomS
     });
     for (const double penalty : penalties.losses()) losses.back() += penalty;
     draws = stream.next_draw() - first;
-    if (!is_last) traced(trace, "adding", [&] { sums->add(block, *grads); });
+    if (!is_last) traced(events, "adding", [&] { sums->add(block, *grads); });
   }
   if (own.empty()) sums->begin_last(*grads);
-  traced(trace, "waiting for the sums", [&] { sums->finish(); });
+  traced(events, "waiting for the sums", [&] { sums->finish(); });
   // A process without samples has drawn nothing.
   const std::vector<double> all_draws = sums->job().all_gather(static_cast<double>(draws));
   draws = static_cast<std::uint64_t>(*std::max_element(all_draws.begin(), all_draws.end()));

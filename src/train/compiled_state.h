@@ -31,7 +31,7 @@ struct CompiledModel::State {
   double run(Context& ctx, const Data& batch, RandomStream* random, LossSink& penalties);
   /// The same of a batch's blocks over all processes. The gradients of a parameter are where its
   /// owner is.
-  double run_blocks(Context& ctx, const Data& batch, RandomStream* random, StepTrace* trace);
+  double run_blocks(Context& ctx, const Data& batch, RandomStream* random, StepTrace* events);
   /// Forward and loss alone.
   double test(Context& ctx, const Data& batch, LossSink& penalties);
   double test_blocks(Context& ctx, const Data& batch);

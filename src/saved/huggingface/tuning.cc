@@ -119,7 +119,8 @@ TuningCheckpoint read_tuning_checkpoint(const fs::path& folder) {
 
 std::vector<Setting> settings_of(const TunerConfig& config) {
   std::vector<Setting> settings;
-  for (const auto& [key, value] : options_of(config).as_object(kOptions)) {
+  const ConfigValue options = options_of(config);
+  for (const auto& [key, value] : options.as_object(kOptions)) {
     settings.push_back({key, value.is_string() ? value.as_string(key) : value.to_string()});
   }
   return settings;
