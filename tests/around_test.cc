@@ -161,6 +161,24 @@ TEST(Around, RefusesWhatCannotWorkByName) {
             "keras.src.ops.numpy.Fft");
 }
 
+TEST(Embedding, IsTrainedOnTokensInConstMemory) {
+  Context ctx;
+  Embedding embedding({.input_dim = 3, .output_dim = 2});
+  embedding.build({{1, 2}}, /*seed=*/1);
+  const std::int32_t tokens[] = {2, 2};
+  const Value in{Tensor::wrap(ConstView(tokens, {1, 2})), {}};
+  std::unique_ptr<Saved> saved;
+  embedding.forward(ctx, std::span(&in, 1), {.training = true}, &saved);
+  Grads grads(ctx, embedding.parameters());
+  const Tensor d_y = Tensor::from({1, 2, 2}, {1, 2, 3, 4});
+  const ConstView d_out = d_y;
+  View d_in;
+  embedding.backward(ctx, *saved, std::span(&d_out, 1), std::span(&d_in, 1), grads);
+  const View gradient = grads.of(*embedding.parameters()[0].parameter);
+  const std::vector<float> found(gradient.data<float>(), gradient.data<float>() + 6);
+  EXPECT_EQ(found, (std::vector<float>{0, 0, 0, 0, 4, 6}));
+}
+
 TEST(Around, RefusesCallsThatDoNotFitByName) {
   Context ctx;
   const Tensor x = random_tensor({2, 3, 4}, 1);
