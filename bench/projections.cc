@@ -135,7 +135,7 @@ void run(int threads, int rounds) {
     Tensor d_x = ctx.zeros({s.rows, s.depth});
     Tensor d_w = ctx.zeros({s.depth, s.columns});
     Tensor out = ctx.zeros({s.rows, s.columns});
-    detail::PackedWeights packed;
+    ops::PackedWeights packed;
     const double flops = 2.0 * static_cast<double>(s.rows * s.depth * s.columns);
     Direct forward(s.rows, s.depth, s.columns, x.data<float>(), false, w.data<float>(), false,
                    out.data<float>(), false, threads);

@@ -18,9 +18,9 @@ double element(const ConstView& x, Index i) {
 
 void require_numbers(const ConstView& x) {
   if (x.dtype() != Dtype::f32 && x.dtype() != Dtype::f64) {
-    detail::throw_shape_error("compare", "element type", "f32 or f64", name_of(x.dtype()));
+    core::throw_shape_error("compare", "element type", "f32 or f64", name_of(x.dtype()));
   }
-  detail::require_contiguous("compare", "operand", x);
+  core::require_contiguous("compare", "operand", x);
 }
 
 double difference(double got, double want) noexcept {
@@ -49,7 +49,7 @@ std::string position(const Shape& shape, Index flat) {
 
 void require_same_shape(const std::string& what, const ConstView& got, const ConstView& want) {
   if (got.shape() == want.shape()) return;
-  detail::throw_shape_error("compare", what, want.shape().to_string(), got.shape().to_string());
+  core::throw_shape_error("compare", what, want.shape().to_string(), got.shape().to_string());
 }
 
 template <class Bound>
@@ -100,8 +100,8 @@ Comparison compare(std::string what, ConstView got, ConstView want, ConstView bo
 Comparison compare_exact(std::string what, ConstView got, ConstView want) {
   require_same_shape(what, got, want);
   for (const ConstView& each : {got, want}) {
-    detail::require_dtype("compare", what, each, Dtype::i64);
-    detail::require_contiguous("compare", what, each);
+    core::require_dtype("compare", what, each, Dtype::i64);
+    core::require_contiguous("compare", what, each);
   }
   Comparison result;
   result.what = std::move(what);

@@ -51,7 +51,7 @@ Tensor random_tokens(Context& ctx, const Shape& shape, Index limit, Index seed) 
 }
 
 Tensor convert(Context& ctx, ConstView x, Dtype dtype) {
-  detail::require_contiguous("convert", "x", x);
+  core::require_contiguous("convert", "x", x);
   Tensor out = ctx.tensor(x.shape(), dtype);
   ops::convert_rounded(x, dtype, out);
   return out;

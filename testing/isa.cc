@@ -51,15 +51,15 @@ void cap_onednn(std::span<const Problem> problems) {
   const std::optional<Isa> isa = problems.front().isa;
   for (const Problem& problem : problems) {
     if (problem.isa != isa) {
-      detail::throw_config_error("problem", "isa=", "the same for all problems of one run",
-                                 to_string(problem));
+      core::throw_config_error("problem", "isa=", "the same for all problems of one run",
+                               to_string(problem));
     }
   }
   if (!isa) return;
   const dnnl::status status = dnnl::set_max_cpu_isa(onednn_isa(*isa));
   if (status != dnnl::status::success && onednn_level() != std::max(*isa, Isa::sse4)) {
-    detail::throw_config_error("problem", "isa=", "the level that oneDNN runs at already",
-                               grouphead::name_of(*isa));
+    core::throw_config_error("problem", "isa=", "the level that oneDNN runs at already",
+                             grouphead::name_of(*isa));
   }
 }
 

@@ -55,9 +55,9 @@ class Reader {
     for (std::size_t i = 0; i < list.size(); ++i) {
       // Masks are no inputs: the list ends where their operands begin.
       if (names_.size() > 1 && i >= std::min(position("query_mask"), names_.size())) {
-        detail::throw_shape_error(layer_.name(), "inputs",
-                                  "at most " + std::to_string(position("query_mask")) + " tensors",
-                                  std::to_string(list.size()));
+        core::throw_shape_error(layer_.name(), "inputs",
+                                "at most " + std::to_string(position("query_mask")) + " tensors",
+                                std::to_string(list.size()));
       }
       set(i, list[i]);
     }
@@ -69,8 +69,7 @@ class Reader {
     const bool is_list = value.is_list() && !is_one_tensor(value);
     const std::size_t size = is_list ? value.as_list("mask").size() : 0;
     if (size < 2 || size > kMasks.size()) {
-      detail::throw_shape_error(layer_.name(), "mask", "[query_mask, value_mask]",
-                                value.to_string());
+      core::throw_shape_error(layer_.name(), "mask", "[query_mask, value_mask]", value.to_string());
     }
     for (std::size_t i = 0; i < size; ++i) {
       const ConfigValue& mask = value.as_list("mask")[i];
@@ -86,7 +85,7 @@ class Reader {
       std::size_t operand = key == "inputs" ? 0 : position(key);
       if (names_.size() == 1) std::from_chars(key.data(), key.data() + key.size(), operand);
       if (operand >= call_.operands.size() || !call_.operands[operand].is_string()) {
-        detail::throw_shape_error(layer_.name(), "implicit_masks", "names of operands", key);
+        core::throw_shape_error(layer_.name(), "implicit_masks", "names of operands", key);
       }
       call_.masks[call_.operands[operand].as_string(key)] = mask.as_string("implicit_masks");
     }

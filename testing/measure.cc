@@ -123,9 +123,9 @@ Measurement Bench::result() const {
 Measurement measure(const Problem& problem, const MeasureOptions& options, Limits& limits,
                     const std::function<bool()>& stop) {
   if (options.num_rounds < kMinRounds || !(options.min_seconds > 0)) {
-    detail::throw_config_error("bench", "rounds and min-time",
-                               fmt::format("{} rounds or more, longer than 0 s", kMinRounds),
-                               fmt::format("{} of {} s", options.num_rounds, options.min_seconds));
+    core::throw_config_error("bench", "rounds and min-time",
+                             fmt::format("{} rounds or more, longer than 0 s", kMinRounds),
+                             fmt::format("{} of {} s", options.num_rounds, options.min_seconds));
   }
   Bench bench(problem, options, limits);
   for (Index i = 0; i < options.num_rounds; ++i) {

@@ -80,7 +80,7 @@ constexpr OptionWord kOptions[] = {{"causal", kAttention | kLayer},
                                    {"seed=", kAll}};
 
 [[noreturn]] void refuse(std::string_view what, const std::string& expected, std::string_view got) {
-  detail::throw_config_error("problem", what, expected, got);
+  core::throw_config_error("problem", what, expected, got);
 }
 
 std::string known_operations() { return fmt::format("one of {}", fmt::join(kOperations, ", ")); }

@@ -31,7 +31,7 @@ Range parse_range(std::string_view text) {
     const auto high = whole_number(text.substr(dots + 2));
     if (low && high && *low <= *high) return {text.substr(0, equals), *low, *high};
   }
-  detail::throw_config_error("problem", "sweep", "a size and its range, as in t=512..32768", text);
+  core::throw_config_error("problem", "sweep", "a size and its range, as in t=512..32768", text);
 }
 
 bool is_size(std::string_view word, std::string_view name) {
@@ -71,7 +71,7 @@ std::vector<Problem> sweep(const Problem& problem, std::string_view range) {
     if (!is_swept && !is_default(problem, join(words, i))) kept.append(words[i]).append(" ");
   }
   if (!found) {
-    detail::throw_config_error("problem", "sweep", "a size of " + to_string(problem), wanted.name);
+    core::throw_config_error("problem", "sweep", "a size of " + to_string(problem), wanted.name);
   }
   std::vector<Problem> problems;
   for (Index value = wanted.low; value <= wanted.high; value *= 2) {

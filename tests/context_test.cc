@@ -82,7 +82,7 @@ TEST(Context, ClampsThreadsToTheLimitOfTbb) {
 
 TEST(Scratch, IsKeptPerSlotAndGrows) {
   Context ctx({.num_threads = 2});
-  detail::ContextImpl& impl = ctx.impl();
+  core::ContextImpl& impl = ctx.impl();
   auto* small = impl.scratch<float>(0, 10);
   EXPECT_EQ(impl.scratch<float>(0, 5), small);
   EXPECT_NE(static_cast<void*>(impl.scratch<float>(1, 10)), static_cast<void*>(small));

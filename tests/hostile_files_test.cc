@@ -156,7 +156,7 @@ TEST(HostileFiles, ConstantsThatClaimMuchTakeLittle) {
     std::string rows = row + "]";
     for (int i = 0; i < 100'000; ++i) rows += ",[]";
     const ConfigValue value = io::parse_json("[" + rows + "]", "text");
-    EXPECT_THAT(error_of<ConfigError>([&] { detail::constant_from_list(value); }),
+    EXPECT_THAT(error_of<ConfigError>([&] { nn::constant_from_list(value); }),
                 HasSubstr("100001 elements, got 0"));
   });
 }

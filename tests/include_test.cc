@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace {
 
@@ -74,6 +75,54 @@ TEST(Rooms, CoreKnowsOfKernelsLevelsAndRandomWordsAlone) {
           << include;
     }
   }
+}
+
+// The names after `namespace` of the lines that open one.
+std::vector<std::string> opened_namespaces(const fs::path& file) {
+  constexpr std::string_view kOpen = "namespace ";
+  std::vector<std::string> found;
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    if (!line.starts_with(kOpen) || !line.ends_with(" {")) continue;
+    const std::size_t begin = kOpen.size();
+    if (line.size() > begin + 2) found.push_back(line.substr(begin, line.size() - begin - 2));
+  }
+  return found;
+}
+
+// Namespaces inside of grouphead that public headers define, as initializers.
+std::set<std::string> public_namespaces() {
+  std::set<std::string> found;
+  for (const auto& file : fs::recursive_directory_iterator(kSource / "include/grouphead")) {
+    if (!file.is_regular_file()) continue;
+    for (const std::string& name : opened_namespaces(file.path())) found.insert(name);
+  }
+  for (const auto& room : kMayInclude) found.erase(room.first);  // declared ahead
+  found.erase("detail");
+  return found;
+}
+
+// A file of src/nn opens grouphead::nn, and grouphead for what is public.
+TEST(Rooms, OpenTheirOwnNamespace) {
+  const std::set<std::string> defined = public_namespaces();
+  EXPECT_TRUE(defined.contains("initializers"));
+  int opened = 0;
+  for (const auto& room : fs::directory_iterator(kSource / "src")) {
+    const std::string name = room.path().filename();
+    for (const auto& file : fs::recursive_directory_iterator(room)) {
+      if (!file.is_regular_file()) continue;
+      for (const std::string& space : opened_namespaces(file.path())) {
+        ++opened;
+        constexpr std::string_view kOuter = "grouphead::";
+        const std::string inner = space.substr(space.starts_with(kOuter) ? kOuter.size() : 0);
+        const bool is_own = inner == name || inner.starts_with(name + "::");
+        const bool is_public = defined.contains(inner);
+        EXPECT_TRUE(is_own || is_public || inner == "HWY_NAMESPACE")
+            << file.path() << " opens namespace " << space;
+      }
+    }
+  }
+  EXPECT_GT(opened, 200);
 }
 
 TEST(PublicHeaders, IncludeOnlyPublicHeadersAndStd) {

@@ -57,8 +57,8 @@ void expect_the_same_numbers() {
   EXPECT_EQ(value.as_list("list")[1], ConfigValue(-0.00125));
   EXPECT_EQ(io::json_text(value), "[0.5, -0.00125, 1234567.75, 1e+300, 5e-324]");
   EXPECT_EQ(value.to_string(), "[0.5, -0.00125, 1234567.75, 1e+300, 5e-324]");
-  EXPECT_EQ(detail::fixed_text(1234.5, 2), "1234.50");
-  EXPECT_EQ(detail::general_text(1.25e-7, 3), "1.25e-07");
+  EXPECT_EQ(core::fixed_text(1234.5, 2), "1234.50");
+  EXPECT_EQ(core::general_text(1.25e-7, 3), "1.25e-07");
   EXPECT_THAT(io::npy_header(Tensor::zeros({1234567, 0}), "x"), HasSubstr("(1234567, 0)"));
 
   TrainerConfig config = testing_support::tiny_config();
@@ -86,7 +86,7 @@ TEST_F(LocaleFolder, OfTheCLibraryChangesNoNumber) {
 }
 
 TEST(Numbers, ComeFromAllOfAText) {
-  using detail::number_from_text;
+  using core::number_from_text;
   EXPECT_EQ(number_from_text("-1.5e3"), -1500);
   EXPECT_EQ(number_from_text("+2"), 2);
   EXPECT_EQ(number_from_text("1e999"), HUGE_VAL);

@@ -40,7 +40,7 @@ std::vector<Tensor> inputs_of(const Model& model, const TensorFile& tensors,
       inputs.push_back(tensors.read(marked, input.dtype()));
     } else if (tensors.contains(input.name())) {
       inputs.push_back(tensors.read(input.name(), input.dtype()));
-    } else if (detail::input_layer_of(input)->is_optional()) {
+    } else if (graph::input_layer_of(input)->is_optional()) {
       inputs.emplace_back();
     } else {
       throw IoError(fmt::format("[run] {}: expected {} or {}, got {}", file, marked, input.name(),
@@ -65,7 +65,7 @@ double tolerance_of(const Model& model, std::set<const Model*>& seen) {
   };
   for (const Symbol& input : model.inputs()) note(input.dtype());
   for (const auto& each : model.parameters()) note(each.parameter->dtype());
-  for (const detail::Step& step : detail::graph_of(model).steps()) {
+  for (const graph::Step& step : graph::graph_of(model).steps()) {
     note(step.layer().policy().compute());
     for (const Dtype dtype : step.node->dtypes) note(dtype);
     if (step.model != nullptr && seen.insert(step.model).second) {

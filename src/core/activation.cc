@@ -82,7 +82,7 @@ Activation::Activation(std::string_view name) {
     }
     list.append(list.empty() ? "" : ", ").append(entry.name);
   }
-  detail::throw_config_error("activation", "name", "one of " + list, name);
+  core::throw_config_error("activation", "name", "one of " + list, name);
 }
 
 std::string_view Activation::name() const noexcept { return known(kind_).name; }
@@ -99,16 +99,16 @@ Activation Activation::with(std::string_view option, double value) const {
     }
     if (!name.empty()) names.push_back(name);
   }
-  detail::throw_config_error(name(), "option", names.empty() ? "none" : detail::comma_list(names),
-                             option);
+  core::throw_config_error(name(), "option", names.empty() ? "none" : core::comma_list(names),
+                           option);
 }
 
 ConfigValue Activation::config() const {
   if (layer_ != nullptr) return *layer_;
   if (numbers_ != defaults(kind_)) {
-    detail::throw_config_error("activation", "config",
-                               "a function whose name tells all, or a layer such as LeakyReLU",
-                               std::string(name()) + " with other numbers");
+    core::throw_config_error("activation", "config",
+                             "a function whose name tells all, or a layer such as LeakyReLU",
+                             std::string(name()) + " with other numbers");
   }
   return name();
 }

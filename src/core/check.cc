@@ -1,6 +1,6 @@
 #include "core/check.h"
 
-namespace grouphead::detail {
+namespace grouphead::core {
 namespace {
 
 std::string message(std::string_view operation, std::string_view operand, std::string_view expected,
@@ -82,4 +82,4 @@ void require_dense(std::string_view operation, std::string_view operand, const C
   require_contiguous(operation, operand, view);
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::core

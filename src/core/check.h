@@ -8,7 +8,7 @@
 
 #include "grouphead/core/tensor.h"
 
-namespace grouphead::detail {
+namespace grouphead::core {
 
 [[noreturn]] void throw_shape_error(std::string_view operation, std::string_view operand,
                                     std::string_view expected, std::string_view got);
@@ -33,4 +33,4 @@ void require_contiguous(std::string_view operation, std::string_view operand,
 void require_dense(std::string_view operation, std::string_view operand, const ConstView& view,
                    std::initializer_list<Index> expected, Dtype dtype);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::core

@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-namespace grouphead::detail {
+namespace grouphead::core {
 
 /// "a, b, c": for the part of a message that says what is known.
 template <class Strings>
@@ -13,4 +13,4 @@ std::string comma_list(const Strings& strings) {
   return list;
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::core

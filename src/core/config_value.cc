@@ -10,7 +10,7 @@ template <class T, class V>
 const T& held(const V& value, const ConfigValue& whole, std::string_view what,
               std::string_view expected) {
   const T* held = std::get_if<T>(&value);
-  if (held == nullptr) detail::throw_config_error("config", what, expected, whole.to_string());
+  if (held == nullptr) core::throw_config_error("config", what, expected, whole.to_string());
   return *held;
 }
 
@@ -109,7 +109,7 @@ bool ConfigValue::contains(std::string_view key) const noexcept {
 void ConfigValue::set(std::string_view key, ConfigValue value) {
   if (is_null()) value_ = Object{};
   auto* object = std::get_if<Object>(&value_);
-  if (object == nullptr) detail::throw_config_error("config", key, "an object", to_string());
+  if (object == nullptr) core::throw_config_error("config", key, "an object", to_string());
   for (auto& [name, held] : *object) {
     if (name == key) {
       held = std::move(value);
@@ -123,7 +123,7 @@ std::string ConfigValue::to_string() const {
   if (is_null()) return "null";
   if (const auto* value = std::get_if<bool>(&value_)) return *value ? "true" : "false";
   if (const auto* value = std::get_if<Index>(&value_)) return std::to_string(*value);
-  if (const auto* value = std::get_if<double>(&value_)) return detail::number_text(*value);
+  if (const auto* value = std::get_if<double>(&value_)) return core::number_text(*value);
   std::string out;
   if (const auto* value = std::get_if<std::string>(&value_)) {
     append_quoted(*value, out);

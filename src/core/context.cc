@@ -56,14 +56,14 @@ std::string available_names() {
 int checked_num_threads(const ContextOptions& options) {
   const int wanted = options.num_threads;
   if (wanted < 0) {
-    detail::throw_config_error("context", "num_threads", "0 or more", std::to_string(wanted));
+    core::throw_config_error("context", "num_threads", "0 or more", std::to_string(wanted));
   }
   const auto limit = options.executor != nullptr
                          ? options.executor->num_threads()
                          : static_cast<int>(tbb::global_control::active_value(
                                tbb::global_control::max_allowed_parallelism));
   if (limit < 1) {
-    detail::throw_config_error("context", "executor", "1 thread or more", std::to_string(limit));
+    core::throw_config_error("context", "executor", "1 thread or more", std::to_string(limit));
   }
   return wanted == 0 ? limit : std::min(wanted, limit);
 }
@@ -73,7 +73,7 @@ Isa checked_isa(std::optional<Isa> wanted) {
   const std::span<const Isa> known = available_isas();
   if (std::find(known.begin(), known.end(), *wanted) == known.end() ||
       !kernels::enter_level(static_cast<kernels::Level>(*wanted))) {
-    detail::throw_config_error("context", "isa", "one of " + available_names(), name_of(*wanted));
+    core::throw_config_error("context", "isa", "one of " + available_names(), name_of(*wanted));
   }
   return *wanted;
 }
@@ -88,7 +88,7 @@ std::string_view name_of(Isa isa) noexcept {
 Isa isa_from_name(std::string_view name) {
   const auto found = std::find(kIsaNames.begin(), kIsaNames.end(), name);
   if (found == kIsaNames.end()) {
-    detail::throw_config_error("context", "isa", "one of " + available_names(), name);
+    core::throw_config_error("context", "isa", "one of " + available_names(), name);
   }
   return static_cast<Isa>(found - kIsaNames.begin());
 }
@@ -109,8 +109,8 @@ std::span<const Isa> available_isas() noexcept {
 }
 
 Context::Context(const ContextOptions& options)
-    : impl_(std::make_unique<detail::ContextImpl>(checked_num_threads(options),
-                                                  checked_isa(options.isa), options)),
+    : impl_(std::make_unique<core::ContextImpl>(checked_num_threads(options),
+                                                checked_isa(options.isa), options)),
       flash_attention_(options.flash_attention) {}
 
 Context::~Context() = default;
@@ -130,7 +130,7 @@ MemoryStats Context::memory() const noexcept { return impl_->pool().stats(); }
 void Context::reset_memory_peak() noexcept { impl_->pool().reset_peak(); }
 void Context::release_unused_memory() noexcept { impl_->pool().release_unused(); }
 
-namespace detail {
+namespace core {
 
 ContextImpl::ContextImpl(int num_threads, Isa isa, const ContextOptions& options)
     : num_threads_(num_threads),
@@ -208,5 +208,5 @@ void ContextImpl::run(Index units, void (*call)(void*, Index, int), void* body) 
   next.load();
 }
 
-}  // namespace detail
+}  // namespace core
 }  // namespace grouphead

@@ -10,7 +10,7 @@
 #include "core/pool.h"
 #include "grouphead/core/context.h"
 
-namespace grouphead::detail {
+namespace grouphead::core {
 
 /// What a room above keeps with a Context, such as compiled products; core only owns it.
 struct Attachment {
@@ -62,4 +62,4 @@ class ContextImpl {
   std::optional<tbb::task_arena> arena_;  // absent with an executor
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::core

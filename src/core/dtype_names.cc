@@ -4,7 +4,7 @@
 
 #include "core/check.h"
 
-namespace grouphead::detail {
+namespace grouphead::core {
 namespace {
 
 struct Entry {
@@ -35,4 +35,4 @@ Dtype dtype_from_keras(std::string_view name) {
   throw_config_error("config", "dtype", known, name);
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::core

@@ -28,14 +28,14 @@ DtypePolicy::DtypePolicy(std::string_view name) {
     }
     known.append(known.empty() ? "" : ", ").append(policy.name);
   }
-  detail::throw_config_error("dtype_policy", "name", "one of " + known, name);
+  core::throw_config_error("dtype_policy", "name", "one of " + known, name);
 }
 
 DtypePolicy::DtypePolicy(Dtype dtype) : compute_(dtype), variable_(dtype) {
   for (const Known& policy : kKnown) {
     if (policy.compute == dtype && policy.variable == dtype) return;
   }
-  detail::throw_config_error("dtype_policy", "dtype", "a floating type", name_of(dtype));
+  core::throw_config_error("dtype_policy", "dtype", "a floating type", name_of(dtype));
 }
 
 std::string_view DtypePolicy::name() const noexcept {

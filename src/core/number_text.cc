@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-namespace grouphead::detail {
+namespace grouphead::core {
 namespace {
 
 constexpr std::size_t kLongest = 400;  // digits of the greatest double, and a sign
@@ -63,4 +63,4 @@ std::string lower_case(std::string_view text) {
   return lower;
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::core

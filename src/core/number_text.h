@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace grouphead::detail {
+namespace grouphead::core {
 
 /// The fewest digits that give `value` again, as Python's repr writes them: `0.5`, `1e-05`, `3.0`,
 /// and `NaN`, `Infinity`, `-Infinity` as its json module does.
@@ -24,4 +24,4 @@ std::optional<double> number_from_text(std::string_view text);
 /// ASCII letters in lower case, whatever the locale; other bytes stay.
 std::string lower_case(std::string_view text);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::core

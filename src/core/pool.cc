@@ -6,7 +6,7 @@
 #include <bit>
 #include <new>
 
-namespace grouphead::detail {
+namespace grouphead::core {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
@@ -126,4 +126,4 @@ void Pool::release_unused() noexcept {
   }
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::core

@@ -8,7 +8,7 @@
 
 #include "grouphead/core/context.h"
 
-namespace grouphead::detail {
+namespace grouphead::core {
 
 /// Header of a block of elements; the elements follow it, or belong to `owner`. One reference per
 /// Tensor.
@@ -57,4 +57,4 @@ class Pool {
   std::atomic<Index> references_{1};
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::core

@@ -7,7 +7,7 @@ namespace grouphead {
 
 std::uint32_t checked_seed(Index seed) {
   if (seed < 0 || seed >= Index{1} << 32) {
-    detail::throw_config_error("seed", "seed", "0 <= seed < 2^32", std::to_string(seed));
+    core::throw_config_error("seed", "seed", "0 <= seed < 2^32", std::to_string(seed));
   }
   return static_cast<std::uint32_t>(seed);
 }
@@ -26,8 +26,8 @@ Seed Seed::from_config(const ConfigValue& config) {
   if (config.is_null()) return {};
   if (!config.is_object()) return config.as_integer("seed");
   if (config["class_name"] != ConfigValue("SeedGenerator")) {
-    detail::throw_config_error("seed", "class_name", "SeedGenerator",
-                               config["class_name"].to_string());
+    core::throw_config_error("seed", "class_name", "SeedGenerator",
+                             config["class_name"].to_string());
   }
   Seed seed;
   // One without a seed begins anywhere: its draws are those of no seed.

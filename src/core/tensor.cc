@@ -12,7 +12,7 @@
 namespace grouphead {
 namespace {
 
-using detail::throw_shape_error;
+using core::throw_shape_error;
 
 Strides row_major(const Shape& shape) noexcept {
   Strides strides{};
@@ -166,17 +166,15 @@ std::string Shape::to_string() const {
   return text + "]";
 }
 
-namespace detail {
-
-ViewLayout::ViewLayout(Dtype dtype, const Shape& shape)
+detail::ViewLayout::ViewLayout(Dtype dtype, const Shape& shape)
     : ViewLayout(dtype, shape, row_major(shape)) {}
 
-ViewLayout::ViewLayout(Dtype dtype, const Shape& shape, const Strides& strides)
+detail::ViewLayout::ViewLayout(Dtype dtype, const Shape& shape, const Strides& strides)
     : shape_(shape), strides_(strides), dtype_(dtype), present_(true) {
   if (!shape.is_complete()) throw_shape_error("view", "shape", "known sizes", shape.to_string());
 }
 
-bool ViewLayout::is_contiguous() const noexcept {
+bool detail::ViewLayout::is_contiguous() const noexcept {
   Index stride = 1;
   for (int axis = rank() - 1; axis >= 0; --axis) {
     if (dim(axis) != 1 && this->stride(axis) != stride) return size() == 0;
@@ -185,13 +183,13 @@ bool ViewLayout::is_contiguous() const noexcept {
   return true;
 }
 
-void ViewLayout::require_dtype(Dtype wanted) const {
+void detail::ViewLayout::require_dtype(Dtype wanted) const {
   if (dtype_ != wanted) {
     throw_shape_error("view", "element type", name_of(wanted), name_of(dtype_));
   }
 }
 
-void ViewLayout::require_reshape(const Shape& shape) const {
+void detail::ViewLayout::require_reshape(const Shape& shape) const {
   if (!is_contiguous()) {
     throw_shape_error("reshape", "view", "contiguous elements", "a strided view");
   }
@@ -200,7 +198,7 @@ void ViewLayout::require_reshape(const Shape& shape) const {
   }
 }
 
-Index ViewLayout::slice_offset(int axis, Index begin, Index end) const {
+Index detail::ViewLayout::slice_offset(int axis, Index begin, Index end) const {
   if (axis < 0 || axis >= rank() || begin < 0 || end < begin || end > dim(axis)) {
     throw_shape_error("slice", "range",
                       "part of axis " + std::to_string(axis) + " of " + shape_.to_string(),
@@ -209,14 +207,12 @@ Index ViewLayout::slice_offset(int axis, Index begin, Index end) const {
   return begin * stride(axis) * size_of(dtype_);
 }
 
-Shape ViewLayout::slice_shape(int axis, Index begin, Index end) const {
+Shape detail::ViewLayout::slice_shape(int axis, Index begin, Index end) const {
   std::array<Index, kMaxRank> dims{};
   std::copy(shape_.begin(), shape_.end(), dims.begin());
   dims[static_cast<std::size_t>(axis)] = end - begin;
   return Shape(std::span<const Index>(dims.data(), static_cast<std::size_t>(rank())));
 }
-
-}  // namespace detail
 
 ConstView ConstView::reshaped(const Shape& shape) const {
   require_reshape(shape);
@@ -244,7 +240,7 @@ void copy(ConstView from, View to) {
   if (from.shape() != to.shape()) {
     throw_shape_error("copy", "target", from.shape().to_string(), to.shape().to_string());
   }
-  detail::require_dtype("copy", "target", to, from.dtype());
+  core::require_dtype("copy", "target", to, from.dtype());
   const auto width = static_cast<std::size_t>(size_of(from.dtype()));
   if (from.is_contiguous() && to.is_contiguous()) {
     if (from.bytes() > 0) std::memcpy(to.raw(), from.raw(), static_cast<std::size_t>(from.bytes()));
@@ -284,10 +280,10 @@ void fill_zero(View view) {
 }
 
 Tensor::Tensor(const Shape& shape, Dtype dtype)
-    : storage_(detail::allocate_storage(bytes_of(shape, dtype))),
+    : storage_(core::allocate_storage(bytes_of(shape, dtype))),
       elements_(storage_->elements(), dtype, shape) {}
 
-Tensor::Tensor(const Shape& shape, Dtype dtype, detail::Pool& pool)
+Tensor::Tensor(const Shape& shape, Dtype dtype, core::Pool& pool)
     : storage_(pool.take(bytes_of(shape, dtype))), elements_(storage_->elements(), dtype, shape) {}
 
 Tensor::Tensor(View elements, std::shared_ptr<const void> owner)
@@ -297,7 +293,7 @@ Tensor::Tensor(View elements, std::shared_ptr<const void> owner)
 
 Tensor Tensor::wrap(ConstView elements, std::shared_ptr<const void> owner) {
   if (!elements.has_value()) throw_shape_error("tensor", "elements", "a view", "none");
-  detail::require_contiguous("tensor", "elements", elements);
+  core::require_contiguous("tensor", "elements", elements);
   const auto width = static_cast<std::size_t>(size_of(elements.dtype()));
   if (std::bit_cast<std::uintptr_t>(elements.raw()) % width != 0) {
     throw_shape_error("tensor", "elements", "an address of whole elements", "another");
@@ -305,7 +301,7 @@ Tensor Tensor::wrap(ConstView elements, std::shared_ptr<const void> owner) {
   Tensor out;
   out.elements_ = elements;
   out.read_only_ = true;
-  out.storage_ = detail::allocate_storage(0);
+  out.storage_ = core::allocate_storage(0);
   out.storage_->owner = std::move(owner);
   return out;
 }
@@ -331,7 +327,7 @@ Tensor& Tensor::operator=(Tensor other) noexcept {
   return *this;
 }
 
-Tensor::~Tensor() { detail::release_storage(storage_); }
+Tensor::~Tensor() { core::release_storage(storage_); }
 
 Tensor Tensor::zeros(const Shape& shape, Dtype dtype) {
   Tensor out(shape, dtype);

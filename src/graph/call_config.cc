@@ -7,7 +7,7 @@
 #include "graph/input_layer.h"
 #include "nn/constant_config.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 namespace {
 
 constexpr std::string_view kMergingLayers[] = {"Add",     "Average", "Concatenate", "Dot",
@@ -30,12 +30,12 @@ bool is_mask(std::string_view name) { return name == "mask" || name.ends_with(kM
 ConfigValue tensor_to_config(const Graph& graph, Place place) {
   if (place == kNoPlace) return nullptr;
   for (const GraphConstant& constant : graph.constants()) {
-    if (constant.place == place) return constant_to_config(constant.tensor);
+    if (constant.place == place) return nn::constant_to_config(constant.tensor);
   }
   const Symbol symbol = graph.symbol_at(place);
   ConfigValue config;
   config.set("shape", ConfigValue(symbol.shape()));
-  config.set("dtype", keras_name(symbol.dtype()));
+  config.set("dtype", core::keras_name(symbol.dtype()));
   config.set("keras_history", history_of(graph, place));
   ConfigValue envelope;
   envelope.set("class_name", "__keras_tensor__");
@@ -143,14 +143,14 @@ bool is_tensor(const ConfigValue& value) {
 }
 
 /// A tensor, or a Python list that Keras makes one of.
-bool is_operand(const ConfigValue& value) { return is_tensor(value) || is_nested_list(value); }
+bool is_operand(const ConfigValue& value) { return is_tensor(value) || nn::is_nested_list(value); }
 
 Operand operand_from(const ConfigValue& value, const FindSymbol& find) {
-  if (value.is_list()) return constant_from_list(value);
+  if (value.is_list()) return nn::constant_from_list(value);
   if (value["class_name"] == ConfigValue("__keras_tensor__")) {
     return find(value["config"]["keras_history"]);
   }
-  return constant_from_config(value["config"]);
+  return nn::constant_from_config(value["config"]);
 }
 
 // [["layer", 0, 0, {keywords}], ...] of files before Keras 3.
@@ -161,7 +161,8 @@ ConfigValue modern_call(const ConfigValue& call) {
   for (const ConfigValue& entry : call.as_list("inbound_nodes")) {
     const ConfigValue::List& parts = entry.as_list("inbound_nodes");
     if (parts.size() < 3) {
-      throw_config_error("config", "inbound_nodes", "[layer, call, output]", entry.to_string());
+      core::throw_config_error("config", "inbound_nodes", "[layer, call, output]",
+                               entry.to_string());
     }
     const ConfigValue::List history(parts.begin(), parts.begin() + 3);
     ConfigValue tensor;
@@ -187,7 +188,7 @@ class CallReader {
   void read_positional(const ConfigValue& value) {
     // Behind the sequences Keras's calls have states, and then the mask.
     if (operands_.size() == 1 && has_states(layer_)) operands_.emplace_back();
-    const bool is_one = !takes_list(layer_) && is_nested_list(value);
+    const bool is_one = !takes_list(layer_) && nn::is_nested_list(value);
     if (is_one && !is_operation(layer_)) {
       operands_.push_back(operand_from(value, find_));
       return;
@@ -195,8 +196,8 @@ class CallReader {
     if (value.is_list() && (!is_operation(layer_) || takes_list(layer_))) return read_list(value);
     if (const auto* model = model_of_dict(value)) return read_dict(*model, value);
     if (takes_list(layer_) && !is_operation(layer_) && !operands_.empty() && !value.is_null()) {
-      throw_config_error(layer_.name(), "call", "one list of tensors",
-                         "too many positional arguments");
+      core::throw_config_error(layer_.name(), "call", "one list of tensors",
+                               "too many positional arguments");
     }
     literals_.push_back(is_tensor(value) ? ConfigValue() : value);
     if (is_tensor(value)) {
@@ -204,8 +205,8 @@ class CallReader {
     } else if (value.is_null() || is_operation(layer_)) {
       operands_.emplace_back();
     } else {
-      throw_config_error(layer_.name(), "call", "tensors as positional arguments",
-                         value.to_string());
+      core::throw_config_error(layer_.name(), "call", "tensors as positional arguments",
+                               value.to_string());
     }
   }
 
@@ -214,7 +215,7 @@ class CallReader {
       keywords_.add({key, operand_from(value, find_)});
     } else if (key == kStates && value.is_list()) {
       read_states(value);
-    } else if (!is_operation(layer_) && !takes_list(layer_) && is_nested_list(value)) {
+    } else if (!is_operation(layer_) && !takes_list(layer_) && nn::is_nested_list(value)) {
       keywords_.add({key, operand_from(value, find_)});
     } else if (key == "mask" && value.is_list()) {
       read_mask_list(value);
@@ -241,7 +242,7 @@ class CallReader {
     for (const ConfigValue& value : list.as_list("args")) {
       if (operands_.size() == 1 && has_states(layer_)) operands_.emplace_back();
       if (!is_operand(value)) {
-        throw_config_error(layer_.name(), "call", "tensors in a list", value.to_string());
+        core::throw_config_error(layer_.name(), "call", "tensors in a list", value.to_string());
       }
       operands_.push_back(operand_from(value, find_));
       literals_.emplace_back();
@@ -256,7 +257,7 @@ class CallReader {
         continue;
       }
       if (!is_tensor(value)) {
-        throw_config_error(layer_.name(), kStates, "tensors in a list", value.to_string());
+        core::throw_config_error(layer_.name(), kStates, "tensors in a list", value.to_string());
       }
       std::string name(kStates);
       if (num_states_ > 0) name.append("_").append(std::to_string(num_states_));
@@ -275,7 +276,7 @@ class CallReader {
     for (const auto& [key, value] : dict.as_object("args")) {
       const std::size_t place = model.input_place(key);
       if (!is_tensor(value)) {
-        throw_config_error(layer_.name(), "call", "tensors in a dict", value.to_string());
+        core::throw_config_error(layer_.name(), "call", "tensors in a dict", value.to_string());
       }
       operands_.resize(std::max(operands_.size(), place + 1));
       operands_[place] = operand_from(value, find_);
@@ -320,4 +321,4 @@ Outputs connect_from_config(const std::shared_ptr<Layer>& layer, const ConfigVal
   return reader.connect_to(layer);
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

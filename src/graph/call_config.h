@@ -7,7 +7,7 @@
 
 #include "graph/graph.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 /// Whether Keras passes the layer's first operands as one list: merging layers, and the attention
 /// layers whose masks are a list too.
@@ -25,4 +25,4 @@ using FindSymbol = std::function<Symbol(const ConfigValue& history)>;
 Outputs connect_from_config(const std::shared_ptr<Layer>& layer, const ConfigValue& call,
                             const FindSymbol& find);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

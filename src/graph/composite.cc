@@ -8,7 +8,7 @@
 #include "nn/layer_checks.h"
 #include "ops/convert.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 /// One way of calling the layer.
 struct Composite::Body {
@@ -54,9 +54,10 @@ std::unique_ptr<CallArguments> Composite::arguments_from_config(const ConfigValu
   for (const auto& [key, value] : keywords.as_object("keywords")) {
     if (value.is_null()) continue;
     if (std::find(known.begin(), known.end(), key) == known.end()) {
-      throw_config_error(name(), "call",
-                         "keywords among " + comma_list(input_names()) + ", " + comma_list(known),
-                         key);
+      core::throw_config_error(
+          name(), "call",
+          "keywords among " + core::comma_list(input_names()) + ", " + core::comma_list(known),
+          key);
     }
     given.emplace_back(key, value);
   }
@@ -175,4 +176,4 @@ void Composite::backward(Context& ctx, Saved& saved, std::span<const ConstView> 
   run_backward(ctx, name(), *kept.graph, *kept.inner, d_out, d_given, grads);
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

@@ -8,7 +8,7 @@
 #include "graph/graph.h"
 #include "grouphead/layers/sub_layers.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 /// The arguments of a call that are not tensors, under Keras's keywords.
 struct CompositeArguments final : CallArguments {
@@ -86,4 +86,4 @@ class Composite : public Layer, public HasSubLayers {
   mutable std::map<std::string, std::unique_ptr<Body>> bodies_;
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

@@ -9,7 +9,7 @@
 #include "nn/layer_checks.h"
 #include "nn/own_classes.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 namespace {
 
 constexpr std::string_view kModels[] = {"Functional", "Model", "Sequential"};
@@ -19,7 +19,7 @@ std::string keys_of(const ConfigValue& config) {
   if (config.is_object()) {
     for (const auto& [key, value] : config.as_object("config")) keys.push_back(key);
   }
-  return comma_list(keys);
+  return core::comma_list(keys);
 }
 
 /// The model's configuration with the layer's options in the places of "$option".
@@ -41,7 +41,8 @@ ConfigValue filled(const std::string& layer, const ConfigValue& value, const Con
   if (!value.is_string() || !value.as_string(layer).starts_with('$')) return value;
   const std::string option = value.as_string(layer).substr(1);
   if (options.is_object() && options.contains(option)) return options[option];
-  throw_config_error(layer, "$" + option, "an option of the layer: " + keys_of(options), "none");
+  core::throw_config_error(layer, "$" + option, "an option of the layer: " + keys_of(options),
+                           "none");
 }
 
 DtypePolicy policy_of(const LayerDefinition& definition, const ConfigValue& config) {
@@ -64,7 +65,7 @@ LayerDefinition layer_definition(const std::string& name, const ConfigValue& def
       std::find(std::begin(kModels), std::end(kModels),
                 made.model["class_name"].as_string("class_name")) != std::end(kModels);
   if (!is_model) {
-    throw_config_error(
+    core::throw_config_error(
         name, "model", "what to_json() of a functional or sequential model gives",
         made.model.is_object() ? made.model["class_name"].to_string() : made.model.to_string());
   }
@@ -90,17 +91,17 @@ DefinedLayer::DefinedLayer(std::shared_ptr<const LayerDefinition> definition,
       config_(config) {
   model_ = model_from_config(filled(definition_->name, definition_->model, config));
   if (!model_->has_graph()) {
-    throw_config_error(definition_->name, "model", "one with an input layer",
-                       "one that is not built");
+    core::throw_config_error(definition_->name, "model", "one with an input layer",
+                             "one that is not built");
   }
   if (model_->dtype() != dtype()) {
-    throw_config_error(definition_->name, "dtype", "the type of the model's layers",
-                       policy().name());
+    core::throw_config_error(definition_->name, "dtype", "the type of the model's layers",
+                             policy().name());
   }
   if (!input_names_.empty() && input_names_.size() != model_->inputs().size()) {
-    throw_config_error(definition_->name, "inputs",
-                       std::to_string(model_->inputs().size()) + " names or none",
-                       std::to_string(input_names_.size()));
+    core::throw_config_error(definition_->name, "inputs",
+                             std::to_string(model_->inputs().size()) + " names or none",
+                             std::to_string(input_names_.size()));
   }
   for (const auto& [layer, attribute] : definition_->attributes) model_->get_layer(layer);
   set_built();
@@ -176,4 +177,4 @@ std::vector<SubLayer> DefinedLayer::sub_layers() const {
   return parts;
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

@@ -6,7 +6,7 @@
 #include "grouphead/models/model.h"
 #include "nn/defined_class.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 /// What a file of classes says of one: see register_class().
 struct LayerDefinition {
@@ -46,4 +46,4 @@ class DefinedLayer final : public Layer, public HasSubLayers, public nn::HasRegi
   std::shared_ptr<Model> model_;
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

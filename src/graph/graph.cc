@@ -8,15 +8,16 @@
 #include "graph/names.h"
 #include "nn/error_path.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 Graph::Graph(std::string_view model, std::vector<Symbol> inputs, std::vector<Symbol> outputs)
     : inputs_(std::move(inputs)), outputs_(std::move(outputs)) {
-  if (inputs_.empty()) throw_config_error(model, "inputs", "1 or more", "none");
-  if (outputs_.empty()) throw_config_error(model, "outputs", "1 or more", "none");
+  if (inputs_.empty()) core::throw_config_error(model, "inputs", "1 or more", "none");
+  if (outputs_.empty()) core::throw_config_error(model, "outputs", "1 or more", "none");
   for (const auto* list : {&inputs_, &outputs_}) {
     for (const Symbol& symbol : *list) {
-      if (!symbol.has_value()) throw_config_error(model, "inputs and outputs", "symbols", "none");
+      if (!symbol.has_value())
+        core::throw_config_error(model, "inputs and outputs", "symbols", "none");
     }
   }
   replace_inner_inputs(model);
@@ -38,11 +39,12 @@ void Graph::replace_inner_inputs(std::string_view model) {
   std::set<SymbolKey> given;
   for (Symbol& symbol : inputs_) {
     if (!given.insert(key_of(symbol)).second) {
-      throw_config_error(model, "inputs", "each once", "'" + symbol.name() + "' twice");
+      core::throw_config_error(model, "inputs", "each once", "'" + symbol.name() + "' twice");
     }
     if (input_layer_of(symbol) != nullptr) continue;
     const Shape& shape = symbol.shape();
-    if (shape.rank() < 1) throw_config_error(model, "inputs", "a batch axis", shape.to_string());
+    if (shape.rank() < 1)
+      core::throw_config_error(model, "inputs", "a batch axis", shape.to_string());
     const Symbol own = input({.shape = {shape.begin() + 1, shape.end()},
                               .batch_size = shape[0],
                               .dtype = symbol.dtype()});
@@ -213,4 +215,4 @@ void append_parameters_of(const std::vector<std::shared_ptr<Layer>>& layers,
   }
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

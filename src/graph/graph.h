@@ -5,7 +5,7 @@
 #include "graph/walk.h"
 #include "grouphead/models/model.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 /// Tensors of one run have places: the inputs, the constants, then what each step makes.
 using Place = int;
@@ -94,4 +94,4 @@ const Graph& graph_of(const Model& model);
 void append_parameters_of(const std::vector<std::shared_ptr<Layer>>& layers,
                           const std::string& prefix, ParameterList& out);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

@@ -8,7 +8,7 @@
 #include "ops/arithmetic.h"
 
 namespace grouphead {
-namespace detail {
+namespace graph {
 namespace {
 
 constexpr std::string_view kText = "string";
@@ -31,7 +31,7 @@ InputLayer::InputLayer(const InputConfig& config, bool is_text)
 ConfigValue InputLayer::get_config() const {
   ConfigValue config;
   config.set("batch_shape", ConfigValue(is_text_ ? nn::without_last_axis(shape_) : shape_));
-  config.set("dtype", is_text_ ? kText : keras_name(config_.dtype));
+  config.set("dtype", is_text_ ? kText : core::keras_name(config_.dtype));
   config.set("sparse", false);
   config.set("ragged", false);
   config.set("name", name());
@@ -45,17 +45,18 @@ std::shared_ptr<InputLayer> InputLayer::from_config(const ConfigValue& config) {
   // Older files say batch_input_shape.
   const char* key = reader.has("batch_input_shape") ? "batch_input_shape" : "batch_shape";
   const Shape shape = reader.value(key).as_shape("batch_shape");
-  if (shape.rank() < 1) throw_config_error("InputLayer", key, "a batch axis", shape.to_string());
+  if (shape.rank() < 1)
+    core::throw_config_error("InputLayer", key, "a batch axis", shape.to_string());
   made.batch_size = shape[0];
   made.shape.assign(shape.begin() + 1, shape.end());
   const std::string dtype = reader.string("dtype", "float32");
   const bool is_text = dtype == kText;
-  made.dtype = is_text ? Dtype::u8 : dtype_from_keras(dtype);
+  made.dtype = is_text ? Dtype::u8 : core::dtype_from_keras(dtype);
   made.name = reader.name(made.name);
   made.optional = reader.boolean("optional", false);
   for (const char* kind : {"sparse", "ragged"}) {
     if (reader.boolean(kind, false)) {
-      throw_config_error("InputLayer", kind, "false: inputs are dense", "true");
+      core::throw_config_error("InputLayer", kind, "false: inputs are dense", "true");
     }
   }
   reader.finish();
@@ -91,10 +92,10 @@ const InputLayer* input_layer_of(const Symbol& symbol) {
   return dynamic_cast<const InputLayer*>(symbol.node()->layer.get());
 }
 
-}  // namespace detail
+}  // namespace graph
 
 Symbol input(const InputConfig& config) {
-  return detail::symbol_of(std::make_shared<detail::InputLayer>(config));
+  return graph::symbol_of(std::make_shared<graph::InputLayer>(config));
 }
 
 }  // namespace grouphead

@@ -2,7 +2,7 @@
 
 #include "grouphead/models/symbol.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 /// Where a model's tensor comes in. Source: keras.layers.InputLayer.
 class InputLayer final : public Layer {
@@ -38,4 +38,4 @@ Symbol symbol_of(std::shared_ptr<InputLayer> layer);
 /// The input layer that makes the symbol; null when another layer does.
 const InputLayer* input_layer_of(const Symbol& symbol);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

@@ -11,14 +11,14 @@
 namespace grouphead {
 namespace {
 
-using detail::Graph;
-using detail::throw_config_error;
+using core::throw_config_error;
+using graph::Graph;
 
 // Gradients between a model and what is around it are in f64 once one of its layers is.
 DtypePolicy policy_of(const Graph& graph) {
   const bool has_f64 =
       std::any_of(graph.steps().begin(), graph.steps().end(),
-                  [](const detail::Step& step) { return step.layer().dtype() == Dtype::f64; });
+                  [](const graph::Step& step) { return step.layer().dtype() == Dtype::f64; });
   return has_f64 ? DtypePolicy("float64") : DtypePolicy();
 }
 
@@ -69,7 +69,7 @@ const Graph& Model::graph() const {
   return *graph_;
 }
 
-const Graph& detail::graph_of(const Model& model) { return model.graph(); }
+const Graph& graph::graph_of(const Model& model) { return model.graph(); }
 
 std::span<const std::string_view> Model::input_names() const {
   if (!graph_) return Layer::input_names();
@@ -90,9 +90,9 @@ void Model::create_parameters(std::span<const Shape> /*inputs*/, RandomStream& /
 
 std::vector<Value> Model::run(Context& ctx, std::span<const Value> in, const Mode& mode,
                               std::optional<bool> training, std::unique_ptr<Saved>* saved) const {
-  return detail::run_forward(ctx, name(), graph(), in,
-                             {.mode = mode, .training = training, .keeps_masks = keeps_masks_},
-                             saved);
+  return graph::run_forward(ctx, name(), graph(), in,
+                            {.mode = mode, .training = training, .keeps_masks = keeps_masks_},
+                            saved);
 }
 
 std::vector<Value> Model::forward(Context& ctx, std::span<const Value> in, const Mode& mode,
@@ -102,11 +102,11 @@ std::vector<Value> Model::forward(Context& ctx, std::span<const Value> in, const
 
 void Model::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
                      std::span<View> d_in, Grads& grads) const {
-  detail::run_backward(ctx, name(), graph(), saved, d_out, d_in, grads);
+  graph::run_backward(ctx, name(), graph(), saved, d_out, d_in, grads);
 }
 
 void Model::append_parameters(const std::string& prefix, ParameterList& out) {
-  if (graph_) detail::append_parameters_of(graph_->layers(), prefix, out);
+  if (graph_) graph::append_parameters_of(graph_->layers(), prefix, out);
 }
 
 std::vector<Tensor> Model::operator()(Context& ctx, std::span<const Tensor> in) const {
@@ -146,7 +146,7 @@ std::size_t Model::input_place(std::string_view key) const {
       input_keys_.empty() ? std::vector<std::string>(names.begin(), names.end()) : input_keys_;
   const auto found = std::find(known.begin(), known.end(), key);
   if (found == known.end()) {
-    throw_config_error(name(), "inputs", detail::comma_list(known), key);
+    throw_config_error(name(), "inputs", core::comma_list(known), key);
   }
   return static_cast<std::size_t>(found - known.begin());
 }
@@ -154,14 +154,14 @@ std::size_t Model::input_place(std::string_view key) const {
 std::vector<std::shared_ptr<Layer>> Model::layers() const {
   std::vector<std::shared_ptr<Layer>> layers;
   for (const auto& layer : graph().layers()) {
-    if (!detail::is_operation(*layer)) layers.push_back(layer);
+    if (!graph::is_operation(*layer)) layers.push_back(layer);
   }
   return layers;
 }
 
 Outputs Model::outputs_of(std::string_view layer) const {
   const std::shared_ptr<Layer> found = get_layer(layer);
-  const std::vector<const detail::Step*> calls = graph().calls_of(*found);
+  const std::vector<const graph::Step*> calls = graph().calls_of(*found);
   std::vector<Symbol> symbols;
   if (calls.empty()) {
     for (const Symbol& input : inputs()) {
@@ -201,10 +201,10 @@ void set_weights(Layer& layer, std::span<const Tensor> weights) {
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const Parameter& parameter = *parameters[i].parameter;
     if (weights[i].shape() != parameter.shape()) {
-      detail::throw_shape_error(layer.name(), parameters[i].path, parameter.shape().to_string(),
-                                weights[i].shape().to_string());
+      core::throw_shape_error(layer.name(), parameters[i].path, parameter.shape().to_string(),
+                              weights[i].shape().to_string());
     }
-    detail::require_dtype(layer.name(), parameters[i].path, weights[i], parameter.dtype());
+    core::require_dtype(layer.name(), parameters[i].path, weights[i], parameter.dtype());
   }
   for (std::size_t i = 0; i < weights.size(); ++i) {
     copy(weights[i], parameters[i].parameter->edit());

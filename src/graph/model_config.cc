@@ -11,13 +11,13 @@
 namespace grouphead {
 namespace {
 
-using detail::Graph;
+using graph::Graph;
 
 // Keras names the class of models in a place of its own too, and knows no policy of an operation:
 // model_from_config() sees it by the operands.
 ConfigValue envelope_of(const Layer& layer) {
   ConfigValue envelope = layer_to_config(layer);
-  if (detail::is_operation(layer)) {
+  if (graph::is_operation(layer)) {
     ConfigValue::Object config = envelope["config"].as_object("config");
     std::erase_if(config, [](const auto& entry) { return entry.first == "dtype_policy"; });
     envelope.set("config", std::move(config));
@@ -28,17 +28,17 @@ ConfigValue envelope_of(const Layer& layer) {
 
 // [layer, call, output]. As the end of a model, and only there, Keras counts the calls of a
 // functional model from 1.
-ConfigValue end_config(const Graph& graph, detail::Place place) {
+ConfigValue end_config(const Graph& graph, graph::Place place) {
   const Symbol symbol = graph.symbol_at(place);
-  const Index first = detail::counts_calls_from_1(*symbol.node()->layer) ? 1 : 0;
+  const Index first = graph::counts_calls_from_1(*symbol.node()->layer) ? 1 : 0;
   return ConfigValue::List{symbol.name(), first + graph.call_index(symbol), Index{symbol.output()}};
 }
 
 // The histories of inputs or outputs: one alone, a list, or an object where they have keys.
-ConfigValue ends_config(const Graph& graph, const std::vector<detail::Place>& places,
+ConfigValue ends_config(const Graph& graph, const std::vector<graph::Place>& places,
                         const std::vector<std::string>& keys) {
   ConfigValue::List histories;
-  for (const detail::Place place : places) histories.push_back(end_config(graph, place));
+  for (const graph::Place place : places) histories.push_back(end_config(graph, place));
   if (!keys.empty()) {
     ConfigValue::Object by_key;
     for (std::size_t i = 0; i < keys.size(); ++i) by_key.emplace_back(keys[i], histories[i]);
@@ -51,7 +51,7 @@ ConfigValue ends_config(const Graph& graph, const std::vector<detail::Place>& pl
 void number_shared_layers(const Graph& graph, ConfigValue::List& entries) {
   const auto& layers = graph.layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    const auto* composite = dynamic_cast<const detail::Composite*>(layers[i].get());
+    const auto* composite = dynamic_cast<const graph::Composite*>(layers[i].get());
     if (composite == nullptr || composite->shared_layer() == nullptr) continue;
     const auto found = std::find(layers.begin(), layers.end(), composite->shared_layer());
     if (found == layers.end()) continue;
@@ -71,8 +71,8 @@ ConfigValue Model::get_config() const {
   ConfigValue::List entries;
   for (const auto& layer : graph().layers()) {
     ConfigValue::List calls;
-    for (const detail::Step* call : graph().calls_of(*layer)) {
-      calls.push_back(detail::call_to_config(graph(), *call));
+    for (const graph::Step* call : graph().calls_of(*layer)) {
+      calls.push_back(graph::call_to_config(graph(), *call));
     }
     ConfigValue entry = envelope_of(*layer);
     entry.set("name", layer->name());
@@ -80,9 +80,9 @@ ConfigValue Model::get_config() const {
     entries.push_back(std::move(entry));
   }
   number_shared_layers(graph(), entries);
-  std::vector<detail::Place> input_places;
+  std::vector<graph::Place> input_places;
   for (std::size_t i = 0; i < graph().inputs().size(); ++i) {
-    input_places.push_back(static_cast<detail::Place>(i));
+    input_places.push_back(static_cast<graph::Place>(i));
   }
   ConfigValue config;
   config.set("name", name());

@@ -17,7 +17,7 @@
 namespace grouphead {
 namespace {
 
-using detail::throw_config_error;
+using core::throw_config_error;
 
 bool is_model(std::string_view class_name) {
   return class_name == "Functional" || class_name == "Model" || class_name == "Sequential";
@@ -41,8 +41,7 @@ void find_unsupported(const ConfigValue& model, const std::string& place,
     const std::string name = name_in(entry);
     if (is_model(class_name)) {
       find_unsupported(entry, place + "/" + name, found);
-    } else if (class_name != "InputLayer" && !detail::is_package_model(entry) &&
-               !has_layer(entry)) {
+    } else if (class_name != "InputLayer" && !graph::is_package_model(entry) && !has_layer(entry)) {
       const std::string own = nn::own_name_in(entry);
       found.push_back("'" + name + "' (" + class_name + ") in " + place +
                       (nn::is_own_name(own) ? what_to_write(class_name, own) : ""));
@@ -89,9 +88,9 @@ std::shared_ptr<Layer> make_layer_or_operation(const ConfigValue& entry) {
 std::shared_ptr<Layer> make_entry(const ConfigValue& entry, std::uint64_t seed) {
   const std::string& class_name = entry["class_name"].as_string("class_name");
   if (is_model(class_name)) return make_model(entry, seed);
-  if (detail::is_package_model(entry)) return detail::make_package_model(entry, seed);
+  if (graph::is_package_model(entry)) return graph::make_package_model(entry, seed);
   if (class_name == "InputLayer") {
-    return detail::InputLayer::from_config(entry["config"]);
+    return graph::InputLayer::from_config(entry["config"]);
   }
   return make_layer_or_operation(entry);
 }
@@ -115,8 +114,8 @@ class FunctionalReader {
       shared_[id.to_string()] = made.layer;
     }
     share_inner_layer(entry["config"], *made.layer);
-    if (auto input_layer = std::dynamic_pointer_cast<detail::InputLayer>(made.layer)) {
-      made.calls.push_back(Outputs({detail::symbol_of(std::move(input_layer))}));
+    if (auto input_layer = std::dynamic_pointer_cast<graph::InputLayer>(made.layer)) {
+      made.calls.push_back(Outputs({graph::symbol_of(std::move(input_layer))}));
     } else {
       made.todo = entry["inbound_nodes"].as_list("inbound_nodes");
     }
@@ -188,7 +187,7 @@ class FunctionalReader {
 
   // Keras numbers objects that several others hold: a layer of the model inside another one.
   void share_inner_layer(const ConfigValue& config, Layer& layer) {
-    auto* composite = dynamic_cast<detail::Composite*>(&layer);
+    auto* composite = dynamic_cast<graph::Composite*>(&layer);
     if (composite == nullptr || composite->shared_layer() == nullptr) return;
     const auto found =
         shared_.find(config[composite->shared_key()]["shared_object_id"].to_string());
@@ -207,7 +206,7 @@ class FunctionalReader {
     const std::string& name = parts[0].as_string("layer");
     const auto made = layers_.find(name);
     if (made == layers_.end()) throw_config_error(model_, "keras_history", "a known layer", name);
-    const bool is_functional = detail::counts_calls_from_1(*made->second.layer);
+    const bool is_functional = graph::counts_calls_from_1(*made->second.layer);
     const Index call = parts[1].as_integer("call") - (is_end && is_functional ? 1 : 0);
     const Index output = parts[2].as_integer("output");
     if (call >= static_cast<Index>(made->second.calls.size())) throw NotYet{};
@@ -225,7 +224,7 @@ class FunctionalReader {
 
   bool connect_next(Made& made) {
     try {
-      made.calls.push_back(detail::connect_from_config(
+      made.calls.push_back(graph::connect_from_config(
           made.layer, made.todo[made.num_connected],
           [this](const ConfigValue& history) { return found(history); }));
     } catch (const NotYet&) {
@@ -279,8 +278,8 @@ std::shared_ptr<Model> make_sequential(const ConfigValue& config, std::uint64_t 
                                                     .dtype = reader.dtype()});
   for (const ConfigValue& entry : reader.value("layers").as_list("layers")) {
     std::shared_ptr<Layer> layer = make_entry(entry, seed);
-    if (auto input_layer = std::dynamic_pointer_cast<detail::InputLayer>(layer)) {
-      model->add(detail::symbol_of(std::move(input_layer)));
+    if (auto input_layer = std::dynamic_pointer_cast<graph::InputLayer>(layer)) {
+      model->add(graph::symbol_of(std::move(input_layer)));
     } else {
       model->add(std::move(layer));
     }
@@ -303,7 +302,7 @@ std::shared_ptr<Model> make_model(const ConfigValue& envelope, std::uint64_t see
 }  // namespace
 
 std::shared_ptr<Model> model_from_config(const ConfigValue& envelope, std::uint64_t seed) {
-  if (detail::is_package_model(envelope)) return detail::make_package_model(envelope, seed);
+  if (graph::is_package_model(envelope)) return graph::make_package_model(envelope, seed);
   const std::string& class_name = envelope["class_name"].as_string("class_name");
   if (!is_model(class_name)) {
     throw_config_error("model_from_config", "class_name",
@@ -314,15 +313,11 @@ std::shared_ptr<Model> model_from_config(const ConfigValue& envelope, std::uint6
   return make_model(envelope, seed);
 }
 
-namespace nn {
-
-std::shared_ptr<Layer> make_functional(const ConfigValue& config) {
+std::shared_ptr<Layer> nn::make_functional(const ConfigValue& config) {
   return model_from_config(config_envelope("keras", "Functional", config));
 }
-std::shared_ptr<Layer> make_sequential(const ConfigValue& config) {
+std::shared_ptr<Layer> nn::make_sequential(const ConfigValue& config) {
   return model_from_config(config_envelope("keras", "Sequential", config));
 }
-
-}  // namespace nn
 
 }  // namespace grouphead

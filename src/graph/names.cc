@@ -5,7 +5,7 @@
 #include "core/check.h"
 #include "core/number_text.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 namespace {
 
 bool is_upper(char c) noexcept { return c >= 'A' && c <= 'Z'; }
@@ -24,7 +24,7 @@ std::string default_name(std::string_view class_name) {
     if (i > 0 && is_upper(c) && (ends_a_word || starts_a_word)) name += '_';
     name += c;
   }
-  return lower_case(name);
+  return core::lower_case(name);
 }
 
 void name_layers(std::string_view model, const std::vector<Layer*>& layers) {
@@ -34,7 +34,8 @@ void name_layers(std::string_view model, const std::vector<Layer*>& layers) {
     if (layer->name() == default_name(layer->class_name())) {
       unnamed.push_back(layer);
     } else if (!taken.insert(layer->name()).second) {
-      throw_config_error(model, "layers", "one of each name", "two named '" + layer->name() + "'");
+      core::throw_config_error(model, "layers", "one of each name",
+                               "two named '" + layer->name() + "'");
     }
   }
   for (Layer* layer : unnamed) {
@@ -44,4 +45,4 @@ void name_layers(std::string_view model, const std::vector<Layer*>& layers) {
   }
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

@@ -6,7 +6,7 @@
 
 #include "grouphead/layers/layer.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 /// What Keras calls a layer that is given no name: its class in snake case.
 std::string default_name(std::string_view class_name);
@@ -15,4 +15,4 @@ std::string default_name(std::string_view class_name);
 /// Errors: ConfigError for two others of one name.
 void name_layers(std::string_view model, const std::vector<Layer*>& layers);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

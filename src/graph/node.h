@@ -6,7 +6,7 @@
 
 #include "grouphead/models/symbol.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 struct Node {
   std::shared_ptr<Layer> layer;
@@ -31,4 +31,4 @@ bool attends(const Layer& layer);
 /// Whether it is one of the operations that Keras writes between layers.
 bool is_operation(const Layer& layer);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

@@ -18,7 +18,7 @@ Symbol operation(std::string_view class_name, const std::vector<Term>& operands,
     const Symbol* symbol = term.operand().symbol();
     has_f64 = has_f64 || (symbol != nullptr && symbol->dtype() == Dtype::f64);
   }
-  ConfigValue config = ConfigValue::Object{{"name", detail::default_name(class_name)}};
+  ConfigValue config = ConfigValue::Object{{"name", graph::default_name(class_name)}};
   for (const auto& [key, value] : options) config.set(key, value);
   if (has_f64) config.set("dtype_policy", "float64");  // of gradients
   Keywords keywords;

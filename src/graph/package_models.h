@@ -5,7 +5,7 @@
 
 #include "grouphead/models/model.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 /// Whether an envelope names one: `keras_hub>LlamaBackbone`.
 bool is_package_model(const ConfigValue& envelope);
@@ -18,4 +18,4 @@ inline bool counts_calls_from_1(const Layer& layer) {
   return dynamic_cast<const Model*>(&layer) != nullptr && layer.class_name() != "Sequential";
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

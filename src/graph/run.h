@@ -6,7 +6,7 @@
 
 #include "graph/graph.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 /// Sees each call of a run, those of models inside it too, with its operands and what it made.
 using CallObserver =
@@ -33,4 +33,4 @@ std::vector<Value> run_forward(Context& ctx, std::string_view model, const Graph
 void run_backward(Context& ctx, std::string_view model, const Graph& graph, Saved& saved,
                   std::span<const ConstView> d_out, std::span<View> d_in, Grads& grads);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

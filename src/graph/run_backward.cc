@@ -10,7 +10,7 @@
 #include "ops/arithmetic.h"
 #include "ops/convert.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 namespace {
 
 // The sum of the gradients that come back to one tensor. A single one that nobody adds to is not
@@ -59,7 +59,7 @@ class BackwardRun {
       if (!d_out[i].has_value() || !is_wanted(place)) continue;
       const Shape& shape = saved_.tensors[static_cast<std::size_t>(place)].shape;
       if (d_out[i].shape() != shape) {
-        throw_shape_error(model, "d_out", shape.to_string(), d_out[i].shape().to_string());
+        core::throw_shape_error(model, "d_out", shape.to_string(), d_out[i].shape().to_string());
       }
       add(place, d_out[i]);
     }
@@ -202,4 +202,4 @@ void run_backward(Context& ctx, std::string_view model, const Graph& graph, Save
   }
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

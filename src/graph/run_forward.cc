@@ -7,7 +7,7 @@
 #include "nn/layer_checks.h"
 #include "ops/convert.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 namespace {
 
 bool fits(const Shape& got, const Shape& expected, bool is_decoding) noexcept {
@@ -42,19 +42,19 @@ Tensor with_text_axis(const Tensor& tensor, const Shape& expected) {
 Value received(std::string_view model, const Symbol& input, const Value& given, bool is_decoding) {
   const auto& layer = *input_layer_of(input);
   if (!given.tensor.has_value()) {
-    if (!layer.is_optional()) throw_shape_error(model, input.name(), "a tensor", "nothing");
+    if (!layer.is_optional()) core::throw_shape_error(model, input.name(), "a tensor", "nothing");
     return given;
   }
   Value value = given;
   value.tensor = layer.is_text() ? with_text_axis(given.tensor, layer.shape())
                                  : with_expected_rank(given.tensor, layer.shape());
   if (!fits(value.tensor.shape(), layer.shape(), is_decoding)) {
-    throw_shape_error(model, input.name(), layer.shape().to_string(),
-                      given.tensor.shape().to_string());
+    core::throw_shape_error(model, input.name(), layer.shape().to_string(),
+                            given.tensor.shape().to_string());
   }
   if (ops::is_floating(value.tensor.dtype()) != ops::is_floating(layer.input_dtype())) {
-    throw_shape_error(model, input.name(), name_of(layer.input_dtype()),
-                      name_of(value.tensor.dtype()));
+    core::throw_shape_error(model, input.name(), name_of(layer.input_dtype()),
+                            name_of(value.tensor.dtype()));
   }
   return value;
 }
@@ -216,4 +216,4 @@ std::vector<Value> run_forward(Context& ctx, std::string_view model, const Graph
   return run.results();
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

@@ -2,7 +2,7 @@
 
 #include "graph/graph.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 struct SavedCall {
   std::unique_ptr<Saved> saved;
@@ -20,4 +20,4 @@ struct GraphSaved final : Saved {
   std::vector<SavedTensor> tensors;  // at their places
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

@@ -10,7 +10,7 @@
 
 namespace grouphead {
 
-using detail::throw_config_error;
+using core::throw_config_error;
 
 Sequential::Sequential(const SequentialConfig& config)
     : Model(config.name, config.dtype), random_(config.seed) {
@@ -18,7 +18,7 @@ Sequential::Sequential(const SequentialConfig& config)
 }
 
 Sequential& Sequential::add(const Symbol& symbol) {
-  if (!symbol.has_value() || detail::input_layer_of(symbol) == nullptr) {
+  if (!symbol.has_value() || graph::input_layer_of(symbol) == nullptr) {
     throw_config_error(name(), "add", "a layer or an input", "a symbol that a layer makes");
   }
   if (input_.has_value() || !layers_.empty()) {
@@ -40,7 +40,7 @@ Sequential& Sequential::add(std::shared_ptr<Layer> layer) {
   }
   layers_.push_back(std::move(layer));
   try {
-    detail::name_layers(name(), distinct_layers());
+    graph::name_layers(name(), distinct_layers());
     if (input_.has_value()) connect_layers(random_);
   } catch (...) {
     layers_.pop_back();
@@ -71,7 +71,7 @@ std::vector<Shape> Sequential::output_shapes(std::span<const Shape> inputs,
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
   Shape shape = inputs[0];
   for (const auto& layer : layers_) {
-    const std::vector<Shape> operands(detail::attends(*layer) ? 2 : 1, shape);
+    const std::vector<Shape> operands(graph::attends(*layer) ? 2 : 1, shape);
     shape = layer->output_shapes(operands, nullptr)[0];
   }
   return {shape};
@@ -106,7 +106,7 @@ void Sequential::build(const std::vector<Index>& input_shape) {
 }
 
 void Sequential::append_parameters(const std::string& prefix, ParameterList& out) {
-  detail::append_parameters_of(layers_, prefix, out);
+  graph::append_parameters_of(layers_, prefix, out);
 }
 
 }  // namespace grouphead

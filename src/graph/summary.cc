@@ -11,9 +11,9 @@
 namespace grouphead {
 namespace {
 
-using detail::Column;
-using detail::Graph;
-using detail::Step;
+using graph::Column;
+using graph::Graph;
+using graph::Step;
 
 constexpr int kLineLength = 76;
 
@@ -31,7 +31,7 @@ std::string readable_size(double bytes) {
   constexpr std::array<const char*, 6> kUnits = {"B", "KB", "MB", "GB", "TB", "PB"};
   std::size_t unit = 0;
   for (; bytes >= 1024 && unit + 1 < kUnits.size(); ++unit) bytes /= 1024;
-  return detail::fixed_text(bytes, 2) + " " + kUnits[unit];
+  return core::fixed_text(bytes, 2) + " " + kUnits[unit];
 }
 
 std::string shape_text(const Shape& shape) {
@@ -73,8 +73,8 @@ std::string connections(const Graph& graph, const Layer& layer) {
   std::string text;
   for (const Step* call : graph.calls_of(layer)) {
     for (const auto* places : {&call->operands, &call->masks}) {
-      for (const detail::Place place : *places) {
-        if (place == detail::kNoPlace) continue;
+      for (const graph::Place place : *places) {
+        if (place == graph::kNoPlace) continue;
         const Symbol symbol = graph.symbol_at(place);
         if (!symbol.has_value()) continue;  // a constant
         text += (text.empty() ? "" : ", ") + symbol.name() + "[" +
@@ -149,7 +149,7 @@ std::string Model::summary() const {
     if (has_connections) row.push_back(connections(graph(), *layer));
     rows.push_back(std::move(row));
   }
-  return "Model: \"" + name() + "\"\n" + detail::text_table(columns_of(has_connections), rows) +
+  return "Model: \"" + name() + "\"\n" + graph::text_table(columns_of(has_connections), rows) +
          totals(*this);
 }
 

@@ -11,8 +11,8 @@
 namespace grouphead {
 namespace {
 
-using detail::Node;
-using detail::throw_config_error;
+using core::throw_config_error;
+using graph::Node;
 
 Shape shape_of(const Operand& operand) {
   if (operand.symbol() != nullptr) return operand.symbol()->shape();
@@ -50,8 +50,8 @@ void add_operand(Node& node, const std::string& name, const Operand& operand) {
                                            0, name.size() - std::min(name.size(), kSuffix.size())));
   if (is_mask && masked >= 0) return put(node.masks, masked, operand);
   if (!operand.has_value()) return;
-  throw_config_error(node.layer->name(), "call",
-                     "an operand of " + std::string(node.layer->class_name()), name);
+  core::throw_config_error(node.layer->name(), "call",
+                           "an operand of " + std::string(node.layer->class_name()), name);
 }
 
 void add_keywords(Node& node, const Keywords& keywords) {
@@ -77,13 +77,13 @@ void require_operands(const Node& node) {
   const auto names = node.layer->input_names();
   const bool takes_a_list = names.size() == 1;
   if (!takes_a_list && node.operands.size() > names.size()) {
-    throw_config_error(node.layer->name(), "call",
-                       std::to_string(names.size()) + " operands or less",
-                       std::to_string(node.operands.size()));
+    core::throw_config_error(node.layer->name(), "call",
+                             std::to_string(names.size()) + " operands or less",
+                             std::to_string(node.operands.size()));
   }
   const auto is_symbol = [](const Operand& operand) { return operand.symbol() != nullptr; };
   if (std::none_of(node.operands.begin(), node.operands.end(), is_symbol)) {
-    throw_config_error(node.layer->name(), "call", "a symbol among the operands", "none");
+    core::throw_config_error(node.layer->name(), "call", "a symbol among the operands", "none");
   }
 }
 
@@ -110,7 +110,7 @@ void infer_outputs(Node& node) {
 
 }  // namespace
 
-namespace detail {
+namespace graph {
 
 std::uint64_t next_call_order() noexcept {
   static std::atomic<std::uint64_t> calls{0};
@@ -130,7 +130,7 @@ bool attends(const Layer& layer) {
   return names.size() > 1 && names[0] == "query" && names[1] == "value";
 }
 
-}  // namespace detail
+}  // namespace graph
 
 Symbol::Symbol(std::shared_ptr<const Node> node, int output)
     : node_(std::move(node)), output_(output) {}
@@ -158,8 +158,8 @@ Operands::Operands(const Outputs& one) : list_{one} {}
 
 Outputs::operator Symbol() const {
   if (symbols_.size() != 1) {
-    throw_config_error(symbols_.empty() ? "layer" : symbols_[0].name(), "outputs",
-                       "one, or a choice among them", std::to_string(symbols_.size()));
+    core::throw_config_error(symbols_.empty() ? "layer" : symbols_[0].name(), "outputs",
+                             "one, or a choice among them", std::to_string(symbols_.size()));
   }
   return symbols_[0];
 }
@@ -171,12 +171,12 @@ Outputs connect(const std::shared_ptr<Layer>& layer, const Operands& operands,
   node->operands = operands.list();
   add_keywords(*node, keywords);
   while (!node->operands.empty() && !node->operands.back().has_value()) node->operands.pop_back();
-  if (detail::attends(*layer) && node->operands.size() == 1) {
+  if (graph::attends(*layer) && node->operands.size() == 1) {
     node->operands.push_back(node->operands[0]);
   }
   require_operands(*node);
   infer_outputs(*node);
-  node->order = detail::next_call_order();
+  node->order = graph::next_call_order();
   std::vector<Symbol> symbols;
   for (std::size_t i = 0; i < node->shapes.size(); ++i) {
     symbols.emplace_back(node, static_cast<int>(i));

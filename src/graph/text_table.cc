@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <sstream>
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 namespace {
 
 // The lines of a cell, each of `width` characters.
@@ -81,4 +81,4 @@ std::string text_table(const std::vector<Column>& columns,
   return text + rule_line(columns, {"└", "─", "┴", "┘"});
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

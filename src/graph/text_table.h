@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 struct Column {
   std::string header;
@@ -17,4 +17,4 @@ struct Column {
 std::string text_table(const std::vector<Column>& columns,
                        const std::vector<std::vector<std::string>>& rows);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

@@ -7,7 +7,7 @@
 #include "core/check.h"
 #include "graph/input_layer.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 namespace {
 
 using NodePtr = std::shared_ptr<const Node>;
@@ -61,8 +61,8 @@ class Walker {
     const Symbol& found = resolved(symbol);
     if (input_layer_of(found) == nullptr) return;
     if (std::find(inputs_.begin(), inputs_.end(), found) == inputs_.end()) {
-      throw_config_error(model_, "outputs", "what the inputs alone lead to",
-                         "a need of the input '" + found.name() + "'");
+      core::throw_config_error(model_, "outputs", "what the inputs alone lead to",
+                               "a need of the input '" + found.name() + "'");
     }
   }
 
@@ -136,4 +136,4 @@ Walk walk_graph(std::string_view model, const std::vector<Symbol>& inputs,
   return walker.finish();
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

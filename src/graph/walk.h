@@ -6,7 +6,7 @@
 
 #include "graph/node.h"
 
-namespace grouphead::detail {
+namespace grouphead::graph {
 
 using SymbolKey = std::pair<const Node*, int>;
 inline SymbolKey key_of(const Symbol& symbol) { return {symbol.node().get(), symbol.output()}; }
@@ -24,4 +24,4 @@ struct Walk {
 Walk walk_graph(std::string_view model, const std::vector<Symbol>& inputs,
                 const std::vector<Symbol>& outputs, const std::map<SymbolKey, Symbol>& stand_ins);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::graph

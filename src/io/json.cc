@@ -104,7 +104,7 @@ class Builder final : public nlohmann::json_sax<Json> {
     }
     const auto special = special_values_.find(num_floats_++);
     if (special != special_values_.end()) return add(special->second);
-    const std::optional<double> value = detail::number_from_text(text);
+    const std::optional<double> value = core::number_from_text(text);
     if (!value) return refuse("the number '" + text + "'");
     return add(*value);
   }

@@ -16,7 +16,7 @@ constexpr std::string_view kBatch = "batch_generator";
 constexpr Index kBlock = 64;  // positions of a block of a paged cache
 
 void require(bool holds, std::string_view option, std::string_view expected, Index got) {
-  if (!holds) detail::throw_config_error(kBatch, option, expected, std::to_string(got));
+  if (!holds) core::throw_config_error(kBatch, option, expected, std::to_string(got));
 }
 
 Index blocks_of(Index positions) { return (positions + kBlock - 1) / kBlock; }
@@ -88,7 +88,7 @@ struct BatchGenerator::State {
   Sequence& find(Index id) const {
     const auto found = all.find(id);
     if (found != all.end()) return *found->second;
-    detail::throw_config_error(kBatch, "id", "a sequence of this batch", std::to_string(id));
+    core::throw_config_error(kBatch, "id", "a sequence of this batch", std::to_string(id));
   }
   bool runs(const Sequence& one) const {
     return std::find(running.begin(), running.end(), &one) != running.end() ||
@@ -228,7 +228,7 @@ BatchGenerator::BatchGenerator(Context& ctx, const LanguageModel& model,
 BatchGenerator::BatchGenerator(Context& ctx, const TransformerModel& model,
                                const BatchGeneratorConfig& config) {
   const TransformerModelConfig& c = model.config();
-  if (!c.head) detail::throw_config_error(kBatch, "model", "one with a head", "one without");
+  if (!c.head) core::throw_config_error(kBatch, "model", "one with a head", "one without");
   const Index positions = c.max_positions > 0 ? c.max_positions - c.position_offset : 0;
   state_ = std::make_unique<State>(State{
       .ctx = ctx,
@@ -249,9 +249,9 @@ Index BatchGenerator::add(std::span<const std::int32_t> prompt, const Generation
   require(!options.cache_dtype, "cache_dtype", "the batch's", 1);
   for (const std::int32_t token : prompt) {
     if (token >= 0 && token < s.model.vocab_size) continue;
-    detail::throw_shape_error(kBatch, "prompt",
-                              "tokens in [0, " + std::to_string(s.model.vocab_size) + ")",
-                              std::to_string(token));
+    core::throw_shape_error(kBatch, "prompt",
+                            "tokens in [0, " + std::to_string(s.model.vocab_size) + ")",
+                            std::to_string(token));
   }
   auto one = std::make_unique<Sequence>(
       Sequence{.id = s.next_id,
@@ -309,7 +309,7 @@ bool BatchGenerator::is_done(Index id) const { return !state_->runs(state_->find
 std::vector<std::int32_t> BatchGenerator::take(Index id) {
   Sequence& one = state_->find(id);
   if (state_->runs(one)) {
-    detail::throw_config_error(kBatch, "id", "a sequence that has ended", std::to_string(id));
+    core::throw_config_error(kBatch, "id", "a sequence that has ended", std::to_string(id));
   }
   const std::unique_ptr<Sequence> taken = std::move(state_->all.at(id));
   state_->all.erase(id);

@@ -16,13 +16,13 @@ constexpr std::string_view kBeamSearch = "beam_search";
 void check(std::span<const std::int32_t> prompt, const BeamSearchOptions& options) {
   const auto require = [](bool holds, std::string_view option, std::string_view expected,
                           const std::string& got) {
-    if (!holds) detail::throw_config_error(kBeamSearch, option, expected, got);
+    if (!holds) core::throw_config_error(kBeamSearch, option, expected, got);
   };
   require(!prompt.empty(), "prompt", "1 token or more", "none");
   require(options.max_tokens >= 1, "max_tokens", "1 or more", std::to_string(options.max_tokens));
   require(options.num_beams >= 1, "num_beams", "1 or more", std::to_string(options.num_beams));
   require(std::isfinite(options.length_penalty), "length_penalty", "a finite number",
-          detail::number_text(options.length_penalty));
+          core::number_text(options.length_penalty));
 }
 
 /// A text that goes on.
@@ -98,7 +98,7 @@ class Search {
                                : static_cast<double>(logits_.data<float>()[i]);
       if (!std::isfinite(logit)) {
         throw Error("[beam_search] logits: expected finite numbers, got " +
-                    detail::number_text(logit));
+                    core::number_text(logit));
       }
       text.next[i] = logit;
       largest = std::max(largest, logit);

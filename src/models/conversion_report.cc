@@ -16,7 +16,7 @@
 namespace grouphead {
 namespace {
 
-using detail::throw_config_error;
+using core::throw_config_error;
 
 constexpr std::string_view kOperation = "compare_heads";
 
@@ -32,8 +32,8 @@ class RelativeError {
     if (!ops::is_floating(want.dtype())) return;
     const Tensor a = numbers(got);
     const Tensor b = numbers(want);
-    detail::require_shape(kOperation, "output", a.shape(),
-                          std::span(b.shape().begin(), b.shape().end()));
+    core::require_shape(kOperation, "output", a.shape(),
+                        std::span(b.shape().begin(), b.shape().end()));
     for (Index i = 0; i < a.size(); ++i) {
       const double expected = b.data<double>()[i];
       const double difference = a.data<double>()[i] - expected;
@@ -141,7 +141,7 @@ class Lookups {
  public:
   const std::vector<Lookup>& of(const Model& model) {
     if (const auto found = known_.find(&model); found != known_.end()) return found->second;
-    const detail::Graph& graph = detail::graph_of(model);
+    const graph::Graph& graph = graph::graph_of(model);
     std::vector<Lookup> places(static_cast<std::size_t>(graph.num_places()));
     for (auto step = graph.steps().rbegin(); step != graph.steps().rend(); ++step) {
       look_at(*step, places);
@@ -151,10 +151,10 @@ class Lookups {
   }
 
  private:
-  void look_at(const detail::Step& step, std::vector<Lookup>& places) {
+  void look_at(const graph::Step& step, std::vector<Lookup>& places) {
     constexpr std::string_view kSameNumbers[] = {"Concatenate", "Flatten", "Permute", "Reshape"};
     const Layer& layer = step.layer();
-    const bool is_operation = detail::is_operation(layer);
+    const bool is_operation = graph::is_operation(layer);
     const bool keeps = std::find(std::begin(kSameNumbers), std::end(kSameNumbers),
                                  layer.class_name()) != std::end(kSameNumbers);
     Lookup of_output;
@@ -162,7 +162,7 @@ class Lookups {
       of_output.merge(places[static_cast<std::size_t>(step.first_output) + i], is_operation);
     }
     for (std::size_t i = 0; i < step.operands.size(); ++i) {
-      if (step.operands[i] == detail::kNoPlace) continue;
+      if (step.operands[i] == graph::kNoPlace) continue;
       Lookup& operand = places[static_cast<std::size_t>(step.operands[i])];
       if (const auto* embedding = dynamic_cast<const Embedding*>(&layer)) {
         operand.merge({embedding->get_config()["input_dim"].as_integer("input_dim")}, false);
@@ -228,7 +228,7 @@ std::string ConversionReport::to_string() const {
   std::string text;
   const auto add = [&](const std::string& name, const std::string& heads, double error,
                        Index before, Index after) {
-    const std::string line = right(heads, 14) + " " + right(detail::general_text(error, 3), 14) +
+    const std::string line = right(heads, 14) + " " + right(core::general_text(error, 3), 14) +
                              "   " + right(std::to_string(before), 9) + " -> " +
                              std::to_string(after) + "\n";
     text += name + std::string(name.size() < 32 ? 32 - name.size() : 1, ' ') + line;
@@ -248,14 +248,14 @@ ConversionReport compare_heads(Context& ctx, const Model& before, const Model& a
                                const std::vector<Tensor>& inputs) {
   std::vector<Pair> pairs;
   find_pairs(before, after, "", pairs);
-  const detail::CallObserver observer = [&](const detail::Step& call, std::span<const Value> in,
-                                            std::span<const Value> out) {
+  const graph::CallObserver observer = [&](const graph::Step& call, std::span<const Value> in,
+                                           std::span<const Value> out) {
     for (Pair& pair : pairs) {
       if (pair.before.get() != &call.layer()) continue;
       std::vector<Value> operands(in.begin(), in.end());
       // MultiHeadAttention takes no notice of an explicit mask of the query.
       const bool is_grouped = pair.before->class_name() == pair.after->class_name();
-      if (!is_grouped && operands.size() > detail::kQueryMask) operands[detail::kQueryMask] = {};
+      if (!is_grouped && operands.size() > nn::kQueryMask) operands[nn::kQueryMask] = {};
       const Mode mode{.arguments = call.node->arguments.get()};
       pair.error.add(pair.after->call(ctx, operands, mode, nullptr)[0].tensor, out[0].tensor);
       return;
@@ -263,8 +263,8 @@ ConversionReport compare_heads(Context& ctx, const Model& before, const Model& a
   };
   std::vector<Value> values;
   for (const Tensor& input : inputs) values.push_back({input, {}});
-  const std::vector<Value> want = detail::run_forward(ctx, before.name(), detail::graph_of(before),
-                                                      values, {.observer = &observer}, nullptr);
+  const std::vector<Value> want = graph::run_forward(ctx, before.name(), graph::graph_of(before),
+                                                     values, {.observer = &observer}, nullptr);
   const std::vector<Tensor> got = after(ctx, inputs);
   RelativeError whole;
   for (std::size_t i = 0; i < want.size(); ++i) whole.add(got.at(i), want[i].tensor);

@@ -26,7 +26,7 @@ class CachedDecoder final : public Decoder {
     return other;
   }
   void read(Context& ctx, ConstView tokens, View logits) override {
-    detail::require_dense("decode", "tokens", tokens, {-1}, Dtype::i32);
+    core::require_dense("decode", "tokens", tokens, {-1}, Dtype::i32);
     const Index count = tokens.dim(0);
     const bool is_last = logits.shape().rank() == 1;
     model_.step(
@@ -49,7 +49,7 @@ std::unique_ptr<Decoder> make_decoder(Context& ctx, const LanguageModel& model,
 std::unique_ptr<Decoder> make_decoder(Context& ctx, const TransformerModel& model,
                                       const DecoderOptions& options) {
   if (!model.config().head) {
-    detail::throw_config_error("decode", "model", "one with a head", "one without");
+    core::throw_config_error("decode", "model", "one with a head", "one without");
   }
   return std::make_unique<CachedDecoder<TransformerModel>>(ctx, model, options);
 }

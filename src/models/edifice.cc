@@ -35,18 +35,17 @@ std::optional<RopeConfig> position_rule(const GqaOptions& options) {
 void check_options(const GqaOptions& options) {
   nn::require_float(kLayer, options.dtype);
   check_transformer_config(kLayer, stack_config(options));
-  detail::require_positive(kLayer, "window_size", options.window_size);
-  detail::require_positive(kLayer, "seq_len", options.seq_len.value_or(1));
-  detail::require_positive(kLayer, "yarn_original_max_position",
-                           options.yarn_original_max_position);
+  core::require_positive(kLayer, "window_size", options.window_size);
+  core::require_positive(kLayer, "seq_len", options.seq_len.value_or(1));
+  core::require_positive(kLayer, "yarn_original_max_position", options.yarn_original_max_position);
   if (!(options.yarn_scale >= 1)) {
-    detail::throw_config_error(kLayer, "yarn_scale", "1 or more",
-                               detail::number_text(options.yarn_scale));
+    core::throw_config_error(kLayer, "yarn_scale", "1 or more",
+                             core::number_text(options.yarn_scale));
   }
 }
 
 GqaOptions checked(const GqaOptions& options) {
-  detail::require_positive(kLayer, "embed_dim", options.embed_dim);
+  core::require_positive(kLayer, "embed_dim", options.embed_dim);
   check_options(options);
   return options;
 }
@@ -57,7 +56,7 @@ OutputMode output_mode_from(const std::string& name) {
     if (kOutputModes[i] == name) return static_cast<OutputMode>(i);
     known += (known.empty() ? "" : ", ") + std::string(kOutputModes[i]);
   }
-  detail::throw_config_error(kLayer, "output_mode", known, name);
+  core::throw_config_error(kLayer, "output_mode", known, name);
 }
 
 template <class T>
@@ -85,7 +84,7 @@ GqaOptions options_from(const ConfigValue& given) {
       reader.integer("yarn_original_max_position", options.yarn_original_max_position);
   options.output_mode = output_mode_from(reader.string("output_mode", kOutputModes[0]));
   options.final_norm = reader.boolean("final_norm", options.final_norm);
-  options.position = detail::rope_from_config(reader.value("position"));
+  options.position = nn::rope_from_config(reader.value("position"));
   options.edifice_gains = reader.boolean("edifice_gains", options.edifice_gains);
   options.dtype = dtype_from(kLayer, reader);
   options.seed = seed_from(reader);
@@ -141,7 +140,7 @@ ConfigValue Gqa::get_config() const {
   config.set("yarn_original_max_position", options_.yarn_original_max_position);
   config.set("output_mode", kOutputModes[static_cast<std::size_t>(options_.output_mode)]);
   config.set("final_norm", options_.final_norm);
-  config.set("position", detail::rope_config(options_.position));
+  config.set("position", nn::rope_config(options_.position));
   config.set("edifice_gains", options_.edifice_gains);
   config.set("seed", seed_config(options_.seed));
   return config;
@@ -150,7 +149,7 @@ ConfigValue Gqa::get_config() const {
 std::vector<Shape> Gqa::output_shapes(std::span<const Shape> inputs,
                                       const CallArguments* /*arguments*/) const {
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
-  detail::require_shape(kLayer, "input", inputs[0], {-1, -1, options_.embed_dim});
+  core::require_shape(kLayer, "input", inputs[0], {-1, -1, options_.embed_dim});
   if (options_.output_mode == OutputMode::all) {
     return {nn::with_last_axis(inputs[0], options_.hidden_size)};
   }
@@ -159,7 +158,7 @@ std::vector<Shape> Gqa::output_shapes(std::span<const Shape> inputs,
 
 void Gqa::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
-  detail::require_shape(kLayer, "input", inputs[0], {-1, -1, options_.embed_dim});
+  core::require_shape(kLayer, "input", inputs[0], {-1, -1, options_.embed_dim});
   if (input_projection_) input_projection_->build(inputs, random);
   const Shape hidden = nn::with_last_axis(inputs[0], options_.hidden_size);
   stack_->build(std::span(&hidden, 1), random);
@@ -167,7 +166,7 @@ void Gqa::create_parameters(std::span<const Shape> inputs, RandomStream& random)
 
 Tensor Gqa::run(Context& ctx, const Tensor& x, const Mode& mode,
                 std::unique_ptr<Saved>* saved) const {
-  detail::require_dense(kLayer, "input", x, {-1, -1, options_.embed_dim}, dtype());
+  core::require_dense(kLayer, "input", x, {-1, -1, options_.embed_dim}, dtype());
   std::unique_ptr<GqaSaved> keep;
   if (saved != nullptr) keep = std::make_unique<GqaSaved>();
   Tensor h = x;
@@ -233,12 +232,12 @@ KvCache Gqa::make_cache(Context& ctx, Index batch, Index capacity,
 }
 
 Tensor Gqa::step(Context& ctx, const Tensor& x, KvCache& cache) const {
-  detail::require_dense(kLayer, "input", x, {-1, -1, options_.embed_dim}, dtype());
+  core::require_dense(kLayer, "input", x, {-1, -1, options_.embed_dim}, dtype());
   return stack_->run(ctx, input_projection_ ? (*input_projection_)(ctx, x) : x, {.cache = &cache});
 }
 
 std::vector<Tensor> Gqa::attention_scores(Context& ctx, const Tensor& x) const {
-  detail::require_dense(kLayer, "input", x, {-1, -1, options_.embed_dim}, dtype());
+  core::require_dense(kLayer, "input", x, {-1, -1, options_.embed_dim}, dtype());
   std::vector<Tensor> scores;
   stack_->run(ctx, input_projection_ ? (*input_projection_)(ctx, x) : x, {.scores = &scores});
   return scores;

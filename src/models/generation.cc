@@ -27,7 +27,7 @@ void check(const Decoder& decoder, std::span<const std::int32_t> prompt,
            const GenerationOptions& options) {
   const auto require = [](bool holds, std::string_view option, std::string_view expected,
                           Index got) {
-    if (!holds) detail::throw_config_error(kGenerate, option, expected, std::to_string(got));
+    if (!holds) core::throw_config_error(kGenerate, option, expected, std::to_string(got));
   };
   require(!prompt.empty(), "prompt", "1 token or more", 0);
   require(options.max_tokens >= 0, "max_tokens", "0 or more", options.max_tokens);
@@ -129,7 +129,7 @@ void Generation::speculate() {
 }
 
 std::int32_t Generation::next() {
-  if (remaining_ <= 0) detail::throw_shape_error(kGenerate, "tokens", "max_tokens calls", "more");
+  if (remaining_ <= 0) core::throw_shape_error(kGenerate, "tokens", "max_tokens calls", "more");
   if (given_ == drawn_) {
     const bool is_read = decoder_->length() - base_ == static_cast<Index>(drawn_);
     if (!is_read && options_.draft) {

@@ -23,14 +23,14 @@ std::size_t tokens_input(const Model& model) {
     const std::string& name = inputs[i].name();
     if (name == "padding_mask") continue;
     if (found || inputs[i].shape().rank() != 2) {
-      detail::throw_config_error(kDecode, "inputs of " + model.name(),
-                                 "tokens [B, T], and a padding_mask or none",
-                                 name + inputs[i].shape().to_string());
+      core::throw_config_error(kDecode, "inputs of " + model.name(),
+                               "tokens [B, T], and a padding_mask or none",
+                               name + inputs[i].shape().to_string());
     }
     found = i;
   }
   if (!found) {
-    detail::throw_config_error(kDecode, "inputs of " + model.name(), "tokens [B, T]", "none");
+    core::throw_config_error(kDecode, "inputs of " + model.name(), "tokens [B, T]", "none");
   }
   return *found;
 }
@@ -39,7 +39,7 @@ Index checked_vocabulary(const Model& model) {
   const std::vector<Symbol>& outputs = model.outputs();
   const Shape shape = outputs[0].shape();
   if (outputs.size() != 1 || shape.rank() != 3 || shape.back() < 1) {
-    detail::throw_config_error(
+    core::throw_config_error(
         kDecode, "outputs of " + model.name(), "logits or probabilities [B, T, V]",
         outputs.size() == 1 ? shape.to_string() : std::to_string(outputs.size()) + " outputs");
   }
@@ -62,8 +62,7 @@ class GraphDecoder final : public Decoder {
         vocabulary_(checked_vocabulary(model)),
         are_probabilities_(ends_in_softmax(model)) {
     if (options.capacity < 1) {
-      detail::throw_config_error(kDecode, "capacity", "1 or more",
-                                 std::to_string(options.capacity));
+      core::throw_config_error(kDecode, "capacity", "1 or more", std::to_string(options.capacity));
     }
     state_.capacity = options.capacity;
     state_.cache_dtype = options.cache_dtype;
@@ -86,8 +85,8 @@ class GraphDecoder final : public Decoder {
   }
   void truncate(Index length) override {
     if (length < 0 || length > length_) {
-      detail::throw_shape_error(kDecode, "length", "at most " + std::to_string(length_),
-                                std::to_string(length));
+      core::throw_shape_error(kDecode, "length", "at most " + std::to_string(length_),
+                              std::to_string(length));
     }
     for (KvCache& cache : state_.caches) cache.truncate(length);
     length_ = length;
@@ -104,16 +103,16 @@ class GraphDecoder final : public Decoder {
   }
 
   void read(Context& ctx, ConstView tokens, View logits) override {
-    detail::require_dense(kDecode, "tokens", tokens, {-1}, Dtype::i32);
+    core::require_dense(kDecode, "tokens", tokens, {-1}, Dtype::i32);
     const Index count = tokens.dim(0);
     const bool is_last = logits.shape().rank() == 1;
     if (is_last) {
-      detail::require_dense(kDecode, "logits", logits, {vocabulary_}, dtype());
+      core::require_dense(kDecode, "logits", logits, {vocabulary_}, dtype());
     } else {
-      detail::require_dense(kDecode, "logits", logits, {count, vocabulary_}, dtype());
+      core::require_dense(kDecode, "logits", logits, {count, vocabulary_}, dtype());
     }
     if (count < 1 || length_ + count > state_.capacity) {
-      detail::throw_shape_error(
+      core::throw_shape_error(
           kDecode, "tokens",
           "1 to " + std::to_string(state_.capacity - length_) + ", for which there is room",
           std::to_string(count));
@@ -166,7 +165,7 @@ class GraphDecoder final : public Decoder {
   std::size_t tokens_input_;
   Index vocabulary_;
   bool are_probabilities_;
-  detail::DecodingState state_;
+  nn::DecodingState state_;
   Index length_ = 0;
 };
 

@@ -7,7 +7,7 @@
 namespace grouphead {
 namespace {
 
-using detail::throw_config_error;
+using core::throw_config_error;
 
 constexpr std::string_view kOperation = "convert_heads";
 

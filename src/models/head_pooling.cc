@@ -8,7 +8,7 @@
 namespace grouphead {
 namespace {
 
-using detail::throw_config_error;
+using core::throw_config_error;
 
 constexpr std::string_view kOperation = "convert_heads";
 constexpr std::array<std::string_view, 3> kNames = {"mean", "first", "random"};

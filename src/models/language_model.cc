@@ -54,7 +54,7 @@ std::vector<Value> LanguageModel::forward(Context& ctx, std::span<const Value> i
                                           std::unique_ptr<Saved>* saved) const {
   nn::require_count(kLayer, "number of inputs", in.size(), 1, 1);
   nn::require_no_mask(kLayer, "tokens", in[0]);
-  detail::require_dense(kLayer, "tokens", in[0].tensor, {-1, -1}, Dtype::i32);
+  core::require_dense(kLayer, "tokens", in[0].tensor, {-1, -1}, Dtype::i32);
   std::unique_ptr<LanguageModelSaved> keep;
   if (saved != nullptr) keep = std::make_unique<LanguageModelSaved>();
   Tensor h = embedding_->forward(ctx, in, mode, keep ? &keep->embedding : nullptr).front().tensor;
@@ -97,12 +97,12 @@ ConfigValue LanguageModel::get_config() const {
 std::vector<Shape> LanguageModel::output_shapes(std::span<const Shape> inputs,
                                                 const CallArguments* /*arguments*/) const {
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
-  detail::require_shape(kLayer, "tokens", inputs[0], {-1, -1});
+  core::require_shape(kLayer, "tokens", inputs[0], {-1, -1});
   return {nn::with_appended_axis(inputs[0], config_.vocab_size)};
 }
 
 Tensor LanguageModel::operator()(Context& ctx, ConstView tokens) const {
-  detail::require_dense(kLayer, "tokens", tokens, {-1, -1}, Dtype::i32);
+  core::require_dense(kLayer, "tokens", tokens, {-1, -1}, Dtype::i32);
   return (*head_)(ctx, stack_->run(ctx, (*embedding_)(ctx, tokens), {}));
 }
 
@@ -112,14 +112,14 @@ KvCache LanguageModel::make_cache(Context& ctx, Index batch, Index capacity,
 }
 
 std::vector<Tensor> LanguageModel::attention_scores(Context& ctx, const Tensor& tokens) const {
-  detail::require_dense(kLayer, "tokens", tokens, {-1, -1}, Dtype::i32);
+  core::require_dense(kLayer, "tokens", tokens, {-1, -1}, Dtype::i32);
   std::vector<Tensor> scores;
   stack_->run(ctx, (*embedding_)(ctx, tokens), {.scores = &scores});
   return scores;
 }
 
 std::vector<Tensor> LanguageModel::attended(Context& ctx, const Tensor& tokens) const {
-  detail::require_dense(kLayer, "tokens", tokens, {-1, -1}, Dtype::i32);
+  core::require_dense(kLayer, "tokens", tokens, {-1, -1}, Dtype::i32);
   std::vector<Tensor> inputs;
   stack_->run(ctx, (*embedding_)(ctx, tokens), {.attended = &inputs});
   return inputs;
@@ -131,12 +131,12 @@ const GroupQueryAttention& LanguageModel::attention(Index block) const {
 
 void LanguageModel::step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const {
   const Index vocab = config_.vocab_size;
-  detail::require_dense(kLayer, "tokens", tokens, {cache.config().batch, -1}, Dtype::i32);
+  core::require_dense(kLayer, "tokens", tokens, {cache.config().batch, -1}, Dtype::i32);
   const bool is_last = logits.shape().rank() == 2;
   if (is_last) {
-    detail::require_dense(kLayer, "logits", logits, {tokens.dim(0), vocab}, dtype());
+    core::require_dense(kLayer, "logits", logits, {tokens.dim(0), vocab}, dtype());
   } else {
-    detail::require_dense(kLayer, "logits", logits, {tokens.dim(0), tokens.dim(1), vocab}, dtype());
+    core::require_dense(kLayer, "logits", logits, {tokens.dim(0), tokens.dim(1), vocab}, dtype());
   }
   const Positions positions = is_last ? Positions::last : Positions::all;
   const Tensor h =
@@ -146,10 +146,10 @@ void LanguageModel::step(Context& ctx, ConstView tokens, KvCache& cache, View lo
 
 void LanguageModel::step(Context& ctx, ConstView tokens, std::span<const SequenceRows> rows,
                          KvCache& cache, View logits) const {
-  detail::require_packed(kLayer, tokens, rows, config_.vocab_size, dtype(), logits);
+  models::require_packed(kLayer, tokens, rows, config_.vocab_size, dtype(), logits);
   const Tensor x = (*embedding_)(ctx, tokens.reshaped({1, tokens.size()}));
   const Tensor h = stack_->run(ctx, x, {.cache = &cache, .rows = rows});
-  head_->apply(ctx, detail::last_rows(ctx, h, rows),
+  head_->apply(ctx, models::last_rows(ctx, h, rows),
                logits.reshaped({1, logits.dim(0), logits.dim(1)}));
 }
 

@@ -45,10 +45,9 @@ struct LoraModel::Adapted {
 
 LoraModel::LoraModel(std::shared_ptr<TransformerModel> model, const LoraConfig& config)
     : Layer("lora", model->policy()), config_(config), model_(std::move(model)) {
-  detail::require_positive(kLora, "rank", config.rank);
+  core::require_positive(kLora, "rank", config.rank);
   if (!std::isfinite(config.alpha)) {
-    detail::throw_config_error(kLora, "alpha", "a finite number",
-                               detail::number_text(config.alpha));
+    core::throw_config_error(kLora, "alpha", "a finite number", core::number_text(config.alpha));
   }
   RandomStream random(config.seed);
   for (const auto& [path, parameter] : model_->parameters()) {

@@ -8,7 +8,7 @@
 #include "core/check.h"
 #include "grouphead/core/kv_cache.h"
 
-namespace grouphead::detail {
+namespace grouphead::models {
 
 /// Errors: ShapeError unless tokens [N] are those of `rows`, and logits [R, V] fit them.
 inline void require_packed(std::string_view model, ConstView tokens,
@@ -16,9 +16,10 @@ inline void require_packed(std::string_view model, ConstView tokens,
                            ConstView logits) {
   Index count = 0;
   for (const SequenceRows& of : rows) count += of.count;
-  require_dense(model, "tokens", tokens, {count}, Dtype::i32);
-  if (count == 0) throw_shape_error(model, "rows", "1 or more", "none");
-  require_dense(model, "logits", logits, {static_cast<Index>(rows.size()), vocabulary}, dtype);
+  core::require_dense(model, "tokens", tokens, {count}, Dtype::i32);
+  if (count == 0) core::throw_shape_error(model, "rows", "1 or more", "none");
+  core::require_dense(model, "logits", logits, {static_cast<Index>(rows.size()), vocabulary},
+                      dtype);
 }
 
 /// x [1, N, M]: the last row of each sequence, [1, R, M].
@@ -34,4 +35,4 @@ inline Tensor last_rows(Context& ctx, const Tensor& x, std::span<const SequenceR
   return last;
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::models

@@ -44,14 +44,14 @@ Perplexity perplexity(Context& ctx, Decoder& decoder, std::span<const std::int32
                       const PerplexityOptions& options) {
   const auto size = static_cast<Index>(tokens.size());
   if (options.length < 2) {
-    detail::throw_config_error(kName, "length", "2 or more", std::to_string(options.length));
+    core::throw_config_error(kName, "length", "2 or more", std::to_string(options.length));
   }
   if (options.stride < 1 || options.stride > options.length) {
-    detail::throw_config_error(kName, "stride", "1 to length = " + std::to_string(options.length),
-                               std::to_string(options.stride));
+    core::throw_config_error(kName, "stride", "1 to length = " + std::to_string(options.length),
+                             std::to_string(options.stride));
   }
   if (size < 2) {
-    detail::throw_shape_error(kName, "tokens", "2 tokens or more", std::to_string(size));
+    core::throw_shape_error(kName, "tokens", "2 tokens or more", std::to_string(size));
   }
   decoder.reserve(ctx, std::min(options.length, size));
   Perplexity found;

@@ -16,7 +16,7 @@ constexpr std::string_view kGenerate = "generate";
 SamplingOptions checked(const SamplingOptions& options) {
   const auto require = [](bool holds, std::string_view option, std::string_view expected,
                           double got) {
-    if (!holds) detail::throw_config_error(kGenerate, option, expected, detail::number_text(got));
+    if (!holds) core::throw_config_error(kGenerate, option, expected, core::number_text(got));
   };
   require(std::isfinite(options.temperature) && options.temperature >= 0, "temperature",
           "0 or more", options.temperature);
@@ -51,13 +51,13 @@ Sampler::Sampler(const SamplingOptions& options, Index vocabulary,
 
 void Sampler::read(ConstView logits) {
   const auto vocabulary = static_cast<Index>(logits_.size());
-  detail::require_dense(kGenerate, "logits", logits, {vocabulary}, logits.dtype());
+  core::require_dense(kGenerate, "logits", logits, {vocabulary}, logits.dtype());
   for (Index i = 0; i < vocabulary; ++i) {
     const double logit = logits.dtype() == Dtype::f64
                              ? logits.data<double>()[i]
                              : static_cast<double>(logits.data<float>()[i]);
     if (!std::isfinite(logit)) {
-      throw Error("[generate] logits: expected finite numbers, got " + detail::number_text(logit));
+      throw Error("[generate] logits: expected finite numbers, got " + core::number_text(logit));
     }
     logits_[static_cast<std::size_t>(i)] = logit;
   }
@@ -69,9 +69,9 @@ void Sampler::penalise(std::span<const std::int32_t> tokens, Index prompt) {
   if (!repeats && !counts) return;
   for (const std::int32_t token : tokens) {
     if (token < 0 || static_cast<std::size_t>(token) >= logits_.size()) {
-      detail::throw_shape_error(kGenerate, "tokens",
-                                "tokens in [0, " + std::to_string(logits_.size()) + ")",
-                                std::to_string(token));
+      core::throw_shape_error(kGenerate, "tokens",
+                              "tokens in [0, " + std::to_string(logits_.size()) + ")",
+                              std::to_string(token));
     }
   }
   // A token's count lasts until it is used, so that each token is penalised once.
@@ -102,7 +102,7 @@ void Sampler::collect() {
   for (std::size_t i = 0; i < logits_.size(); ++i) {
     if (std::isnan(logits_[i]) || logits_[i] == std::numeric_limits<double>::infinity()) {
       throw Error("[generate] logits after processors: expected numbers or -inf, got " +
-                  detail::number_text(logits_[i]));
+                  core::number_text(logits_[i]));
     }
     if (std::isfinite(logits_[i])) {
       candidates_.push_back({static_cast<std::int32_t>(i), logits_[i]});
@@ -182,7 +182,7 @@ std::int32_t Sampler::pick(double uniform) {
 StopStrings::StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {
   for (const std::string& stop : stops_) {
     if (stop.empty()) {
-      detail::throw_config_error(kGenerate, "stop strings", "1 character or more", "\"\"");
+      core::throw_config_error(kGenerate, "stop strings", "1 character or more", "\"\"");
     }
   }
 }

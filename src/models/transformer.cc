@@ -10,7 +10,7 @@
 namespace grouphead {
 namespace {
 
-using detail::throw_config_error;
+using core::throw_config_error;
 
 constexpr std::string_view kLayer = "transformer";
 
@@ -22,14 +22,14 @@ struct StackSaved final : Saved {
 
 void require_rate(std::string_view model, std::string_view option, double rate) {
   if (!(rate >= 0 && rate < 1)) {
-    throw_config_error(model, option, "0 <= rate < 1", detail::number_text(rate));
+    throw_config_error(model, option, "0 <= rate < 1", core::number_text(rate));
   }
 }
 
 }  // namespace
 
 void require_size(std::string_view model, std::string_view option, Index size) {
-  detail::require_positive(model, option, size);
+  core::require_positive(model, option, size);
   constexpr Index kLargest = Index{1} << 30;
   if (size > kLargest) throw_config_error(model, option, "at most 2^30", std::to_string(size));
 }
@@ -91,7 +91,7 @@ TransformerStack::~TransformerStack() = default;
 
 void TransformerStack::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
-  detail::require_shape(kLayer, "input", inputs[0], {-1, -1, config_.hidden_size});
+  core::require_shape(kLayer, "input", inputs[0], {-1, -1, config_.hidden_size});
   for (const auto& block : blocks_) block->build(random);
   if (final_norm_) final_norm_->build(inputs, random);
 }
@@ -101,13 +101,13 @@ const GroupQueryAttention& TransformerStack::attention(std::size_t block) const 
 }
 
 Tensor TransformerStack::run(Context& ctx, const Tensor& x, const StackCall& call) const {
-  detail::require_dense(kLayer, "input", x, {-1, -1, config_.hidden_size}, dtype());
+  core::require_dense(kLayer, "input", x, {-1, -1, config_.hidden_size}, dtype());
   if (x.dim(1) < 1) {
-    detail::throw_shape_error(kLayer, "input", "1 position or more", x.shape().to_string());
+    core::throw_shape_error(kLayer, "input", "1 position or more", x.shape().to_string());
   }
   if (call.cache != nullptr && call.cache->config().num_layers != config_.num_layers) {
-    detail::throw_shape_error(kLayer, "cache", std::to_string(config_.num_layers) + " layers",
-                              std::to_string(call.cache->config().num_layers));
+    core::throw_shape_error(kLayer, "cache", std::to_string(config_.num_layers) + " layers",
+                            std::to_string(call.cache->config().num_layers));
   }
   std::unique_ptr<StackSaved> keep;
   if (call.saved != nullptr) {

@@ -16,7 +16,7 @@ void write_transformer_config(const TransformerConfig& config, ConfigValue& out)
   out.set("norm_epsilon", config.norm_epsilon);
   out.set("final_norm", config.final_norm);
   out.set("random_norm_gains", config.random_norm_gains);
-  out.set("rope", detail::rope_config(config.rope));
+  out.set("rope", nn::rope_config(config.rope));
 }
 
 void read_transformer_config(nn::ConfigReader& reader, TransformerConfig& config) {
@@ -30,7 +30,7 @@ void read_transformer_config(nn::ConfigReader& reader, TransformerConfig& config
   config.norm_epsilon = reader.number("norm_epsilon", config.norm_epsilon);
   config.final_norm = reader.boolean("final_norm", config.final_norm);
   config.random_norm_gains = reader.boolean("random_norm_gains", config.random_norm_gains);
-  if (reader.has("rope")) config.rope = detail::rope_from_config(reader.value("rope"));
+  if (reader.has("rope")) config.rope = nn::rope_from_config(reader.value("rope"));
 }
 
 bool is_same(const TransformerConfig& a, const TransformerConfig& b) {
@@ -43,7 +43,7 @@ bool is_same(const TransformerConfig& a, const TransformerConfig& b) {
 Dtype dtype_from(std::string_view model, nn::ConfigReader& reader) {
   const DtypePolicy policy = reader.dtype();
   if (policy != DtypePolicy(Dtype::f32) && policy != DtypePolicy(Dtype::f64)) {
-    detail::throw_config_error(model, "dtype", "float32 or float64", policy.name());
+    core::throw_config_error(model, "dtype", "float32 or float64", policy.name());
   }
   return policy.compute();
 }

@@ -9,7 +9,7 @@ namespace grouphead::nn {
 /// One row of `depth` numbers for each category, without a last axis of 1 before; else one for
 /// those along the second axis, of rank 1 the first. Errors: ShapeError for rank 0.
 inline Shape encoded_shape(std::string_view layer, const Shape& ids, Index depth, bool is_one_hot) {
-  if (ids.rank() < 1) detail::throw_shape_error(layer, "input", "rank 1 or more", "[]");
+  if (ids.rank() < 1) core::throw_shape_error(layer, "input", "rank 1 or more", "[]");
   std::vector<Index> dims(ids.begin(), ids.end());
   if (is_one_hot) {
     if (dims.size() > 1 && dims.back() == 1) dims.pop_back();

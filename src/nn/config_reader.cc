@@ -45,9 +45,9 @@ DtypePolicy ConfigReader::dtype() {
   std::string got = "a policy without a name";
   if (held["class_name"].is_string()) got = held["class_name"].as_string("dtype");
   if (name.is_string()) got += " " + name.as_string("dtype");
-  detail::throw_config_error(class_name_, "dtype",
-                             "one floating-point policy such as float32 or mixed_bfloat16, or int8",
-                             got);
+  core::throw_config_error(class_name_, "dtype",
+                           "one floating-point policy such as float32 or mixed_bfloat16, or int8",
+                           got);
 }
 
 Activation ConfigReader::activation() { return Activation::from_config(value("activation")); }
@@ -62,8 +62,8 @@ void ConfigReader::finish() const {
   if (config_.is_null()) return;
   for (const auto& [key, held] : config_.as_object(class_name_)) {
     if (!asked_.contains(key)) {
-      detail::throw_config_error(class_name_, "config", "keys among " + detail::comma_list(asked_),
-                                 key);
+      core::throw_config_error(class_name_, "config", "keys among " + core::comma_list(asked_),
+                               key);
     }
   }
 }

@@ -8,7 +8,7 @@
 #include "nn/layer_checks.h"
 #include "ops/convert.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 namespace {
 
 // Element `i` of a contiguous tensor.
@@ -68,8 +68,8 @@ const IntegerType* integer_type_of(std::string_view name) {
 Index integer_in(const ConfigValue& value, const IntegerType& type) {
   const Index integer = value.as_integer("value");
   if (integer < type.low || integer > type.high) {
-    throw_config_error("config", "value", "integers of " + std::string(type.name),
-                       std::to_string(integer));
+    core::throw_config_error("config", "value", "integers of " + std::string(type.name),
+                             std::to_string(integer));
   }
   return integer;
 }
@@ -138,8 +138,8 @@ void require_regular(const ConfigValue& value, const Shape& shape, int axis) {
   if (axis == shape.rank()) return;
   const ConfigValue::List& list = value.as_list("value");
   if (static_cast<Index>(list.size()) != shape[axis]) {
-    throw_config_error("config", "value", std::to_string(shape[axis]) + " elements",
-                       std::to_string(list.size()));
+    core::throw_config_error("config", "value", std::to_string(shape[axis]) + " elements",
+                             std::to_string(list.size()));
   }
   if (axis + 1 == shape.rank()) return;
   for (const ConfigValue& inner : list) require_regular(inner, shape, axis + 1);
@@ -167,7 +167,7 @@ ConfigValue constant_to_config(const Tensor& tensor) {
   Index next = 0;
   ConfigValue config;
   config.set("value", nested(tensor, 0, next));
-  config.set("dtype", keras_name(tensor.dtype()));
+  config.set("dtype", core::keras_name(tensor.dtype()));
   ConfigValue envelope;
   envelope.set("class_name", "__numpy__");
   envelope.set("config", config);
@@ -180,7 +180,7 @@ Tensor constant_from_config(const ConfigValue& config) {
   const IntegerType* integers = integer_type_of(name);
   const Shape shape = shape_of(value);
   require_regular(value, shape, 0);
-  Tensor tensor(shape, integers != nullptr ? integers->dtype : dtype_from_keras(name));
+  Tensor tensor(shape, integers != nullptr ? integers->dtype : core::dtype_from_keras(name));
   ElementSetter setter(tensor, integers);
   Index next = 0;
   if (shape.size() > 0) fill(setter, value, shape.rank(), next);
@@ -203,4 +203,4 @@ Tensor constant_from_list(const ConfigValue& value) {
   return constant_from_config(ConfigValue::Object{{"value", value}, {"dtype", dtype}});
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

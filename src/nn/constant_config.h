@@ -4,7 +4,7 @@
 
 #include "grouphead/core/config_value.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// Keras's envelope of a NumPy array.
 ConfigValue constant_to_config(const Tensor& tensor);
@@ -20,4 +20,4 @@ bool is_nested_list(const ConfigValue& value);
 /// Errors: as constant_from_config().
 Tensor constant_from_list(const ConfigValue& value);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -181,7 +181,7 @@ bool Layer::can_decode(std::span<const Shape> inputs, const CallArguments* argum
   return nn::acts_on_positions(*this, inputs, arguments);
 }
 
-namespace detail {
+namespace nn {
 
 KvCache& DecodingState::next_cache(Context& ctx, KvCacheConfig config) {
   if (next == caches.size()) {
@@ -198,9 +198,9 @@ void require_decodable(const Layer& layer, std::span<const Value> in, const Mode
     shapes.push_back(value.tensor.has_value() ? value.tensor.shape() : Shape());
   }
   if (layer.can_decode(shapes, mode.arguments)) return;
-  throw_config_error("decode", layer.name(),
-                     "causal self-attention or a layer that works on each position alone",
-                     layer.class_name());
+  core::throw_config_error("decode", layer.name(),
+                           "causal self-attention or a layer that works on each position alone",
+                           layer.class_name());
 }
 
 void require_no_padding(std::string_view layer, std::string_view operand, const Tensor& mask) {
@@ -208,10 +208,11 @@ void require_no_padding(std::string_view layer, std::string_view operand, const 
   const Tensor shown = mask.dtype() == Dtype::boolean ? mask : cast(mask, Dtype::boolean);
   for (Index i = 0; i < shown.size(); ++i) {
     if (!shown.view().reshaped({shown.size()}).data<bool>()[i]) {
-      throw_config_error(layer, operand, "no padding while a Decoder runs", "hidden positions");
+      core::throw_config_error(layer, operand, "no padding while a Decoder runs",
+                               "hidden positions");
     }
   }
 }
 
-}  // namespace detail
+}  // namespace nn
 }  // namespace grouphead

@@ -8,7 +8,7 @@
 #include "grouphead/core/kv_cache.h"
 #include "grouphead/layers/layer.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// What a Decoder keeps for the layers of its model.
 struct DecodingState {
@@ -28,10 +28,6 @@ void require_decodable(const Layer& layer, std::span<const Value> in, const Mode
 /// Errors: ConfigError unless every element of a mask is true, or it is absent: caches have no
 /// padding.
 void require_no_padding(std::string_view layer, std::string_view operand, const Tensor& mask);
-
-}  // namespace grouphead::detail
-
-namespace grouphead::nn {
 
 /// What Layer::can_decode() says of the library's layers that work on each position alone.
 bool acts_on_positions(const Layer& layer, std::span<const Shape> inputs,

@@ -33,7 +33,7 @@ Parameter::Parameter(std::string name, const Shape& shape, const DtypePolicy& po
       policy_(policy),
       value_(new_numbers(shape, policy.variable())),
       options_(std::move(options)),
-      packed_(std::make_unique<detail::PackedWeights>()) {
+      packed_(std::make_unique<ops::PackedWeights>()) {
   if (policy.compute() != policy.variable() || policy.variable() != policy.arithmetic()) {
     rounded_ = std::make_unique<Rounded>();
     rounded_->copy = Tensor(shape, policy.arithmetic());
@@ -68,12 +68,11 @@ Index count_elements(const ConstParameterList& parameters) noexcept {
 
 void pack_weights(const ParameterList& parameters, Dtype form) {
   if (form != Dtype::f32 && form != Dtype::bf16 && form != Dtype::u8) {
-    detail::throw_config_error("pack_weights", "form", "f32, bf16 or u8", name_of(form));
+    core::throw_config_error("pack_weights", "form", "f32, bf16 or u8", name_of(form));
   }
   for (const auto& [path, parameter] : parameters) {
     if (parameter->gradient_dtype() != Dtype::f32) {
-      detail::throw_config_error("pack_weights", path, "f32 or 16 bits",
-                                 name_of(parameter->dtype()));
+      core::throw_config_error("pack_weights", path, "f32 or 16 bits", name_of(parameter->dtype()));
     }
   }
   for (const auto& [path, parameter] : parameters) parameter->packed().keep_as(form);
@@ -102,9 +101,9 @@ ConstView StateUpdates::value(const Parameter& parameter) const {
 }
 
 void StateUpdates::set(const Parameter& parameter, Tensor value) {
-  detail::require_shape("state_updates", parameter.name(), value.shape(),
-                        std::span<const Index>(parameter.shape().begin(), parameter.shape().end()));
-  detail::require_dtype("state_updates", parameter.name(), value, parameter.dtype());
+  core::require_shape("state_updates", parameter.name(), value.shape(),
+                      std::span<const Index>(parameter.shape().begin(), parameter.shape().end()));
+  core::require_dtype("state_updates", parameter.name(), value, parameter.dtype());
   values_.insert_or_assign(&parameter, std::move(value));
 }
 
@@ -138,8 +137,8 @@ std::span<const std::string_view> Layer::input_names() const {
 
 std::unique_ptr<CallArguments> Layer::arguments_from_config(const ConfigValue& keywords) const {
   if (!keywords.is_null() && !keywords.as_object("keywords").empty()) {
-    detail::throw_config_error(
-        name_, "call", "keywords among " + detail::comma_list(input_names()) + ", mask, training",
+    core::throw_config_error(
+        name_, "call", "keywords among " + core::comma_list(input_names()) + ", mask, training",
         keywords.as_object("keywords").front().first);
   }
   return nullptr;

@@ -48,7 +48,7 @@ Tensor Layer::leaving(Context& ctx, Tensor tensor) const {
 
 std::vector<Value> Layer::call(Context& ctx, std::span<const Value> in, const Mode& mode,
                                std::unique_ptr<Saved>* saved) const {
-  if (mode.decoding != nullptr) detail::require_decodable(*this, in, mode);
+  if (mode.decoding != nullptr) nn::require_decodable(*this, in, mode);
   std::vector<Value> numbers(in.begin(), in.end());
   for (Value& value : numbers) value.tensor = received(ctx, value.tensor);
   std::unique_ptr<CallSaved> keep;

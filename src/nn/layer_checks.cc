@@ -2,8 +2,8 @@
 
 namespace grouphead::nn {
 
-using detail::throw_config_error;
-using detail::throw_shape_error;
+using core::throw_config_error;
+using core::throw_shape_error;
 
 void require_float(std::string_view layer, Dtype dtype) {
   if (dtype != Dtype::f32 && dtype != Dtype::f64) {
@@ -37,7 +37,7 @@ void require_last_axis(std::string_view layer, const Shape& shape, Index width) 
 void require_last_axis(std::string_view layer, const ConstView& x, Index width, Dtype dtype) {
   if (!x.has_value()) throw_shape_error(layer, "input", "a tensor", "nothing");
   require_last_axis(layer, x.shape(), width);
-  detail::require_dtype(layer, "input", x, dtype);
+  core::require_dtype(layer, "input", x, dtype);
 }
 
 Index built_width(std::string_view layer, std::span<const Shape> inputs) {

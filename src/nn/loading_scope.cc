@@ -22,9 +22,9 @@ void LoadingScope::take(const Shape& shape) {
   if (innermost == nullptr) return;
   Index& left = innermost->elements_;
   if (shape.size() > left) {
-    detail::throw_config_error("load", "parameters",
-                               "at most as many numbers as the file has arrays of",
-                               "a parameter of shape " + shape.to_string());
+    core::throw_config_error("load", "parameters",
+                             "at most as many numbers as the file has arrays of",
+                             "a parameter of shape " + shape.to_string());
   }
   left -= shape.size();
 }

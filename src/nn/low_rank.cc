@@ -59,7 +59,7 @@ void require_rank(Index rank, const Parameter& w) {
   const Index columns = w.shape().back();
   const Index limit = std::max(kLeastLimit, std::min(w.shape().size() / columns, columns));
   if (rank >= 1 && rank <= limit) return;
-  detail::throw_config_error(
+  core::throw_config_error(
       kOperation, "rank",
       "1 to " + std::to_string(limit) + " for " + w.name() + " " + w.shape().to_string(),
       std::to_string(rank));
@@ -72,7 +72,7 @@ LowRank::LowRank(Parameter& w, const LoraOptions& config, const DtypePolicy& pol
     : w_(w), policy_(policy) {
   require_rank(config.rank, w);
   if (w.constraint()) {
-    detail::throw_config_error(kOperation, w.name(), "no constraint", "one");
+    core::throw_config_error(kOperation, w.name(), "no constraint", "one");
   }
   const auto rank = static_cast<double>(config.rank);
   scale_ = config.alpha.value_or(rank) / rank;
@@ -170,8 +170,8 @@ std::optional<LoraOptions> read_lora(ConfigReader& reader) {
 void enable_lora(std::unique_ptr<LowRank>& change, Parameter* w, const LoraOptions& config,
                  const DtypePolicy& policy, RandomStream& random) {
   if (w == nullptr || change) {
-    detail::throw_config_error(kOperation, "layer", "a built one without LoRA",
-                               w == nullptr ? "one that is not built" : "one that has it");
+    core::throw_config_error(kOperation, "layer", "a built one without LoRA",
+                             w == nullptr ? "one that is not built" : "one that has it");
   }
   change = std::make_unique<LowRank>(*w, config, policy, random);
 }

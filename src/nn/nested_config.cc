@@ -13,13 +13,13 @@ constexpr int kDeepest = 16;
 std::shared_ptr<Layer> nested_layer(std::string_view wrapper, std::string_view key,
                                     const ConfigValue& envelope) {
   if (!envelope.is_object()) {
-    detail::throw_config_error(wrapper, key, "a layer", envelope.to_string());
+    core::throw_config_error(wrapper, key, "a layer", envelope.to_string());
   }
   int depth = 0;
   for (const ConfigValue* inner = &envelope; inner->is_object();
        inner = &(*inner)["config"]["layer"]) {
     if (++depth > kDeepest) {
-      detail::throw_config_error(
+      core::throw_config_error(
           wrapper, key, "at most " + std::to_string(kDeepest) + " layers in each other", "more");
     }
   }

@@ -37,7 +37,7 @@ class Reader {
   }
 
   [[noreturn]] void fail(const ConfigValue& value) const {
-    detail::throw_config_error(layer_, key_, "a number or an array of numbers", value.to_string());
+    core::throw_config_error(layer_, key_, "a number or an array of numbers", value.to_string());
   }
 
   std::string_view layer_, key_;

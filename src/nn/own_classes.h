@@ -72,11 +72,11 @@ class OwnClasses {
  private:
   bool insert(const std::string& name, std::type_index type, Maker make) {
     if (!is_own_name(name)) {
-      detail::throw_config_error(operation_, "name", "`package>Class`, of your own package", name);
+      core::throw_config_error(operation_, "name", "`package>Class`, of your own package", name);
     }
     const auto [found, is_new] = makers_.try_emplace(name, type, std::move(make));
     if (!is_new && found->second.first != type) {
-      detail::throw_config_error(operation_, "name", "one class for each name", name);
+      core::throw_config_error(operation_, "name", "one class for each name", name);
     }
     return is_new;
   }

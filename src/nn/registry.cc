@@ -71,7 +71,7 @@ constexpr Entry kEntries[] = {
     {"RepeatVector", nn::make_repeat_vector},
     {"Rescaling", nn::make_rescaling},
     {"Reshape", nn::make_reshape},
-    {"ReversibleEmbedding", hub::make_reversible_embedding},
+    {"ReversibleEmbedding", nn::make_reversible_embedding},
     {"RMSNormalization", nn::make_rms_normalization},
     {"RNN", nn::make_rnn},
     {"SeparableConv1D", nn::make_separable_conv_1d},
@@ -108,15 +108,15 @@ constexpr Entry kInnerModels[] = {
 // KerasHub's, known by their registered names alone: people give their own layers such names.
 constexpr std::string_view kHubPackages[] = {"keras_hub>", "keras_nlp>"};
 constexpr Entry kHubLayers[] = {
-    {"CachedMultiHeadAttention", hub::make_cached_attention},
-    {"MaskedLMHead", hub::make_masked_lm_head},
-    {"PositionEmbedding", hub::make_position_embedding},
-    {"ReversibleEmbedding", hub::make_reversible_embedding},
-    {"RotaryEmbedding", hub::make_rotary_embedding},
-    {"SinePositionEncoding", hub::make_sine_position_encoding},
-    {"TokenAndPositionEmbedding", hub::make_token_and_position_embedding},
-    {"TransformerDecoder", hub::make_transformer_decoder},
-    {"TransformerEncoder", hub::make_transformer_encoder},
+    {"CachedMultiHeadAttention", nn::make_cached_attention},
+    {"MaskedLMHead", nn::make_masked_lm_head},
+    {"PositionEmbedding", nn::make_position_embedding},
+    {"ReversibleEmbedding", nn::make_reversible_embedding},
+    {"RotaryEmbedding", nn::make_rotary_embedding},
+    {"SinePositionEncoding", nn::make_sine_position_encoding},
+    {"TokenAndPositionEmbedding", nn::make_token_and_position_embedding},
+    {"TransformerDecoder", nn::make_transformer_decoder},
+    {"TransformerEncoder", nn::make_transformer_encoder},
 };
 
 // The class in KerasHub; empty for a name of another package.
@@ -181,9 +181,8 @@ void nn::define_layer(const std::string& name, detail::LayerMaker make) {
 std::shared_ptr<Layer> make_layer(std::string_view class_name, const ConfigValue& config) {
   if (const auto make = own_layers().find(std::string(class_name))) return make(config);
   if (const nn::LayerFactory make = find_layer(class_name)) return make(config);
-  detail::throw_config_error("make_layer", "class_name",
-                             "a layer that this library has, or one of register_layer()",
-                             class_name);
+  core::throw_config_error("make_layer", "class_name",
+                           "a layer that this library has, or one of register_layer()", class_name);
 }
 
 std::vector<std::string_view> layer_class_names() {

@@ -91,11 +91,7 @@ std::shared_ptr<Layer> make_transformer_model(const ConfigValue& config);
 std::shared_ptr<Layer> make_functional(const ConfigValue& config);
 std::shared_ptr<Layer> make_sequential(const ConfigValue& config);
 
-}  // namespace grouphead::nn
-
 // KerasHub's, in models/hub/.
-namespace grouphead::hub {
-
 std::shared_ptr<Layer> make_cached_attention(const ConfigValue& config);
 std::shared_ptr<Layer> make_masked_lm_head(const ConfigValue& config);
 std::shared_ptr<Layer> make_position_embedding(const ConfigValue& config);
@@ -106,4 +102,4 @@ std::shared_ptr<Layer> make_token_and_position_embedding(const ConfigValue& conf
 std::shared_ptr<Layer> make_transformer_decoder(const ConfigValue& config);
 std::shared_ptr<Layer> make_transformer_encoder(const ConfigValue& config);
 
-}  // namespace grouphead::hub
+}  // namespace grouphead::nn

@@ -9,7 +9,7 @@
 #include "ops/normalization.h"
 #include "ops/rms_norm.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 namespace {
 
 constexpr std::string_view kName = "row_norm";
@@ -77,8 +77,8 @@ void RowNorm::normalise(Context& ctx, ConstView x, ConstView gains, View y,
 Tensor RowNorm::forward(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved) const {
   const Index width = settings_.width;
   if (x.size() % (width * settings_.groups) != 0) {
-    throw_shape_error(kName, "x", "rows of " + std::to_string(width) + " elements",
-                      x.shape().to_string());
+    core::throw_shape_error(kName, "x", "rows of " + std::to_string(width) + " elements",
+                            x.shape().to_string());
   }
   const Shape rows{x.size() / width, width};
   SavedState keep;
@@ -135,4 +135,4 @@ void RowNorm::append_parameters(const std::string& prefix, ParameterList& out) {
   if (beta_) out.push_back({prefix + "beta", beta_.get()});
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -9,7 +9,7 @@
 #include "grouphead/layers/layer.h"
 #include "ops/linear.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// layer: rows are centred and divided by their deviation; rms: divided by their root mean square.
 enum class RowNormKind : std::uint8_t { layer, rms };
@@ -50,4 +50,4 @@ class RowNorm {
   Tensor ones_;                      // [M] where each group has gains, or gains start from one
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

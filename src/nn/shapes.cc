@@ -20,9 +20,8 @@ Shape joined_shape(std::string_view layer, std::span<const Shape> shapes, int ax
       }
     }
     if (!fits) {
-      detail::throw_shape_error(layer, "inputs",
-                                "equal shapes but for axis " + std::to_string(axis),
-                                first.to_string() + " and " + shape.to_string());
+      core::throw_shape_error(layer, "inputs", "equal shapes but for axis " + std::to_string(axis),
+                              first.to_string() + " and " + shape.to_string());
     }
   }
   return Shape::partial(dims);
@@ -37,8 +36,8 @@ Shape reshaped_shape(std::string_view layer, const Shape& from, const Shape& tar
   const bool fits =
       open == dims.end() ? known == from.size() : known != 0 && from.size() % known == 0;
   if (!fits) {
-    detail::throw_shape_error(layer, "input", "elements that fill " + target.to_string(),
-                              from.to_string());
+    core::throw_shape_error(layer, "input", "elements that fill " + target.to_string(),
+                            from.to_string());
   }
   if (open != dims.end()) *open = from.size() / known;
   return Shape(dims);

@@ -15,8 +15,8 @@ namespace grouphead::nn {
 /// `axis` counted from the front. Errors: ShapeError for one that a tensor of this rank has not.
 inline int positive_axis(std::string_view layer, Index axis, int rank) {
   if (axis < -rank || axis >= rank) {
-    detail::throw_shape_error(layer, "axis", "one of a tensor of rank " + std::to_string(rank),
-                              std::to_string(axis));
+    core::throw_shape_error(layer, "axis", "one of a tensor of rank " + std::to_string(rank),
+                            std::to_string(axis));
   }
   return static_cast<int>(axis < 0 ? axis + rank : axis);
 }

@@ -19,9 +19,9 @@ struct Lines {
   Index inner = 1;
 
   Lines(const ConstView& x, int axis) {
-    detail::require_contiguous(kName, "operand", x);
+    core::require_contiguous(kName, "operand", x);
     if (axis < 0 || axis >= x.rank()) {
-      detail::throw_shape_error(kName, "axis", "one of the tensor", std::to_string(axis));
+      core::throw_shape_error(kName, "axis", "one of the tensor", std::to_string(axis));
     }
     for (int i = 0; i < axis; ++i) outer *= x.dim(i);
     length = x.dim(axis);
@@ -34,7 +34,7 @@ struct Lines {
 
 void require_matching(const Lines& a, const Lines& b) {
   if (a.outer == b.outer && a.inner == b.inner) return;
-  detail::throw_shape_error(
+  core::throw_shape_error(
       kName, "operands", "shapes that differ along the axis alone",
       std::to_string(a.count()) + " and " + std::to_string(b.count()) + " lines");
 }
@@ -93,10 +93,10 @@ void pick(Context& ctx, ConstView x, int axis, std::span<const Index> indices, d
   const Lines from(x, axis);
   const Lines to(y, axis);
   require_matching(from, to);
-  detail::require_dtype(kName, "y", y, x.dtype());
+  core::require_dtype(kName, "y", y, x.dtype());
   const auto count = static_cast<Index>(indices.size());
   if (count != to.length) {
-    detail::throw_shape_error(kName, "indices", std::to_string(to.length), std::to_string(count));
+    core::throw_shape_error(kName, "indices", std::to_string(to.length), std::to_string(count));
   }
   const Index block = std::max<Index>(1, kBlockElements / std::max<Index>(1, to.inner));
   with_type(x.dtype(), [&](auto zero) {
@@ -121,7 +121,7 @@ void add_picked(Context& ctx, ConstView d_y, int axis, std::span<const Index> in
   const Lines from(d_x, axis);
   const Lines to(d_y, axis);
   require_matching(from, to);
-  detail::require_dtype(kName, "d_y", d_y, d_x.dtype());
+  core::require_dtype(kName, "d_y", d_y, d_x.dtype());
   with_float_type(kName, "d_y", d_y, [&](auto zero) {
     using F = decltype(zero);
     const F* in = d_y.data<F>();
@@ -141,7 +141,7 @@ void pick_along(Context& ctx, ConstView x, int axis, ConstView indices, View y) 
   const Lines from(x, axis);
   const Lines to(y, axis);
   require_matching(from, to);
-  detail::require_dtype(kName, "y", y, x.dtype());
+  core::require_dtype(kName, "y", y, x.dtype());
   require_elements(kName, "indices", indices, y.size(), Dtype::i64);
   const double missing = std::numeric_limits<double>::quiet_NaN();
   with_type(x.dtype(), [&](auto zero) {
@@ -165,7 +165,7 @@ void add_picked_along(Context& ctx, ConstView d_y, int axis, ConstView indices, 
   const Lines from(d_x, axis);
   const Lines to(d_y, axis);
   require_matching(from, to);
-  detail::require_dtype(kName, "d_y", d_y, d_x.dtype());
+  core::require_dtype(kName, "d_y", d_y, d_x.dtype());
   require_elements(kName, "indices", indices, d_y.size(), Dtype::i64);
   with_float_type(kName, "d_y", d_y, [&](auto zero) {
     using F = decltype(zero);
@@ -257,7 +257,7 @@ void extreme_place(Context& ctx, Extreme extreme, ConstView x, int axis, View in
   const Lines lines(x, axis);
   require_elements(kName, "indices", indices, lines.count(), Dtype::i64);
   if (lines.length == 0 && lines.count() > 0) {
-    detail::throw_shape_error(kName, "x", "an element to choose", x.shape().to_string());
+    core::throw_shape_error(kName, "x", "an element to choose", x.shape().to_string());
   }
   with_number_type(x, [&](auto zero) {
     using T = decltype(zero);

@@ -15,16 +15,16 @@ namespace {
 // q, k and v against each other.
 void check_operands(std::string_view operation, const ConstView& q, const ConstView& k,
                     const ConstView& v) {
-  detail::require_shape(operation, "k", k, {-1, -1, -1, -1});
+  core::require_shape(operation, "k", k, {-1, -1, -1, -1});
   check_queries(operation, "q", q, k.dim(2), MayBeBf16::yes);
   check_heads(operation, "k", k, q.dim(0), -1, -1, q.dim(3), q.dtype());
   check_heads(operation, "v", v, q.dim(0), k.dim(1), k.dim(2), -1, q.dtype());
-  if (v.dim(3) < 1) detail::throw_shape_error(operation, "v", "a head dim of 1 or more", "0");
+  if (v.dim(3) < 1) core::throw_shape_error(operation, "v", "a head dim of 1 or more", "0");
 }
 
 void check_statistics(std::string_view operation, const ConstView& q, const ConstView& statistics) {
-  detail::require_dense(operation, "statistics", statistics, {2, q.dim(0), q.dim(2), q.dim(1)},
-                        wide_dtype(q));
+  core::require_dense(operation, "statistics", statistics, {2, q.dim(0), q.dim(2), q.dim(1)},
+                      wide_dtype(q));
 }
 
 // lse from what the forward noted.
@@ -59,24 +59,24 @@ void check_gradients(std::string_view operation, const ConstView& q, const Const
   check_like("d_k", g.d_k, k);
   check_like("d_v", g.d_v, v);
   if (g.d_scores.has_value()) {
-    detail::require_dense(operation, "d_scores", g.d_scores,
-                          {q.dim(0), q.dim(2), q.dim(1), k.dim(1)}, wide_dtype(q));
+    core::require_dense(operation, "d_scores", g.d_scores, {q.dim(0), q.dim(2), q.dim(1), k.dim(1)},
+                        wide_dtype(q));
   }
   if (g.d_sinks.has_value()) {
     if (!options.sinks.has_value()) {
-      detail::throw_shape_error(operation, "d_sinks", "nothing, as there are no sinks",
-                                g.d_sinks.shape().to_string());
+      core::throw_shape_error(operation, "d_sinks", "nothing, as there are no sinks",
+                              g.d_sinks.shape().to_string());
     }
-    detail::require_dense(operation, "d_sinks", g.d_sinks, {q.dim(2)}, options.sinks.dtype());
+    core::require_dense(operation, "d_sinks", g.d_sinks, {q.dim(2)}, options.sinks.dtype());
   }
   if (!g.d_bias.has_value()) return;
   const ConstView& bias = options.bias;
   if (!bias.has_value()) {
-    detail::throw_shape_error(operation, "d_bias", "nothing, as there is no bias",
-                              g.d_bias.shape().to_string());
+    core::throw_shape_error(operation, "d_bias", "nothing, as there is no bias",
+                            g.d_bias.shape().to_string());
   }
-  detail::require_dense(operation, "d_bias", g.d_bias,
-                        {bias.dim(0), bias.dim(1), bias.dim(2), bias.dim(3)}, bias.dtype());
+  core::require_dense(operation, "d_bias", g.d_bias,
+                      {bias.dim(0), bias.dim(1), bias.dim(2), bias.dim(3)}, bias.dtype());
 }
 
 // Gradients and sums are f32; what is wanted in bf16 is rounded at the end.
@@ -118,7 +118,7 @@ void backward_checked(Context& ctx, const ConstView& q, const ConstView& k, cons
 }  // namespace ops
 
 std::vector<double> alibi_slopes(Index num_heads) {
-  detail::require_positive("alibi_slopes", "num_heads", num_heads);
+  core::require_positive("alibi_slopes", "num_heads", num_heads);
   const auto heads = static_cast<std::uint64_t>(num_heads);
   const std::uint64_t whole = std::bit_floor(heads);
   std::vector<double> slopes;
@@ -142,7 +142,7 @@ void attention(Context& ctx, ConstView q, ConstView k, ConstView v, const Attent
     return ops::forward_checked(ctx, q, k, v, options, out, statistics);
   }
   const Dtype dtype = ops::wide_dtype(q);
-  detail::require_dense(kName, "lse", softmax.lse, {q.dim(0), q.dim(2), q.dim(1)}, dtype);
+  core::require_dense(kName, "lse", softmax.lse, {q.dim(0), q.dim(2), q.dim(1)}, dtype);
   Tensor own;
   if (!statistics.has_value()) {
     statistics = own = ctx.tensor({2, q.dim(0), q.dim(2), q.dim(1)}, dtype);
@@ -158,8 +158,8 @@ void attention_scores(Context& ctx, ConstView q, ConstView k, const AttentionOpt
   ops::check_operands(kName, q, k, k);
   ops::check_options(kName, options, q, k.dim(1), ops::Keys::given);
   ops::check_statistics(kName, q, statistics);
-  detail::require_dense(kName, "scores", scores, {q.dim(0), q.dim(2), q.dim(1), k.dim(1)},
-                        ops::wide_dtype(q));
+  core::require_dense(kName, "scores", scores, {q.dim(0), q.dim(2), q.dim(1), k.dim(1)},
+                      ops::wide_dtype(q));
   if (q.dtype() == Dtype::f64) {
     return ops::scores_wide<double>(ctx, q, k, options, statistics, scores);
   }

@@ -245,16 +245,16 @@ void check_kept(std::string_view operation, const CacheSlice& cache, const Cache
                 const AttentionOptions& options, Index batch) {
   if (cache.ring == 0) return;
   if (options.masked_rows == MaskedRows::uniform) {
-    detail::throw_config_error(operation, "masked_rows", "zeros with a ring", "uniform");
+    core::throw_config_error(operation, "masked_rows", "zeros with a ring", "uniform");
   }
   for (Index b = 0; b < batch; ++b) {
     const Index kept = rows.kept[b];
     const Index most = rows.first[b] - kept;
     if (kept == 0 || rows.counts[b] == 0) continue;
     if (options.window_left && *options.window_left <= most) continue;
-    detail::throw_config_error(operation, "window_left",
-                               "at most " + std::to_string(most) + ", as the ring keeps no more",
-                               options.window_left ? std::to_string(*options.window_left) : "none");
+    core::throw_config_error(operation, "window_left",
+                             "at most " + std::to_string(most) + ", as the ring keeps no more",
+                             options.window_left ? std::to_string(*options.window_left) : "none");
   }
 }
 

@@ -10,7 +10,7 @@
 
 namespace grouphead::ops {
 
-using detail::throw_shape_error;
+using core::throw_shape_error;
 using kernels::AttentionProblem;
 using kernels::Grid;
 
@@ -50,18 +50,18 @@ bool is_fully_masked(const AttentionProblem<F>& p, Index b, Index h, Index t) no
 void check_logit_options(std::string_view operation, const AttentionOptions& options,
                          const ConstView& q) {
   if (options.softcap && !(*options.softcap > 0 && std::isfinite(*options.softcap))) {
-    detail::throw_config_error(operation, "softcap", "a positive number",
-                               detail::number_text(*options.softcap));
+    core::throw_config_error(operation, "softcap", "a positive number",
+                             core::number_text(*options.softcap));
   }
   const auto check_per_head = [&](std::string_view operand, const ConstView& x) {
     if (!x.has_value()) return;
     const bool is_wide = q.dtype() == Dtype::bf16 && x.dtype() == Dtype::f32;
-    detail::require_dense(operation, operand, x, {q.dim(2)}, is_wide ? Dtype::f32 : q.dtype());
+    core::require_dense(operation, operand, x, {q.dim(2)}, is_wide ? Dtype::f32 : q.dtype());
   };
   check_per_head("alibi_slopes", options.alibi_slopes);
   check_per_head("sinks", options.sinks);
   if (options.sinks.has_value() && options.masked_rows == MaskedRows::uniform) {
-    detail::throw_config_error(operation, "masked_rows", "zeros, as there are sinks", "uniform");
+    core::throw_config_error(operation, "masked_rows", "zeros, as there are sinks", "uniform");
   }
 }
 
@@ -69,8 +69,8 @@ void check_logit_options(std::string_view operation, const AttentionOptions& opt
 
 void check_heads(std::string_view operation, std::string_view operand, const ConstView& x, Index b,
                  Index t, Index h, Index d, Dtype dtype) {
-  detail::require_shape(operation, operand, x, {b, t, h, d});
-  detail::require_dtype(operation, operand, x, dtype);
+  core::require_shape(operation, operand, x, {b, t, h, d});
+  core::require_dtype(operation, operand, x, dtype);
   if (x.dim(3) > 1 && x.stride(3) != 1) {
     throw_shape_error(operation, operand, "a contiguous last axis",
                       "stride " + std::to_string(x.stride(3)));
@@ -79,7 +79,7 @@ void check_heads(std::string_view operation, std::string_view operand, const Con
 
 void check_queries(std::string_view operation, std::string_view operand, const ConstView& q,
                    Index num_key_value_heads, MayBeBf16 may_be_bf16) {
-  detail::require_shape(operation, operand, q, {-1, -1, -1, -1});
+  core::require_shape(operation, operand, q, {-1, -1, -1, -1});
   const bool takes_bf16 = may_be_bf16 == MayBeBf16::yes;
   if (q.dtype() != Dtype::f32 && q.dtype() != Dtype::f64 &&
       !(takes_bf16 && q.dtype() == Dtype::bf16)) {
@@ -105,28 +105,28 @@ void check_options(std::string_view operation, const AttentionOptions& options, 
     }
   };
   if (options.masked_rows != MaskedRows::zeros && options.masked_rows != MaskedRows::uniform) {
-    detail::throw_config_error(operation, "masked_rows", "zeros or uniform", "keras");
+    core::throw_config_error(operation, "masked_rows", "zeros or uniform", "keras");
   }
   if (!(options.dropout_rate >= 0 && options.dropout_rate <= 1)) {
-    detail::throw_config_error(operation, "dropout_rate", "0 <= rate <= 1",
-                               detail::number_text(options.dropout_rate));
+    core::throw_config_error(operation, "dropout_rate", "0 <= rate <= 1",
+                             core::number_text(options.dropout_rate));
   }
   if (options.mask.has_value()) {
     check_grid(operation, "mask", options.mask, q, num_keys);
     require_bytes("mask", options.mask);
   }
   if (options.key_mask.has_value()) {
-    detail::require_shape(operation, "key_mask", options.key_mask, {q.dim(0), num_keys});
+    core::require_shape(operation, "key_mask", options.key_mask, {q.dim(0), num_keys});
     require_bytes("key_mask", options.key_mask);
   }
   if (options.query_mask.has_value()) {
-    detail::require_shape(operation, "query_mask", options.query_mask, {q.dim(0), q.dim(1)});
+    core::require_shape(operation, "query_mask", options.query_mask, {q.dim(0), q.dim(1)});
     require_bytes("query_mask", options.query_mask);
   }
   if (options.bias.has_value()) {
     check_grid(operation, "bias", options.bias, q, num_keys);
     const bool is_wide = q.dtype() == Dtype::bf16 && options.bias.dtype() == Dtype::f32;
-    if (!is_wide) detail::require_dtype(operation, "bias", options.bias, q.dtype());
+    if (!is_wide) core::require_dtype(operation, "bias", options.bias, q.dtype());
   }
 }
 

@@ -7,8 +7,8 @@
 namespace grouphead::ops {
 namespace {
 
-using detail::throw_config_error;
-using detail::throw_shape_error;
+using core::throw_config_error;
+using core::throw_shape_error;
 
 Index number_at(const ConstView& x, Index i) {
   return x.dtype() == Dtype::i32 ? Index{x.data<std::int32_t>()[i * x.stride(0)]}
@@ -17,7 +17,7 @@ Index number_at(const ConstView& x, Index i) {
 
 void check_integers(std::string_view operation, std::string_view operand, const ConstView& x,
                     Index size) {
-  detail::require_shape(operation, operand, x, {size});
+  core::require_shape(operation, operand, x, {size});
   if (x.dtype() != Dtype::i32 && x.dtype() != Dtype::i64) {
     throw_shape_error(operation, operand, "i32 or i64", name_of(x.dtype()));
   }

@@ -20,8 +20,8 @@ AxisFlags flags_of(std::span<const Index> axes, int rank) {
   for (const Index axis : axes) {
     const Index place = axis < 0 ? axis + rank : axis;
     if (place < 0 || place >= rank || flags[static_cast<std::size_t>(place)]) {
-      detail::throw_shape_error(kName, "axis", "different axes of rank " + std::to_string(rank),
-                                std::to_string(axis));
+      core::throw_shape_error(kName, "axis", "different axes of rank " + std::to_string(rank),
+                              std::to_string(axis));
     }
     flags[static_cast<std::size_t>(place)] = true;
   }

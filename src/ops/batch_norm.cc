@@ -252,7 +252,7 @@ namespace {
 struct Groups {
   Groups(std::string_view operation, const ConstView& x, const ConstView& mean)
       : rows{x.dim(1), x.dim(2)}, entries(x.dim(0)), count(mean.dim(1)) {
-    detail::require_contiguous(operation, "x", x);
+    core::require_contiguous(operation, "x", x);
     require_elements(operation, "mean", mean, entries * count, x.dtype());
     width = rows.width / count;
   }

@@ -16,7 +16,7 @@ using kernels::kBf16Depth;
 using kernels::round_up;
 using Bits = std::uint16_t;
 
-constexpr std::size_t kForm = detail::PackedWeights::Impl::kForms - 2;
+constexpr std::size_t kForm = PackedWeights::Impl::kForms - 2;
 constexpr Index kRows = 64;      // of y in one unit, or of d_w
 constexpr Index kColumns = 256;  // of one unit
 constexpr Index kStep = 64;      // columns of one product

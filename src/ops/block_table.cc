@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace grouphead::detail {
+namespace grouphead::ops {
 
 BlockTable::BlockTable(Index sequences, Index tiles, Index blocks)
     : tiles_(tiles),
@@ -64,4 +64,4 @@ Index BlockTable::take() noexcept {
   return block;
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::ops

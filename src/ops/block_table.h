@@ -7,7 +7,7 @@
 
 #include "grouphead/core/tensor.h"
 
-namespace grouphead::detail {
+namespace grouphead::ops {
 
 /// Blocks are counted by their users and go back when nobody is left. No allocation once made.
 class BlockTable {
@@ -54,4 +54,4 @@ class BlockTable {
   std::vector<Index> free_;
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::ops

@@ -11,7 +11,7 @@ namespace {
 constexpr std::string_view kName = "elementwise";
 
 [[noreturn]] void throw_type(Dtype dtype) {
-  detail::throw_shape_error(kName, "operand", "a type that the function takes", name_of(dtype));
+  core::throw_shape_error(kName, "operand", "a type that the function takes", name_of(dtype));
 }
 
 template <class T>

@@ -16,9 +16,9 @@ void check_value_width(std::string_view operation, std::string_view operand,
                        const CacheSlice& cache, Index dv) {
   const Index width = cache.values.dim(3);
   if (dv < 1 || kernels::round_up(dv, kPanelKeys) != width) {
-    detail::throw_shape_error(operation, operand,
-                              "a head dim that rounds up to " + std::to_string(width),
-                              std::to_string(dv));
+    core::throw_shape_error(operation, operand,
+                            "a head dim that rounds up to " + std::to_string(width),
+                            std::to_string(dv));
   }
 }
 
@@ -31,21 +31,21 @@ Index stored_batch(const CacheSlice& cache, Index batch) {
 void check_tiles(std::string_view operation, const CacheSlice& cache, Index batch, Index d,
                  Index dv, Dtype dtype) {
   if (dtype != Dtype::f32) {
-    detail::throw_shape_error(operation, "keys", name_of(dtype), name_of(cache.keys.dtype()));
+    core::throw_shape_error(operation, "keys", name_of(dtype), name_of(cache.keys.dtype()));
   }
   const Dtype stored = cache.keys.dtype();
   const CacheTileBytes bytes = cache_tile_bytes(stored, d, dv);
   const Index heads = cache.keys.dim(1);
   const Index tiles = cache.keys.dim(2);
   const Index entries = stored_batch(cache, batch);
-  detail::require_dense(operation, "keys", cache.keys,
-                        {entries, heads, -1, bytes.keys / size_of(stored)}, stored);
-  detail::require_dense(operation, "values", cache.values,
-                        {entries, heads, tiles, bytes.values / size_of(stored)}, stored);
+  core::require_dense(operation, "keys", cache.keys,
+                      {entries, heads, -1, bytes.keys / size_of(stored)}, stored);
+  core::require_dense(operation, "values", cache.values,
+                      {entries, heads, tiles, bytes.values / size_of(stored)}, stored);
   if (stored != Dtype::u8) return;
-  detail::require_dense(operation, "exact keys", cache.exact, {batch, heads, kernels::kPackKeys, d},
-                        Dtype::f32);
-  detail::require_dense(operation, "tile of the exact keys", cache.exact_tile, {batch}, Dtype::i64);
+  core::require_dense(operation, "exact keys", cache.exact, {batch, heads, kernels::kPackKeys, d},
+                      Dtype::f32);
+  core::require_dense(operation, "tile of the exact keys", cache.exact_tile, {batch}, Dtype::i64);
 }
 
 // The part of a call that one batch entry stores.
@@ -130,9 +130,9 @@ Index capacity_of(const CacheSlice& cache) noexcept {
 
 void check_rank(std::string_view operation, const CacheSlice& cache) {
   if (has_tiles(cache)) {
-    detail::require_shape(operation, "keys", cache.keys, {-1, -1, -1, -1});
+    core::require_shape(operation, "keys", cache.keys, {-1, -1, -1, -1});
   } else {
-    detail::require_shape(operation, "keys", cache.keys, {-1, -1, -1, -1, kPanelKeys});
+    core::require_shape(operation, "keys", cache.keys, {-1, -1, -1, -1, kPanelKeys});
   }
 }
 
@@ -141,27 +141,26 @@ void check_cache(std::string_view operation, const CacheSlice& cache, const Cons
   const Index batch = x.dim(0);
   const Index d = x.dim(3);
   if (cache.slots.has_value()) {
-    detail::require_shape(operation, "cache", cache.slots, {batch, -1});
+    core::require_shape(operation, "cache", cache.slots, {batch, -1});
   }
   if (has_tiles(cache)) {
     return check_tiles(operation, cache, batch, d, values.dim(3), x.dtype());
   }
   const Index entries = stored_batch(cache, batch);
-  detail::require_shape(operation, "keys", cache.keys, {entries, -1, -1, d, kPanelKeys});
+  core::require_shape(operation, "keys", cache.keys, {entries, -1, -1, d, kPanelKeys});
   const Index heads = cache.keys.dim(1);
   const Index capacity = cache.keys.dim(2) * kPanelKeys;
-  detail::require_dense(operation, "keys", cache.keys, {entries, heads, -1, d, kPanelKeys},
-                        x.dtype());
-  detail::require_dense(operation, "values", cache.values, {entries, heads, capacity, -1},
-                        x.dtype());
+  core::require_dense(operation, "keys", cache.keys, {entries, heads, -1, d, kPanelKeys},
+                      x.dtype());
+  core::require_dense(operation, "values", cache.values, {entries, heads, capacity, -1}, x.dtype());
   check_value_width(operation, value_operand, cache, values.dim(3));
 }
 
 void check_fits(std::string_view operation, const CacheSlice& cache, Index begin, Index end) {
   const Index capacity = capacity_of(cache);
   if (begin < 0 || end > capacity) {
-    detail::throw_shape_error(operation, "positions", "within 0 .. " + std::to_string(capacity),
-                              std::to_string(begin) + " .. " + std::to_string(end));
+    core::throw_shape_error(operation, "positions", "within 0 .. " + std::to_string(capacity),
+                            std::to_string(begin) + " .. " + std::to_string(end));
   }
 }
 
@@ -204,7 +203,7 @@ void cache_store(Context& ctx, std::string_view operation, const ConstView& k, c
 
 void cache_store(Context& ctx, std::string_view operation, const ConstView& k, const ConstView& v,
                  const CacheSlice& cache, Index at) {
-  detail::require_shape(operation, "k", k, {-1, -1, -1, -1});
+  core::require_shape(operation, "k", k, {-1, -1, -1, -1});
   cache_store(ctx, operation, k, v, cache, at, k.dim(1));
 }
 

@@ -55,10 +55,10 @@ bool set_exactly(double value, To& to) noexcept {
 
 void require_pair(const ConstView& from, const View& to) {
   if (!from.has_value() || !to.has_value() || from.size() != to.size()) {
-    detail::throw_shape_error(kName, "target", from.shape().to_string(), to.shape().to_string());
+    core::throw_shape_error(kName, "target", from.shape().to_string(), to.shape().to_string());
   }
-  detail::require_contiguous(kName, "source", from);
-  detail::require_contiguous(kName, "target", to);
+  core::require_contiguous(kName, "source", from);
+  core::require_contiguous(kName, "target", to);
 }
 
 }  // namespace

@@ -73,12 +73,12 @@ struct Plan {
 
 void check(std::string_view operation, const Plan& plan, const ConstView& x, const ConstView& y) {
   const ConvolutionProblem& p = plan.problem;
-  detail::require_dense(operation, "x", x,
-                        {p.windows.batch, p.windows.rows.in, p.windows.columns.in, p.channels},
-                        x.dtype());
-  detail::require_dense(operation, "y", y,
-                        {p.windows.batch, p.windows.rows.out, p.windows.columns.out, p.filters},
-                        x.dtype());
+  core::require_dense(operation, "x", x,
+                      {p.windows.batch, p.windows.rows.in, p.windows.columns.in, p.channels},
+                      x.dtype());
+  core::require_dense(operation, "y", y,
+                      {p.windows.batch, p.windows.rows.out, p.windows.columns.out, p.filters},
+                      x.dtype());
 }
 
 /// The weights of a group [depth, filters]: part of a line in w, so they are copied.

@@ -10,7 +10,7 @@
 namespace grouphead {
 namespace {
 
-using detail::KvCacheAccess;
+using ops::KvCacheAccess;
 using ops::PerEntry;
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
@@ -21,13 +21,13 @@ PerEntry checked_counts(std::string_view operation, const ConstView& x,
   const Index T = x.dim(1);
   if (counts.empty()) return T;
   if (static_cast<Index>(counts.size()) != x.dim(0)) {
-    detail::throw_shape_error(operation, "counts", std::to_string(x.dim(0)) + " numbers",
-                              std::to_string(counts.size()));
+    core::throw_shape_error(operation, "counts", std::to_string(x.dim(0)) + " numbers",
+                            std::to_string(counts.size()));
   }
   for (const Index count : counts) {
     if (count >= 0 && count <= T) continue;
-    detail::throw_shape_error(operation, "counts", "0 .. " + std::to_string(T),
-                              std::to_string(count));
+    core::throw_shape_error(operation, "counts", "0 .. " + std::to_string(T),
+                            std::to_string(count));
   }
   return counts;
 }
@@ -87,13 +87,13 @@ void check_window(std::string_view operation, const KvCache& cache,
                   const AttentionOptions& options) {
   const Index window = cache.config().window;
   if (window > 0 && !options.causal && options.window_right.value_or(1) > 0) {
-    detail::throw_config_error(operation, "causal", "true with a ring", "false");
+    core::throw_config_error(operation, "causal", "true with a ring", "false");
   }
   if (window == 0 || (options.window_left && *options.window_left < window)) return;
-  detail::throw_config_error(operation, "window_left",
-                             "at most " + std::to_string(window - 1) +
-                                 ", as the cache has window " + std::to_string(window),
-                             options.window_left ? std::to_string(*options.window_left) : "none");
+  core::throw_config_error(operation, "window_left",
+                           "at most " + std::to_string(window - 1) + ", as the cache has window " +
+                               std::to_string(window),
+                           options.window_left ? std::to_string(*options.window_left) : "none");
 }
 
 // decode() of the rows of q, k and v that each entry has, after the checks of the caller.
@@ -139,11 +139,11 @@ void decode(Context& ctx, ConstView q, ConstView k, ConstView v, KvCache& cache,
             const AttentionOptions& options, View out, std::span<const Index> counts) {
   constexpr std::string_view kName = "decode";
   if (options.causal_offset != 0) {
-    detail::throw_config_error(kName, "causal_offset", "0, as the cache knows its positions",
-                               std::to_string(options.causal_offset));
+    core::throw_config_error(kName, "causal_offset", "0, as the cache knows its positions",
+                             std::to_string(options.causal_offset));
   }
-  detail::require_shape(kName, "q", q, {-1, -1, -1, -1});
-  detail::require_shape(kName, "k", k, {q.dim(0), q.dim(1), -1, -1});
+  core::require_shape(kName, "q", q, {-1, -1, -1, -1});
+  core::require_shape(kName, "k", k, {q.dim(0), q.dim(1), -1, -1});
   decode_entries(ctx, kName, q, k, v, cache, layer, options, out, checked_counts(kName, q, counts),
                  0);
   for (Index b = 0; b < q.dim(0) && !counts.empty(); ++b) {
@@ -163,14 +163,14 @@ void ops::decode_packed(Context& ctx, const ConstView& q, const ConstView& k, co
   for (const SequenceRows& of : rows) {
     static_cast<void>(cache.length(of.sequence));  // throws for one that is not there
     if (of.count < 1 || counts[of.sequence] > 0) {
-      detail::throw_shape_error(kName, "rows", "some of each sequence, once", "others");
+      core::throw_shape_error(kName, "rows", "some of each sequence, once", "others");
     }
     counts[of.sequence] = of.count;
     offsets[of.sequence] = next;
     next += of.count;
   }
   for (const ConstView& x : {q, k, v, ConstView(out)}) {
-    detail::require_dense(kName, "rows", x, {1, next, -1, -1}, q.dtype());
+    core::require_dense(kName, "rows", x, {1, next, -1, -1}, q.dtype());
   }
   decode_entries(ctx, kName, for_each_entry(q, batch), for_each_entry(k, batch),
                  for_each_entry(v, batch), cache, layer, options, for_each_entry(out, batch),
@@ -182,7 +182,7 @@ void store_cached(Context& ctx, ConstView k, ConstView v, KvCache& cache, Index 
                   std::span<const Index> counts) {
   constexpr std::string_view kName = "store_cached";
   const ops::CacheSlice slice = ops::slice_of(cache, layer);
-  detail::require_shape(kName, "k", k, {-1, -1, -1, -1});
+  core::require_shape(kName, "k", k, {-1, -1, -1, -1});
   const PerEntry rows = checked_counts(kName, k, counts);
   ops::check_cache_store(kName, k, v, slice, cache.lengths(), rows);
   KvCacheAccess::make_room(kName, cache, rows);
@@ -195,7 +195,7 @@ void attention_cached(Context& ctx, ConstView q, const KvCache& cache, Index lay
   constexpr std::string_view kName = "attention_cached";
   // The kernels' views are mutable; this call only reads.
   const ops::CacheSlice slice = ops::slice_of(const_cast<KvCache&>(cache), layer);
-  detail::require_shape(kName, "q", q, {cache.config().batch, -1, -1, -1});
+  core::require_shape(kName, "q", q, {cache.config().batch, -1, -1, -1});
   ops::attention_cached(ctx, kName, q, slice,
                         {.lengths = cache.lengths(),
                          .counts = q.dim(1),

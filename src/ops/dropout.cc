@@ -24,7 +24,7 @@ double scale_of(double rate, Dtype grid) {
 
 void dropout(Context& ctx, ConstView x, double rate, RandomDraw draw, Dtype grid, View y) {
   if (!(rate >= 0 && rate <= 1)) {
-    detail::throw_config_error("dropout", "rate", "0 <= rate <= 1", detail::number_text(rate));
+    core::throw_config_error("dropout", "rate", "0 <= rate <= 1", core::number_text(rate));
   }
   with_float_type("dropout", "x", x, [&](auto zero) {
     using F = decltype(zero);

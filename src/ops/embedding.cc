@@ -11,8 +11,8 @@ constexpr Index kColumns = 64;
 }  // namespace
 
 void embedding_forward(Context& ctx, ConstView tokens, ConstView table, View y) {
-  detail::require_shape("embedding", "table", table, {-1, -1});
-  detail::require_contiguous("embedding", "table", table);
+  core::require_shape("embedding", "table", table, {-1, -1});
+  core::require_contiguous("embedding", "table", table);
   require_elements("embedding", "tokens", tokens, tokens.size(), Dtype::i32);
   const Rows rows = {tokens.size(), table.dim(1)};
   require_indices("embedding", "tokens", tokens, table.dim(0));
@@ -30,8 +30,8 @@ void embedding_forward(Context& ctx, ConstView tokens, ConstView table, View y) 
 
 void embedding_backward(Context& ctx, ConstView tokens, ConstView d_y, View d_table) {
   constexpr std::string_view kName = "embedding_backward";
-  detail::require_shape(kName, "d_table", d_table, {-1, -1});
-  detail::require_contiguous(kName, "d_table", d_table);
+  core::require_shape(kName, "d_table", d_table, {-1, -1});
+  core::require_contiguous(kName, "d_table", d_table);
   require_elements(kName, "tokens", tokens, tokens.size(), Dtype::i32);
   require_indices(kName, "tokens", tokens, d_table.dim(0));
   const Rows rows = {tokens.size(), d_table.dim(1)};

@@ -43,7 +43,7 @@ void with_floating(std::string_view operation, std::string_view operand, Dtype d
     case Dtype::f16:
       return body(F16{});
     default:
-      detail::throw_shape_error(operation, operand, "a floating type", name_of(dtype));
+      core::throw_shape_error(operation, operand, "a floating type", name_of(dtype));
   }
 }
 

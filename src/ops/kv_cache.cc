@@ -14,16 +14,16 @@
 namespace grouphead {
 namespace {
 
-using detail::has_tiles;
-using detail::stored_positions;
-using detail::throw_config_error;
-using detail::throw_shape_error;
+using core::throw_config_error;
+using core::throw_shape_error;
+using ops::has_tiles;
+using ops::stored_positions;
 
 constexpr std::string_view kName = "kv_cache";
 constexpr Index kLargest = Index{1} << 48;
 constexpr Index kGroup = kernels::kPanelKeys;  // positions side by side in a block of keys
 constexpr Index kTile = kernels::kPackKeys;
-static_assert(kTile == detail::BlockTable::kPositions);
+static_assert(kTile == ops::BlockTable::kPositions);
 
 KvCacheConfig checked(KvCacheConfig config) {
   if (config.value_dim == 0) config.value_dim = config.head_dim;
@@ -42,7 +42,7 @@ KvCacheConfig checked(KvCacheConfig config) {
       {"capacity", config.capacity},
       {"window", is_ring ? config.window : 1},
       {"num_blocks", is_paged ? config.num_blocks : 1}};
-  for (const auto& [name, size] : sizes) detail::require_positive(kName, name, size);
+  for (const auto& [name, size] : sizes) core::require_positive(kName, name, size);
   for (const Index size :
        {config.head_dim, config.value_dim, config.capacity, config.window, config.num_blocks}) {
     if (size > kLargest) throw_config_error(kName, "size", "at most 2^48", std::to_string(size));
@@ -118,8 +118,8 @@ KvCache::KvCache(Context& ctx, const KvCacheConfig& config)
       keys_(zeros_for(ctx, config_, key_shape(config_))),
       values_(zeros_for(ctx, config_, value_shape(config_))) {
   if (config_.num_blocks > 0) {
-    blocks_ = std::make_unique<detail::BlockTable>(config_.batch, config_.capacity / kTile,
-                                                   config_.num_blocks);
+    blocks_ = std::make_unique<ops::BlockTable>(config_.batch, config_.capacity / kTile,
+                                                config_.num_blocks);
   }
   if (config_.dtype != Dtype::u8) return;
   exact_keys_ = ctx.zeros(layers_of(config_, config_.batch, {kTile, config_.head_dim}));
@@ -182,7 +182,7 @@ void KvCache::check_truncation(Index sequence, Index length) const {
   if (length < 0 || length > now) {
     throw_shape_error(kName, "length", "0 .. " + std::to_string(now), std::to_string(length));
   }
-  if (length == 0 || length == now || detail::first_seen(config_, length) >= kept) return;
+  if (length == 0 || length == now || ops::first_seen(config_, length) >= kept) return;
   throw_shape_error(kName, "length",
                     "0, or " + std::to_string(kept + config_.window - 1) + " .. " +
                         std::to_string(now) + ", whose window the ring still has",
@@ -247,11 +247,11 @@ void KvCache::fork(const KvCache& source, Index from, Index to) {
   check_sequence(source.config_, from);
   check_sequence(config_, to);
   if (&source == this && from == to) return;
-  detail::KvCacheAccess::copy_sequence(source, from, *this, to);
+  ops::KvCacheAccess::copy_sequence(source, from, *this, to);
 }
 
 ops::CacheSlice ops::slice_of(KvCache& cache, Index layer) {
-  return detail::KvCacheAccess::slice(cache, layer);
+  return ops::KvCacheAccess::slice(cache, layer);
 }
 
 }  // namespace grouphead

@@ -8,7 +8,7 @@
 #include "kernels/attention/layout.h"
 #include "ops/block_table.h"
 
-namespace grouphead::detail {
+namespace grouphead::ops {
 namespace {
 
 constexpr std::string_view kName = "kv_cache";
@@ -20,8 +20,8 @@ std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 // One layer of [L, ...].
 View layer_of(Tensor& all, Index layer) {
   if (layer < 0 || layer >= all.dim(0)) {
-    throw_shape_error(kName, "layer", "0 .. " + std::to_string(all.dim(0) - 1),
-                      std::to_string(layer));
+    core::throw_shape_error(kName, "layer", "0 .. " + std::to_string(all.dim(0) - 1),
+                            std::to_string(layer));
   }
   const View view = all;
   const Shape shape(std::span<const Index>(view.shape().begin() + 1, view.shape().end()));
@@ -40,15 +40,15 @@ std::byte* head_of(Tensor& x, Index layer, Index entry, Index head) {
 void check_alike(const KvCacheConfig& source, const KvCacheConfig& to) {
   const auto check = [](std::string_view name, Index expected, Index got) {
     if (expected == got) return;
-    throw_shape_error(kName, "source", std::string(name) + " " + std::to_string(expected),
-                      std::to_string(got));
+    core::throw_shape_error(kName, "source", std::string(name) + " " + std::to_string(expected),
+                            std::to_string(got));
   };
   check("num_layers", to.num_layers, source.num_layers);
   check("num_key_value_heads", to.num_key_value_heads, source.num_key_value_heads);
   check("head_dim", to.head_dim, source.head_dim);
   check("value_dim", to.value_dim, source.value_dim);
   if (source.dtype != to.dtype) {
-    throw_shape_error(kName, "source", name_of(to.dtype), name_of(source.dtype));
+    core::throw_shape_error(kName, "source", name_of(to.dtype), name_of(source.dtype));
   }
 }
 
@@ -57,7 +57,8 @@ void check_blocks(const BlockTable& blocks, Index sequence, Index wanted) {
   Index room = blocks.num_free();
   for (Index t = 0; t < blocks.count(sequence); ++t) room += blocks.is_shared(sequence, t) ? 0 : 1;
   if (wanted <= room) return;
-  throw_shape_error(kName, "cache", std::to_string(wanted) + " free blocks", std::to_string(room));
+  core::throw_shape_error(kName, "cache", std::to_string(wanted) + " free blocks",
+                          std::to_string(room));
 }
 
 }  // namespace
@@ -99,8 +100,8 @@ void KvCacheAccess::make_room(std::string_view operation, KvCache& cache, ops::P
     wanted += blocks.blocks_wanted(b, begin, begin + counts[b]);
   }
   if (wanted > blocks.num_free()) {
-    throw_shape_error(operation, "cache", std::to_string(wanted) + " free blocks",
-                      std::to_string(blocks.num_free()));
+    core::throw_shape_error(operation, "cache", std::to_string(wanted) + " free blocks",
+                            std::to_string(blocks.num_free()));
   }
   for (Index b = 0; b < cache.config_.batch; ++b) {
     const Index begin = cache.lengths_[at(b)];
@@ -179,13 +180,14 @@ Index* KvCacheAccess::exact_tile(KvCache& cache, Index layer, Index sequence) {
 Index KvCacheAccess::first_tile(std::string_view operation, const KvCache& cache, Index length,
                                 Index kept) {
   if (length > cache.capacity()) {
-    throw_shape_error(operation, "length", "at most " + std::to_string(cache.capacity()),
-                      std::to_string(length));
+    core::throw_shape_error(operation, "length", "at most " + std::to_string(cache.capacity()),
+                            std::to_string(length));
   }
   if (length > 0 && kept > first_seen(cache.config_, length)) {
-    throw_shape_error(operation, "sequence",
-                      "positions from " + std::to_string(first_seen(cache.config_, length)) + " on",
-                      "from " + std::to_string(kept) + " on, which a ring kept");
+    core::throw_shape_error(
+        operation, "sequence",
+        "positions from " + std::to_string(first_seen(cache.config_, length)) + " on",
+        "from " + std::to_string(kept) + " on, which a ring kept");
   }
   const Index ring = ring_tiles(cache.config_);
   return std::max(kept / kTile, ring > 0 ? kernels::ceil_div(length, kTile) - ring : Index{0});
@@ -230,4 +232,4 @@ void KvCacheAccess::copy_sequence(const KvCache& source, Index from, KvCache& ca
   }
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::ops

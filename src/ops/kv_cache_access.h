@@ -4,7 +4,7 @@
 
 #include "ops/attention.h"
 
-namespace grouphead::detail {
+namespace grouphead::ops {
 
 enum class CachePart : std::uint8_t { keys, values };
 
@@ -59,4 +59,4 @@ struct KvCacheAccess {
   static void copy_block(KvCache& cache, Index from, Index to);
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::ops

@@ -16,7 +16,7 @@
 #include "ops/packed_gemm.h"
 #include "ops/packed_weights.h"
 
-namespace grouphead::detail {
+namespace grouphead::ops {
 
 PackedWeights::PackedWeights() : impl_(std::make_unique<Impl>()) {}
 PackedWeights::~PackedWeights() = default;
@@ -27,9 +27,6 @@ void PackedWeights::keep_as(Dtype form) noexcept {
 }
 Dtype PackedWeights::form() const noexcept { return impl_->kept_as; }
 
-}  // namespace grouphead::detail
-
-namespace grouphead::ops {
 namespace {
 
 using kernels::Matrix;
@@ -60,16 +57,16 @@ Index rows_of(const ConstView& view) {
 void require_rows(std::string_view operation, std::string_view operand, const ConstView& view,
                   Dtype dtype) {
   if (!view.has_value() || view.rank() == 0) {
-    detail::throw_shape_error(operation, operand, "[..., *]",
-                              view.has_value() ? view.shape().to_string() : "nothing");
+    core::throw_shape_error(operation, operand, "[..., *]",
+                            view.has_value() ? view.shape().to_string() : "nothing");
   }
-  detail::require_dtype(operation, operand, view, dtype);
-  detail::require_contiguous(operation, operand, view);
+  core::require_dtype(operation, operand, view, dtype);
+  core::require_contiguous(operation, operand, view);
 }
 
 void require_float(std::string_view operation, std::string_view operand, const ConstView& view) {
   if (view.has_value() && view.dtype() != Dtype::f32 && view.dtype() != Dtype::f64) {
-    detail::throw_shape_error(operation, operand, "f32 or f64", name_of(view.dtype()));
+    core::throw_shape_error(operation, operand, "f32 or f64", name_of(view.dtype()));
   }
 }
 
@@ -85,17 +82,17 @@ Sizes check_product(const Names& names, const ConstView& x, const ConstView& w,
   require_rows(names.operation, names.y, y, x.dtype());
   const Sizes sizes{rows_of(x), x.shape().back(), y.shape().back()};
   if (rows_of(y) != sizes.rows) {
-    detail::throw_shape_error(names.operation, names.y, std::to_string(sizes.rows) + " rows",
-                              y.shape().to_string());
+    core::throw_shape_error(names.operation, names.y, std::to_string(sizes.rows) + " rows",
+                            y.shape().to_string());
   }
   if (!w.has_value() || w.size() != sizes.depth * sizes.columns) {
-    detail::throw_shape_error(
+    core::throw_shape_error(
         names.operation, names.w,
         "[" + std::to_string(sizes.depth) + ", " + std::to_string(sizes.columns) + "]",
         w.has_value() ? w.shape().to_string() : "nothing");
   }
-  detail::require_dtype(names.operation, names.w, w, x.dtype());
-  detail::require_contiguous(names.operation, names.w, w);
+  core::require_dtype(names.operation, names.w, w, x.dtype());
+  core::require_contiguous(names.operation, names.w, w);
   return sizes;
 }
 
@@ -204,7 +201,7 @@ const float* widened(const Sizes& sizes, const float* w, PackedWeights& packed) 
   const Index count = sizes.depth * sizes.columns;
   const auto form = static_cast<std::size_t>(Isa::ref);
   return static_cast<const float*>(packed.impl().get(
-      detail::Pass::forward, form, count * Index{sizeof(float)},
+      Pass::forward, form, count * Index{sizeof(float)},
       [&](void* to) { widen(packed.form(), sizes, w, static_cast<float*>(to)); }));
 }
 
@@ -253,18 +250,18 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packe
   const Sizes sizes = check_product(kNames, x, w, y);
   if (bias.has_value()) {
     if (bias.size() != sizes.columns) {
-      detail::throw_shape_error(kNames.operation, "bias", "[" + std::to_string(sizes.columns) + "]",
-                                bias.shape().to_string());
+      core::throw_shape_error(kNames.operation, "bias", "[" + std::to_string(sizes.columns) + "]",
+                              bias.shape().to_string());
     }
-    detail::require_dtype(kNames.operation, "bias", bias, x.dtype());
-    detail::require_contiguous(kNames.operation, "bias", bias);
+    core::require_dtype(kNames.operation, "bias", bias, x.dtype());
+    core::require_contiguous(kNames.operation, "bias", bias);
   }
   if (const auto* const table = fast_kernels(ctx, x.dtype())) {
     const float* const first = bias.has_value() ? bias.data<float>() : nullptr;
-    multiply(ctx, *table, sizes.rows, x.data<float>(),
-             {w.data<float>(), sizes.depth, sizes.columns, sizes.columns, 1, &packed,
-              detail::Pass::forward},
-             {first, epilogue, Write::overwrite}, y.data<float>(), grid);
+    multiply(
+        ctx, *table, sizes.rows, x.data<float>(),
+        {w.data<float>(), sizes.depth, sizes.columns, sizes.columns, 1, &packed, Pass::forward},
+        {first, epilogue, Write::overwrite}, y.data<float>(), grid);
     return;
   }
   with_type(x.dtype(), [&](auto type) {
@@ -282,10 +279,10 @@ void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeigh
                            Write write, View d_x, Dtype grid) {
   const Sizes sizes = check_product({"linear_backward", "d_x", "d_y", "w"}, d_x, w, d_y);
   if (const auto* const table = fast_kernels(ctx, d_y.dtype())) {
-    multiply(ctx, *table, sizes.rows, d_y.data<float>(),
-             {w.data<float>(), sizes.columns, sizes.depth, 1, sizes.columns, &packed,
-              detail::Pass::backward},
-             {nullptr, Epilogue::none, write}, d_x.data<float>(), grid);
+    multiply(
+        ctx, *table, sizes.rows, d_y.data<float>(),
+        {w.data<float>(), sizes.columns, sizes.depth, 1, sizes.columns, &packed, Pass::backward},
+        {nullptr, Epilogue::none, write}, d_x.data<float>(), grid);
     return;
   }
   with_type(d_y.dtype(), [&](auto type) {
@@ -296,8 +293,8 @@ void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeigh
 
 void require_whole_weights(const PackedWeights& packed) {
   if (packed.form() == Dtype::f32) return;
-  detail::throw_config_error("backward", "weights", "f32, which gradients are taken of",
-                             packed.form() == Dtype::u8 ? "int8" : "bf16");
+  core::throw_config_error("backward", "weights", "f32, which gradients are taken of",
+                           packed.form() == Dtype::u8 ? "int8" : "bf16");
 }
 
 void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w, View d_bias,
@@ -310,11 +307,11 @@ void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w,
   if (d_w.has_value()) check_product({kOperation, "x", "d_y", "d_w"}, x, d_w, d_y);
   if (d_bias.has_value()) {
     if (d_bias.size() != sizes.columns) {
-      detail::throw_shape_error(kOperation, "d_bias", "[" + std::to_string(sizes.columns) + "]",
-                                d_bias.shape().to_string());
+      core::throw_shape_error(kOperation, "d_bias", "[" + std::to_string(sizes.columns) + "]",
+                              d_bias.shape().to_string());
     }
-    detail::require_dtype(kOperation, "d_bias", d_bias, x.dtype());
-    detail::require_contiguous(kOperation, "d_bias", d_bias);
+    core::require_dtype(kOperation, "d_bias", d_bias, x.dtype());
+    core::require_contiguous(kOperation, "d_bias", d_bias);
   }
   if (sizes.rows == 0 || sizes.depth == 0 || sizes.columns == 0) d_w = View();
   if (const auto* const table = fast_kernels(ctx, x.dtype())) {
@@ -346,15 +343,15 @@ void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w,
 }
 
 void gemm(Context& ctx, ConstView a, ConstView b, View c) {
-  detail::require_shape("gemm", "a", a, {-1, -1});
+  core::require_shape("gemm", "a", a, {-1, -1});
   require_float("gemm", "a", a);
-  detail::require_contiguous("gemm", "a", a);
-  detail::require_dense("gemm", "b", b, {a.dim(1), -1}, a.dtype());
-  detail::require_dense("gemm", "c", c, {a.dim(0), b.dim(1)}, a.dtype());
+  core::require_contiguous("gemm", "a", a);
+  core::require_dense("gemm", "b", b, {a.dim(1), -1}, a.dtype());
+  core::require_dense("gemm", "c", c, {a.dim(0), b.dim(1)}, a.dtype());
   const Sizes sizes{a.dim(0), a.dim(1), b.dim(1)};
   if (const auto* const table = fast_kernels(ctx, a.dtype())) {
-    const Weights w{b.data<float>(), sizes.depth,          sizes.columns, sizes.columns, 1,
-                    nullptr,         detail::Pass::forward};
+    const Weights w{b.data<float>(), sizes.depth,  sizes.columns, sizes.columns, 1,
+                    nullptr,         Pass::forward};
     if (packed_gemm::reads_in_place(*table, sizes.rows, w)) {
       packed_gemm::multiply_in_place(ctx, *table, sizes.rows, a.data<float>(), w, c.data<float>());
     } else {

@@ -6,7 +6,7 @@
 
 #include "grouphead/core/context.h"
 
-namespace grouphead::detail {
+namespace grouphead::ops {
 
 /// Reordered copies of one weight matrix, for y = x W and for d_x = d_y W^T. Made at first use
 /// after invalidate(); safe for concurrent readers.
@@ -27,12 +27,6 @@ class PackedWeights {
  private:
   std::unique_ptr<Impl> impl_;
 };
-
-}  // namespace grouphead::detail
-
-namespace grouphead::ops {
-
-using detail::PackedWeights;
 
 /// What follows a product. `gelu` (exact) is for inference: training keeps the pre-activation.
 enum class Epilogue : std::uint8_t { none, gelu };

@@ -50,10 +50,10 @@ void matmul(Context& ctx, ConstView a, ConstView b, Write write, View c) {
                     batch_of(b.shape()) == batch && a.dim(rows) == c.dim(rows) &&
                     b.dim(rows + 1) == c.dim(rows + 1) && a.dim(rows + 1) == b.dim(rows);
   if (!fits) {
-    detail::throw_shape_error("matmul", "operands", "[.., M, K] and [.., K, N]",
-                              a.shape().to_string() + " and " + b.shape().to_string());
+    core::throw_shape_error("matmul", "operands", "[.., M, K] and [.., K, N]",
+                            a.shape().to_string() + " and " + b.shape().to_string());
   }
-  detail::require_contiguous("matmul", "c", c);
+  core::require_contiguous("matmul", "c", c);
   if (c.size() == 0) return;
   if (a.dim(rows + 1) == 0) {
     if (write == Write::overwrite) fill_zero(c);

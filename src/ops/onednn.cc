@@ -23,7 +23,7 @@ namespace {
 
 using dnnl::memory;
 
-constexpr std::size_t kForm = detail::PackedWeights::Impl::kForms - 1;
+constexpr std::size_t kForm = PackedWeights::Impl::kForms - 1;
 constexpr Index kFloatBytes = sizeof(float);
 /// Rows for which the form of the weights is asked; any other number then takes the same form.
 constexpr Index kFormRows = 64;
@@ -227,12 +227,12 @@ memory::desc preferred_form(Index depth, Index columns) {
 }
 
 /// Everything compiled for one Context, kept with it.
-class Library final : public detail::Attachment {
+class Library final : public core::Attachment {
  public:
   explicit Library(int num_threads) : num_threads_(num_threads), stream_(cpu()) {}
 
   static Library& of(Context& ctx) {
-    std::unique_ptr<detail::Attachment>& attachment = ctx.impl().attachment();
+    std::unique_ptr<core::Attachment>& attachment = ctx.impl().attachment();
     if (attachment == nullptr) attachment = std::make_unique<Library>(ctx.num_threads());
     return static_cast<Library&>(*attachment);
   }

@@ -38,7 +38,7 @@ void orthonormalize(std::vector<double>& vectors, Index last, Index length) noex
 }  // namespace
 
 void fill_orthogonal(View q, RandomKey key) {
-  detail::require_dense("random", "q", q, {-1, -1}, Dtype::f32);
+  core::require_dense("random", "q", q, {-1, -1}, Dtype::f32);
   const Index rows = q.dim(0);
   const Index columns = q.dim(1);
   const Index length = std::max(rows, columns);

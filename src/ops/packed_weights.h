@@ -10,7 +10,7 @@
 #include "kernels/cpu/level.h"
 #include "ops/linear.h"
 
-namespace grouphead::detail {
+namespace grouphead::ops {
 
 /// Which product a copy is for.
 enum class Pass : std::uint8_t { forward, backward };
@@ -56,10 +56,6 @@ struct PackedWeights::Impl {
   std::array<std::array<Copy, 2>, kForms> copies;
 };
 
-}  // namespace grouphead::detail
-
-namespace grouphead::ops {
-
 /// Rows of x and d_y that one sum of a weight or bias gradient covers before it is added.
 inline constexpr Index kGradientRows = 512;
 
@@ -70,7 +66,7 @@ struct Weights {
   Index depth, columns;
   Index row_stride, column_stride;
   PackedWeights* packed;
-  detail::Pass pass;
+  Pass pass;
 };
 
 /// What happens to a product's sums.

@@ -66,8 +66,8 @@ struct UnitVectors {
 };
 
 void require_matrix(const ConstView& x) {
-  detail::require_shape("orthogonal_regularizer", "x", x, {-1, -1});
-  detail::require_contiguous("orthogonal_regularizer", "x", x);
+  core::require_shape("orthogonal_regularizer", "x", x, {-1, -1});
+  core::require_contiguous("orthogonal_regularizer", "x", x);
 }
 
 double num_pairs(Index count) noexcept {

@@ -13,14 +13,14 @@ struct Sizes {
 };
 
 Sizes check(std::string_view operation, const ConstView& sequence, const ConstView& pooled) {
-  detail::require_shape(operation, "sequence", sequence, {-1, -1, -1});
+  core::require_shape(operation, "sequence", sequence, {-1, -1, -1});
   if (sequence.dim(1) < 1) {
-    detail::throw_shape_error(operation, "sequence", "1 time step or more",
-                              sequence.shape().to_string());
+    core::throw_shape_error(operation, "sequence", "1 time step or more",
+                            sequence.shape().to_string());
   }
-  detail::require_contiguous(operation, "sequence", sequence);
-  detail::require_dense(operation, "pooled", pooled, {sequence.dim(0), sequence.dim(2)},
-                        sequence.dtype());
+  core::require_contiguous(operation, "sequence", sequence);
+  core::require_dense(operation, "pooled", pooled, {sequence.dim(0), sequence.dim(2)},
+                      sequence.dtype());
   return {sequence.dim(0), sequence.dim(1), sequence.dim(2)};
 }
 

@@ -88,7 +88,7 @@ float normal_quantile(float u) noexcept {
 /// w[i] = number(bits of element i) with `number` = make(F{}) for the type F whose numbers w gets.
 template <class Make>
 void fill(View w, RandomKey key, const Make& make) {
-  detail::require_contiguous(kName, "w", w);
+  core::require_contiguous(kName, "w", w);
   with_floating(kName, "w", w.dtype(), [&](auto zero) {
     using Stored = decltype(zero);
     using F = std::conditional_t<std::is_same_v<Stored, double>, float, Stored>;

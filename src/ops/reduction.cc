@@ -111,7 +111,7 @@ void sum_to(Context& ctx, ConstView x, double scale, Write write, View y) {
 
 void count_to(Context& ctx, ConstView x, View y) {
   const Split split("sum", x, y);
-  detail::require_dtype("sum", "y", y, Dtype::i64);
+  core::require_dtype("sum", "y", y, Dtype::i64);
   const auto count = [&](auto zero) {
     using T = decltype(zero);
     reduce(
@@ -120,15 +120,15 @@ void count_to(Context& ctx, ConstView x, View y) {
         [](Index& to, Index sum) { to = sum; });
   };
   if (x.dtype() == Dtype::boolean) return count(bool{});
-  detail::require_dtype("sum", "x", x, Dtype::i64);
+  core::require_dtype("sum", "x", x, Dtype::i64);
   count(Index{});
 }
 
 void extreme_to(Context& ctx, Extreme extreme, ConstView x, View y) {
   const Split split("max", x, y);
-  detail::require_dtype("max", "y", y, x.dtype());
+  core::require_dtype("max", "y", y, x.dtype());
   if (split.reduced.size() == 0 && split.kept.size() > 0 && x.dtype() != Dtype::boolean) {
-    detail::throw_shape_error("max", "x", "an element to reduce", x.shape().to_string());
+    core::throw_shape_error("max", "x", "an element to reduce", x.shape().to_string());
   }
   const auto find = [&](auto zero) {
     using T = decltype(zero);

@@ -37,23 +37,23 @@ RopeTable make_rope_table(Index positions, Index head_dim, const RopeConfig& con
 }
 
 void rope(Context& ctx, const RopeTable& table, Index first_position, Direction direction, View x) {
-  detail::require_shape("rope", "x", x, {-1, -1, -1, -1});
+  core::require_shape("rope", "x", x, {-1, -1, -1, -1});
   const Index batch = x.dim(0);
   const Index length = x.dim(1);
   const Index heads = x.dim(2);
   const Index pairs = table.cos.dim(1);
   if (x.dim(3) < 2 * pairs) {
-    detail::throw_shape_error("rope", "x", "[*, *, *, " + std::to_string(2 * pairs) + " or more]",
-                              x.shape().to_string());
+    core::throw_shape_error("rope", "x", "[*, *, *, " + std::to_string(2 * pairs) + " or more]",
+                            x.shape().to_string());
   }
   if (first_position < 0 || first_position > table.cos.dim(0) - length) {
-    detail::throw_shape_error("rope", "x", "positions below " + std::to_string(table.cos.dim(0)),
-                              std::to_string(first_position) + " + " + std::to_string(length));
+    core::throw_shape_error("rope", "x", "positions below " + std::to_string(table.cos.dim(0)),
+                            std::to_string(first_position) + " + " + std::to_string(length));
   }
-  if (x.stride(3) != 1) detail::throw_shape_error("rope", "x", "a contiguous last axis", "strides");
+  if (x.stride(3) != 1) core::throw_shape_error("rope", "x", "a contiguous last axis", "strides");
   with_float_type("rope", "x", x, [&](auto zero) {
     using F = decltype(zero);
-    detail::require_dtype("rope", "table", table.cos, kDtypeOf<F>);
+    core::require_dtype("rope", "table", table.cos, kDtypeOf<F>);
     const auto& kernels = rowwise_kernels<F>(ctx);
     const auto turn =
         table.layout == RopeLayout::half ? kernels.rope_half : kernels.rope_interleaved;

@@ -11,7 +11,7 @@ namespace grouphead {
 namespace {
 
 void require(bool valid, std::string_view option, std::string_view expected, double got) {
-  if (!valid) detail::throw_config_error("rope", option, expected, detail::number_text(got));
+  if (!valid) core::throw_config_error("rope", option, expected, core::number_text(got));
 }
 
 void require_positive(std::string_view option, double value) {

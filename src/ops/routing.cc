@@ -23,11 +23,11 @@ void softmax(F* weights, Index count) {
 void route_forward(Context& ctx, ConstView logits, View experts, View weights) {
   constexpr std::string_view kName = "route";
   const Rows rows = rows_of(kName, "logits", logits);
-  detail::require_shape(kName, "experts", experts, {rows.count, -1});
+  core::require_shape(kName, "experts", experts, {rows.count, -1});
   const Index chosen = experts.dim(1);
   if (chosen < 1 || chosen > rows.width) {
-    detail::throw_shape_error(kName, "experts", "1 to " + std::to_string(rows.width) + " of a row",
-                              std::to_string(chosen));
+    core::throw_shape_error(kName, "experts", "1 to " + std::to_string(rows.width) + " of a row",
+                            std::to_string(chosen));
   }
   require_elements(kName, "experts", experts, rows.count * chosen, Dtype::i32);
   with_float_type(kName, "logits", logits, [&](auto zero) {
@@ -58,7 +58,7 @@ void route_backward(Context& ctx, ConstView experts, ConstView weights, ConstVie
                     View d_logits) {
   constexpr std::string_view kName = "route_backward";
   const Rows rows = rows_of(kName, "d_logits", d_logits);
-  detail::require_shape(kName, "experts", experts, {rows.count, -1});
+  core::require_shape(kName, "experts", experts, {rows.count, -1});
   const Index chosen = experts.dim(1);
   require_elements(kName, "experts", experts, rows.count * chosen, Dtype::i32);
   require_indices(kName, "experts", experts, rows.width);

@@ -25,18 +25,18 @@ void with_float_type(std::string_view operation, std::string_view operand, const
                      Body&& body) {
   if (view.dtype() == Dtype::f32) return body(float{});
   if (view.dtype() == Dtype::f64) return body(double{});
-  detail::throw_shape_error(operation, operand, "f32 or f64", name_of(view.dtype()));
+  core::throw_shape_error(operation, operand, "f32 or f64", name_of(view.dtype()));
 }
 
 /// Present, contiguous, `count` elements of this type in any shape.
 inline void require_elements(std::string_view operation, std::string_view operand,
                              const ConstView& view, Index count, Dtype dtype) {
   if (!view.has_value() || view.size() != count) {
-    detail::throw_shape_error(operation, operand, std::to_string(count) + " elements",
-                              view.has_value() ? view.shape().to_string() : "nothing");
+    core::throw_shape_error(operation, operand, std::to_string(count) + " elements",
+                            view.has_value() ? view.shape().to_string() : "nothing");
   }
-  detail::require_dtype(operation, operand, view, dtype);
-  detail::require_contiguous(operation, operand, view);
+  core::require_dtype(operation, operand, view, dtype);
+  core::require_contiguous(operation, operand, view);
 }
 
 /// Indices (i32) inside [0, limit): tokens and labels.
@@ -45,8 +45,8 @@ inline void require_indices(std::string_view operation, std::string_view operand
   const auto* values = view.data<std::int32_t>();
   for (Index i = 0; i < view.size(); ++i) {
     if (values[i] < 0 || values[i] >= limit) {
-      detail::throw_shape_error(operation, operand, "indices below " + std::to_string(limit),
-                                std::to_string(values[i]) + " at " + std::to_string(i));
+      core::throw_shape_error(operation, operand, "indices below " + std::to_string(limit),
+                              std::to_string(values[i]) + " at " + std::to_string(i));
     }
   }
 }
@@ -67,10 +67,10 @@ struct Rows {
 };
 inline Rows rows_of(std::string_view operation, std::string_view operand, const ConstView& view) {
   if (!view.has_value() || view.rank() < 1) {
-    detail::throw_shape_error(operation, operand, "rank 1 or more",
-                              view.has_value() ? view.shape().to_string() : "nothing");
+    core::throw_shape_error(operation, operand, "rank 1 or more",
+                            view.has_value() ? view.shape().to_string() : "nothing");
   }
-  detail::require_contiguous(operation, operand, view);
+  core::require_contiguous(operation, operand, view);
   const Index width = view.shape().back();
   return {width == 0 ? 0 : view.size() / width, width};
 }

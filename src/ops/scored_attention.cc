@@ -328,17 +328,17 @@ class Backward {
 
 void check_operands(std::string_view name, ConstView q, ConstView k, ConstView v,
                     const ScoredAttentionOptions& options) {
-  detail::require_shape(name, "q", q, {-1, -1, -1});
+  core::require_shape(name, "q", q, {-1, -1, -1});
   const Index B = q.dim(0);
   const Index D = q.dim(2);
-  detail::require_dense(name, "q", q, {B, q.dim(1), D}, q.dtype());
-  detail::require_dense(name, "k", k, {B, -1, D}, q.dtype());
-  detail::require_dense(name, "v", v, {B, k.dim(1), -1}, q.dtype());
+  core::require_dense(name, "q", q, {B, q.dim(1), D}, q.dtype());
+  core::require_dense(name, "k", k, {B, -1, D}, q.dtype());
+  core::require_dense(name, "v", v, {B, k.dim(1), -1}, q.dtype());
   if (options.key_mask.has_value()) {
-    detail::require_dense(name, "key_mask", options.key_mask, {B, k.dim(1)}, Dtype::boolean);
+    core::require_dense(name, "key_mask", options.key_mask, {B, k.dim(1)}, Dtype::boolean);
   }
   if (options.rule == ScoreRule::additive) {
-    detail::require_dense(name, "weights", options.weights, {D}, q.dtype());
+    core::require_dense(name, "weights", options.weights, {D}, q.dtype());
   }
 }
 
@@ -363,11 +363,11 @@ void scored_attention_forward(Context& ctx, ConstView q, ConstView k, ConstView 
   check_operands(kName, q, k, v, options);
   const Index B = q.dim(0);
   const Index T = q.dim(1);
-  detail::require_dense(kName, "out", out, {B, T, v.dim(2)}, q.dtype());
-  detail::require_dense(kName, "max", max, {B, T}, q.dtype());
-  detail::require_dense(kName, "inverse", inverse, {B, T}, q.dtype());
+  core::require_dense(kName, "out", out, {B, T, v.dim(2)}, q.dtype());
+  core::require_dense(kName, "max", max, {B, T}, q.dtype());
+  core::require_dense(kName, "inverse", inverse, {B, T}, q.dtype());
   if (scores.has_value()) {
-    detail::require_dense(kName, "scores", scores, {B, T, k.dim(1)}, q.dtype());
+    core::require_dense(kName, "scores", scores, {B, T, k.dim(1)}, q.dtype());
   }
   with_float_type(kName, "q", q, [&](auto zero) {
     using F = decltype(zero);
@@ -394,10 +394,10 @@ void scored_attention_backward(Context& ctx, ConstView q, ConstView k, ConstView
   check_operands(kName, q, k, v, options);
   const Dtype dtype = q.dtype();
   const Shape rows = {q.dim(0), q.dim(1), v.dim(2)};
-  detail::require_dense(kName, "d_out", gradients.d_out, {rows[0], rows[1], rows[2]}, dtype);
-  detail::require_dense(kName, "d_q", gradients.d_q, {rows[0], rows[1], q.dim(2)}, dtype);
-  detail::require_dense(kName, "d_k", gradients.d_k, {rows[0], k.dim(1), k.dim(2)}, dtype);
-  detail::require_dense(kName, "d_v", gradients.d_v, {rows[0], k.dim(1), v.dim(2)}, dtype);
+  core::require_dense(kName, "d_out", gradients.d_out, {rows[0], rows[1], rows[2]}, dtype);
+  core::require_dense(kName, "d_q", gradients.d_q, {rows[0], rows[1], q.dim(2)}, dtype);
+  core::require_dense(kName, "d_k", gradients.d_k, {rows[0], k.dim(1), k.dim(2)}, dtype);
+  core::require_dense(kName, "d_v", gradients.d_v, {rows[0], k.dim(1), v.dim(2)}, dtype);
   with_float_type(kName, "q", q, [&](auto zero) {
     using F = decltype(zero);
     const Problem<F> p(q, k, v, options);

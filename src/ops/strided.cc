@@ -8,8 +8,8 @@ namespace {
 
 void require_same_shape(std::string_view operation, const ConstView& from, const ConstView& to) {
   if (!from.has_value() || from.shape() != to.shape()) {
-    detail::throw_shape_error(operation, "source", to.shape().to_string(),
-                              from.has_value() ? from.shape().to_string() : "nothing");
+    core::throw_shape_error(operation, "source", to.shape().to_string(),
+                            from.has_value() ? from.shape().to_string() : "nothing");
   }
 }
 
@@ -70,8 +70,8 @@ Shape broadcast_shape(std::string_view operation, const Shape& a, const Shape& b
     } else if (dim < 0 || other < 0) {
       dim = std::max(dim, other);  // the known size, where one is known
     } else {
-      detail::throw_shape_error(operation, "operands", "shapes that broadcast",
-                                a.to_string() + " and " + b.to_string());
+      core::throw_shape_error(operation, "operands", "shapes that broadcast",
+                              a.to_string() + " and " + b.to_string());
     }
   }
   return Shape::partial(dims);
@@ -86,9 +86,8 @@ ConstView broadcast_to(std::string_view operation, ConstView x, const Shape& sha
     if (x.dim(axis) != 1) strides[static_cast<std::size_t>(axis + skipped)] = x.stride(axis);
   }
   if (!fits) {
-    detail::throw_shape_error(operation, "operand",
-                              "a shape that broadcasts to " + shape.to_string(),
-                              x.shape().to_string());
+    core::throw_shape_error(operation, "operand", "a shape that broadcasts to " + shape.to_string(),
+                            x.shape().to_string());
   }
   return {x.raw(), x.dtype(), shape, strides};
 }
@@ -125,7 +124,7 @@ void cast(Context& ctx, ConstView from, View to) {
 
 void copy_elements(Context& ctx, ConstView from, View to) {
   require_same_shape("copy", from, to);
-  detail::require_dtype("copy", "source", from, to.dtype());
+  core::require_dtype("copy", "source", from, to.dtype());
   const Walk<2> walk(to.shape(), {to.strides(), from.strides()});
   with_type(to.dtype(), [&](auto zero) {
     using T = decltype(zero);

@@ -62,7 +62,7 @@ To converted(From value) {
 }
 
 void require_value(std::string_view operation, ConstView x) {
-  if (!x.has_value()) detail::throw_shape_error(operation, "x", "a tensor", "nothing");
+  if (!x.has_value()) core::throw_shape_error(operation, "x", "a tensor", "nothing");
 }
 
 void append_element(ConstView x, Index offset, std::string& text) {

@@ -18,12 +18,10 @@ struct Problem {
 
 Problem check(std::string_view operation, const Windows& windows, const ConstView& x,
               const ConstView& y) {
-  detail::require_shape(operation, "x", x,
-                        {windows.batch, windows.rows.in, windows.columns.in, -1});
-  detail::require_contiguous(operation, "x", x);
-  detail::require_dense(operation, "y", y,
-                        {windows.batch, windows.rows.out, windows.columns.out, x.dim(3)},
-                        x.dtype());
+  core::require_shape(operation, "x", x, {windows.batch, windows.rows.in, windows.columns.in, -1});
+  core::require_contiguous(operation, "x", x);
+  core::require_dense(operation, "y", y,
+                      {windows.batch, windows.rows.out, windows.columns.out, x.dim(3)}, x.dtype());
   return {windows, x.dim(3)};
 }
 

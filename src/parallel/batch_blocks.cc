@@ -20,7 +20,7 @@ void with_float(Dtype dtype, Body&& body) {
   } else if (dtype == Dtype::f64) {
     body(double{});
   } else {
-    detail::throw_shape_error("sum of blocks", "values", "f32 or f64", name_of(dtype));
+    core::throw_shape_error("sum of blocks", "values", "f32 or f64", name_of(dtype));
   }
 }
 

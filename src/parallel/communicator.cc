@@ -48,12 +48,12 @@ void add_in_order(std::span<const std::byte> all, int size, View values) {
 }  // namespace
 
 std::span<const std::byte> bytes_of(ConstView values) {
-  detail::require_contiguous("communicator", "values", values);
+  core::require_contiguous("communicator", "values", values);
   return {static_cast<const std::byte*>(values.raw()), static_cast<std::size_t>(values.bytes())};
 }
 
 std::span<std::byte> writable_bytes_of(View values) {
-  detail::require_contiguous("communicator", "values", values);
+  core::require_contiguous("communicator", "values", values);
   return {static_cast<std::byte*>(values.raw()), static_cast<std::size_t>(values.bytes())};
 }
 
@@ -120,7 +120,7 @@ std::vector<std::string> Communicator::all_gather(std::string_view own) {
 
 void Communicator::all_reduce(View values) {
   if (values.dtype() != Dtype::f32 && values.dtype() != Dtype::f64) {
-    detail::throw_shape_error("all_reduce", "values", "f32 or f64", name_of(values.dtype()));
+    core::throw_shape_error("all_reduce", "values", "f32 or f64", name_of(values.dtype()));
   }
   if (size_ == 1) return;
   const std::span<std::byte> own = writable_bytes_of(values);

@@ -46,11 +46,11 @@ Index count_of(const fs::path& file, const ConfigValue& entry, std::string_view 
 
 BackupAndRestore::BackupAndRestore(const BackupAndRestoreConfig& config) : config_(config) {
   if (config.backup_dir.empty()) {
-    detail::throw_config_error("backup_and_restore", "backup_dir", "a folder", "none");
+    core::throw_config_error("backup_and_restore", "backup_dir", "a folder", "none");
   }
   if (config.save_freq < 0) {
-    detail::throw_config_error("backup_and_restore", "save_freq", "0 or more steps",
-                               std::to_string(config.save_freq));
+    core::throw_config_error("backup_and_restore", "save_freq", "0 or more steps",
+                             std::to_string(config.save_freq));
   }
 }
 

@@ -9,9 +9,9 @@ namespace grouphead {
 
 void register_class(const std::string& name, const ConfigValue& definition) {
   const auto held =
-      std::make_shared<const detail::LayerDefinition>(detail::layer_definition(name, definition));
+      std::make_shared<const graph::LayerDefinition>(graph::layer_definition(name, definition));
   nn::define_layer(name, [held](const ConfigValue& config) -> std::shared_ptr<Layer> {
-    return std::make_shared<detail::DefinedLayer>(held, config);
+    return std::make_shared<graph::DefinedLayer>(held, config);
   });
 }
 

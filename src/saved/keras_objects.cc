@@ -83,7 +83,7 @@ class Walk {
   void add_children(const Model& model, const std::string& place) {
     std::map<std::string, int> counts;
     for (const std::shared_ptr<Layer>& layer : model.layers()) {
-      std::string name = detail::default_name(layer->class_name());
+      std::string name = graph::default_name(layer->class_name());
       if (const int count = counts[name]++; count > 0)
         name.append("_").append(std::to_string(count));
       add(*layer, place + "/" + name);

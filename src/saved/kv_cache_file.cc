@@ -12,8 +12,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using detail::CachePart;
-using detail::KvCacheAccess;
+using ops::CachePart;
+using ops::KvCacheAccess;
 
 constexpr const char* kFormat = "grouphead kv cache 1";
 constexpr Index kTile = 64;

@@ -127,7 +127,7 @@ void require_plausible(const ConfigValue& config, const io::StoredTensors& conte
 bool is_graph(const ConfigValue& envelope) {
   const ConfigValue& name = envelope["class_name"];
   return name == ConfigValue("Functional") || name == ConfigValue("Sequential") ||
-         detail::is_package_model(envelope);
+         graph::is_package_model(envelope);
 }
 
 std::shared_ptr<Layer> made_from(const Description& description) {
@@ -215,9 +215,9 @@ std::string description_of(const Layer& model) {
   const auto* graph = dynamic_cast<const Model*>(&model);
   const ConfigValue envelope = graph != nullptr ? model_to_config(*graph) : layer_to_config(model);
   if (graph == nullptr && !has_layer(envelope)) {
-    detail::throw_config_error("save", model.name(),
-                               "a class that make_layer() or register_layer() knows",
-                               model.class_name());
+    core::throw_config_error("save", model.name(),
+                             "a class that make_layer() or register_layer() knows",
+                             model.class_name());
   }
   return io::json_text(envelope, 2) + "\n";
 }
@@ -226,8 +226,8 @@ void write_model(const fs::path& folder, const Layer& model,
                  const std::optional<TrainerConfig>& training) {
   const ConstParameterList parameters = model.parameters();
   if (parameters.empty()) {
-    detail::throw_config_error("save", model.name(), "a model that is built, with parameters",
-                               "one without");
+    core::throw_config_error("save", model.name(), "a model that is built, with parameters",
+                             "one without");
   }
   io::Safetensors contents;
   contents.metadata["model"] = description_of(model);

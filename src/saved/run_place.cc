@@ -24,7 +24,7 @@ std::string hexadecimal(std::uint64_t value) {
 /// An integer of 0 or more. Errors: ConfigError.
 Index count_in(const ConfigValue& run, std::string_view key) {
   const Index count = run[key].as_integer(key);
-  if (count < 0) detail::throw_config_error("run", key, "0 or more", std::to_string(count));
+  if (count < 0) core::throw_config_error("run", key, "0 or more", std::to_string(count));
   return count;
 }
 
@@ -131,7 +131,7 @@ std::string csv_of(const History& history) {
   std::string text = "step,loss,val_loss,learning_rate,gradient_norm\n";
   // Not a number is nothing, as tools read it.
   const auto number = [](double value) {
-    return std::isfinite(value) ? detail::number_text(value) : std::string("null");
+    return std::isfinite(value) ? core::number_text(value) : std::string("null");
   };
   for (const HistoryRow& row : history) {
     text += std::to_string(row.step);

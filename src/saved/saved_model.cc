@@ -10,7 +10,7 @@ namespace {
 
 void require_built(const Model& model) {
   if (!model.has_graph()) {
-    detail::throw_config_error("save", model.name(), "a model that is built", "one that is not");
+    core::throw_config_error("save", model.name(), "a model that is built", "one that is not");
   }
 }
 
@@ -18,8 +18,8 @@ void require_keras_form(const Model& model, const SaveModelConfig& config) {
   require_built(model);
   const std::vector<std::string> problems = saved::keras_form(model).problems;
   if (config.allow_own_options || problems.empty()) return;
-  detail::throw_config_error("save", model.name(), "what Keras 3.15 loads, or allow_own_options",
-                             detail::comma_list(problems));
+  core::throw_config_error("save", model.name(), "what Keras 3.15 loads, or allow_own_options",
+                           core::comma_list(problems));
 }
 
 }  // namespace
@@ -55,8 +55,8 @@ void save_model(const CompiledModel& compiled, const std::filesystem::path& file
                 const SaveModelConfig& config) {
   const auto* model = dynamic_cast<const Model*>(&compiled.model());
   if (model == nullptr) {
-    detail::throw_config_error("save", "model", "a Functional or Sequential model",
-                               compiled.model().class_name());
+    core::throw_config_error("save", "model", "a Functional or Sequential model",
+                             compiled.model().class_name());
   }
   require_keras_form(*model, config);
   saved::save_keras_model(*model, &compiled, file);

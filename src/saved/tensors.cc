@@ -39,7 +39,7 @@ std::string value_text(const Tensor& tensor, Index at) {
     return std::to_string(integer);
   }
   ops::convert_rounded(one, Dtype::f64, View(&value, {1}));
-  return detail::number_text(value);
+  return core::number_text(value);
 }
 
 }  // namespace
@@ -83,7 +83,7 @@ Tensor TensorFile::read(const std::string& name, Dtype dtype) const {
 }
 
 Tensor cast_exactly(const Tensor& tensor, Dtype dtype) {
-  if (!tensor.has_value()) detail::throw_shape_error("cast_exactly", "tensor", "a tensor", "none");
+  if (!tensor.has_value()) core::throw_shape_error("cast_exactly", "tensor", "a tensor", "none");
   if (tensor.dtype() == dtype) return tensor;
   Tensor made(tensor.shape(), dtype);
   if (ops::is_floating(tensor.dtype()) && ops::is_floating(dtype)) {
@@ -92,10 +92,10 @@ Tensor cast_exactly(const Tensor& tensor, Dtype dtype) {
   }
   const Index other = ops::convert_exactly(tensor, made);
   if (other < 0) return made;
-  detail::throw_shape_error("cast_exactly", "values",
-                            "values that " + std::string(name_of(dtype)) + " has",
-                            value_text(tensor, other) + " at " + std::to_string(other) + " of " +
-                                std::string(name_of(tensor.dtype())));
+  core::throw_shape_error("cast_exactly", "values",
+                          "values that " + std::string(name_of(dtype)) + " has",
+                          value_text(tensor, other) + " at " + std::to_string(other) + " of " +
+                              std::string(name_of(tensor.dtype())));
 }
 
 std::map<std::string, Tensor> read_tensors(const fs::path& file,

@@ -32,7 +32,7 @@ std::vector<double> thresholds_of(const AUCConfig& config) {
   }
   std::sort(thresholds.begin(), thresholds.end());
   if (!(thresholds.front() >= 0 && thresholds.back() <= 1)) {
-    detail::throw_config_error("AUC", "thresholds", "numbers in [0, 1]", "others");
+    core::throw_config_error("AUC", "thresholds", "numbers in [0, 1]", "others");
   }
   thresholds.insert(thresholds.begin(), -kEpsilon);
   thresholds.push_back(1 + kEpsilon);
@@ -44,7 +44,7 @@ void require_one_of(const char* option, const std::string& got,
   if (std::find(known.begin(), known.end(), got) != known.end()) return;
   std::string list;
   for (const std::string_view one : known) list.append(list.empty() ? "" : ", ").append(one);
-  detail::throw_config_error("AUC", option, list, got);
+  core::throw_config_error("AUC", option, list, got);
 }
 
 void check(const AUCConfig& config) {
@@ -53,12 +53,12 @@ void check(const AUCConfig& config) {
                  {"interpolation", "minoring", "majoring"});
   if (!config.num_labels) return;
   if (!config.multi_label) {
-    detail::throw_config_error("AUC", "num_labels", "none without multi_label",
-                               std::to_string(*config.num_labels));
+    core::throw_config_error("AUC", "num_labels", "none without multi_label",
+                             std::to_string(*config.num_labels));
   }
   if (*config.num_labels < 1 || *config.num_labels > kMostLabels) {
-    detail::throw_config_error("AUC", "num_labels", "1 to " + std::to_string(kMostLabels),
-                               std::to_string(*config.num_labels));
+    core::throw_config_error("AUC", "num_labels", "1 to " + std::to_string(kMostLabels),
+                             std::to_string(*config.num_labels));
   }
 }
 
@@ -121,12 +121,12 @@ class AreaMetric final : public Metric {
 void AreaMetric::make_curves(Index count) {
   const auto labels = static_cast<Index>(config_.label_weights.size());
   if (config_.multi_label && labels != 0 && labels != count) {
-    detail::throw_config_error("AUC", "label_weights", std::to_string(count) + " numbers",
-                               std::to_string(labels));
+    core::throw_config_error("AUC", "label_weights", std::to_string(count) + " numbers",
+                             std::to_string(labels));
   }
   if (count * static_cast<Index>(thresholds_.size()) > kMostCounts) {
-    detail::throw_config_error("AUC", "num_thresholds times labels",
-                               std::to_string(kMostCounts) + " at most", "more");
+    core::throw_config_error("AUC", "num_thresholds times labels",
+                             std::to_string(kMostCounts) + " at most", "more");
   }
   curves_.assign(static_cast<std::size_t>(count), Curve(thresholds_));
 }
@@ -161,20 +161,20 @@ void AreaMetric::update(Context& ctx, const LossOperands& operands) {
   const Counted rows = train::counted(ctx, name(), operands);
   if (config_.multi_label) {
     if (operands.prediction.rank() != 2) {
-      detail::throw_shape_error(name(), "prediction", "[B, labels]",
-                                operands.prediction.shape().to_string());
+      core::throw_shape_error(name(), "prediction", "[B, labels]",
+                              operands.prediction.shape().to_string());
     }
     if (curves_.empty()) make_curves(rows.width);
     if (static_cast<Index>(curves_.size()) != rows.width) {
-      detail::throw_shape_error(name(), "prediction", std::to_string(curves_.size()) + " labels",
-                                std::to_string(rows.width));
+      core::throw_shape_error(name(), "prediction", std::to_string(curves_.size()) + " labels",
+                              std::to_string(rows.width));
     }
   }
   const bool weighs = !config_.multi_label && !config_.label_weights.empty();
   if (weighs && static_cast<Index>(config_.label_weights.size()) != rows.width) {
-    detail::throw_shape_error(name(), "prediction",
-                              std::to_string(config_.label_weights.size()) + " labels",
-                              std::to_string(rows.width));
+    core::throw_shape_error(name(), "prediction",
+                            std::to_string(config_.label_weights.size()) + " labels",
+                            std::to_string(rows.width));
   }
   const auto width = static_cast<std::size_t>(std::max<Index>(rows.width, 1));
   for (std::size_t i = 0; i < rows.target.size(); ++i) {

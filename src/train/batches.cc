@@ -83,13 +83,13 @@ Index num_samples(const Data& data) {
   std::optional<Index> samples;
   for_each_tensor(data, [&](const Tensor& tensor) {
     if (tensor.rank() < 1 || (samples && *samples != tensor.dim(0))) {
-      detail::throw_shape_error(
+      core::throw_shape_error(
           "fit", "data", samples ? std::to_string(*samples) + " samples" : "an axis of samples",
           tensor.shape().to_string());
     }
     samples = tensor.dim(0);
   });
-  if (!samples) detail::throw_shape_error("fit", "x", "at least one tensor", "none");
+  if (!samples) core::throw_shape_error("fit", "x", "at least one tensor", "none");
   return *samples;
 }
 
@@ -112,27 +112,27 @@ std::pair<Data, Data> split(const Data& data, double validation_split) {
   const auto at =
       static_cast<Index>(std::floor(static_cast<double>(samples) * (1 - validation_split)));
   if (!(validation_split > 0) || at <= 0 || at >= samples) {
-    detail::throw_config_error(
+    core::throw_config_error(
         "fit", "validation_split",
         "a share that leaves samples on both sides of " + std::to_string(samples),
-        detail::number_text(validation_split));
+        core::number_text(validation_split));
   }
   return {gathered(data, ascending(0, at)), gathered(data, ascending(at, samples - at))};
 }
 
 Tensor weights_of_classes(Context& ctx, const Data& data, const std::map<Index, double>& weights) {
   if (data.y.size() != 1 || !data.sample_weight.empty()) {
-    detail::throw_config_error("fit", "class_weight", "one output and no sample_weight",
-                               std::to_string(data.y.size()) + " outputs, " +
-                                   std::to_string(data.sample_weight.size()) + " sample weights");
+    core::throw_config_error("fit", "class_weight", "one output and no sample_weight",
+                             std::to_string(data.y.size()) + " outputs, " +
+                                 std::to_string(data.sample_weight.size()) + " sample weights");
   }
   const Tensor& y = data.y[0];
   const Numbers numbers(ctx, y, Dtype::f64);
   const Index samples = y.dim(0);
   const Index width = y.rank() > 1 ? y.shape().back() : 1;
   if (y.size() != samples * width) {
-    detail::throw_config_error("fit", "class_weight", "targets [B], [B, 1] or one-hot [B, C]",
-                               y.shape().to_string());
+    core::throw_config_error("fit", "class_weight", "targets [B], [B, 1] or one-hot [B, C]",
+                             y.shape().to_string());
   }
   Tensor out({samples}, Dtype::f64);
   for (Index i = 0; i < samples; ++i) {
@@ -148,7 +148,7 @@ Tensor weights_of_classes(Context& ctx, const Data& data, const std::map<Index, 
 ArrayBatches::ArrayBatches(const Data& data, const Options& options)
     : data_(data), options_(options), samples_(num_samples(data)) {
   if (options_.batch_size < 0 || options_.steps_per_epoch < 0) {
-    detail::throw_config_error(
+    core::throw_config_error(
         "fit", "batch_size, steps_per_epoch", "0 or more",
         std::to_string(options_.batch_size) + ", " + std::to_string(options_.steps_per_epoch));
   }

@@ -58,7 +58,7 @@ Monitor::Monitor(std::string name, std::string_view mode, double min_delta)
   if (mode == "min") mode_ = Mode::min;
   if (mode == "max") mode_ = Mode::max;
   if (mode != "auto" && mode_ == Mode::automatic) {
-    detail::throw_config_error("callback", "mode", "auto, min or max", mode);
+    core::throw_config_error("callback", "mode", "auto, min or max", mode);
   }
 }
 
@@ -68,8 +68,8 @@ std::optional<double> Monitor::value(const CompiledModel& model, const Logs& log
     const auto metric = name.starts_with("val_") ? name.substr(4) : name;
     const std::optional<bool> is_up = model.higher_is_better(metric);
     if (!is_up) {
-      detail::throw_config_error("callback", "monitor",
-                                 "loss or a metric's name; with another name a mode", name_);
+      core::throw_config_error("callback", "monitor",
+                               "loss or a metric's name; with another name a mode", name_);
     }
     mode_ = *is_up ? Mode::max : Mode::min;
   }
@@ -77,7 +77,7 @@ std::optional<double> Monitor::value(const CompiledModel& model, const Logs& log
   if (comes_with_validation(model, logs, name_)) return {};
   std::string known;
   for (const auto& [key, value] : logs) known += known.empty() ? key : ", " + key;
-  detail::throw_config_error("callback", "monitor", known, name_);
+  core::throw_config_error("callback", "monitor", known, name_);
 }
 
 bool Monitor::improves(double value, const std::optional<double>& reference) const {
@@ -162,8 +162,7 @@ std::optional<std::string> filled(const CompiledModel& model, std::string_view p
     const std::optional<double> value = find(numbers, name);
     if (!value && comes_with_validation(model, numbers, name)) return {};
     if (!value || close == std::string_view::npos) {
-      detail::throw_config_error("model_checkpoint", "filepath", "fields that the logs have",
-                                 field);
+      core::throw_config_error("model_checkpoint", "filepath", "fields that the logs have", field);
     }
     out += formatted(*value, name.size() < field.size() ? field.substr(name.size() + 1) : "");
     pattern.remove_prefix(close + 1);
@@ -179,8 +178,8 @@ ModelCheckpoint::ModelCheckpoint(const ModelCheckpointConfig& config, Save save)
       monitor_(config.monitor, config.mode, 0),
       best_(config.initial_value_threshold) {
   if (config_.save_freq < 0) {
-    detail::throw_config_error("model_checkpoint", "save_freq", "0 or more batches",
-                               std::to_string(config_.save_freq));
+    core::throw_config_error("model_checkpoint", "save_freq", "0 or more batches",
+                             std::to_string(config_.save_freq));
   }
 }
 

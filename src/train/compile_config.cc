@@ -33,7 +33,7 @@ ConfigValue::List per_output(std::string_view what, const ConfigValue& value,
   if (!is_by_name(held)) return {held};
   for (const auto& [name, entry] : held.as_object(what)) {
     if (std::find(names.begin(), names.end(), name) == names.end()) {
-      detail::throw_config_error("compile", what, detail::comma_list(names), name);
+      core::throw_config_error("compile", what, core::comma_list(names), name);
     }
   }
   ConfigValue::List list;  // two outputs of one layer have one name

@@ -59,11 +59,11 @@ void CompiledModel::State::prepare(Index samples) {
   if (blocks == 1 && !config.communicator) return;
   const auto job = config.communicator ? config.communicator : Communicator::alone();
   if (blocks < job->size()) {
-    detail::throw_config_error("compile", "batch_blocks",
-                               "1 or more for each of " + std::to_string(job->size()) +
-                                   " processes; a batch of " + std::to_string(samples) +
-                                   " has, where none are given,",
-                               std::to_string(blocks));
+    core::throw_config_error("compile", "batch_blocks",
+                             "1 or more for each of " + std::to_string(job->size()) +
+                                 " processes; a batch of " + std::to_string(samples) +
+                                 " has, where none are given,",
+                             std::to_string(blocks));
   }
   ParameterList trained;
   std::vector<Index> elements;

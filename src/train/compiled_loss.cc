@@ -17,7 +17,7 @@ CompiledLoss::CompiledLoss(const std::vector<Loss>& losses, const std::vector<do
     : losses_(losses), weights_(weights) {
   for (const Loss& loss : losses_) {
     if (loss && loss->reduction() == Reduction::none) {
-      detail::throw_config_error("compile", loss->name(), "a loss that is reduced", "none");
+      core::throw_config_error("compile", loss->name(), "a loss that is reduced", "none");
     }
   }
 }
@@ -29,14 +29,14 @@ void CompiledLoss::resolve(std::size_t num_outputs) {
     if (weights_.size() == 1) weights_.resize(num_outputs, weights_[0]);
   }
   if (!losses_.empty() && losses_.size() != num_outputs) {
-    detail::throw_config_error(
-        "compile", "loss", "one, or one for each of " + std::to_string(num_outputs) + " outputs",
-        std::to_string(losses_.size()));
+    core::throw_config_error("compile", "loss",
+                             "one, or one for each of " + std::to_string(num_outputs) + " outputs",
+                             std::to_string(losses_.size()));
   }
   if (weights_.empty()) weights_.assign(losses_.size(), 1);
   if (weights_.size() != losses_.size()) {
-    detail::throw_config_error("compile", "loss_weights", "one for each loss",
-                               std::to_string(weights_.size()));
+    core::throw_config_error("compile", "loss_weights", "one for each loss",
+                             std::to_string(weights_.size()));
   }
   for (std::size_t i = 0; i < losses_.size(); ++i) means_.push_back(std::make_unique<Mean>());
   is_resolved_ = true;
@@ -47,8 +47,8 @@ double CompiledLoss::value(Context& ctx, const Data& batch, std::span<const Valu
   resolve(outputs.size());
   if (d_outputs != nullptr) d_outputs->resize(outputs.size());
   if (!losses_.empty() && batch.y.size() != outputs.size()) {
-    detail::throw_shape_error("fit", "y", std::to_string(outputs.size()) + " tensors",
-                              std::to_string(batch.y.size()));
+    core::throw_shape_error("fit", "y", std::to_string(outputs.size()) + " tensors",
+                            std::to_string(batch.y.size()));
   }
   double sum = 0;
   for (std::size_t i = 0; i < losses_.size(); ++i) {

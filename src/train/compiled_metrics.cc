@@ -11,9 +11,9 @@ CompiledMetrics::Metrics CompiledMetrics::resolve(const Lists& choices, const Da
                                                   std::span<const Value> outputs) {
   if (choices.empty()) return {};
   if (choices.size() != outputs.size()) {
-    detail::throw_config_error("compile", "metrics",
-                               "a list for each of " + std::to_string(outputs.size()) + " outputs",
-                               std::to_string(choices.size()));
+    core::throw_config_error("compile", "metrics",
+                             "a list for each of " + std::to_string(outputs.size()) + " outputs",
+                             std::to_string(choices.size()));
   }
   Metrics metrics(outputs.size());
   for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -27,8 +27,8 @@ CompiledMetrics::Metrics CompiledMetrics::resolve(const Lists& choices, const Da
 void CompiledMetrics::update(Context& ctx, const Data& batch, std::span<const Value> outputs) {
   if (choices_.empty() && weighted_choices_.empty()) return;
   if (batch.y.size() != outputs.size()) {
-    detail::throw_shape_error("fit", "y", std::to_string(outputs.size()) + " tensors",
-                              std::to_string(batch.y.size()));
+    core::throw_shape_error("fit", "y", std::to_string(outputs.size()) + " tensors",
+                            std::to_string(batch.y.size()));
   }
   if (!is_resolved_) {
     metrics_ = resolve(choices_, batch, outputs);

@@ -26,7 +26,7 @@ train::Counted train::counted(Context& ctx, std::string_view metric, const LossO
   Shape target_shape = operands.target.shape();
   align_ranks(target_shape, shape);
   if (!operands.target.has_value() || target_shape != shape) {
-    detail::throw_shape_error(metric, "target", shape.to_string(), target_shape.to_string());
+    core::throw_shape_error(metric, "target", shape.to_string(), target_shape.to_string());
   }
   const auto numbers = [&](ConstView view) {
     const Numbers held(ctx, view, Dtype::f64);
@@ -74,8 +74,8 @@ template <class Body>
 void for_counted(const Counted& rows, const std::optional<Index>& class_id, std::string_view metric,
                  const Body& body) {
   if (class_id && (*class_id < 0 || *class_id >= rows.width)) {
-    detail::throw_shape_error(metric, "class_id", "one of " + std::to_string(rows.width),
-                              std::to_string(*class_id));
+    core::throw_shape_error(metric, "class_id", "one of " + std::to_string(rows.width),
+                            std::to_string(*class_id));
   }
   const auto first = static_cast<std::size_t>(class_id.value_or(0));
   const auto step = static_cast<std::size_t>(class_id ? rows.width : 1);
@@ -111,12 +111,12 @@ class ConfusionMetric final : public Metric {
   ConfusionMetric(const Kind& kind, const ConfusionConfig& config)
       : Metric(config.name.empty() ? kind.name : config.name), kind_(kind), config_(config) {
     if (!kind.is_share && (config.top_k || config.class_id)) {
-      detail::throw_config_error(kind.class_name, "top_k, class_id", "none", "one");
+      core::throw_config_error(kind.class_name, "top_k, class_id", "none", "one");
     }
     const double t = config.threshold.value_or(0.5);
     if (!(t >= 0 && t <= 1)) {
-      detail::throw_config_error(kind.class_name, "thresholds", "a number in [0, 1]",
-                                 detail::number_text(t));
+      core::throw_config_error(kind.class_name, "thresholds", "a number in [0, 1]",
+                               core::number_text(t));
     }
   }
   std::string_view class_name() const override { return kind_.class_name; }
@@ -155,8 +155,8 @@ std::shared_ptr<Metric> make_confusion(nn::ConfigReader& reader) {
   if (held.is_list() && held.as_list("thresholds").size() == 1) {
     config.threshold = held.as_list("thresholds")[0].as_number("thresholds");
   } else if (held.is_list()) {
-    detail::throw_config_error(kind.class_name, "thresholds", "one, as a metric is one number",
-                               held.to_string());
+    core::throw_config_error(kind.class_name, "thresholds", "one, as a metric is one number",
+                             held.to_string());
   } else if (!held.is_null()) {
     config.threshold = held.as_number("thresholds");
   }
@@ -195,8 +195,8 @@ class AtMetric final : public Metric {
         config_(config),
         curve_(train::even_thresholds(kind.class_name, config.num_thresholds, 1)) {
     if (!(config.value >= 0 && config.value <= 1)) {
-      detail::throw_config_error(kind.class_name, kind.option, "a number in [0, 1]",
-                                 detail::number_text(config.value));
+      core::throw_config_error(kind.class_name, kind.option, "a number in [0, 1]",
+                               core::number_text(config.value));
     }
   }
   std::string_view class_name() const override { return kind_.class_name; }

@@ -41,9 +41,9 @@ void Curve::reset() {
 
 std::vector<double> even_thresholds(std::string_view metric, Index n, Index least) {
   if (n < least || n > kMostThresholds) {
-    detail::throw_config_error(metric, "num_thresholds",
-                               std::to_string(least) + " to " + std::to_string(kMostThresholds),
-                               std::to_string(n));
+    core::throw_config_error(metric, "num_thresholds",
+                             std::to_string(least) + " to " + std::to_string(kMostThresholds),
+                             std::to_string(n));
   }
   if (n == 1) return {0.5};
   std::vector<double> thresholds(static_cast<std::size_t>(n));

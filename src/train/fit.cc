@@ -25,7 +25,7 @@ const std::vector<double>& History::operator[](std::string_view name) const {
     if (key == name) return values;
     known += known.empty() ? key : ", " + key;
   }
-  detail::throw_config_error("history", "name", known, name);
+  core::throw_config_error("history", "name", known, name);
 }
 
 namespace {
@@ -37,7 +37,7 @@ std::vector<std::string> names_of_outputs(const Layer& layer, const CompileConfi
 }
 
 [[noreturn]] void throw_no_batch(std::string_view operation) {
-  detail::throw_shape_error(operation, "data", "1 sample or more", "none");
+  core::throw_shape_error(operation, "data", "1 sample or more", "none");
 }
 
 /// Whether the epoch (from 0) ends with a validation.
@@ -56,7 +56,7 @@ bool validates(const FitConfig& config) {
 void check_job(const CompileConfig& config, const ParameterList& parameters) {
   const int processes = config.communicator ? config.communicator->size() : 1;
   if (config.batch_blocks < 0 || (config.batch_blocks > 0 && config.batch_blocks < processes)) {
-    detail::throw_config_error(
+    core::throw_config_error(
         "compile", "batch_blocks",
         "0, or 1 and more for each of " + std::to_string(processes) + " processes",
         std::to_string(config.batch_blocks));
@@ -64,9 +64,9 @@ void check_job(const CompileConfig& config, const ParameterList& parameters) {
   if (!config.communicator && config.batch_blocks < 2) return;
   for (const NamedParameter& named : parameters) {
     if (!named.parameter->is_updated()) continue;
-    detail::throw_config_error("compile", "batch_blocks",
-                               "1, with moving statistics such as " + named.path,
-                               std::to_string(config.batch_blocks));
+    core::throw_config_error("compile", "batch_blocks",
+                             "1, with moving statistics such as " + named.path,
+                             std::to_string(config.batch_blocks));
   }
 }
 
@@ -123,8 +123,7 @@ bool CompiledModel::is_interrupted() const noexcept { return state_->is_interrup
 bool CompiledModel::has_optimizer() const noexcept { return state_->optimizer != nullptr; }
 
 Optimizer& CompiledModel::optimizer() const {
-  if (!state_->optimizer)
-    detail::throw_config_error("compile", "optimizer", "one, to train", "none");
+  if (!state_->optimizer) core::throw_config_error("compile", "optimizer", "one, to train", "none");
   return *state_->optimizer;
 }
 
@@ -170,7 +169,7 @@ double CompiledModel::train_on_batch(Context& ctx, const Data& batch, RandomStre
 
 Grads& CompiledModel::gradients() {
   if (!state_->grads) {
-    detail::throw_config_error("compile", "gradients", "a batch before they are asked for", "none");
+    core::throw_config_error("compile", "gradients", "a batch before they are asked for", "none");
   }
   return *state_->grads;
 }
@@ -375,8 +374,8 @@ class Fitting {
 
 void check(const FitConfig& config) {
   if (config.validation_freq < 1 || config.initial_epoch < 0 || config.epochs < 0) {
-    detail::throw_config_error("fit", "epochs", "epochs of 0 or more, validation_freq of 1 or more",
-                               std::to_string(config.epochs));
+    core::throw_config_error("fit", "epochs", "epochs of 0 or more, validation_freq of 1 or more",
+                             std::to_string(config.epochs));
   }
 }
 
@@ -398,8 +397,8 @@ History CompiledModel::fit(Context& ctx, const Data& data, const FitConfig& conf
 
 History CompiledModel::fit(Context& ctx, const BatchSource& source, const FitConfig& config) {
   if (config.validation_split != 0 || !config.class_weight.empty()) {
-    detail::throw_config_error("fit", "validation_split, class_weight", "none with a BatchSource",
-                               "one");
+    core::throw_config_error("fit", "validation_split, class_weight", "none with a BatchSource",
+                             "one");
   }
   return fit(ctx, source, config, config.steps_per_epoch > 0 ? config.steps_per_epoch : -1);
 }

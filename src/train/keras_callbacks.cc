@@ -15,8 +15,8 @@ namespace grouphead {
 ReduceLROnPlateau::ReduceLROnPlateau(const ReduceLROnPlateauConfig& config)
     : config_(config), monitor_(config.monitor, config.mode, config.min_delta) {
   if (config.factor < 1) return;
-  detail::throw_config_error("reduce_lr_on_plateau", "factor", "a number below 1",
-                             detail::number_text(config.factor));
+  core::throw_config_error("reduce_lr_on_plateau", "factor", "a number below 1",
+                           core::number_text(config.factor));
 }
 
 void ReduceLROnPlateau::on_train_begin(CompiledModel& /*model*/) {
@@ -88,8 +88,8 @@ struct TensorBoard::Files {
 
 TensorBoard::TensorBoard(TensorBoardConfig config) : config_(std::move(config)) {
   if (config_.update_freq >= 0) return;
-  detail::throw_config_error("tensor_board", "update_freq", "0 or more batches",
-                             std::to_string(config_.update_freq));
+  core::throw_config_error("tensor_board", "update_freq", "0 or more batches",
+                           std::to_string(config_.update_freq));
 }
 TensorBoard::~TensorBoard() = default;
 

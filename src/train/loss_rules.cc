@@ -45,8 +45,8 @@ class Huber final : public LossRule {
   explicit Huber(const HuberConfig& config)
       : LossRule(config.name, config.reduction), delta_(config.delta) {
     if (!(delta_ >= 0)) {
-      detail::throw_config_error("huber", "delta", "a number of 0 or more",
-                                 detail::number_text(delta_));
+      core::throw_config_error("huber", "delta", "a number of 0 or more",
+                               core::number_text(delta_));
     }
   }
   std::string_view class_name() const override { return "Huber"; }
@@ -233,7 +233,7 @@ Rule make(std::string_view name, const ConfigValue& config) {
   const Entry* entry = entry_of(name);
   if (entry == nullptr) {
     const bool is_own = nn::is_own_name(name);
-    detail::throw_config_error(
+    core::throw_config_error(
         "loss", "name", is_own ? "one that register_loss() was given" : LossRule::known_names(),
         name);
   }
@@ -281,7 +281,7 @@ std::string LossRule::known_names() {
     return false;
   });
   std::sort(names.begin(), names.end());
-  return detail::comma_list(names);
+  return core::comma_list(names);
 }
 
 std::shared_ptr<const LossRule> LossRule::from_config(const ConfigValue& identifier) {

@@ -32,9 +32,9 @@ Reduction reduction_from_config(const ConfigValue& identifier) {
   for (const auto& [reduction, name] : kReductions) {
     if (identifier.is_string() && identifier.as_string("reduction") == name) return reduction;
   }
-  detail::throw_config_error("loss", "reduction",
-                             "sum_over_batch_size, sum, mean, mean_with_sample_weight or none",
-                             identifier.to_string());
+  core::throw_config_error("loss", "reduction",
+                           "sum_over_batch_size, sum, mean, mean_with_sample_weight or none",
+                           identifier.to_string());
 }
 
 /// Operands as rows, in the type that the loss is computed in.
@@ -50,8 +50,8 @@ namespace {
 
 Shape value_axes(std::string_view loss, const Shape& prediction, int count) {
   if (count < 0 || count >= prediction.rank()) {
-    detail::throw_shape_error(loss, "prediction", "the axes that one value is made of",
-                              prediction.to_string());
+    core::throw_shape_error(loss, "prediction", "the axes that one value is made of",
+                            prediction.to_string());
   }
   return Shape(std::span<const Index>(prediction.begin(), static_cast<std::size_t>(count)));
 }
@@ -65,8 +65,8 @@ LossRule::Prepared LossRule::prepared(Context& ctx, const LossOperands& operands
   Shape target_shape = operands.target.shape();
   train::align_ranks(target_shape, prediction_shape);
   if (prediction_shape.rank() < 1 || prediction_shape.back() < 1) {
-    detail::throw_shape_error(name_, "prediction", "[..., C] with C >= 1",
-                              prediction.shape().to_string());
+    core::throw_shape_error(name_, "prediction", "[..., C] with C >= 1",
+                            prediction.shape().to_string());
   }
   const bool has_numbers = targets() == LossTargets::numbers;
   Prepared out{
@@ -83,7 +83,7 @@ LossRule::Prepared LossRule::prepared(Context& ctx, const LossOperands& operands
     wanted = {out.values_shape.size(), target_shape.back()};
   }
   if (!operands.target.has_value() || target_shape != wanted) {
-    detail::throw_shape_error(
+    core::throw_shape_error(
         name_, "target", wanted.to_string(),
         operands.target.has_value() ? operands.target.shape().to_string() : "nothing");
   }

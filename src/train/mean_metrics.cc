@@ -81,8 +81,8 @@ class Correlation final : public train::MeanOfValues {
     Shape target_shape = operands.target.shape();
     train::align_ranks(target_shape, shape);
     if (shape.rank() < 1 || shape.back() < 1 || target_shape != shape) {
-      detail::throw_shape_error(name(), "target", shape.to_string() + " of one axis or more",
-                                target_shape.to_string());
+      core::throw_shape_error(name(), "target", shape.to_string() + " of one axis or more",
+                              target_shape.to_string());
     }
     const Numbers target(ctx, operands.target, Dtype::f64);
     const Numbers prediction(ctx, operands.prediction, Dtype::f64);

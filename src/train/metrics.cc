@@ -115,7 +115,7 @@ class Equality final : public MeanOfValues {
     Shape shape = operands.prediction.shape();
     train::align_ranks(target_shape, shape);
     if (target_shape != shape) {
-      detail::throw_shape_error(name(), "target", shape.to_string(), target_shape.to_string());
+      core::throw_shape_error(name(), "target", shape.to_string(), target_shape.to_string());
     }
     const Numbers target(ctx, operands.target, Dtype::f64);
     const Numbers prediction(ctx, operands.prediction, Dtype::f64);
@@ -153,7 +153,7 @@ class ClassAccuracy final : public MeanOfValues {
   Tensor values_of(Context& ctx, const LossOperands& operands) const override {
     const Shape& classes = operands.prediction.shape();
     if (classes.rank() < 1 || classes.back() < 1) {
-      detail::throw_shape_error(name(), "prediction", "[..., C] with C >= 1", classes.to_string());
+      core::throw_shape_error(name(), "prediction", "[..., C] with C >= 1", classes.to_string());
     }
     Shape shape = train::without_last_axis(classes);
     Shape target_shape = operands.target.shape();
@@ -161,8 +161,8 @@ class ClassAccuracy final : public MeanOfValues {
     if (takes_labels_ && has_axis) target_shape = train::without_last_axis(target_shape);
     const Shape& wanted = takes_labels_ ? shape : classes;
     if (target_shape != wanted) {
-      detail::throw_shape_error(name(), "target", wanted.to_string(),
-                                operands.target.shape().to_string());
+      core::throw_shape_error(name(), "target", wanted.to_string(),
+                              operands.target.shape().to_string());
     }
     const Numbers target(ctx, operands.target, Dtype::f64);
     const Numbers prediction(ctx, operands.prediction, Dtype::f64);
@@ -187,8 +187,8 @@ class LossMetric final : public MeanOfValues {
  public:
   LossMetric(Loss loss, std::string name) : MeanOfValues(std::move(name)), loss_(std::move(loss)) {
     if (!loss_->get_config()["ignore_class"].is_null()) {
-      detail::throw_config_error("metric", "ignore_class", "none; give weights of 0 instead",
-                                 loss_->get_config()["ignore_class"].to_string());
+      core::throw_config_error("metric", "ignore_class", "none; give weights of 0 instead",
+                               loss_->get_config()["ignore_class"].to_string());
     }
   }
   std::string_view class_name() const override { return loss_->class_name(); }
@@ -288,7 +288,7 @@ nn::OwnClasses<detail::MetricMaker>& own_metrics() {
 
 [[noreturn]] void throw_unknown(const std::string& name) {
   if (nn::is_own_name(name)) {
-    detail::throw_config_error("metric", "name", "one that register_metric() was given", name);
+    core::throw_config_error("metric", "name", "one that register_metric() was given", name);
   }
   std::string known =
       "Accuracy, BinaryAccuracy, CategoricalAccuracy, Mean, Perplexity, "
@@ -296,8 +296,8 @@ nn::OwnClasses<detail::MetricMaker>& own_metrics() {
   for (const auto entries : train::metric_tables()) {
     for (const train::MetricEntry& entry : entries) known.append(entry.class_name).append(", ");
   }
-  detail::throw_config_error("metric", "name",
-                             known + "or a loss (" + LossRule::known_names() + ")", name);
+  core::throw_config_error("metric", "name", known + "or a loss (" + LossRule::known_names() + ")",
+                           name);
 }
 
 /// The loss's class with the metric's options, which lack its type and reduction.

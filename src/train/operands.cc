@@ -77,8 +77,8 @@ Numbers::Numbers(Context& ctx, ConstView from, Dtype dtype) : view_(from) {
 
 Dtype arithmetic_of(std::string_view operation, const ConstView& prediction) {
   if (!prediction.has_value() || !ops::is_floating(prediction.dtype())) {
-    detail::throw_shape_error(operation, "prediction", "a floating type",
-                              prediction.has_value() ? name_of(prediction.dtype()) : "nothing");
+    core::throw_shape_error(operation, "prediction", "a floating type",
+                            prediction.has_value() ? name_of(prediction.dtype()) : "nothing");
   }
   return prediction.dtype() == Dtype::f64 ? Dtype::f64 : Dtype::f32;
 }
@@ -116,8 +116,8 @@ Broadcast::Broadcast(std::string_view operation, std::string_view operand, const
     stride *= from[axis];
   }
   if (!fits) {
-    detail::throw_shape_error(operation, operand, to.to_string() + ", or 1 where it repeats",
-                              from.to_string());
+    core::throw_shape_error(operation, operand, to.to_string() + ", or 1 where it repeats",
+                            from.to_string());
   }
 }
 

@@ -16,7 +16,7 @@ constexpr std::string_view kAccumulator = "gradient_accumulator";
 
 void require(bool holds, std::string_view option, std::string_view expected, double got) {
   if (!holds) {
-    detail::throw_config_error("optimizer", option, expected, detail::number_text(got));
+    core::throw_config_error("optimizer", option, expected, core::number_text(got));
   }
 }
 
@@ -136,7 +136,7 @@ Optimizer::~Optimizer() = default;
 
 void Optimizer::scale_loss(const LossScaling& scaling) {
   if (is_built_) {
-    detail::throw_config_error(name(), "scale_loss", "a call before build()", "a call after it");
+    core::throw_config_error(name(), "scale_loss", "a call before build()", "a call after it");
   }
   require_positive("initial_scale", scaling.initial_scale);
   require(scaling.dynamic_growth_steps >= 1, "dynamic_growth_steps", "1 or more",
@@ -165,8 +165,8 @@ ConfigValue Optimizer::config() const {
 void Optimizer::exclude_from_weight_decay(std::vector<const Parameter*> parameters,
                                           std::vector<std::string> words) {
   if (is_built_) {
-    detail::throw_config_error(name(), "exclude_from_weight_decay", "a call before build()",
-                               "a call after it");
+    core::throw_config_error(name(), "exclude_from_weight_decay", "a call before build()",
+                             "a call after it");
   }
   undecayed_ = std::move(parameters);
   undecayed_words_ = std::move(words);
@@ -181,7 +181,7 @@ bool Optimizer::is_decayed(const Parameter& parameter) const {
 }
 
 void Optimizer::build(const ParameterList& parameters) {
-  if (is_built_) detail::throw_config_error(name(), "build", "one call", "a second one");
+  if (is_built_) core::throw_config_error(name(), "build", "one call", "a second one");
   for (const NamedParameter& named : parameters) {
     if (named.parameter->trainable()) parameters_.push_back(named);
   }
@@ -222,7 +222,7 @@ double Optimizer::learning_rate() const {
 
 void Optimizer::set_learning_rate(double rate) {
   if (!learning_rate_.has_value()) {
-    detail::throw_config_error(name(), "learning_rate", "a number, to be set", "a schedule");
+    core::throw_config_error(name(), "learning_rate", "a number, to be set", "a schedule");
   }
   *learning_rate_.data<double>() = LearningRate(rate)(0);
 }
@@ -272,12 +272,12 @@ ConfigValue Optimizer::get_config() const {
 // ---- One step ----------------------------------------------------------------------------------
 
 std::vector<View> Optimizer::gradients_of(Grads& grads) const {
-  if (!is_built_) detail::throw_config_error(name(), "step", "a call after build()", "none");
+  if (!is_built_) core::throw_config_error(name(), "step", "a call after build()", "none");
   std::vector<View> gradients;
   for (const NamedParameter& named : parameters_) {
     gradients.push_back(grads.of(*named.parameter));
     if (!gradients.back().has_value()) {
-      detail::throw_config_error(name(), named.path, "a gradient in grads", "none");
+      core::throw_config_error(name(), named.path, "a gradient in grads", "none");
     }
   }
   return gradients;
@@ -394,7 +394,7 @@ double Optimizer::apply(Context& ctx, std::span<const View> gradients) {
 
 void Optimizer::swap_averages() {
   if (!options_.use_ema || !is_built_) {
-    detail::throw_config_error(name(), "use_ema", "true, for averages to swap", "none");
+    core::throw_config_error(name(), "use_ema", "true, for averages to swap", "none");
   }
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (!is_own(i)) continue;

@@ -85,7 +85,7 @@ std::shared_ptr<Optimizer> make_loss_scaling(const ConfigValue& held) {
   reader.value("weight_decay");
   reader.finish();
   if (inner["class_name"] == ConfigValue("LossScaleOptimizer")) {
-    detail::throw_config_error("LossScaleOptimizer", "inner_optimizer", "an optimizer", "another");
+    core::throw_config_error("LossScaleOptimizer", "inner_optimizer", "an optimizer", "another");
   }
   std::shared_ptr<Optimizer> optimizer = Optimizer::from_config(inner);
   optimizer->scale_loss(scaling);
@@ -122,14 +122,14 @@ constexpr Entry kEntries[] = {
 
 std::shared_ptr<Optimizer> Optimizer::from_config(const ConfigValue& identifier) {
   const ConfigValue& held = identifier.is_string() ? identifier : identifier["class_name"];
-  const std::string name = detail::lower_case(held.as_string("optimizer"));
+  const std::string name = core::lower_case(held.as_string("optimizer"));
   std::vector<std::string_view> names;
   for (const Entry& entry : kEntries) {
     names.push_back(entry.class_name);
-    if (detail::lower_case(entry.class_name) != name) continue;
+    if (core::lower_case(entry.class_name) != name) continue;
     return entry.make(identifier.is_string() ? ConfigValue() : identifier["config"]);
   }
-  detail::throw_config_error("optimizer", "name", detail::comma_list(names), held.to_string());
+  core::throw_config_error("optimizer", "name", core::comma_list(names), held.to_string());
 }
 
 }  // namespace grouphead

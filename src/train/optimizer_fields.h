@@ -173,7 +173,7 @@ struct RequireRanges {
     };
     const Known& one = known[static_cast<std::size_t>(range)];
     if (one.holds) return;
-    detail::throw_config_error(optimizer, key, one.expected, detail::number_text(value));
+    core::throw_config_error(optimizer, key, one.expected, core::number_text(value));
   }
   void operator()(std::string_view key, Index value, Range range) const {
     (*this)(key, static_cast<double>(value), range);

@@ -8,7 +8,7 @@
 namespace grouphead {
 
 void Optimizer::share_state(std::shared_ptr<Communicator> job) {
-  if (job_) detail::throw_config_error(name(), "share_state", "one call", "a second one");
+  if (job_) core::throw_config_error(name(), "share_state", "one call", "a second one");
   job_ = std::move(job);
   if (!is_built_) return;
   choose_owners();

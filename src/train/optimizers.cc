@@ -99,13 +99,13 @@ std::regex pattern_of(const std::string& text) {
     if (text.size() <= kLongest) return std::regex(text);
   } catch (const std::regex_error&) {  // reported below
   }
-  detail::throw_config_error("muon", "exclude_layers",
-                             "regular expressions of 256 characters at most", text);
+  core::throw_config_error("muon", "exclude_layers",
+                           "regular expressions of 256 characters at most", text);
 }
 
 bool takes_adam(const MuonConfig& config, const NamedParameter& named) {
   if (named.parameter->shape().rank() != 2) return true;
-  const bool is_embedding = detail::lower_case(named.path).find("embedding") != std::string::npos;
+  const bool is_embedding = core::lower_case(named.path).find("embedding") != std::string::npos;
   if (config.exclude_embeddings && is_embedding) return true;
   return std::any_of(config.exclude_layers.begin(), config.exclude_layers.end(),
                      [&](const std::string& pattern) {
@@ -276,7 +276,7 @@ std::string variable_prefix(std::string_view class_name) {
     if (is_upper && i > 0) name += '_';
     name += class_name[i];
   }
-  return detail::lower_case(name);
+  return core::lower_case(name);
 }
 
 template <class Config>
@@ -284,10 +284,8 @@ constexpr bool kIsNadam = std::is_same_v<Config, NadamConfig>;
 
 }  // namespace
 
-namespace detail {
-
 template <class Config>
-AlgorithmOf<Config>::AlgorithmOf(const Config& config)
+detail::AlgorithmOf<Config>::AlgorithmOf(const Config& config)
     : Optimizer(variable_prefix(train::kOptimizerClass<Config>), config.learning_rate,
                 config.weight_decay, config.options),
       config_(config) {
@@ -299,12 +297,12 @@ AlgorithmOf<Config>::AlgorithmOf(const Config& config)
 }
 
 template <class Config>
-std::string_view AlgorithmOf<Config>::class_name() const {
+std::string_view detail::AlgorithmOf<Config>::class_name() const {
   return train::kOptimizerClass<Config>;
 }
 
 template <class Config>
-ConfigValue AlgorithmOf<Config>::get_config() const {
+ConfigValue detail::AlgorithmOf<Config>::get_config() const {
   ConfigValue config = Optimizer::get_config();
   Config own = config_;
   train::visit_fields(own, [&](std::string_view key, const auto& field, auto... /*range*/) {
@@ -321,23 +319,24 @@ ConfigValue AlgorithmOf<Config>::get_config() const {
 }
 
 template <class Config>
-std::vector<Optimizer::SlotGroup> AlgorithmOf<Config>::slot_groups() const {
+std::vector<Optimizer::SlotGroup> detail::AlgorithmOf<Config>::slot_groups() const {
   return groups_of(config_);
 }
 
 template <class Config>
-Tensor AlgorithmOf<Config>::initial(std::size_t slot, const NamedParameter& parameter) const {
+Tensor detail::AlgorithmOf<Config>::initial(std::size_t slot,
+                                            const NamedParameter& parameter) const {
   return state_of(config_, slot, parameter);
 }
 
 template <class Config>
-std::vector<OptimizerVariable> AlgorithmOf<Config>::own_numbers() const {
+std::vector<OptimizerVariable> detail::AlgorithmOf<Config>::own_numbers() const {
   if constexpr (kIsNadam<Config>) return {{"variable", product_}};
   return {};
 }
 
 template <class Config>
-void AlgorithmOf<Config>::begin_update(Index iteration) {
+void detail::AlgorithmOf<Config>::begin_update(Index iteration) {
   if constexpr (kIsNadam<Config>) {
     *product_.template data<double>() *=
         nadam_momentum(config_.beta_1, static_cast<double>(iteration));
@@ -347,7 +346,7 @@ void AlgorithmOf<Config>::begin_update(Index iteration) {
 }
 
 template <class Config>
-void AlgorithmOf<Config>::update(Context& ctx, const Update& u) {
+void detail::AlgorithmOf<Config>::update(Context& ctx, const Update& u) {
   Call call{.ctx = ctx,
             .w = u.w,
             .gradient = u.gradient,
@@ -365,20 +364,19 @@ void AlgorithmOf<Config>::update(Context& ctx, const Update& u) {
   move(config_, call);
 }
 
-template class AlgorithmOf<AdadeltaConfig>;
-template class AlgorithmOf<AdafactorConfig>;
-template class AlgorithmOf<AdagradConfig>;
-template class AlgorithmOf<AdamConfig>;
-template class AlgorithmOf<AdamWConfig>;
-template class AlgorithmOf<AdamaxConfig>;
-template class AlgorithmOf<FtrlConfig>;
-template class AlgorithmOf<LambConfig>;
-template class AlgorithmOf<LionConfig>;
-template class AlgorithmOf<MuonConfig>;
-template class AlgorithmOf<NadamConfig>;
-template class AlgorithmOf<RMSpropConfig>;
-template class AlgorithmOf<SGDConfig>;
-template class AlgorithmOf<ScheduleFreeAdamWConfig>;
+template class detail::AlgorithmOf<AdadeltaConfig>;
+template class detail::AlgorithmOf<AdafactorConfig>;
+template class detail::AlgorithmOf<AdagradConfig>;
+template class detail::AlgorithmOf<AdamConfig>;
+template class detail::AlgorithmOf<AdamWConfig>;
+template class detail::AlgorithmOf<AdamaxConfig>;
+template class detail::AlgorithmOf<FtrlConfig>;
+template class detail::AlgorithmOf<LambConfig>;
+template class detail::AlgorithmOf<LionConfig>;
+template class detail::AlgorithmOf<MuonConfig>;
+template class detail::AlgorithmOf<NadamConfig>;
+template class detail::AlgorithmOf<RMSpropConfig>;
+template class detail::AlgorithmOf<SGDConfig>;
+template class detail::AlgorithmOf<ScheduleFreeAdamWConfig>;
 
-}  // namespace detail
 }  // namespace grouphead

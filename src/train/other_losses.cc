@@ -17,13 +17,13 @@ Reduction train::reduction_of(nn::ConfigReader& reader) {
 void train::require_last_axis(nn::ConfigReader& reader, std::string_view operation) {
   const Index axis = reader.integer("axis", -1);
   if (axis == -1) return;
-  detail::throw_config_error(operation, "axis", "the last axis, -1", std::to_string(axis));
+  core::throw_config_error(operation, "axis", "the last axis, -1", std::to_string(axis));
 }
 
 void train::require_smoothing(std::string_view loss, double label_smoothing) {
   if (label_smoothing >= 0 && label_smoothing <= 1) return;
-  detail::throw_config_error(loss, "label_smoothing", "a number in [0, 1]",
-                             detail::number_text(label_smoothing));
+  core::throw_config_error(loss, "label_smoothing", "a number in [0, 1]",
+                           core::number_text(label_smoothing));
 }
 
 namespace {
@@ -32,7 +32,7 @@ using Rule = std::shared_ptr<const LossRule>;
 
 void require(std::string_view loss, std::string_view option, bool holds, const char* expected,
              double got) {
-  if (!holds) detail::throw_config_error(loss, option, expected, detail::number_text(got));
+  if (!holds) core::throw_config_error(loss, option, expected, core::number_text(got));
 }
 
 // ---- Without options ---------------------------------------------------------------------------
@@ -221,8 +221,8 @@ class OverlapRule : public LossRule {
     }
     for (int place = kept; place < rank; ++place) {
       if (kept >= 0 && named[static_cast<std::size_t>(place)]) continue;
-      detail::throw_shape_error(name(), "axis", "the last axes, or none",
-                                axis_config().to_string() + " of " + prediction.to_string());
+      core::throw_shape_error(name(), "axis", "the last axes, or none",
+                              axis_config().to_string() + " of " + prediction.to_string());
     }
     return kept;
   }

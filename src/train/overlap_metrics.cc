@@ -30,17 +30,17 @@ const KindName& name_of(Kind kind) { return kKinds[static_cast<std::size_t>(kind
 
 void check(std::string_view metric, const IoUConfig& config) {
   if (config.num_classes < 1 || config.num_classes > kMostClasses) {
-    detail::throw_config_error(metric, "num_classes", "1 to " + std::to_string(kMostClasses),
-                               std::to_string(config.num_classes));
+    core::throw_config_error(metric, "num_classes", "1 to " + std::to_string(kMostClasses),
+                             std::to_string(config.num_classes));
   }
   if (config.target_class_ids.empty()) {
-    detail::throw_config_error(metric, "target_class_ids", "one class or more", "none");
+    core::throw_config_error(metric, "target_class_ids", "one class or more", "none");
   }
   for (const Index id : config.target_class_ids) {
     if (id >= 0 && id < config.num_classes) continue;
-    detail::throw_config_error(metric, "target_class_ids",
-                               "classes below " + std::to_string(config.num_classes),
-                               std::to_string(id));
+    core::throw_config_error(metric, "target_class_ids",
+                             "classes below " + std::to_string(config.num_classes),
+                             std::to_string(id));
   }
 }
 
@@ -112,7 +112,7 @@ std::vector<double> IoU::classes_of(Context& ctx, std::string_view what, ConstVi
     return classes;
   }
   if (view.rank() < 1 || view.shape().back() < 1) {
-    detail::throw_shape_error(name(), what, "[..., C] with C >= 1", view.shape().to_string());
+    core::throw_shape_error(name(), what, "[..., C] with C >= 1", view.shape().to_string());
   }
   const Index width = view.shape().back();
   for (Index row = 0; row < view.size(); row += width) {
@@ -135,16 +135,16 @@ void IoU::update(Context& ctx, const LossOperands& operands) {
     prediction = classes_of(ctx, "prediction", operands.prediction, config_.sparse_y_pred);
   }
   if (target.size() != prediction.size()) {
-    detail::throw_shape_error(name(), "target", std::to_string(prediction.size()) + " classes",
-                              std::to_string(target.size()));
+    core::throw_shape_error(name(), "target", std::to_string(prediction.size()) + " classes",
+                            std::to_string(target.size()));
   }
   const Numbers weights(ctx, operands.sample_weight, Dtype::f64);
   const auto num_weights = static_cast<std::size_t>(operands.sample_weight.size());
   const bool has_weights = operands.sample_weight.has_value();
   if (has_weights && num_weights != 1 && num_weights != target.size()) {
-    detail::throw_shape_error(name(), "sample_weight",
-                              "1 number, or " + std::to_string(target.size()),
-                              operands.sample_weight.shape().to_string());
+    core::throw_shape_error(name(), "sample_weight",
+                            "1 number, or " + std::to_string(target.size()),
+                            operands.sample_weight.shape().to_string());
   }
   const auto is_class = [&](double id) {
     return id >= 0 && id < static_cast<double>(config_.num_classes);

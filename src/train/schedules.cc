@@ -144,15 +144,15 @@ struct ConfigOf {
     return config_envelope(kModule, kClass<Schedule>, std::move(config));
   }
   ConfigValue operator()(const LearningRate::Function& /*function*/) const {
-    detail::throw_config_error("optimizer", "learning_rate",
-                               "a number or a schedule, for a configuration", "a function");
+    core::throw_config_error("optimizer", "learning_rate",
+                             "a number or a schedule, for a configuration", "a function");
   }
   ConfigValue operator()(const LearningRate::Own& schedule) const {
     const LearningRateSchedule& own = *schedule;
     const std::string name = own_schedules().name_of(typeid(own));
     if (!name.empty()) return nn::own_envelope(name, own.get_config());
-    detail::throw_config_error("optimizer", "learning_rate",
-                               "a schedule of register_schedule(), for a configuration", "another");
+    core::throw_config_error("optimizer", "learning_rate",
+                             "a schedule of register_schedule(), for a configuration", "another");
   }
 };
 
@@ -172,7 +172,7 @@ constexpr Entry kEntries[] = {
 const LearningRate::Form& with_steps(std::string_view schedule, std::string_view key, Index steps,
                                      const LearningRate::Form& form) {
   if (steps > 0) return form;
-  detail::throw_config_error(schedule, key, "1 or more", std::to_string(steps));
+  core::throw_config_error(schedule, key, "1 or more", std::to_string(steps));
 }
 
 double quotient(Index a, Index b) noexcept {
@@ -237,16 +237,15 @@ double PolynomialDecay::operator()(Index step) const noexcept {
 
 LearningRate::LearningRate(double rate) : rate_(rate) {
   if (rate >= 0 && std::isfinite(rate)) return;
-  detail::throw_config_error("optimizer", "learning_rate", "a finite number of 0 or more",
-                             detail::number_text(rate));
+  core::throw_config_error("optimizer", "learning_rate", "a finite number of 0 or more",
+                           core::number_text(rate));
 }
 LearningRate::LearningRate(const CosineDecay& s)
     : rate_(with_steps(s.name, "decay_steps", s.decay_steps, s)) {}
 LearningRate::LearningRate(const CosineDecayRestarts& s)
     : rate_(with_steps(s.name, "first_decay_steps", s.first_decay_steps, s)) {
   if (s.t_mul > 0 && std::isfinite(s.t_mul)) return;
-  detail::throw_config_error(s.name, "t_mul", "a finite number above 0",
-                             detail::number_text(s.t_mul));
+  core::throw_config_error(s.name, "t_mul", "a finite number above 0", core::number_text(s.t_mul));
 }
 LearningRate::LearningRate(const ExponentialDecay& s)
     : rate_(with_steps(s.name, "decay_steps", s.decay_steps, s)) {}
@@ -259,14 +258,14 @@ LearningRate::LearningRate(const PiecewiseConstantDecay& s) : rate_(s) {
       std::is_sorted(s.boundaries.begin(), s.boundaries.end())) {
     return;
   }
-  detail::throw_config_error(
+  core::throw_config_error(
       s.name, "values", "one more than ascending boundaries",
       std::to_string(s.values.size()) + " for " + std::to_string(s.boundaries.size()));
 }
 LearningRate::LearningRate(Function function) : rate_(std::move(function)) {}
 LearningRate::LearningRate(Own schedule) : rate_(std::move(schedule)) {
   if (std::get<Own>(rate_)) return;
-  detail::throw_config_error("optimizer", "learning_rate", "a schedule", "none");
+  core::throw_config_error("optimizer", "learning_rate", "a schedule", "none");
 }
 
 void detail::register_schedule(const std::string& name, std::type_index type, ScheduleMaker make) {
@@ -278,8 +277,8 @@ LearningRate LearningRate::from_config(const ConfigValue& identifier) {
   const std::string own = nn::own_name_in(identifier);
   if (const auto make = own_schedules().find(own)) return make(identifier["config"]);
   if (nn::is_own_name(own)) {
-    detail::throw_config_error("optimizer", "learning_rate",
-                               "a schedule that register_schedule() was given", own);
+    core::throw_config_error("optimizer", "learning_rate",
+                             "a schedule that register_schedule() was given", own);
   }
   const std::string& class_name = identifier["class_name"].as_string("learning_rate");
   std::string known = "a number";
@@ -287,7 +286,7 @@ LearningRate LearningRate::from_config(const ConfigValue& identifier) {
     if (entry.class_name == class_name) return entry.read(identifier["config"]);
     known.append(", ").append(entry.class_name);
   }
-  detail::throw_config_error("optimizer", "learning_rate", known, class_name);
+  core::throw_config_error("optimizer", "learning_rate", known, class_name);
 }
 
 double LearningRate::operator()(Index step) const {

@@ -32,7 +32,7 @@ class RootMeanSquaredError final : public Metric {
     Shape target_shape = operands.target.shape();
     train::align_ranks(target_shape, shape);
     if (target_shape != shape) {
-      detail::throw_shape_error(name(), "target", shape.to_string(), target_shape.to_string());
+      core::throw_shape_error(name(), "target", shape.to_string(), target_shape.to_string());
     }
     const Numbers target(ctx, operands.target, Dtype::f64);
     const Numbers prediction(ctx, operands.prediction, Dtype::f64);
@@ -87,7 +87,7 @@ class TopK final : public train::MeanOfValues {
                                                        : "top_k_categorical_accuracy")),
         k_(config.k),
         takes_labels_(takes_labels) {
-    detail::require_positive(class_name(), "k", k_);
+    core::require_positive(class_name(), "k", k_);
   }
   std::string_view class_name() const override {
     return takes_labels_ ? "SparseTopKCategoricalAccuracy" : "TopKCategoricalAccuracy";
@@ -103,13 +103,13 @@ class TopK final : public train::MeanOfValues {
   Tensor values_of(Context& ctx, const LossOperands& operands) const override {
     const Shape& classes = operands.prediction.shape();
     if (classes.rank() < 1 || classes.back() < 1) {
-      detail::throw_shape_error(name(), "prediction", "[..., C] with C >= 1", classes.to_string());
+      core::throw_shape_error(name(), "prediction", "[..., C] with C >= 1", classes.to_string());
     }
     const Shape shape = train::without_last_axis(classes);
     const Index wanted = takes_labels_ ? shape.size() : classes.size();
     if (!operands.target.has_value() || operands.target.size() != wanted) {
-      detail::throw_shape_error(name(), "target", std::to_string(wanted) + " numbers",
-                                operands.target.shape().to_string());
+      core::throw_shape_error(name(), "target", std::to_string(wanted) + " numbers",
+                              operands.target.shape().to_string());
     }
     const Numbers target(ctx, operands.target, Dtype::f64);
     const Numbers prediction(ctx, operands.prediction, Dtype::f64);
@@ -140,8 +140,8 @@ class TopK final : public train::MeanOfValues {
 
 void require_matrix(const Metric& metric, const LossOperands& operands) {
   if (operands.prediction.rank() == 2) return;
-  detail::throw_shape_error(metric.name(), "prediction", "[B, C]",
-                            operands.prediction.shape().to_string());
+  core::throw_shape_error(metric.name(), "prediction", "[B, C]",
+                          operands.prediction.shape().to_string());
 }
 
 /// Column sums that start at the first batch.
@@ -161,17 +161,16 @@ class FBeta final : public Metric {
         is_f1_(is_f1) {
     const auto& average = config.average;
     if (average != "micro" && average != "macro" && average != "weighted") {
-      detail::throw_config_error(
-          class_name(), "average", "micro, macro or weighted",
-          average.empty() ? "none, which is a number of each class" : average);
+      core::throw_config_error(class_name(), "average", "micro, macro or weighted",
+                               average.empty() ? "none, which is a number of each class" : average);
     }
     if (!(config.beta > 0 && std::isfinite(config.beta)) || (is_f1 && config.beta != 1)) {
-      detail::throw_config_error(class_name(), "beta", is_f1 ? "1" : "a finite number above 0",
-                                 detail::number_text(config.beta));
+      core::throw_config_error(class_name(), "beta", is_f1 ? "1" : "a finite number above 0",
+                               core::number_text(config.beta));
     }
     if (config.threshold && !(*config.threshold > 0 && *config.threshold <= 1)) {
-      detail::throw_config_error(class_name(), "threshold", "a number in (0, 1]",
-                                 detail::number_text(*config.threshold));
+      core::throw_config_error(class_name(), "threshold", "a number in (0, 1]",
+                               core::number_text(*config.threshold));
     }
   }
   std::string_view class_name() const override { return is_f1_ ? "F1Score" : "FBetaScore"; }
@@ -234,13 +233,13 @@ class R2 final : public Metric {
       : Metric(name_or(config.name, "r2_score")), config_(config) {
     if (config.class_aggregation != "uniform_average" &&
         config.class_aggregation != "variance_weighted_average") {
-      detail::throw_config_error("R2Score", "class_aggregation",
-                                 "uniform_average or variance_weighted_average",
-                                 config.class_aggregation);
+      core::throw_config_error("R2Score", "class_aggregation",
+                               "uniform_average or variance_weighted_average",
+                               config.class_aggregation);
     }
     if (config.num_regressors < 0) {
-      detail::throw_config_error("R2Score", "num_regressors", "0 or more",
-                                 std::to_string(config.num_regressors));
+      core::throw_config_error("R2Score", "num_regressors", "0 or more",
+                               std::to_string(config.num_regressors));
     }
   }
   std::string_view class_name() const override { return "R2Score"; }
@@ -306,8 +305,7 @@ std::shared_ptr<Metric> make_rmse(nn::ConfigReader& reader) {
 std::shared_ptr<Metric> make_cosine(nn::ConfigReader& reader) {
   const Index axis = reader.integer("axis", -1);
   if (axis != -1) {
-    detail::throw_config_error("CosineSimilarity", "axis", "the last axis, -1",
-                               std::to_string(axis));
+    core::throw_config_error("CosineSimilarity", "axis", "the last axis, -1", std::to_string(axis));
   }
   return cosine_similarity_metric({.name = reader.name("")});
 }
@@ -320,7 +318,7 @@ template <bool kLabels>
 std::shared_ptr<Metric> make_top_k(nn::ConfigReader& reader) {
   const TopKConfig config{.k = reader.integer("k", 5), .name = reader.name("")};
   if (kLabels && reader.boolean("from_sorted_ids", false)) {
-    detail::throw_config_error("SparseTopKCategoricalAccuracy", "from_sorted_ids", "false", "true");
+    core::throw_config_error("SparseTopKCategoricalAccuracy", "from_sorted_ids", "false", "true");
   }
   return std::make_shared<TopK>(config, kLabels);
 }

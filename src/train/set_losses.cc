@@ -22,7 +22,7 @@ class CtcRule final : public LossRule {
   LossTargets targets() const override { return LossTargets::label_rows; }
   int num_value_axes(const Shape& prediction) const override {
     if (prediction.rank() == 3) return 1;
-    detail::throw_shape_error(name(), "prediction", "[B, T, C]", prediction.to_string());
+    core::throw_shape_error(name(), "prediction", "[B, T, C]", prediction.to_string());
   }
 };
 
@@ -40,7 +40,7 @@ class CircleRule final : public LossRule {
     for (const auto& [option, number] :
          {std::pair{"gamma", config.gamma}, std::pair{"margin", config.margin}}) {
       if (std::isfinite(number)) continue;
-      detail::throw_config_error(name(), option, "a finite number", detail::number_text(number));
+      core::throw_config_error(name(), option, "a finite number", core::number_text(number));
     }
   }
   std::string_view class_name() const override { return "Circle"; }
@@ -63,7 +63,7 @@ class CircleRule final : public LossRule {
   bool counts_positive_values() const override { return true; }
   int num_value_axes(const Shape& prediction) const override {
     if (prediction.rank() == 2) return 1;
-    detail::throw_shape_error(name(), "prediction", "[B, C]", prediction.to_string());
+    core::throw_shape_error(name(), "prediction", "[B, C]", prediction.to_string());
   }
   CircleConfig config_;
 };

@@ -35,11 +35,11 @@ TextData::TextData(std::string text, std::vector<std::int32_t> tokens, Index seq
       sequence_length_(sequence_length),
       fingerprint_(fnv1a(tokens_.empty() ? std::string_view(text_) : bytes_of(tokens_))) {
   if (sequence_length < 1) {
-    detail::throw_config_error("text", "sequence length", "1 or more",
-                               std::to_string(sequence_length));
+    core::throw_config_error("text", "sequence length", "1 or more",
+                             std::to_string(sequence_length));
   }
   if (sequence_length >= size() || size() < 2 * (sequence_length + 1)) {
-    detail::throw_config_error(
+    core::throw_config_error(
         "text", "length",
         "at least 2 (T + 1) tokens for sequences of T = " + std::to_string(sequence_length),
         std::to_string(size()));
@@ -48,8 +48,8 @@ TextData::TextData(std::string text, std::vector<std::int32_t> tokens, Index seq
 }
 
 void TextData::training_batch(RandomKey key, View tokens, View labels) const {
-  detail::require_dense("text", "tokens", tokens, {-1, sequence_length_}, Dtype::i32);
-  detail::require_dense("text", "labels", labels, {tokens.dim(0), sequence_length_}, Dtype::i32);
+  core::require_dense("text", "tokens", tokens, {-1, sequence_length_}, Dtype::i32);
+  core::require_dense("text", "labels", labels, {tokens.dim(0), sequence_length_}, Dtype::i32);
   const auto starts = static_cast<std::uint64_t>(training_size_ - sequence_length_);
   for (Index row = 0; row < tokens.dim(0); ++row) {
     const PhiloxBlock random = philox4x32(key, static_cast<std::uint64_t>(row));
@@ -64,8 +64,8 @@ Index TextData::num_validation_windows() const noexcept {
 }
 
 void TextData::validation_batch(Index first, Index count, View tokens, View labels) const {
-  detail::require_dense("text", "tokens", tokens, {-1, sequence_length_}, Dtype::i32);
-  detail::require_dense("text", "labels", labels, {tokens.dim(0), sequence_length_}, Dtype::i32);
+  core::require_dense("text", "tokens", tokens, {-1, sequence_length_}, Dtype::i32);
+  core::require_dense("text", "labels", labels, {tokens.dim(0), sequence_length_}, Dtype::i32);
   const Index windows = num_validation_windows();
   for (Index row = 0; row < tokens.dim(0); ++row) {
     const Index place = (first + row) * windows / count;

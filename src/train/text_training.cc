@@ -17,7 +17,7 @@ constexpr std::uint64_t kDropoutStream = 0xd1b54a32d192ed03;
 
 void require(bool holds, std::string_view option, std::string_view expected,
              const std::string& got) {
-  if (!holds) detail::throw_config_error("train", option, expected, got);
+  if (!holds) core::throw_config_error("train", option, expected, got);
 }
 
 TextTrainingConfig checked(const TextTrainingConfig& config, int processes) {
@@ -34,7 +34,7 @@ TextTrainingConfig checked(const TextTrainingConfig& config, int processes) {
           "fewer than the " + std::to_string(config.steps) + " steps",
           std::to_string(config.warmup_steps));
   require(std::isfinite(config.learning_rate) && config.learning_rate > 0, "learning rate",
-          "a number above 0", detail::number_text(config.learning_rate));
+          "a number above 0", core::number_text(config.learning_rate));
   return config;
 }
 

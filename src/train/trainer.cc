@@ -8,7 +8,7 @@ namespace {
 
 void require(bool holds, std::string_view option, std::string_view expected,
              const std::string& got) {
-  if (!holds) detail::throw_config_error("train", option, expected, got);
+  if (!holds) core::throw_config_error("train", option, expected, got);
 }
 
 TextTrainingConfig text_training(const TrainerConfig& config) {

@@ -14,18 +14,18 @@ std::shared_ptr<TransformerModel> checked(std::shared_ptr<TransformerModel> mode
                                           const TunerConfig& config) {
   const TransformerModelConfig& c = model->config();
   if (!c.head || !c.causal) {
-    detail::throw_config_error("train", "model", "a causal one with a head", "another");
+    core::throw_config_error("train", "model", "a causal one with a head", "another");
   }
   if (model->policy() != config.dtype) {
-    detail::throw_config_error("train", "dtype policy",
-                               "the model's, " + std::string(model->policy().name()),
-                               std::string(config.dtype.name()));
+    core::throw_config_error("train", "dtype policy",
+                             "the model's, " + std::string(model->policy().name()),
+                             std::string(config.dtype.name()));
   }
   const Index positions = c.max_positions - c.position_offset;
   if (c.max_positions > 0 && config.training.sequence_length > positions) {
-    detail::throw_config_error("train", "sequence length",
-                               "at most the model's " + std::to_string(positions) + " positions",
-                               std::to_string(config.training.sequence_length));
+    core::throw_config_error("train", "sequence length",
+                             "at most the model's " + std::to_string(positions) + " positions",
+                             std::to_string(config.training.sequence_length));
   }
   return model;
 }
@@ -36,7 +36,7 @@ TunedPart tuned_part_from_name(std::string_view name) {
   for (std::size_t i = 0; i < kParts.size(); ++i) {
     if (kParts[i] == name) return static_cast<TunedPart>(i);
   }
-  detail::throw_config_error("train", "part", "all, attention or lora", name);
+  core::throw_config_error("train", "part", "all, attention or lora", name);
 }
 
 std::string_view name_of(TunedPart part) { return kParts[static_cast<std::size_t>(part)]; }

@@ -134,7 +134,7 @@ std::string labelled_map(const Tensor& scores, const std::string& bytes, std::si
 std::string attention_maps(const std::vector<Tensor>& scores, const std::string& bytes) {
   std::string html;
   for (std::size_t layer = 0; layer < scores.size(); ++layer) {
-    detail::require_shape("attention_maps", "scores", scores[layer], {1, -1, -1, -1});
+    core::require_shape("attention_maps", "scores", scores[layer], {1, -1, -1, -1});
     html += fmt::format("<h3>Layer {}</h3>\n{}<div class='maps'>\n", layer + 1,
                         labelled_map(scores[layer], bytes, layer));
     for (Index head = 0; head < scores[layer].dim(1); ++head) {

@@ -65,7 +65,7 @@ void AttentionPage::add_row(const F* shares) {
 
 void AttentionPage::add(const Tensor& scores) {
   const auto count = static_cast<Index>(facts_.tokens.size());
-  detail::require_shape("attention_page", "scores", scores, {1, facts_.num_heads, count, count});
+  core::require_shape("attention_page", "scores", scores, {1, facts_.num_heads, count, count});
   for (Index row = 0; row < facts_.num_heads * count; ++row) {
     if (scores.dtype() == Dtype::f64) {
       add_row(scores.data<double>() + row * count);

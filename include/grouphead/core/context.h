@@ -68,7 +68,7 @@ struct MemoryStats {
   Index reserved_bytes = 0;  ///< held from the system, in use or kept for reuse
 };
 
-namespace detail {
+namespace core {
 class ContextImpl;
 }
 
@@ -96,10 +96,10 @@ class Context {
   /// Returns memory kept for reuse to the system.
   void release_unused_memory() noexcept;
 
-  detail::ContextImpl& impl() noexcept { return *impl_; }
+  core::ContextImpl& impl() noexcept { return *impl_; }
 
  private:
-  std::unique_ptr<detail::ContextImpl> impl_;
+  std::unique_ptr<core::ContextImpl> impl_;
   FlashAttention flash_attention_;
 };
 

@@ -9,10 +9,10 @@
 #pragma GCC visibility push(default)
 namespace grouphead {
 
-namespace detail {
+namespace ops {
 class BlockTable;
 struct KvCacheAccess;
-}  // namespace detail
+}  // namespace ops
 
 struct KvCacheConfig {
   Index num_layers = 1;
@@ -105,7 +105,7 @@ class KvCache {
   void fork(const KvCache& source, Index from, Index to);
 
  private:
-  friend struct detail::KvCacheAccess;
+  friend struct ops::KvCacheAccess;
   void check_truncation(Index sequence, Index length) const;
   void check_advance(Index sequence, Index count) const;
   Index room(Index sequence) const noexcept;
@@ -113,7 +113,7 @@ class KvCache {
   KvCacheConfig config_;
   std::vector<Index> lengths_;
   std::vector<Index> kept_;  // of each sequence the first position that a ring still has
-  std::unique_ptr<detail::BlockTable> blocks_;  // null where not paged
+  std::unique_ptr<ops::BlockTable> blocks_;  // null where not paged
   Tensor keys_;        // [L, B, Hkv, P/16, D, 16]; in fewer bits [L, B, Hkv, P/64, a tile]
   Tensor values_;      // [L, B, Hkv, P, Dp]; the same. Paged: 1 for B, all blocks for P
   Tensor exact_keys_;  // [L, B, Hkv, 64, D]

@@ -217,10 +217,10 @@ void copy(ConstView from, View to);
 /// Sets every element to zero.
 void fill_zero(View view);
 
-namespace detail {
+namespace core {
 struct Storage;
 class Pool;
-}  // namespace detail
+}  // namespace core
 
 /// Contiguous elements with shared ownership: copying a Tensor is cheap and shares the elements,
 /// `clone()` copies them. Elements are 64-byte aligned, unless they are somebody else's. A default
@@ -236,7 +236,7 @@ class Tensor {
   /// Uninitialised elements on the heap. Inside a computation, Context::tensor() reuses memory.
   explicit Tensor(const Shape& shape, Dtype dtype = Dtype::f32);
   /// The same from a pool; see Context::tensor().
-  Tensor(const Shape& shape, Dtype dtype, detail::Pool& pool);
+  Tensor(const Shape& shape, Dtype dtype, core::Pool& pool);
   /// Elements of somebody else, a mapped file's for example: `owner` lives as long as a tensor
   /// shares them. Errors: ShapeError for a view that is absent, not contiguous, or not aligned to
   /// its element type.
@@ -307,7 +307,7 @@ class Tensor {
     return {elements_, const_cast<void*>(elements_.raw())};
   }
 
-  detail::Storage* storage_ = nullptr;
+  core::Storage* storage_ = nullptr;
   ConstView elements_;
   bool read_only_ = false;
 };

@@ -8,7 +8,7 @@
 #pragma GCC visibility push(default)
 namespace grouphead {
 
-namespace detail {
+namespace nn {
 class Projection;
 }
 
@@ -70,7 +70,7 @@ class Dense final : public Layer, public HasLora {
   void round_product(View product) const;
 
   DenseConfig config_;
-  std::unique_ptr<detail::Projection> projection_;  // null before build()
+  std::unique_ptr<nn::Projection> projection_;  // null before build()
 };
 
 }  // namespace grouphead

@@ -10,7 +10,7 @@
 #pragma GCC visibility push(default)
 namespace grouphead {
 
-namespace detail {
+namespace nn {
 class AttentionCore;
 }
 
@@ -116,7 +116,7 @@ class GroupQueryAttention final : public Layer {
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   GroupQueryAttentionConfig config_;
-  std::unique_ptr<detail::AttentionCore> core_;
+  std::unique_ptr<nn::AttentionCore> core_;
 };
 
 }  // namespace grouphead

@@ -25,10 +25,12 @@ struct Value {
   std::optional<Tensor> mask{};
 };
 
-namespace detail {
-class PackedWeights;
+namespace nn {
 struct DecodingState;
-}  // namespace detail
+}
+namespace ops {
+class PackedWeights;
+}
 
 /// What an optimizer and the loss make of a parameter.
 struct ParameterOptions {
@@ -71,7 +73,7 @@ class Parameter {
   View edit();
 
   /// Reordered copies of numbers() that the matrix products keep.
-  detail::PackedWeights& packed() const noexcept { return *packed_; }
+  ops::PackedWeights& packed() const noexcept { return *packed_; }
   /// Type of its gradient: policy.arithmetic().
   Dtype gradient_dtype() const noexcept { return policy_.arithmetic(); }
 
@@ -80,7 +82,7 @@ class Parameter {
   DtypePolicy policy_;
   Tensor value_;
   ParameterOptions options_;
-  std::unique_ptr<detail::PackedWeights> packed_;
+  std::unique_ptr<ops::PackedWeights> packed_;
   struct Rounded;
   std::unique_ptr<Rounded> rounded_;  // null where value_ is what numbers() gives
 };
@@ -171,7 +173,7 @@ struct Mode {
   StateUpdates* updates = nullptr;           ///< null: moving statistics stay as they are
   const CallArguments* arguments = nullptr;  ///< null: the layer's defaults
   Index first_position = 0;  ///< of the inputs in their text: how much a Decoder has read
-  detail::DecodingState* decoding = nullptr;  ///< a Decoder's: attention continues its caches
+  nn::DecodingState* decoding = nullptr;  ///< a Decoder's: attention continues its caches
 };
 
 /// What one call keeps for its backward pass. It belongs to the call, so a layer may be shared.

@@ -40,7 +40,7 @@ struct LookupConfig {
 using IntegerLookupConfig = LookupConfig<std::int64_t>;
 using StringLookupConfig = LookupConfig<std::string>;
 
-namespace detail {
+namespace nn {
 template <class Token>
 class Vocabulary;
 }
@@ -98,7 +98,7 @@ class IntegerLookup final : public LookupLayer {
   void set_vocabulary_lines(const std::vector<std::string>& lines) override;
 
  private:
-  std::unique_ptr<detail::Vocabulary<std::int64_t>> words_;
+  std::unique_ptr<nn::Vocabulary<std::int64_t>> words_;
 };
 
 /// The same for texts, as text_tensor() makes them; [..., N] gives what integers [...] do.
@@ -122,7 +122,7 @@ class StringLookup final : public LookupLayer {
   void set_vocabulary_lines(const std::vector<std::string>& lines) override;
 
  private:
-  std::unique_ptr<detail::Vocabulary<std::string>> words_;
+  std::unique_ptr<nn::Vocabulary<std::string>> words_;
 };
 
 enum class TextSplit : int { none, whitespace, character };
@@ -171,7 +171,7 @@ class TextVectorization final : public LookupLayer {
 
  private:
   TextVectorizationConfig config_;
-  std::unique_ptr<detail::Vocabulary<std::string>> words_;
+  std::unique_ptr<nn::Vocabulary<std::string>> words_;
 };
 
 }  // namespace grouphead

@@ -9,10 +9,10 @@
 #pragma GCC visibility push(default)
 namespace grouphead {
 
-namespace detail {
+namespace nn {
 class AttentionAxes;
 class AttentionCore;
-}  // namespace detail
+}  // namespace nn
 
 /// Names and defaults are Keras's; from `softcap` to `masked_rows` they are ours.
 struct MultiHeadAttentionConfig {
@@ -114,12 +114,12 @@ class MultiHeadAttention final : public Layer {
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   ConstParameterList projection(std::string_view prefix) const;
-  detail::AttentionAxes axes_of(int rank) const;
+  nn::AttentionAxes axes_of(int rank) const;
   void require_one_axis() const;
   Tensor outputs(const Tensor& y) const;
 
   MultiHeadAttentionConfig config_;
-  std::unique_ptr<detail::AttentionCore> core_;
+  std::unique_ptr<nn::AttentionCore> core_;
 };
 
 }  // namespace grouphead

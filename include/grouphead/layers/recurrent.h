@@ -12,7 +12,7 @@
 #pragma GCC visibility push(default)
 namespace grouphead {
 
-namespace detail {
+namespace nn {
 class RecurrentCell;
 }
 
@@ -97,9 +97,7 @@ class Recurrent : public Layer {
   explicit Recurrent(const RecurrentConfig& config);
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   void add_cell(const RecurrentCellConfig& config, const std::string& path);
-  const std::vector<std::unique_ptr<detail::RecurrentCell>>& cells() const noexcept {
-    return cells_;
-  }
+  const std::vector<std::unique_ptr<nn::RecurrentCell>>& cells() const noexcept { return cells_; }
 
  private:
   struct Run;
@@ -112,7 +110,7 @@ class Recurrent : public Layer {
   Gradients gradients_of(Context& ctx, const Run& run, ConstView d_y) const;
 
   RecurrentConfig config_;
-  std::vector<std::unique_ptr<detail::RecurrentCell>> cells_;
+  std::vector<std::unique_ptr<nn::RecurrentCell>> cells_;
 };
 
 /// i, f, o = recurrent_activation(x W + h U + b) of their columns, g = activation(...);

@@ -13,10 +13,10 @@ namespace grouphead {
 
 class Model;
 
-namespace detail {
+namespace graph {
 class Graph;
 const Graph& graph_of(const Model& model);
-}  // namespace detail
+}  // namespace graph
 
 struct ModelConfig {
   std::vector<Symbol> inputs{};
@@ -105,13 +105,13 @@ class Model : public Layer {
   Tensor leaving(Context& ctx, Tensor tensor) const override;
   void set_graph(std::vector<Symbol> inputs, std::vector<Symbol> outputs, RandomStream& random);
   /// Errors: ConfigError before build().
-  const detail::Graph& graph() const;
+  const graph::Graph& graph() const;
 
  private:
-  friend const detail::Graph& detail::graph_of(const Model& model);
-  Model(const ModelConfig& config, std::unique_ptr<detail::Graph> graph);
+  friend const graph::Graph& graph::graph_of(const Model& model);
+  Model(const ModelConfig& config, std::unique_ptr<graph::Graph> graph);
 
-  std::unique_ptr<detail::Graph> graph_;  // null before build()
+  std::unique_ptr<graph::Graph> graph_;  // null before build()
   std::vector<std::string> input_keys_;
   std::vector<std::string> output_keys_;
   bool keeps_masks_ = false;

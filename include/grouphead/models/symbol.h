@@ -14,7 +14,7 @@
 #pragma GCC visibility push(default)
 namespace grouphead {
 
-namespace detail {
+namespace graph {
 struct Node;
 }
 
@@ -23,7 +23,7 @@ struct Node;
 class Symbol {
  public:
   Symbol() = default;  ///< no symbol
-  Symbol(std::shared_ptr<const detail::Node> node, int output);
+  Symbol(std::shared_ptr<const graph::Node> node, int output);
 
   bool has_value() const noexcept { return node_ != nullptr; }
   /// The batch first, -1 where a size is not known.
@@ -32,12 +32,12 @@ class Symbol {
   /// Of the layer that makes it.
   const std::string& name() const;
 
-  const std::shared_ptr<const detail::Node>& node() const noexcept { return node_; }
+  const std::shared_ptr<const graph::Node>& node() const noexcept { return node_; }
   int output() const noexcept { return output_; }  ///< which of the layer's outputs
   friend bool operator==(const Symbol&, const Symbol&) = default;
 
  private:
-  std::shared_ptr<const detail::Node> node_;
+  std::shared_ptr<const graph::Node> node_;
   int output_ = 0;
 };
 

@@ -15,7 +15,7 @@
 #include "nn/layer_checks.h"
 #include "nn/registry.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 namespace {
 
 /// What a backbone is made of.
@@ -52,8 +52,8 @@ Plan read_common(nn::ConfigReader& reader, std::string_view name) {
   require_size(plan.name, "vocabulary_size", plan.vocabulary_size);
   require_size(plan.name, "hidden_dim", plan.hidden_dim);
   if (plan.num_layers < 0 || plan.num_layers > kMostLayers) {
-    detail::throw_config_error(plan.name, "num_layers", "0 to " + std::to_string(kMostLayers),
-                               std::to_string(plan.num_layers));
+    core::throw_config_error(plan.name, "num_layers", "0 to " + std::to_string(kMostLayers),
+                             std::to_string(plan.num_layers));
   }
   return plan;
 }
@@ -75,7 +75,7 @@ std::shared_ptr<Layer> positions(const Plan& plan, const Initializer& initialize
   config.set("dtype", plan.dtype.name());
   config.set("sequence_length", length);
   config.set("initializer", initializer.config());
-  return make_position_embedding(config);
+  return nn::make_position_embedding(config);
 }
 
 std::shared_ptr<Layer> layer_norm(const Plan& plan, const std::string& name, double epsilon) {
@@ -223,10 +223,10 @@ std::optional<FrequencyAdjustment> adjustment_from(nn::ConfigReader& reader,
   const auto context = optional_number(reader, "rope_pretraining_sequence_length");
   if (!factor && !low && !high && !context) return {};
   if (!factor || !low || !high || !context) {
-    detail::throw_config_error(name, "rope_frequency_adjustment_factor",
-                               "all of it, rope_low_freq_factor, rope_high_freq_factor and "
-                               "rope_pretraining_sequence_length, or none",
-                               "some");
+    core::throw_config_error(name, "rope_frequency_adjustment_factor",
+                             "all of it, rope_low_freq_factor, rope_high_freq_factor and "
+                             "rope_pretraining_sequence_length, or none",
+                             "some");
   }
   return FrequencyAdjustment{.factor = *factor, .low = *low, .high = *high, .context = *context};
 }
@@ -395,7 +395,7 @@ bool has_backbone(std::string_view class_name) noexcept { return family_of(class
 Backbone make_backbone(std::string_view class_name, const ConfigValue& config, std::uint64_t seed) {
   const Family* family = family_of(class_name);
   if (family == nullptr) {
-    detail::throw_config_error("keras_hub", "backbone", "one that this library has", class_name);
+    core::throw_config_error("keras_hub", "backbone", "one that this library has", class_name);
   }
   nn::ConfigReader reader(class_name, config);
   const Plan plan = family->read(reader);
@@ -410,4 +410,4 @@ Backbone make_backbone(std::string_view class_name, const ConfigValue& config, s
   return made;
 }
 
-}  // namespace grouphead::hub
+}  // namespace grouphead::models::hub

@@ -3,14 +3,14 @@
 #include "nn/layer_checks.h"
 #include "nn/registry.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 namespace {
 
 constexpr std::string_view kLayer = "cached_multi_head_attention";
 constexpr std::string_view kNames[] = {"query", "value", "key", "attention_mask", "padding_mask"};
 // Where these stand among MultiHeadAttention's operands.
-constexpr detail::AttentionOperand kPlaces[] = {detail::kQuery, detail::kValue, detail::kKey,
-                                                detail::kAttentionMask, detail::kKeyMask};
+constexpr nn::AttentionOperand kPlaces[] = {nn::kQuery, nn::kValue, nn::kKey, nn::kAttentionMask,
+                                            nn::kKeyMask};
 
 class CachedMultiHeadAttention final : public Layer {
  public:
@@ -36,14 +36,14 @@ class CachedMultiHeadAttention final : public Layer {
     arguments.return_attention_scores = reader.boolean("return_attention_scores", false);
     for (const char* key : {"cache", "cache_update_index"}) {
       if (!reader.value(key).is_null()) {
-        detail::throw_config_error(name(), key, "null: caches are of generation", "a value");
+        core::throw_config_error(name(), key, "null: caches are of generation", "a value");
       }
     }
     reader.finish();
     return std::make_unique<AttentionArguments>(arguments);
   }
   ConfigValue arguments_config(const CallArguments* arguments) const override {
-    return detail::attention_arguments_config(arguments);
+    return nn::attention_arguments_config(arguments);
   }
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override {
@@ -57,7 +57,7 @@ class CachedMultiHeadAttention final : public Layer {
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                              std::unique_ptr<Saved>* saved) const override {
     std::vector<Value> operands = placed(in);
-    const std::optional<Tensor> mask = operands[detail::kQuery].mask;
+    const std::optional<Tensor> mask = operands[nn::kQuery].mask;
     for (Value& value : operands) value.mask.reset();
     std::vector<Value> out = attention_.forward(ctx, operands, mode, saved);
     for (Value& value : out) value.mask = mask;
@@ -79,7 +79,7 @@ class CachedMultiHeadAttention final : public Layer {
   template <class T>
   std::vector<T> placed(std::span<const T> given) const {
     nn::require_count(name(), "number of inputs", given.size(), 2, std::size(kNames));
-    std::vector<T> all(detail::kNumOperands);
+    std::vector<T> all(nn::kNumOperands);
     for (std::size_t i = 0; i < given.size(); ++i) all[kPlaces[i]] = given[i];
     return all;
   }
@@ -97,13 +97,17 @@ std::shared_ptr<Layer> cached_attention(const MultiHeadAttentionConfig& config) 
   return std::make_shared<CachedMultiHeadAttention>(config);
 }
 
-std::shared_ptr<Layer> make_cached_attention(const ConfigValue& given) {
+}  // namespace grouphead::models::hub
+
+namespace grouphead {
+
+std::shared_ptr<Layer> nn::make_cached_attention(const ConfigValue& given) {
   const std::shared_ptr<Layer> plain = nn::make_multi_head_attention(given);
   MultiHeadAttentionConfig config = dynamic_cast<MultiHeadAttention&>(*plain).config();
-  if (!given.contains("name")) config.name = kLayer;
-  const std::shared_ptr<Layer> made = cached_attention(config);
+  if (!given.contains("name")) config.name = models::hub::kLayer;
+  const std::shared_ptr<Layer> made = models::hub::cached_attention(config);
   made->set_trainable(plain->trainable());
   return made;
 }
 
-}  // namespace grouphead::hub
+}  // namespace grouphead

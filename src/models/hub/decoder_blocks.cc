@@ -7,11 +7,11 @@
 #include "models/transformer.h"
 #include "nn/layer_checks.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 namespace {
 
 /// What the two kinds of blocks have in common.
-class DecoderBlock : public detail::Composite {
+class DecoderBlock : public graph::Composite {
  public:
   DecoderBlock(const std::string& name, const DtypePolicy& dtype, std::string_view class_name)
       : Composite(name, dtype), class_name_(class_name) {}
@@ -22,7 +22,7 @@ class DecoderBlock : public detail::Composite {
   }
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* /*arguments*/) const override {
-    detail::require_shape(name(), "x", inputs[0], {-1, -1, -1});
+    core::require_shape(name(), "x", inputs[0], {-1, -1, -1});
     return {inputs[0]};
   }
 
@@ -31,13 +31,13 @@ class DecoderBlock : public detail::Composite {
     require_size(name(), "num_query_heads", query);
     require_size(name(), "num_key_value_heads", key_value);
     if (query % key_value != 0) {
-      detail::throw_config_error(name(), "num_key_value_heads",
-                                 "a divisor of num_query_heads = " + std::to_string(query),
-                                 std::to_string(key_value));
+      core::throw_config_error(name(), "num_key_value_heads",
+                               "a divisor of num_query_heads = " + std::to_string(query),
+                               std::to_string(key_value));
     }
   }
   Index width_of(std::span<const Shape> inputs) const {
-    detail::require_shape(name(), "x", inputs[0], {-1, -1, -1});
+    core::require_shape(name(), "x", inputs[0], {-1, -1, -1});
     return nn::built_width(name(), inputs.first(1));
   }
 
@@ -220,4 +220,4 @@ std::shared_ptr<Layer> gemma_block(const GemmaBlockConfig& config) {
   return std::make_shared<GemmaBlock>(config);
 }
 
-}  // namespace grouphead::hub
+}  // namespace grouphead::models::hub

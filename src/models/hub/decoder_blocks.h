@@ -8,7 +8,7 @@
 #include "grouphead/layers/initializers.h"
 #include "models/hub/rotary.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 
 struct GatedBlockConfig {
   std::string_view class_name;  ///< LlamaTransformerDecoder or MistralTransformerDecoder
@@ -44,4 +44,4 @@ struct GemmaBlockConfig {
 /// The same with gelu, gains of 1 + scale, and norms after attention and feed-forward.
 std::shared_ptr<Layer> gemma_block(const GemmaBlockConfig& config);
 
-}  // namespace grouphead::hub
+}  // namespace grouphead::models::hub

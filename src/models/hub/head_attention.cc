@@ -15,7 +15,7 @@
 #include "ops/rms_norm.h"
 #include "ops/rowwise.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 namespace {
 
 struct HeadsSaved final : Saved {
@@ -34,15 +34,15 @@ class HeadAttention final : public Layer {
       : Layer(config.name, config.dtype), config_(config) {
     if (config.rotary) check(name(), *config.rotary);
     if (config.window && *config.window < 1) {
-      detail::throw_config_error(name(), "sliding_window", "null or 1 or more",
-                                 std::to_string(*config.window));
+      core::throw_config_error(name(), "sliding_window", "null or 1 or more",
+                               std::to_string(*config.window));
     }
     if (config.soft_cap && !(*config.soft_cap > 0)) {
-      detail::throw_config_error(name(), "attention_logit_soft_cap", "null or a positive number",
-                                 detail::number_text(*config.soft_cap));
+      core::throw_config_error(name(), "attention_logit_soft_cap", "null or a positive number",
+                               core::number_text(*config.soft_cap));
     }
     if (!(config.dropout >= 0 && config.dropout <= 1)) {
-      detail::throw_config_error(name(), "dropout", "0 to 1", detail::number_text(config.dropout));
+      core::throw_config_error(name(), "dropout", "0 to 1", core::number_text(config.dropout));
     }
   }
   std::string_view class_name() const override { return "HeadAttention"; }
@@ -65,10 +65,10 @@ class HeadAttention final : public Layer {
     rotate(ctx, *keep, mode.first_position);
     if (mode.decoding != nullptr) return {step(ctx, *keep, in, mode)};
     if (in.size() > 3) {
-      keep->key_mask = detail::bool_mask(ctx, name(), "padding_mask", in[3].tensor);
+      keep->key_mask = nn::bool_mask(ctx, name(), "padding_mask", in[3].tensor);
       if (keep->key_mask.has_value()) {
-        detail::require_dense(name(), "padding_mask", keep->key_mask,
-                              {keep->k.dim(0), keep->k.dim(1)}, Dtype::boolean);
+        core::require_dense(name(), "padding_mask", keep->key_mask,
+                            {keep->k.dim(0), keep->k.dim(1)}, Dtype::boolean);
       }
     }
     set_options(mode, *keep);
@@ -110,9 +110,9 @@ class HeadAttention final : public Layer {
 
   /// A Decoder's.
   Value step(Context& ctx, HeadsSaved& keep, std::span<const Value> in, const Mode& mode) const {
-    if (in.size() > 3) detail::require_no_padding(name(), "padding_mask", in[3].tensor);
+    if (in.size() > 3) nn::require_no_padding(name(), "padding_mask", in[3].tensor);
     if (!config_.causal) {
-      detail::throw_config_error(name(), "attention", "causal while a Decoder runs", "another");
+      core::throw_config_error(name(), "attention", "causal while a Decoder runs", "another");
     }
     set_options(mode, keep);
     KvCache& cache = mode.decoding->next_cache(ctx, {.num_key_value_heads = keep.k.dim(2),
@@ -178,8 +178,8 @@ class ScaleNorm final : public Layer {
   explicit ScaleNorm(const ScaleNormConfig& config)
       : Layer(config.name, config.dtype), config_(config) {
     if (!(config.epsilon >= 0)) {
-      detail::throw_config_error(name(), "layer_norm_epsilon", "0 or more",
-                                 detail::number_text(config.epsilon));
+      core::throw_config_error(name(), "layer_norm_epsilon", "0 or more",
+                               core::number_text(config.epsilon));
     }
   }
   std::string_view class_name() const override { return config_.class_name; }
@@ -253,4 +253,4 @@ std::shared_ptr<Layer> scale_norm(const ScaleNormConfig& config) {
   return std::make_shared<ScaleNorm>(config);
 }
 
-}  // namespace grouphead::hub
+}  // namespace grouphead::models::hub

@@ -10,7 +10,7 @@
 #include "grouphead/layers/multi_head_attention.h"
 #include "models/hub/rotary.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 
 struct ReversibleEmbeddingConfig {
   EmbeddingConfig tokens{};
@@ -54,4 +54,4 @@ struct ScaleNormConfig {
 /// y = gains x / sqrt(mean(x^2) + epsilon).
 std::shared_ptr<Layer> scale_norm(const ScaleNormConfig& config);
 
-}  // namespace grouphead::hub
+}  // namespace grouphead::models::hub

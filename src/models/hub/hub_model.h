@@ -5,7 +5,7 @@
 #include "grouphead/models/model.h"
 #include "nn/config_reader.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 
 /// A functional model under KerasHub's class and configuration.
 class HubModel final : public Model {
@@ -38,4 +38,4 @@ bool has_backbone(std::string_view class_name) noexcept;
 /// Errors: ConfigError for a class that there is not, an unknown key, a value out of range.
 Backbone make_backbone(std::string_view class_name, const ConfigValue& config, std::uint64_t seed);
 
-}  // namespace grouphead::hub
+}  // namespace grouphead::models::hub

@@ -3,7 +3,7 @@
 #include "nn/layer_checks.h"
 #include "nn/shapes.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 
 HubActivation activation_from(nn::ConfigReader& reader, std::string_view key,
                               const HubActivation& fallback) {
@@ -13,7 +13,7 @@ HubActivation activation_from(nn::ConfigReader& reader, std::string_view key,
   const bool is_function = held["class_name"] == ConfigValue("function");
   const ConfigValue& text = is_function ? held["config"] : held;
   if (!text.is_string()) {
-    detail::throw_config_error(key, "activation", "a name or a function", held.to_string());
+    core::throw_config_error(key, "activation", "a name or a function", held.to_string());
   }
   const std::string& function = text.as_string(key);
   const bool is_approximate = function.ends_with("gelu_approximate");
@@ -70,4 +70,4 @@ Symbol key_mask(const Symbol& x, const Operand& padding_mask, const std::string&
   return layer<KeyMask>(name)({x, padding_mask});
 }
 
-}  // namespace grouphead::hub
+}  // namespace grouphead::models::hub

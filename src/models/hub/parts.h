@@ -11,7 +11,7 @@
 #include "grouphead/layers/normalization.h"
 #include "nn/config_reader.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 
 /// An activation as KerasHub's configurations hold it: a name, a function's envelope, and
 /// `gelu_approximate`, a function of KerasHub.
@@ -77,4 +77,4 @@ struct MaskedLmHeadConfig {
 };
 std::shared_ptr<Layer> masked_lm_head(const MaskedLmHeadConfig& config);
 
-}  // namespace grouphead::hub
+}  // namespace grouphead::models::hub

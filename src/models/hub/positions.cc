@@ -12,7 +12,7 @@
 #include "ops/embedding.h"
 #include "ops/strided.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 namespace {
 
 constexpr std::string_view kStartIndex = "start_index";
@@ -20,7 +20,7 @@ constexpr std::string_view kStartIndex = "start_index";
 // [.., T, M]: what stands before the last two axes. Positions [B, T] meet the axis before T.
 struct Rows {
   explicit Rows(std::string_view layer, const Shape& x) {
-    if (x.rank() < 2) detail::throw_shape_error(layer, "inputs", "[..., T, M]", x.to_string());
+    if (x.rank() < 2) core::throw_shape_error(layer, "inputs", "[..., T, M]", x.to_string());
     width = x.back();
     length = x[x.rank() - 2];
     batches = x.rank() > 2 ? x[x.rank() - 3] : 1;
@@ -82,7 +82,7 @@ PositionLayer::Numbers PositionLayer::numbers(std::span<const Value> in, Index b
                     (!is_table || given.dim(0) == 1 || given.dim(0) == batches);
   if (!fits || given.dtype() == Dtype::boolean || size_of(given.dtype()) < 4 ||
       given.dtype() == Dtype::f32 || given.dtype() == Dtype::f64) {
-    detail::throw_shape_error(
+    core::throw_shape_error(
         name(), "positions",
         "integers [" + std::to_string(length) + "] or [" + std::to_string(batches) + ", " +
             std::to_string(length) + "]",
@@ -181,8 +181,8 @@ class PositionEmbedding final : public PositionLayer {
     const bool is_slice = in.size() < 2 || !in[1].tensor.has_value();
     const Index end = mode.first_position + rows.length;
     if (is_slice && end > limit) {
-      detail::throw_shape_error(name(), "inputs", "at most " + std::to_string(limit) + " positions",
-                                std::to_string(end));
+      core::throw_shape_error(name(), "inputs", "at most " + std::to_string(limit) + " positions",
+                              std::to_string(end));
     }
     Index shift = 0;
     if (is_slice && rows.length > 0) {
@@ -217,8 +217,8 @@ class SinePositionEncoding final : public PositionLayer {
   explicit SinePositionEncoding(const SineConfig& config)
       : PositionLayer(config.name, config.dtype, config.activity_regularizer), config_(config) {
     if (!(config.max_wavelength > 0) || !std::isfinite(config.max_wavelength)) {
-      detail::throw_config_error(name(), "max_wavelength", "a positive number",
-                                 detail::number_text(config.max_wavelength));
+      core::throw_config_error(name(), "max_wavelength", "a positive number",
+                               core::number_text(config.max_wavelength));
     }
   }
   std::string_view class_name() const override { return "SinePositionEncoding"; }
@@ -295,23 +295,27 @@ class SinePositionEncoding final : public PositionLayer {
 
 }  // namespace
 
-std::shared_ptr<Layer> make_position_embedding(const ConfigValue& given) {
+}  // namespace grouphead::models::hub
+
+namespace grouphead {
+
+std::shared_ptr<Layer> nn::make_position_embedding(const ConfigValue& given) {
   nn::ConfigReader reader("PositionEmbedding", given);
-  PositionEmbeddingConfig config;
+  models::hub::PositionEmbeddingConfig config;
   nn::read_base(reader, config);
   config.sequence_length = reader.integer("sequence_length", 0);
   config.initializer = reader.choice("initializer", config.initializer);
   reader.finish();
-  return nn::with_trainable(std::make_shared<PositionEmbedding>(config), given);
+  return nn::with_trainable(std::make_shared<models::hub::PositionEmbedding>(config), given);
 }
 
-std::shared_ptr<Layer> make_sine_position_encoding(const ConfigValue& given) {
+std::shared_ptr<Layer> nn::make_sine_position_encoding(const ConfigValue& given) {
   nn::ConfigReader reader("SinePositionEncoding", given);
-  SineConfig config;
+  models::hub::SineConfig config;
   nn::read_base(reader, config);
   config.max_wavelength = reader.number("max_wavelength", config.max_wavelength);
   reader.finish();
-  return nn::with_trainable(std::make_shared<SinePositionEncoding>(config), given);
+  return nn::with_trainable(std::make_shared<models::hub::SinePositionEncoding>(config), given);
 }
 
-}  // namespace grouphead::hub
+}  // namespace grouphead

@@ -6,7 +6,7 @@
 
 #include "grouphead/layers/layer.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 
 /// As KerasHub writes numbers: whole ones as integers.
 ConfigValue number_config(double number);
@@ -38,4 +38,4 @@ class PositionLayer : public Layer {
   Numbers numbers(std::span<const Value> in, Index batches, Index length, const Mode& mode) const;
 };
 
-}  // namespace grouphead::hub
+}  // namespace grouphead::models::hub

@@ -13,7 +13,7 @@
 #include "ops/broadcasting.h"
 #include "ops/linear.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 namespace {
 
 constexpr std::string_view kReverse = "reverse";
@@ -42,7 +42,7 @@ class ReversibleEmbedding final : public Layer {
     require_size(name(), "input_dim", config.tokens.input_dim);
     require_size(name(), "output_dim", config.tokens.output_dim);
     if (config.logit_soft_cap && !(*config.logit_soft_cap > 0)) {
-      detail::throw_config_error(name(), "logit_soft_cap", "null or a positive number", "others");
+      core::throw_config_error(name(), "logit_soft_cap", "null or a positive number", "others");
     }
   }
 
@@ -212,9 +212,13 @@ void set_stored_logits(Layer& layer) {
   dynamic_cast<ReversibleEmbedding&>(layer).set_stored_logits();
 }
 
-std::shared_ptr<Layer> make_reversible_embedding(const ConfigValue& given) {
+}  // namespace grouphead::models::hub
+
+namespace grouphead {
+
+std::shared_ptr<Layer> nn::make_reversible_embedding(const ConfigValue& given) {
   nn::ConfigReader reader("ReversibleEmbedding", given);
-  ReversibleEmbeddingConfig config{.tokens = {.name = "reversible_embedding"}};
+  models::hub::ReversibleEmbeddingConfig config{.tokens = {.name = "reversible_embedding"}};
   EmbeddingConfig& tokens = config.tokens;
   nn::read_base(reader, tokens);
   tokens.input_dim = reader.integer("input_dim", 0);
@@ -230,8 +234,8 @@ std::shared_ptr<Layer> make_reversible_embedding(const ConfigValue& given) {
   const std::string reverse_dtype = reader.string("reverse_dtype", "");
   config.reverses_in_f32 = reverse_dtype == "float32";
   if (!reverse_dtype.empty() && !config.reverses_in_f32) {
-    detail::throw_config_error("reversible_embedding", "reverse_dtype", "null or float32",
-                               reverse_dtype);
+    core::throw_config_error("reversible_embedding", "reverse_dtype", "null or float32",
+                             reverse_dtype);
   }
   if (!reader.value("logit_soft_cap").is_null()) {
     config.logit_soft_cap = reader.number("logit_soft_cap", 0);
@@ -239,7 +243,7 @@ std::shared_ptr<Layer> make_reversible_embedding(const ConfigValue& given) {
   reader.value("input_length");  // Keras ignores it
   nn::require_plain_weights(reader, "reversible_embedding");
   reader.finish();
-  return nn::with_trainable(std::make_shared<ReversibleEmbedding>(config), given);
+  return nn::with_trainable(std::make_shared<models::hub::ReversibleEmbedding>(config), given);
 }
 
-}  // namespace grouphead::hub
+}  // namespace grouphead

@@ -14,12 +14,12 @@
 #include "ops/convert.h"
 #include "ops/strided.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 namespace {
 
 void require_positive(std::string_view layer, std::string_view option, double value) {
   if (std::isfinite(value) && value > 0) return;
-  detail::throw_config_error(layer, option, "a positive number", detail::number_text(value));
+  core::throw_config_error(layer, option, "a positive number", core::number_text(value));
 }
 
 // theta of pair i, between theta and theta / s.
@@ -84,14 +84,14 @@ void check(std::string_view layer, const RotaryRule& rule) {
   require_positive(layer, "rope_low_freq_factor", rule.adjustment->low);
   require_positive(layer, "rope_pretraining_sequence_length", rule.adjustment->context);
   if (!(rule.adjustment->high > rule.adjustment->low)) {
-    detail::throw_config_error(layer, "rope_high_freq_factor", "more than rope_low_freq_factor",
-                               detail::number_text(rule.adjustment->high));
+    core::throw_config_error(layer, "rope_high_freq_factor", "more than rope_low_freq_factor",
+                             core::number_text(rule.adjustment->high));
   }
 }
 
 std::vector<double> frequencies(std::string_view layer, const RotaryRule& rule, Index dim) {
   if (dim < 2 || dim % 2 != 0) {
-    detail::throw_shape_error(layer, "inputs", "an even number of features", std::to_string(dim));
+    core::throw_shape_error(layer, "inputs", "an even number of features", std::to_string(dim));
   }
   std::vector<double> made;
   for (Index i = 0; i < dim / 2; ++i) made.push_back(frequency(rule, i, dim));
@@ -196,8 +196,8 @@ class RotaryEmbedding final : public PositionLayer {
     const int sequence = nn::positive_axis(name(), config_.sequence_axis, x.rank());
     const int feature = nn::positive_axis(name(), config_.feature_axis, x.rank());
     if (sequence == feature || x.rank() < 3) {
-      detail::throw_shape_error(name(), "inputs", "a batch, a sequence and a feature axis",
-                                x.to_string());
+      core::throw_shape_error(name(), "inputs", "a batch, a sequence and a feature axis",
+                              x.to_string());
     }
     std::vector<int> order;
     for (int axis = 0; axis < x.rank(); ++axis) {
@@ -250,10 +250,14 @@ ConfigValue RotaryEmbedding::get_config() const {
 
 }  // namespace
 
-std::shared_ptr<Layer> make_rotary_embedding(const ConfigValue& given) {
+}  // namespace grouphead::models::hub
+
+namespace grouphead {
+
+std::shared_ptr<Layer> nn::make_rotary_embedding(const ConfigValue& given) {
   nn::ConfigReader reader("RotaryEmbedding", given);
-  RotaryEmbeddingConfig config;
-  RotaryRule& rule = config.rule;
+  models::hub::RotaryEmbeddingConfig config;
+  models::hub::RotaryRule& rule = config.rule;
   nn::read_base(reader, config);
   rule.max_wavelength = reader.number("max_wavelength", rule.max_wavelength);
   rule.scaling_factor = reader.number("scaling_factor", rule.scaling_factor);
@@ -269,7 +273,7 @@ std::shared_ptr<Layer> make_rotary_embedding(const ConfigValue& given) {
     rule.denominator_dim = reader.integer("denominator_dim", 0);
   }
   reader.finish();
-  return nn::with_trainable(std::make_shared<RotaryEmbedding>(config), given);
+  return nn::with_trainable(std::make_shared<models::hub::RotaryEmbedding>(config), given);
 }
 
-}  // namespace grouphead::hub
+}  // namespace grouphead

@@ -9,7 +9,7 @@
 #include "grouphead/layers/layer.h"
 #include "ops/rope.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 
 /// Llama 3's change of long wavelengths.
 struct FrequencyAdjustment {
@@ -40,4 +40,4 @@ std::vector<double> frequencies(std::string_view layer, const RotaryRule& rule, 
 ops::RopeTable table_of(std::string_view layer, const RotaryRule& rule,
                         const std::vector<Index>& positions, Index dim, const DtypePolicy& policy);
 
-}  // namespace grouphead::hub
+}  // namespace grouphead::models::hub

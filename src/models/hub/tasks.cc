@@ -7,7 +7,7 @@
 #include "nn/layer_checks.h"
 
 namespace grouphead {
-namespace hub {
+namespace models::hub {
 namespace {
 
 struct Task {
@@ -78,8 +78,8 @@ std::shared_ptr<Model> make_task(const Task& task, const ConfigValue& given, std
   nn::ConfigReader reader(task.class_name, given);
   const ConfigValue& envelope = reader.value("backbone");
   if (class_in(envelope) != task.backbone) {
-    detail::throw_config_error(task.class_name, "backbone", task.backbone,
-                               envelope["registered_name"].to_string());
+    core::throw_config_error(task.class_name, "backbone", task.backbone,
+                             envelope["registered_name"].to_string());
   }
   const Backbone backbone = make_backbone(task.backbone, envelope["config"], seed);
   reader.value("preprocessor");  // text to tokens: the model takes tokens
@@ -109,19 +109,19 @@ std::shared_ptr<Model> make_task(const Task& task, const ConfigValue& given, std
 }
 
 }  // namespace
-}  // namespace hub
+}  // namespace models::hub
 
-bool detail::is_package_model(const ConfigValue& envelope) {
-  const std::string_view name = hub::class_in(envelope);
-  return hub::has_backbone(name) || hub::task_of(name) != nullptr;
+bool graph::is_package_model(const ConfigValue& envelope) {
+  const std::string_view name = models::hub::class_in(envelope);
+  return models::hub::has_backbone(name) || models::hub::task_of(name) != nullptr;
 }
 
-std::shared_ptr<Model> detail::make_package_model(const ConfigValue& envelope, std::uint64_t seed) {
-  const std::string_view name = hub::class_in(envelope);
-  if (const hub::Task* task = hub::task_of(name)) {
-    return hub::make_task(*task, envelope["config"], seed);
+std::shared_ptr<Model> graph::make_package_model(const ConfigValue& envelope, std::uint64_t seed) {
+  const std::string_view name = models::hub::class_in(envelope);
+  if (const models::hub::Task* task = models::hub::task_of(name)) {
+    return models::hub::make_task(*task, envelope["config"], seed);
   }
-  return hub::make_backbone(name, envelope["config"], seed).model;
+  return models::hub::make_backbone(name, envelope["config"], seed).model;
 }
 
 }  // namespace grouphead

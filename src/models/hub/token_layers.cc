@@ -17,11 +17,11 @@
 #include "ops/linear.h"
 #include "ops/strided.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 namespace {
 
 /// The sum of a token's and a position's row. Source: keras_hub.layers.TokenAndPositionEmbedding.
-class TokenAndPositionEmbedding final : public detail::Composite {
+class TokenAndPositionEmbedding final : public graph::Composite {
  public:
   explicit TokenAndPositionEmbedding(const TokenAndPositionConfig& config)
       : Composite(config.name, config.dtype, config.activity_regularizer), config_(config) {
@@ -91,7 +91,7 @@ class TokenAndPositionEmbedding final : public detail::Composite {
     positions.set("sequence_length", config_.sequence_length);
     positions.set("initializer", config_.embeddings_initializer.config());
     return {{"token_embedding", tokens_},
-            {"position_embedding", make_position_embedding(positions)}};
+            {"position_embedding", nn::make_position_embedding(positions)}};
   }
   std::vector<Symbol> connect_parts(const Call& call) const override {
     const Symbol embedded = connect(part("token_embedding"), call.operands[0]);
@@ -126,7 +126,7 @@ class GatherPositions final : public Layer {
   std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& /*mode*/,
                              std::unique_ptr<Saved>* saved) const override {
     const Tensor& x = in[0].tensor;
-    detail::require_shape(name(), "mask_positions", in[1].tensor.shape(), {x.dim(0), -1});
+    core::require_shape(name(), "mask_positions", in[1].tensor.shape(), {x.dim(0), -1});
     auto keep = std::make_unique<GatherSaved>();
     keep->rows = rows(ctx, in[1].tensor, x.dim(1));
     Tensor y = ctx.tensor(nn::with_appended_axis(in[1].tensor.shape(), x.dim(2)), dtype());
@@ -161,9 +161,8 @@ class GatherPositions final : public Layer {
     for (Index i = 0; i < numbers.size(); ++i) {
       std::int64_t& place = numbers.data<std::int64_t>()[i];
       if (place < -length || place >= length) {
-        detail::throw_shape_error(name(), "mask_positions",
-                                  "positions below " + std::to_string(length),
-                                  std::to_string(place));
+        core::throw_shape_error(name(), "mask_positions",
+                                "positions below " + std::to_string(length), std::to_string(place));
       }
       place += (place < 0 ? length : 0) + i / positions.dim(1) * length;
     }
@@ -261,7 +260,7 @@ class OutputBias final : public Layer {
 };
 
 /// Source: keras_hub.layers.MaskedLMHead.
-class MaskedLmHead final : public detail::Composite {
+class MaskedLmHead final : public graph::Composite {
  public:
   explicit MaskedLmHead(const MaskedLmHeadConfig& config)
       : Composite(config.name, config.dtype, config.activity_regularizer), config_(config) {
@@ -296,8 +295,8 @@ class MaskedLmHead final : public detail::Composite {
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* /*arguments*/) const override {
     nn::require_count(name(), "number of inputs", inputs.size(), 2, 2);
-    detail::require_shape(name(), "inputs", inputs[0], {-1, -1, -1});
-    detail::require_shape(name(), "mask_positions", inputs[1], {-1, -1});
+    core::require_shape(name(), "inputs", inputs[0], {-1, -1, -1});
+    core::require_shape(name(), "mask_positions", inputs[1], {-1, -1});
     return {nn::with_appended_axis(inputs[1], config_.vocabulary_size)};
   }
 
@@ -353,9 +352,17 @@ std::shared_ptr<Layer> token_and_position_embedding(const TokenAndPositionConfig
   return made;
 }
 
-std::shared_ptr<Layer> make_token_and_position_embedding(const ConfigValue& given) {
+std::shared_ptr<Layer> masked_lm_head(const MaskedLmHeadConfig& config) {
+  return std::make_shared<MaskedLmHead>(config);
+}
+
+}  // namespace grouphead::models::hub
+
+namespace grouphead {
+
+std::shared_ptr<Layer> nn::make_token_and_position_embedding(const ConfigValue& given) {
   nn::ConfigReader reader("TokenAndPositionEmbedding", given);
-  TokenAndPositionConfig config;
+  models::hub::TokenAndPositionConfig config;
   nn::read_base(reader, config);
   config.vocabulary_size = reader.integer("vocabulary_size", 0);
   config.sequence_length = reader.integer("sequence_length", 0);
@@ -365,16 +372,13 @@ std::shared_ptr<Layer> make_token_and_position_embedding(const ConfigValue& give
       reader.choice("embeddings_initializer", config.embeddings_initializer);
   config.mask_zero = reader.boolean("mask_zero", false);
   reader.finish();
-  return nn::with_trainable(std::make_shared<TokenAndPositionEmbedding>(config), given);
+  return nn::with_trainable(std::make_shared<models::hub::TokenAndPositionEmbedding>(config),
+                            given);
 }
 
-std::shared_ptr<Layer> masked_lm_head(const MaskedLmHeadConfig& config) {
-  return std::make_shared<MaskedLmHead>(config);
-}
-
-std::shared_ptr<Layer> make_masked_lm_head(const ConfigValue& given) {
+std::shared_ptr<Layer> nn::make_masked_lm_head(const ConfigValue& given) {
   nn::ConfigReader reader("MaskedLMHead", given);
-  MaskedLmHeadConfig config;
+  models::hub::MaskedLmHeadConfig config;
   nn::read_base(reader, config);
   if (!reader.value("vocabulary_size").is_null()) {
     config.vocabulary_size = reader.integer("vocabulary_size", 0);
@@ -382,8 +386,8 @@ std::shared_ptr<Layer> make_masked_lm_head(const ConfigValue& given) {
   if (const ConfigValue& tokens = reader.value("token_embedding"); !tokens.is_null()) {
     config.token_embedding = layer_from_config(tokens);
     if (config.token_embedding->class_name() != "ReversibleEmbedding") {
-      detail::throw_config_error("masked_lm_head", "token_embedding", "a ReversibleEmbedding",
-                                 config.token_embedding->class_name());
+      core::throw_config_error("masked_lm_head", "token_embedding", "a ReversibleEmbedding",
+                               config.token_embedding->class_name());
     }
     config.embedding_dim = tokens["config"]["output_dim"].as_integer("output_dim");
     config.vocabulary_size = tokens["config"]["input_dim"].as_integer("input_dim");
@@ -395,7 +399,7 @@ std::shared_ptr<Layer> make_masked_lm_head(const ConfigValue& given) {
   config.kernel_initializer = reader.choice("kernel_initializer", config.kernel_initializer);
   config.bias_initializer = reader.choice("bias_initializer", config.bias_initializer);
   reader.finish();
-  return nn::with_trainable(std::make_shared<MaskedLmHead>(config), given);
+  return nn::with_trainable(std::make_shared<models::hub::MaskedLmHead>(config), given);
 }
 
-}  // namespace grouphead::hub
+}  // namespace grouphead

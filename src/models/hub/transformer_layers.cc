@@ -7,17 +7,17 @@
 #include "nn/layer_checks.h"
 #include "nn/registry.h"
 
-namespace grouphead::hub {
+namespace grouphead::models::hub {
 namespace {
 
 void require_rate(const std::string& layer, double rate) {
   if (!(rate >= 0 && rate <= 1)) {
-    detail::throw_config_error(layer, "dropout", "0 to 1", std::to_string(rate));
+    core::throw_config_error(layer, "dropout", "0 to 1", std::to_string(rate));
   }
 }
 
 /// Attention, normalizations and feed-forward: what the two have in common.
-class TransformerLayer : public detail::Composite {
+class TransformerLayer : public graph::Composite {
  public:
   explicit TransformerLayer(const FeedForwardConfig& config)
       : Composite(config.name, config.dtype, config.activity_regularizer), config_(config) {
@@ -44,11 +44,11 @@ class TransformerLayer : public detail::Composite {
 
   /// [B, T, M] with a head size of 1 or more.
   Index checked_width(const Shape& x) const {
-    if (x.rank() != 3) detail::throw_shape_error(name(), "inputs", "[B, T, M]", x.to_string());
+    if (x.rank() != 3) core::throw_shape_error(name(), "inputs", "[B, T, M]", x.to_string());
     if (x.back() >= 0 && x.back() < config_.num_heads) {
-      detail::throw_shape_error(name(), "inputs",
-                                "num_heads features or more, " + std::to_string(config_.num_heads),
-                                x.to_string());
+      core::throw_shape_error(name(), "inputs",
+                              "num_heads features or more, " + std::to_string(config_.num_heads),
+                              x.to_string());
     }
     return x.back();
   }
@@ -180,7 +180,7 @@ class TransformerDecoder final : public TransformerLayer {
     for (const char* key : {"self_attention_cache", "self_attention_cache_update_index",
                             "cross_attention_cache", "cross_attention_cache_update_index"}) {
       if (!keywords.is_null() && !keywords[key].is_null()) {
-        detail::throw_config_error(name(), key, "null: caches are of generation", "a value");
+        core::throw_config_error(name(), key, "null: caches are of generation", "a value");
       }
     }
     return Composite::arguments_from_config(keywords);
@@ -190,7 +190,7 @@ class TransformerDecoder final : public TransformerLayer {
     checked_width(inputs[0]);
     const bool has_encoder = inputs.size() > kEncoder && inputs[kEncoder].rank() > 0;
     if (is_built() && has_encoder != has_cross_attention_) {
-      detail::throw_config_error(
+      core::throw_config_error(
           name(), "encoder_sequence",
           has_cross_attention_ ? "one, as when the layer was built" : "none, as when it was built",
           has_encoder ? "one" : "none");
@@ -285,21 +285,27 @@ std::shared_ptr<Layer> transformer_decoder(const FeedForwardConfig& config) {
   return std::make_shared<TransformerDecoder>(config);
 }
 
-std::shared_ptr<Layer> make_transformer_encoder(const ConfigValue& given) {
+}  // namespace grouphead::models::hub
+
+namespace grouphead {
+
+std::shared_ptr<Layer> nn::make_transformer_encoder(const ConfigValue& given) {
   nn::ConfigReader reader("TransformerEncoder", given);
-  const FeedForwardConfig config = read_config(reader, "transformer_encoder");
+  const models::hub::FeedForwardConfig config =
+      models::hub::read_config(reader, "transformer_encoder");
   reader.finish();
-  return nn::with_trainable(std::make_shared<TransformerEncoder>(config), given);
+  return nn::with_trainable(std::make_shared<models::hub::TransformerEncoder>(config), given);
 }
 
 // The shapes in the configuration are what the layer's calls say again.
-std::shared_ptr<Layer> make_transformer_decoder(const ConfigValue& given) {
+std::shared_ptr<Layer> nn::make_transformer_decoder(const ConfigValue& given) {
   nn::ConfigReader reader("TransformerDecoder", given);
-  const FeedForwardConfig config = read_config(reader, "transformer_decoder");
+  const models::hub::FeedForwardConfig config =
+      models::hub::read_config(reader, "transformer_decoder");
   reader.value("decoder_sequence_shape");
   reader.value("encoder_sequence_shape");
   reader.finish();
-  return nn::with_trainable(std::make_shared<TransformerDecoder>(config), given);
+  return nn::with_trainable(std::make_shared<models::hub::TransformerDecoder>(config), given);
 }
 
-}  // namespace grouphead::hub
+}  // namespace grouphead

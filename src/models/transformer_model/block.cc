@@ -7,7 +7,7 @@
 #include "ops/arithmetic.h"
 #include "ops/convert.h"
 
-namespace grouphead::detail {
+namespace grouphead::models {
 namespace {
 
 constexpr std::string_view kLayer = "transformer";
@@ -17,17 +17,17 @@ TransformerLayerConfig layer_config(const TransformerModelConfig& config, Index 
   return {.rope = config.ropes.empty() ? -1 : 0};
 }
 
-std::optional<HeadNormSettings> head_norm(const SelfAttentionConfig& config) {
-  const RowNormSettings norm = norm_settings(config.query_key_norm_config, 0);
+std::optional<nn::HeadNormSettings> head_norm(const SelfAttentionConfig& config) {
+  const nn::RowNormSettings norm = norm_settings(config.query_key_norm_config, 0);
   switch (config.query_key_norm) {
     case QueryKeyNorm::none:
       return {};
     case QueryKeyNorm::shared_gains:
-      return HeadNormSettings{HeadNormScope::shared_gains, norm};
+      return nn::HeadNormSettings{nn::HeadNormScope::shared_gains, norm};
     case QueryKeyNorm::own_gains:
-      return HeadNormSettings{HeadNormScope::own_gains, norm};
+      return nn::HeadNormSettings{nn::HeadNormScope::own_gains, norm};
     case QueryKeyNorm::all_heads:
-      return HeadNormSettings{HeadNormScope::all_heads, norm};
+      return nn::HeadNormSettings{nn::HeadNormScope::all_heads, norm};
   }
   return {};
 }
@@ -38,10 +38,10 @@ std::optional<double> scale_of(const SelfAttentionConfig& config, Index number) 
   return whole / static_cast<double>(number + 1);
 }
 
-AttentionSettings attention_settings(const TransformerModelConfig& config, Index number) {
+nn::AttentionSettings attention_settings(const TransformerModelConfig& config, Index number) {
   const SelfAttentionConfig& a = config.attention;
   const Index rope = layer_config(config, number).rope;
-  AttentionSettings settings;
+  nn::AttentionSettings settings;
   settings.layer = kLayer;
   settings.num_query_heads = a.num_heads;
   settings.num_key_value_heads = a.num_key_value_heads;
@@ -53,7 +53,7 @@ AttentionSettings attention_settings(const TransformerModelConfig& config, Index
   settings.alibi_slopes = a.alibi_slopes;
   settings.sinks = a.sinks;
   settings.scale = scale_of(a, number);
-  settings.biases = ProjectionBiases{a.query_bias, a.key_bias, a.value_bias, a.output_bias};
+  settings.biases = nn::ProjectionBiases{a.query_bias, a.key_bias, a.value_bias, a.output_bias};
   settings.head_norm = head_norm(a);
   settings.policy = config.dtype;
   return settings;
@@ -73,8 +73,8 @@ struct DescribedBlock::SavedState final : Saved {
 
 DescribedBlock::Norms DescribedBlock::make_norms(bool has_before) const {
   const auto make = [&] {
-    return std::make_unique<RowNorm>(norm_settings(config_.norm, config_.hidden_size),
-                                     DtypePolicy(config_.dtype.variable()), true);
+    return std::make_unique<nn::RowNorm>(norm_settings(config_.norm, config_.hidden_size),
+                                         DtypePolicy(config_.dtype.variable()), true);
   };
   const NormPlacement place = config_.norm_placement;
   Norms norms;
@@ -107,7 +107,7 @@ DescribedBlock::DescribedBlock(const TransformerModelConfig& config, Index numbe
 DescribedBlock::~DescribedBlock() = default;
 
 void DescribedBlock::append_parameters(const std::string& prefix, ParameterList& out) {
-  const auto append = [&](const std::unique_ptr<RowNorm>& norm, const char* name) {
+  const auto append = [&](const std::unique_ptr<nn::RowNorm>& norm, const char* name) {
     if (norm) norm->append_parameters(prefix + name + "/", out);
   };
   append(attention_norms_.before, "attention_norm");
@@ -128,7 +128,7 @@ Tensor DescribedBlock::attend(Context& ctx, const Tensor& x, const TransformerCa
   if (call.cache != nullptr) {
     return attention_.forward_cached(ctx, x, *call.cache, number_, window_, {});
   }
-  AttentionCall inner;
+  nn::AttentionCall inner;
   inner.query = inner.key = inner.value = x;
   inner.key_mask = call.key_mask;
   inner.causal = config_.causal;
@@ -176,7 +176,7 @@ Tensor DescribedBlock::weaken_backward(Context& ctx, const std::optional<RandomD
   return out;
 }
 
-Tensor DescribedBlock::normalised(Context& ctx, const RowNorm& norm, const Tensor& x,
+Tensor DescribedBlock::normalised(Context& ctx, const nn::RowNorm& norm, const Tensor& x,
                                   std::unique_ptr<Saved>* saved) const {
   Tensor y = norm.forward(ctx, x, saved);
   ops::round_to(ctx, config_.dtype.compute(), y);
@@ -207,7 +207,7 @@ Tensor DescribedBlock::branch_backward(Context& ctx, const Norms& norms, BranchS
                                        const Function& function) const {
   const bool is_after_sum = config_.norm_placement == NormPlacement::after_sum;
   Tensor d_sum = nn::copied(ctx, d_y);
-  const auto through = [&](const RowNorm& norm, Saved& saved, ConstView d_from, View d_to) {
+  const auto through = [&](const nn::RowNorm& norm, Saved& saved, ConstView d_from, View d_to) {
     norm.backward(ctx, saved, d_from, ops::Write::overwrite, d_to, grads);
   };
   if (is_after_sum) through(*norms.after, *kept.after, d_sum, d_sum);
@@ -308,4 +308,4 @@ Tensor DescribedBlock::backward(Context& ctx, Saved& saved, const Tensor& d_y, G
                          });
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::models

@@ -10,7 +10,7 @@
 #include "models/transformer_model/experts.h"
 #include "nn/attention/core.h"
 
-namespace grouphead::detail {
+namespace grouphead::models {
 
 /// What one run of the blocks works with besides x.
 struct TransformerCall {
@@ -47,14 +47,14 @@ class DescribedBlock {
  private:
   /// Norms before and after one of the two, null where there is none.
   struct Norms {
-    std::unique_ptr<RowNorm> before, after;
+    std::unique_ptr<nn::RowNorm> before, after;
   };
   struct BranchSaved;
   struct SavedState;
 
   Norms make_norms(bool has_before) const;
   /// Here and below: numbers are those of the policy's type, gradients are not rounded.
-  Tensor normalised(Context& ctx, const RowNorm& norm, const Tensor& x,
+  Tensor normalised(Context& ctx, const nn::RowNorm& norm, const Tensor& x,
                     std::unique_ptr<Saved>* saved) const;
   Tensor feed(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved) const;
   template <class Function>
@@ -77,10 +77,10 @@ class DescribedBlock {
   Index number_;
   std::optional<Index> window_;
   Norms attention_norms_, feed_forward_norms_;
-  AttentionCore attention_;
+  nn::AttentionCore attention_;
   std::unique_ptr<FeedForward> feed_forward_;  // null with experts
   std::unique_ptr<Experts> experts_;           // null without
   Dropout dropout_;
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::models

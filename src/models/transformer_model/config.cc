@@ -11,7 +11,7 @@
 #include "nn/base_config.h"
 #include "nn/registry.h"
 
-namespace grouphead::detail {
+namespace grouphead::models {
 namespace {
 
 constexpr std::string_view kModel = "transformer";
@@ -28,7 +28,7 @@ Enum from_name(std::string_view option, Names names, std::string_view name) {
     if (names[i] == name) return static_cast<Enum>(i);
     known.append(i > 0 ? ", " : "").append(names[i]);
   }
-  throw_config_error(kModel, option, "one of " + known, name);
+  core::throw_config_error(kModel, option, "one of " + known, name);
 }
 template <class Enum>
 ConfigValue name_of(Names names, Enum value) {
@@ -133,7 +133,7 @@ class Writer {
   }
   void ropes(std::string_view key, const std::vector<RopeConfig>& values) {
     ConfigValue::List list;
-    for (const RopeConfig& value : values) list.push_back(rope_config(value));
+    for (const RopeConfig& value : values) list.push_back(nn::rope_config(value));
     out_.set(key, std::move(list));
   }
   void layers(std::string_view key, const std::vector<TransformerLayerConfig>& values) {
@@ -172,7 +172,7 @@ class Reader {
     if (in_.value(key).is_null()) return;
     const Index given = in_.integer(key, 0);
     if (given < 0 || given > (Index{1} << 30)) {
-      throw_config_error(kModel, key, "0 to 2^30", std::to_string(given));
+      core::throw_config_error(kModel, key, "0 to 2^30", std::to_string(given));
     }
     value = static_cast<std::int32_t>(given);
   }
@@ -195,7 +195,7 @@ class Reader {
     if (!in_.has(key)) return;
     values.clear();
     for (const ConfigValue& one : in_.value(key).as_list(key)) {
-      values.push_back(rope_from_config(one).value_or(RopeConfig()));
+      values.push_back(nn::rope_from_config(one).value_or(RopeConfig()));
     }
   }
   void layers(std::string_view key, std::vector<TransformerLayerConfig>& values) {
@@ -225,16 +225,16 @@ class Reader {
 
 void require(bool holds, std::string_view option, std::string_view expected,
              const std::string& got) {
-  if (!holds) throw_config_error(kModel, option, expected, got);
+  if (!holds) core::throw_config_error(kModel, option, expected, got);
 }
 
 void require_rate(std::string_view option, double rate) {
-  require(rate >= 0 && rate < 1, option, "0 <= rate < 1", number_text(rate));
+  require(rate >= 0 && rate < 1, option, "0 <= rate < 1", core::number_text(rate));
 }
 
 void require_limit(std::string_view option, const std::optional<double>& value) {
   require(!value || (std::isfinite(*value) && *value > 0), option, "a positive number",
-          number_text(value.value_or(0)));
+          core::number_text(value.value_or(0)));
 }
 
 void check_attention(const SelfAttentionConfig& a) {
@@ -245,7 +245,8 @@ void check_attention(const SelfAttentionConfig& a) {
   require(a.num_heads % a.num_key_value_heads == 0, "num_key_value_heads",
           "a divisor of num_heads = " + std::to_string(a.num_heads),
           std::to_string(a.num_key_value_heads));
-  check_logit_options(kModel, a.softcap, a.alibi_slopes, a.sinks, MaskedRows::zeros, a.num_heads);
+  nn::check_logit_options(kModel, a.softcap, a.alibi_slopes, a.sinks, MaskedRows::zeros,
+                          a.num_heads);
   require_rate("attention dropout", a.dropout);
   require(!a.query_key_norm_config.use_bias || a.query_key_norm != QueryKeyNorm::own_gains,
           "query_key_norm_config", "no bias where each head has gains", "one");
@@ -255,7 +256,7 @@ void check_feed_forward(const FeedForwardConfig& f) {
   require_size(kModel, "feed_forward width", f.width);
   require_limit("clamp_limit", f.clamp_limit);
   require(!f.clamp_limit || f.gated, "clamp_limit", "none without a gate",
-          number_text(f.clamp_limit.value_or(0)));
+          core::number_text(f.clamp_limit.value_or(0)));
   require(f.num_experts >= 0 && f.num_experts <= 65536, "num_experts", "0 to 65536",
           std::to_string(f.num_experts));
   require(f.num_experts == 0 || (f.experts_per_token >= 1 && f.experts_per_token <= f.num_experts),
@@ -313,21 +314,21 @@ void write_transformer_model(const TransformerModelConfig& config, ConfigValue& 
   out.set("seed", seed_config(config.seed));
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::models
 
-namespace grouphead::nn {
+namespace grouphead {
 
-std::shared_ptr<Layer> make_transformer_model(const ConfigValue& given) {
+std::shared_ptr<Layer> nn::make_transformer_model(const ConfigValue& given) {
   ConfigReader reader("TransformerModel", given);
   TransformerModelConfig config;
   config.name = reader.name(config.name);
   reader.trainable();
   config.dtype = dtype_from("transformer", reader);
-  detail::Reader fields(reader);
-  detail::visit_model(fields, config);
+  models::Reader fields(reader);
+  models::visit_model(fields, config);
   config.seed = seed_from(reader);
   reader.finish();
   return with_trainable(std::make_shared<TransformerModel>(config), given);
 }
 
-}  // namespace grouphead::nn
+}  // namespace grouphead

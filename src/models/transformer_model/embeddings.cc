@@ -8,7 +8,7 @@
 #include "ops/convert.h"
 #include "ops/embedding.h"
 
-namespace grouphead::detail {
+namespace grouphead::models {
 namespace {
 
 constexpr std::string_view kLayer = "embeddings";
@@ -27,8 +27,8 @@ bool is_real(const TransformerInputs& inputs, std::optional<std::int32_t> paddin
 
 }  // namespace
 
-RowNormSettings norm_settings(const NormConfig& config, Index width) {
-  return {.kind = config.kind == NormKind::rms ? RowNormKind::rms : RowNormKind::layer,
+nn::RowNormSettings norm_settings(const NormConfig& config, Index width) {
+  return {.kind = config.kind == NormKind::rms ? nn::RowNormKind::rms : nn::RowNormKind::layer,
           .epsilon = config.epsilon,
           .gains_from_one = config.gains_from_one,
           .use_bias = config.use_bias,
@@ -55,14 +55,14 @@ Embeddings::Embeddings(const TransformerModelConfig& config, RandomStream& rando
     types_ = table("token_types", config.token_types, hidden, config.dtype, random);
   }
   if (width != hidden) {
-    ProjectionOptions options;
+    nn::ProjectionOptions options;
     options.use_bias = false;
     projection_ =
-        std::make_unique<Projection>(Shape{width, hidden}, 1, options, config.dtype, random);
+        std::make_unique<nn::Projection>(Shape{width, hidden}, 1, options, config.dtype, random);
   }
   if (config.embedding_norm) {
-    norm_ = std::make_unique<RowNorm>(norm_settings(config.norm, hidden),
-                                      DtypePolicy(config.dtype.variable()), true);
+    norm_ = std::make_unique<nn::RowNorm>(norm_settings(config.norm, hidden),
+                                          DtypePolicy(config.dtype.variable()), true);
   }
 }
 
@@ -88,7 +88,7 @@ void Embeddings::number(const TransformerInputs& inputs, Index begin, Index end,
   for (Index at = begin; at < end; ++at) {
     const bool real = is_real(inputs, config_.padding_token, at);
     if (real && next >= config_.max_positions) {
-      throw_shape_error(
+      core::throw_shape_error(
           kLayer, "tokens",
           std::to_string(config_.max_positions - config_.position_offset) + " positions or fewer",
           std::to_string(first + end - begin));
@@ -197,4 +197,4 @@ Tensor Embeddings::logits_backward(Context& ctx, const Tensor& x, View d_logits,
   return d_x;
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::models

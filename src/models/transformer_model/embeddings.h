@@ -8,10 +8,10 @@
 #include "nn/attention/projection.h"
 #include "nn/row_norm.h"
 
-namespace grouphead::detail {
+namespace grouphead::models {
 
 /// The settings of a RowNorm over rows of `width`.
-RowNormSettings norm_settings(const NormConfig& config, Index width);
+nn::RowNormSettings norm_settings(const NormConfig& config, Index width);
 
 /// What a TransformerModel's blocks are given, and its tied head: rows of the tables of tokens,
 /// positions and token types, added and normalised as the configuration says.
@@ -46,11 +46,11 @@ class Embeddings {
 
   const TransformerModelConfig& config_;
   std::unique_ptr<Parameter> tokens_;
-  std::unique_ptr<Parameter> positions_;    // null without a table of positions
-  std::unique_ptr<Parameter> types_;        // null without token types
-  std::unique_ptr<Projection> projection_;  // null where tokens have the model's width
-  std::unique_ptr<RowNorm> norm_;           // null without a norm
+  std::unique_ptr<Parameter> positions_;        // null without a table of positions
+  std::unique_ptr<Parameter> types_;            // null without token types
+  std::unique_ptr<nn::Projection> projection_;  // null where tokens have the model's width
+  std::unique_ptr<nn::RowNorm> norm_;           // null without a norm
   Dropout dropout_;
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::models

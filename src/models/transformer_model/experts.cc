@@ -5,7 +5,7 @@
 #include "ops/embedding.h"
 #include "ops/routing.h"
 
-namespace grouphead::detail {
+namespace grouphead::models {
 
 /// The rows that one expert computes.
 struct Experts::Share {
@@ -47,10 +47,10 @@ Tensor rows_of(Context& ctx, ConstView rows, ConstView x) {
 Experts::Experts(const FeedForwardConfig& config, Index hidden_size, const DtypePolicy& policy,
                  RandomStream& random)
     : config_(config) {
-  ProjectionOptions options;
+  nn::ProjectionOptions options;
   options.use_bias = config.router_bias;
-  router_ = std::make_unique<Projection>(Shape{hidden_size, config.num_experts}, 1, options, policy,
-                                         random);
+  router_ = std::make_unique<nn::Projection>(Shape{hidden_size, config.num_experts}, 1, options,
+                                             policy, random);
   for (Index i = 0; i < config.num_experts; ++i) {
     experts_.push_back(std::make_unique<FeedForward>(config, hidden_size, policy, random));
   }
@@ -133,4 +133,4 @@ void Experts::backward(Context& ctx, Saved& saved, ConstView d_y, ops::Write wri
   router_->backward(ctx, kept.x, d_ratings, ops::Write::add, d_in, grads);
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::models

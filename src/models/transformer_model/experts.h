@@ -6,7 +6,7 @@
 
 #include "models/transformer_model/feed_forward.h"
 
-namespace grouphead::detail {
+namespace grouphead::models {
 
 /// A mixture of experts: a linear router rates the experts for each row, and the best
 /// experts_per_token compute it. An expert sees its rows alone, in their order, and a row's sum
@@ -29,8 +29,8 @@ class Experts {
   std::vector<Share> shares(Context& ctx, const SavedState& routed) const;
 
   FeedForwardConfig config_;
-  std::unique_ptr<Projection> router_;
+  std::unique_ptr<nn::Projection> router_;
   std::vector<std::unique_ptr<FeedForward>> experts_;
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::models

@@ -6,7 +6,7 @@
 #include "ops/convert.h"
 #include "ops/gated_unit.h"
 
-namespace grouphead::detail {
+namespace grouphead::models {
 
 struct FeedForward::SavedState final : Saved {
   Tensor x;
@@ -20,9 +20,9 @@ FeedForward::FeedForward(const FeedForwardConfig& config, Index hidden_size,
                          const DtypePolicy& policy, RandomStream& random)
     : config_(config), grid_(policy.compute()) {
   const auto make = [&](Index inputs, Index outputs) {
-    ProjectionOptions options;
+    nn::ProjectionOptions options;
     options.use_bias = config.use_bias;
-    return std::make_unique<Projection>(Shape{inputs, outputs}, 1, options, policy, random);
+    return std::make_unique<nn::Projection>(Shape{inputs, outputs}, 1, options, policy, random);
   };
   if (config.gated) gate_ = make(hidden_size, config.width);
   up_ = make(hidden_size, config.width);
@@ -35,7 +35,7 @@ void FeedForward::append_parameters(const std::string& prefix, ParameterList& ou
   down_->append_parameters(prefix + "down/", out);
 }
 
-Tensor FeedForward::projected(Context& ctx, const Projection& projection, const Tensor& x,
+Tensor FeedForward::projected(Context& ctx, const nn::Projection& projection, const Tensor& x,
                               ops::Epilogue epilogue) const {
   Tensor y = ctx.tensor(nn::with_last_axis(x.shape(), projection.num_outputs()), x.dtype());
   projection.forward(ctx, x, epilogue, y);
@@ -106,4 +106,4 @@ void FeedForward::backward(Context& ctx, Saved& saved, ConstView d_y, ops::Write
   gate_->backward(ctx, kept.x, d_gate, ops::Write::add, d_x, grads);
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::models

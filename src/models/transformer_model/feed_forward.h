@@ -6,7 +6,7 @@
 #include "grouphead/models/transformer.h"
 #include "nn/attention/projection.h"
 
-namespace grouphead::detail {
+namespace grouphead::models {
 
 /// One feed-forward of a TransformerModel, on rows x [R, M] or [B, T, M]; FeedForwardConfig says
 /// what it computes. Without experts: those are several of these.
@@ -24,14 +24,14 @@ class FeedForward {
 
  private:
   struct SavedState;
-  Tensor projected(Context& ctx, const Projection& projection, const Tensor& x,
+  Tensor projected(Context& ctx, const nn::Projection& projection, const Tensor& x,
                    ops::Epilogue epilogue) const;
   Tensor inner(Context& ctx, const Tensor& x, SavedState* keep) const;
 
   FeedForwardConfig config_;
-  Dtype grid_;                        // of what it reads, makes and gives
-  std::unique_ptr<Projection> gate_;  // null unless gated
-  std::unique_ptr<Projection> up_, down_;
+  Dtype grid_;                            // of what it reads, makes and gives
+  std::unique_ptr<nn::Projection> gate_;  // null unless gated
+  std::unique_ptr<nn::Projection> up_, down_;
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::models

@@ -18,8 +18,6 @@
 namespace grouphead {
 namespace {
 
-using namespace detail;
-
 constexpr std::string_view kLayer = "transformer";
 constexpr std::array<std::string_view, 2> kInputs = {"tokens", "token_types"};
 
@@ -32,38 +30,39 @@ struct ModelSaved final : Saved {
 };
 
 TransformerModelConfig checked(const TransformerModelConfig& config) {
-  check_transformer_model(config);
+  models::check_transformer_model(config);
   return config;
 }
 
-std::unique_ptr<Projection> head_projection(Index inputs, Index outputs, bool use_bias,
-                                            const DtypePolicy& policy, RandomStream& random) {
-  ProjectionOptions options;
+std::unique_ptr<nn::Projection> head_projection(Index inputs, Index outputs, bool use_bias,
+                                                const DtypePolicy& policy, RandomStream& random) {
+  nn::ProjectionOptions options;
   options.use_bias = use_bias;
-  return std::make_unique<Projection>(Shape{inputs, outputs}, 1, options, policy, random);
+  return std::make_unique<nn::Projection>(Shape{inputs, outputs}, 1, options, policy, random);
 }
 
 }  // namespace
 
 struct TransformerModel::Parts {
   const TransformerModelConfig& config;
-  Embeddings embeddings;
-  std::vector<std::unique_ptr<DescribedBlock>> blocks{};
-  std::vector<std::string> names{};          // of the blocks, in messages
-  std::unique_ptr<RowNorm> final_norm{};     // null without one
-  std::unique_ptr<Projection> head_input{};  // null where the head reads M elements
-  std::unique_ptr<Projection> head{};        // null where tied or absent
+  models::Embeddings embeddings;
+  std::vector<std::unique_ptr<models::DescribedBlock>> blocks{};
+  std::vector<std::string> names{};              // of the blocks, in messages
+  std::unique_ptr<nn::RowNorm> final_norm{};     // null without one
+  std::unique_ptr<nn::Projection> head_input{};  // null where the head reads M elements
+  std::unique_ptr<nn::Projection> head{};        // null where tied or absent
 
   Parts(const TransformerModelConfig& given, RandomStream& random)
       : config(given), embeddings(given, random) {
     for (Index i = 0; i < config.num_layers; ++i) {
-      blocks.push_back(std::make_unique<DescribedBlock>(config, i, random));
+      blocks.push_back(std::make_unique<models::DescribedBlock>(config, i, random));
       names.push_back("layers/" + std::to_string(i));
     }
     share_tables();
     if (config.final_norm) {
-      final_norm = std::make_unique<RowNorm>(norm_settings(config.norm, config.hidden_size),
-                                             DtypePolicy(config.dtype.variable()), true);
+      final_norm =
+          std::make_unique<nn::RowNorm>(models::norm_settings(config.norm, config.hidden_size),
+                                        DtypePolicy(config.dtype.variable()), true);
     }
     if (!config.head) return;
     Index width = config.hidden_size;
@@ -78,19 +77,19 @@ struct TransformerModel::Parts {
 
   // Layers of one rotation rule read one table.
   void share_tables() {
-    std::vector<const DescribedBlock*> first(config.ropes.size(), nullptr);
+    std::vector<const models::DescribedBlock*> first(config.ropes.size(), nullptr);
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       if (config.ropes.empty()) return;
       const Index rope = config.layers.empty() ? 0 : config.layers[i].rope;
       if (rope < 0) continue;
-      const DescribedBlock*& owner = first[static_cast<std::size_t>(rope)];
+      const models::DescribedBlock*& owner = first[static_cast<std::size_t>(rope)];
       if (owner == nullptr) owner = blocks[i].get();
       blocks[i]->share_rope_tables(*owner);
     }
   }
 
   void require_cache(const KvCache& cache) const;
-  Tensor run(Context& ctx, const TransformerInputs& inputs, const TransformerCall& call,
+  Tensor run(Context& ctx, const TransformerInputs& inputs, const models::TransformerCall& call,
              ModelSaved* keep) const;
   Tensor normalised(Context& ctx, Tensor x, std::unique_ptr<Saved>* saved) const;
   Tensor logits(Context& ctx, const Tensor& hidden, ModelSaved* keep) const;
@@ -98,15 +97,15 @@ struct TransformerModel::Parts {
 };
 
 void TransformerModel::Parts::require_cache(const KvCache& cache) const {
-  if (!config.head) throw_config_error(kLayer, "step", "a model with a head", "one without");
+  if (!config.head) core::throw_config_error(kLayer, "step", "a model with a head", "one without");
   if (cache.config().num_layers == config.num_layers) return;
-  throw_shape_error(kLayer, "cache", std::to_string(config.num_layers) + " layers",
-                    std::to_string(cache.config().num_layers));
+  core::throw_shape_error(kLayer, "cache", std::to_string(config.num_layers) + " layers",
+                          std::to_string(cache.config().num_layers));
 }
 
 // [B, T, M], before the last norm.
 Tensor TransformerModel::Parts::run(Context& ctx, const TransformerInputs& inputs,
-                                    const TransformerCall& call, ModelSaved* keep) const {
+                                    const models::TransformerCall& call, ModelSaved* keep) const {
   Tensor x = embeddings.forward(ctx, inputs, call.cache, call.rows, call.mode,
                                 keep != nullptr ? &keep->embeddings : nullptr);
   if (keep != nullptr) keep->blocks.resize(blocks.size());
@@ -203,7 +202,7 @@ void TransformerModel::append_parameters(const std::string& prefix, ParameterLis
 
 ConfigValue TransformerModel::get_config() const {
   ConfigValue config = Layer::get_config();
-  write_transformer_model(config_, config);
+  models::write_transformer_model(config_, config);
   return config;
 }
 
@@ -212,7 +211,7 @@ std::span<const std::string_view> TransformerModel::input_names() const { return
 std::vector<Shape> TransformerModel::output_shapes(std::span<const Shape> inputs,
                                                    const CallArguments* /*arguments*/) const {
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 2);
-  require_shape(kLayer, "tokens", inputs[0], {-1, -1});
+  core::require_shape(kLayer, "tokens", inputs[0], {-1, -1});
   return {
       nn::with_appended_axis(inputs[0], config_.head ? config_.vocab_size : config_.hidden_size)};
 }
@@ -220,17 +219,18 @@ std::vector<Shape> TransformerModel::output_shapes(std::span<const Shape> inputs
 namespace {
 
 void check_inputs(const TransformerInputs& inputs) {
-  require_dense(kLayer, "tokens", inputs.tokens, {-1, -1}, Dtype::i32);
+  core::require_dense(kLayer, "tokens", inputs.tokens, {-1, -1}, Dtype::i32);
   const Index batch = inputs.tokens.dim(0);
   const Index length = inputs.tokens.dim(1);
   if (length < 1) {
-    throw_shape_error(kLayer, "tokens", "1 position or more", inputs.tokens.shape().to_string());
+    core::throw_shape_error(kLayer, "tokens", "1 position or more",
+                            inputs.tokens.shape().to_string());
   }
   if (inputs.mask.has_value()) {
-    require_dense(kLayer, "mask", inputs.mask, {batch, length}, Dtype::boolean);
+    core::require_dense(kLayer, "mask", inputs.mask, {batch, length}, Dtype::boolean);
   }
   if (inputs.token_types.has_value()) {
-    require_dense(kLayer, "token_types", inputs.token_types, {batch, length}, Dtype::i32);
+    core::require_dense(kLayer, "token_types", inputs.token_types, {batch, length}, Dtype::i32);
   }
 }
 
@@ -307,8 +307,8 @@ std::vector<Tensor> TransformerModel::attended(Context& ctx,
 Tensor TransformerModel::attend(Context& ctx, Index layer, const Tensor& x,
                                 const Tensor& mask) const {
   if (layer < 0 || layer >= config_.num_layers) {
-    throw_shape_error(kLayer, "layer", "0 .. " + std::to_string(config_.num_layers - 1),
-                      std::to_string(layer));
+    core::throw_shape_error(kLayer, "layer", "0 .. " + std::to_string(config_.num_layers - 1),
+                            std::to_string(layer));
   }
   return parts_->blocks[static_cast<std::size_t>(layer)]->attend(ctx, x, {.key_mask = mask},
                                                                  nullptr);
@@ -316,7 +316,7 @@ Tensor TransformerModel::attend(Context& ctx, Index layer, const Tensor& x,
 
 KvCache TransformerModel::make_cache(Context& ctx, Index batch, Index capacity,
                                      std::optional<Dtype> stored) const {
-  if (!config_.causal) throw_config_error(kLayer, "cache", "a causal model", "another");
+  if (!config_.causal) core::throw_config_error(kLayer, "cache", "a causal model", "another");
   return {ctx,
           {.num_layers = config_.num_layers,
            .batch = batch,
@@ -327,14 +327,14 @@ KvCache TransformerModel::make_cache(Context& ctx, Index batch, Index capacity,
 }
 
 void TransformerModel::step(Context& ctx, ConstView tokens, KvCache& cache, View logits) const {
-  require_dense(kLayer, "tokens", tokens, {cache.config().batch, -1}, Dtype::i32);
+  core::require_dense(kLayer, "tokens", tokens, {cache.config().batch, -1}, Dtype::i32);
   const Index batch = tokens.dim(0);
   const Index length = tokens.dim(1);
   const bool is_last = logits.shape().rank() == 2;
   if (is_last) {
-    require_dense(kLayer, "logits", logits, {batch, config_.vocab_size}, dtype());
+    core::require_dense(kLayer, "logits", logits, {batch, config_.vocab_size}, dtype());
   } else {
-    require_dense(kLayer, "logits", logits, {batch, length, config_.vocab_size}, dtype());
+    core::require_dense(kLayer, "logits", logits, {batch, length, config_.vocab_size}, dtype());
   }
   parts_->require_cache(cache);
   TransformerInputs inputs;
@@ -353,12 +353,12 @@ void TransformerModel::step(Context& ctx, ConstView tokens, KvCache& cache, View
 
 void TransformerModel::step(Context& ctx, ConstView tokens, std::span<const SequenceRows> rows,
                             KvCache& cache, View logits) const {
-  require_packed(kLayer, tokens, rows, config_.vocab_size, dtype(), logits);
+  models::require_packed(kLayer, tokens, rows, config_.vocab_size, dtype(), logits);
   parts_->require_cache(cache);
   TransformerInputs inputs;
   inputs.tokens = Tensor::wrap(tokens.reshaped({1, tokens.size()}));
   Tensor x = parts_->run(ctx, inputs, {.cache = &cache, .rows = rows}, nullptr);
-  x = last_rows(ctx, x, rows);
+  x = models::last_rows(ctx, x, rows);
   x = parts_->normalised(ctx, std::move(x), nullptr);
   copy(parts_->logits(ctx, x, nullptr).reshaped(logits.shape()), logits);
   cache.advance(rows);

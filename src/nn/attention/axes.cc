@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 namespace {
 
 std::string list_of(std::span<const Index> axes) {
@@ -23,7 +23,7 @@ std::string list_of(std::span<const Index> axes) {
 AttentionAxes::AttentionAxes(std::string_view layer, std::span<const Index> axes, int rank)
     : rank_(rank) {
   if (rank < 3) {
-    throw_shape_error(layer, "query", "rank 3 or more", "rank " + std::to_string(rank));
+    core::throw_shape_error(layer, "query", "rank 3 or more", "rank " + std::to_string(rank));
   }
   std::vector<Index> chosen;
   for (Index axis = 1; axes.empty() && axis < rank - 1; ++axis) chosen.push_back(axis);
@@ -31,10 +31,10 @@ AttentionAxes::AttentionAxes(std::string_view layer, std::span<const Index> axes
     const Index axis = given < 0 ? given + rank : given;
     const bool is_new = std::find(chosen.begin(), chosen.end(), axis) == chosen.end();
     if (axis < 1 || axis > rank - 2 || !is_new) {
-      throw_config_error(layer, "attention_axes",
-                         "distinct axes of 1 .. " + std::to_string(rank - 2) +
-                             " (or from the end) for inputs of rank " + std::to_string(rank),
-                         list_of(axes));
+      core::throw_config_error(layer, "attention_axes",
+                               "distinct axes of 1 .. " + std::to_string(rank - 2) +
+                                   " (or from the end) for inputs of rank " + std::to_string(rank),
+                               list_of(axes));
     }
     chosen.push_back(axis);
   }
@@ -104,4 +104,4 @@ Shape AttentionAxes::scores(const Shape& query, Index num_heads, const Shape& va
   return Shape::partial(dims);
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

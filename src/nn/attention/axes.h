@@ -6,7 +6,7 @@
 
 #include "grouphead/core/context.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// Which inner axes attention runs over. T is their product, in the order given; B' that of the
 /// other axes before the last, in their order.
@@ -52,4 +52,4 @@ class AttentionAxes {
   bool in_place_ = true;
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -4,7 +4,7 @@
 
 #include "core/number_text.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 namespace {
 
 constexpr std::string_view kMaskedRows[] = {"keras", "zeros", "uniform"};
@@ -20,7 +20,7 @@ int index_of(std::string_view layer, std::string_view option, const std::string_
     if (names[i] == name) return static_cast<int>(i);
     known.append(i > 0 ? ", " : "").append(names[i]);
   }
-  throw_config_error(layer, option, "one of " + known, name);
+  core::throw_config_error(layer, option, "one of " + known, name);
 }
 
 ConfigValue yarn_config(const YarnConfig& yarn) {
@@ -124,15 +124,16 @@ void check_logit_options(std::string_view layer, std::optional<double> softcap,
                          std::span<const double> alibi_slopes, bool sinks, MaskedRows masked_rows,
                          Index num_heads) {
   if (softcap && !(*softcap > 0 && std::isfinite(*softcap))) {
-    throw_config_error(layer, "softcap", "a positive number", number_text(*softcap));
+    core::throw_config_error(layer, "softcap", "a positive number", core::number_text(*softcap));
   }
   const auto count = static_cast<Index>(alibi_slopes.size());
   if (count != 0 && count != num_heads) {
-    throw_config_error(layer, "alibi_slopes", std::to_string(num_heads) + ", one for each head",
-                       std::to_string(count));
+    core::throw_config_error(layer, "alibi_slopes",
+                             std::to_string(num_heads) + ", one for each head",
+                             std::to_string(count));
   }
   if (sinks && masked_rows == MaskedRows::uniform) {
-    throw_config_error(layer, "masked_rows", "zeros, as there are sinks", "uniform");
+    core::throw_config_error(layer, "masked_rows", "zeros, as there are sinks", "uniform");
   }
 }
 
@@ -176,4 +177,4 @@ std::optional<RopeConfig> rope_from_config(const ConfigValue& config) {
   return rope;
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

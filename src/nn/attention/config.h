@@ -7,7 +7,7 @@
 #include "nn/attention/layer_call.h"
 #include "nn/attention/projection_config.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// `keras`, `zeros`, `uniform`.
 std::string_view name_of(MaskedRows rows) noexcept;
@@ -27,14 +27,15 @@ void check_attention_config(std::string_view layer, const Config& config, Index 
   check_logit_options(layer, config.softcap, config.alibi_slopes, config.sinks, config.masked_rows,
                       num_heads);
   if (!(config.dropout >= 0 && config.dropout <= 1)) {
-    throw_config_error(layer, "dropout", "0 to 1", std::to_string(config.dropout));
+    core::throw_config_error(layer, "dropout", "0 to 1", std::to_string(config.dropout));
   }
   if (config.sliding_window && *config.sliding_window < 1) {
-    throw_config_error(layer, "sliding_window", "none or 1 or more",
-                       std::to_string(*config.sliding_window));
+    core::throw_config_error(layer, "sliding_window", "none or 1 or more",
+                             std::to_string(*config.sliding_window));
   }
   if (config.flash_attention.value_or(false) && config.dropout > 0) {
-    throw_config_error(layer, "dropout", "0 with flash_attention", std::to_string(config.dropout));
+    core::throw_config_error(layer, "dropout", "0 with flash_attention",
+                             std::to_string(config.dropout));
   }
 }
 
@@ -115,4 +116,4 @@ void read_attention_config(std::string_view layer, nn::ConfigReader& reader, Con
   config.dtype = reader.dtype();
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

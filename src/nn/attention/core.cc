@@ -8,7 +8,7 @@
 #include "ops/convert.h"
 #include "ops/rope.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 AttentionOptions AttentionCall::options() const {
   const std::optional<Index> side = window ? std::optional(*window - 1) : std::nullopt;
@@ -101,11 +101,11 @@ void AttentionCore::append_parameters(const std::string& prefix, ParameterList& 
 void AttentionCore::require_fit(const AttentionCall& call) const {
   const std::string_view layer = settings_.layer;
   nn::require_built(layer, is_built());
-  require_dense(layer, "query", call.query, {-1, -1, query_->num_inputs()}, dtype());
+  core::require_dense(layer, "query", call.query, {-1, -1, query_->num_inputs()}, dtype());
   const Index batch = call.query.dim(0);
-  require_dense(layer, "value", call.value, {batch, -1, value_->num_inputs()}, dtype());
+  core::require_dense(layer, "value", call.value, {batch, -1, value_->num_inputs()}, dtype());
   const Index length = call.value.dim(1);
-  require_dense(layer, "key", call.key, {batch, length, key_->num_inputs()}, dtype());
+  core::require_dense(layer, "key", call.key, {batch, length, key_->num_inputs()}, dtype());
 }
 
 void AttentionCore::round(Context& ctx, View x) const {
@@ -239,4 +239,4 @@ void AttentionCore::add_penalties(Context& ctx, const SavedState& kept, const Te
   }
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -10,7 +10,7 @@
 #include "nn/row_norm.h"
 #include "ops/attention.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// How queries and keys are normalised: each head alone, by gains that all heads share or that are
 /// its own, or all heads of a position together.
@@ -166,4 +166,4 @@ class AttentionCore {
   std::unique_ptr<RowNorm> query_norm_, key_norm_;                   // null without head_norm
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -5,7 +5,7 @@
 #include "ops/broadcasting.h"
 #include "ops/rope.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 void AttentionCore::add_penalty_gradient(Context& ctx, const SavedState& kept, ConstView x,
                                          View d_x) const {
@@ -92,4 +92,4 @@ void AttentionCore::backward_heads(Context& ctx, SavedState& kept, const Tensor&
   value_->backward(ctx, kept.call.value, d_v, ops::Write::add, d_in.d_value, grads);
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -9,7 +9,7 @@
 #include "nn/decoding.h"
 #include "nn/layer_checks.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 // x of `projection`, and a cache of the layer's form.
 void AttentionCore::require_cache(const Tensor& x, std::string_view operand,
@@ -19,17 +19,17 @@ void AttentionCore::require_cache(const Tensor& x, std::string_view operand,
   nn::require_built(s.layer, is_built());
   const KvCacheConfig& fits = cache.config();
   if (fits.dtype != Dtype::bf16 && fits.dtype != Dtype::u8 && fits.dtype != dtype()) {
-    throw_shape_error(s.layer, "cache", name_of(dtype()), name_of(fits.dtype));
+    core::throw_shape_error(s.layer, "cache", name_of(dtype()), name_of(fits.dtype));
   }
-  require_shape(s.layer, "cache",
-                {fits.batch, fits.num_key_value_heads, fits.capacity / 16, fits.head_dim, 16},
-                {-1, s.num_key_value_heads, -1, s.key_dim, -1});
+  core::require_shape(s.layer, "cache",
+                      {fits.batch, fits.num_key_value_heads, fits.capacity / 16, fits.head_dim, 16},
+                      {-1, s.num_key_value_heads, -1, s.key_dim, -1});
   if (fits.value_dim != s.value_dim) {
-    throw_shape_error(s.layer, "cache", "value_dim " + std::to_string(s.value_dim),
-                      std::to_string(fits.value_dim));
+    core::throw_shape_error(s.layer, "cache", "value_dim " + std::to_string(s.value_dim),
+                            std::to_string(fits.value_dim));
   }
-  require_shape(s.layer, operand, x, {batch, -1, -1});
-  require_dense(s.layer, operand, x, {batch, -1, projection->num_inputs()}, dtype());
+  core::require_shape(s.layer, operand, x, {batch, -1, -1});
+  core::require_dense(s.layer, operand, x, {batch, -1, projection->num_inputs()}, dtype());
 }
 
 // x [.., T, H, D] at positions from `first` on, `count` of which are used. The table holds all that
@@ -63,7 +63,7 @@ void AttentionCore::rotate_cached(Context& ctx, Heads& heads, const KvCache& cac
 
 void AttentionCore::require_no_positions(bool has_window) const {
   const auto refuse = [&](std::string_view option) {
-    throw_config_error(settings_.layer, option, "none with a source", "some");
+    core::throw_config_error(settings_.layer, option, "none with a source", "some");
   };
   if (rope_tables_) refuse("rope");
   if (has_window) refuse("sliding_window");
@@ -89,9 +89,10 @@ Tensor AttentionCore::forward_cached(Context& ctx, const Tensor& x, KvCache& cac
   require_cache(x, "query", query_.get(), cache, cache.config().batch);
   const Index left = cache.capacity() - cache.length();
   if (counts.empty() && x.dim(1) > left) {
-    throw_shape_error(settings_.layer, "query",
-                      "at most " + std::to_string(left) + " positions, which the cache has left",
-                      std::to_string(x.dim(1)));
+    core::throw_shape_error(
+        settings_.layer, "query",
+        "at most " + std::to_string(left) + " positions, which the cache has left",
+        std::to_string(x.dim(1)));
   }
   Heads heads = project(ctx, x, x, x);
   normalise(ctx, heads, nullptr);
@@ -153,4 +154,4 @@ Tensor AttentionCore::forward_source(Context& ctx, const Tensor& x, const KvCach
   return projected(ctx, *output_, passed, {x.dim(0), x.dim(1), output_->num_outputs()});
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

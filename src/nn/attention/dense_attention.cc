@@ -15,7 +15,7 @@ ConfigValue seed_config(const std::optional<Index>& seed) {
 ScoreMode score_mode(nn::ConfigReader& reader, const std::string& layer) {
   const std::string mode = reader.string("score_mode", "dot");
   if (mode != "dot" && mode != "concat") {
-    detail::throw_config_error(layer, "score_mode", "dot or concat", mode);
+    core::throw_config_error(layer, "score_mode", "dot or concat", mode);
   }
   return mode == "dot" ? ScoreMode::dot : ScoreMode::concat;
 }
@@ -69,7 +69,7 @@ void AdditiveAttention::create_parameters(std::span<const Shape> inputs, RandomS
   const Index width = start_build(inputs, random);
   if (!config_.use_scale) return;
   if (width < 1) {
-    detail::throw_shape_error(name(), "query", "a last axis of 1 or more", inputs[0].to_string());
+    core::throw_shape_error(name(), "query", "a last axis of 1 or more", inputs[0].to_string());
   }
   weights_ = std::make_unique<Parameter>("scale", Shape{width}, policy(),
                                          ParameterOptions{.trainable = trainable()});

@@ -10,21 +10,20 @@ namespace {
 constexpr std::string_view kLayer = "group_query_attention";
 
 void check_config(const GroupQueryAttentionConfig& config) {
-  detail::require_positive(kLayer, "head_dim", config.head_dim);
-  detail::require_positive(kLayer, "num_query_heads", config.num_query_heads);
-  detail::require_positive(kLayer, "num_key_value_heads", config.num_key_value_heads);
+  core::require_positive(kLayer, "head_dim", config.head_dim);
+  core::require_positive(kLayer, "num_query_heads", config.num_query_heads);
+  core::require_positive(kLayer, "num_key_value_heads", config.num_key_value_heads);
   if (config.num_query_heads % config.num_key_value_heads != 0) {
-    detail::throw_config_error(
+    core::throw_config_error(
         kLayer, "num_key_value_heads",
         "a divisor of num_query_heads = " + std::to_string(config.num_query_heads),
         std::to_string(config.num_key_value_heads));
   }
   if (config.output_dim < 0) {
-    detail::throw_config_error(kLayer, "output_dim", "0 or more",
-                               std::to_string(config.output_dim));
+    core::throw_config_error(kLayer, "output_dim", "0 or more", std::to_string(config.output_dim));
   }
   if (config.rope) rope_frequencies(config.head_dim, *config.rope);  // checks
-  detail::check_attention_config(kLayer, config, config.num_query_heads);
+  nn::check_attention_config(kLayer, config, config.num_query_heads);
 }
 
 const GroupQueryAttentionConfig& checked(const GroupQueryAttentionConfig& config) {
@@ -32,8 +31,8 @@ const GroupQueryAttentionConfig& checked(const GroupQueryAttentionConfig& config
   return config;
 }
 
-detail::AttentionSettings settings_of(const GroupQueryAttentionConfig& config) {
-  detail::AttentionSettings settings = detail::attention_settings(kLayer, config);
+nn::AttentionSettings settings_of(const GroupQueryAttentionConfig& config) {
+  nn::AttentionSettings settings = nn::attention_settings(kLayer, config);
   settings.num_query_heads = config.num_query_heads;
   settings.num_key_value_heads = config.num_key_value_heads;
   settings.key_dim = config.head_dim;
@@ -42,16 +41,16 @@ detail::AttentionSettings settings_of(const GroupQueryAttentionConfig& config) {
   return settings;
 }
 
-detail::AttentionRules rules_of(const GroupQueryAttentionConfig& config) {
-  detail::AttentionRules rules = detail::attention_rules(kLayer, config);
+nn::AttentionRules rules_of(const GroupQueryAttentionConfig& config) {
+  nn::AttentionRules rules = nn::attention_rules(kLayer, config);
   rules.num_heads = config.num_query_heads;
   rules.causal = config.causal;
   if (config.output_dim > 0) rules.output_shape = {config.output_dim};
   return rules;
 }
 
-const detail::AttentionAxes& axis_1() {
-  static const detail::AttentionAxes kAxes(kLayer, {}, 3);
+const nn::AttentionAxes& axis_1() {
+  static const nn::AttentionAxes kAxes(kLayer, {}, 3);
   return kAxes;
 }
 
@@ -60,7 +59,7 @@ const detail::AttentionAxes& axis_1() {
 GroupQueryAttention::GroupQueryAttention(const GroupQueryAttentionConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer),
       config_(checked(config)),
-      core_(std::make_unique<detail::AttentionCore>(settings_of(config))) {}
+      core_(std::make_unique<nn::AttentionCore>(settings_of(config))) {}
 
 GroupQueryAttention::~GroupQueryAttention() = default;
 
@@ -75,48 +74,48 @@ ConfigValue GroupQueryAttention::get_config() const {
   config.set("num_key_value_heads", config_.num_key_value_heads);
   config.set("use_bias", config_.use_bias);
   config.set("use_gate", config_.use_gate);
-  config.set("sliding_window", detail::optional_config(config_.sliding_window));
+  config.set("sliding_window", nn::optional_config(config_.sliding_window));
   config.set("dropout", config_.dropout);
-  detail::write_attention_rules(config_, config);
-  if (config_.rope) config.set("rope", detail::rope_config(config_.rope));
+  nn::write_attention_rules(config_, config);
+  if (config_.rope) config.set("rope", nn::rope_config(config_.rope));
   if (config_.causal) config.set("causal", true);
   if (config_.output_dim > 0) config.set("output_dim", config_.output_dim);
   return config;
 }
 
 std::span<const std::string_view> GroupQueryAttention::input_names() const {
-  return detail::kAttentionOperandNames;
+  return nn::kAttentionOperandNames;
 }
 
 std::unique_ptr<CallArguments> GroupQueryAttention::arguments_from_config(
     const ConfigValue& keywords) const {
-  return detail::attention_arguments(kLayer, keywords);
+  return nn::attention_arguments(kLayer, keywords);
 }
 
 ConfigValue GroupQueryAttention::arguments_config(const CallArguments* arguments) const {
-  return detail::attention_arguments_config(arguments);
+  return nn::attention_arguments_config(arguments);
 }
 
 std::vector<Shape> GroupQueryAttention::output_shapes(std::span<const Shape> inputs,
                                                       const CallArguments* arguments) const {
-  const detail::AttentionShapes shapes = detail::attention_shapes(kLayer, inputs);
+  const nn::AttentionShapes shapes = nn::attention_shapes(kLayer, inputs);
   const auto& [query, value, key] = shapes;
-  detail::require_shape(kLayer, "query", query, {-1, -1, -1});
-  detail::require_shape(kLayer, "value", value, {-1, -1, -1});
+  core::require_shape(kLayer, "query", query, {-1, -1, -1});
+  core::require_shape(kLayer, "value", value, {-1, -1, -1});
   if (query.back() != value.back() && query.back() >= 0 && value.back() >= 0) {
-    detail::throw_shape_error(kLayer, "value", "query's last axis, " + std::to_string(query.back()),
-                              value.to_string());
+    core::throw_shape_error(kLayer, "value", "query's last axis, " + std::to_string(query.back()),
+                            value.to_string());
   }
-  return detail::attention_output_shapes(rules_of(config_), axis_1(), shapes, arguments);
+  return nn::attention_output_shapes(rules_of(config_), axis_1(), shapes, arguments);
 }
 
 void GroupQueryAttention::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(kLayer, core_->is_built());
-  const detail::AttentionShapes shapes = detail::attention_shapes(kLayer, inputs);
+  const nn::AttentionShapes shapes = nn::attention_shapes(kLayer, inputs);
   for (std::size_t i = 0; i < shapes.size(); ++i) {
-    detail::require_shape(kLayer, detail::kAttentionOperandNames[i], shapes[i], {-1, -1, -1});
+    core::require_shape(kLayer, nn::kAttentionOperandNames[i], shapes[i], {-1, -1, -1});
   }
-  core_->build(detail::attention_widths(rules_of(config_), shapes), trainable(), random);
+  core_->build(nn::attention_widths(rules_of(config_), shapes), trainable(), random);
 }
 
 // attention_forward() says what is missing.
@@ -128,12 +127,12 @@ bool GroupQueryAttention::can_decode(std::span<const Shape> /*inputs*/,
 std::vector<Value> GroupQueryAttention::forward(Context& ctx, std::span<const Value> in,
                                                 const Mode& mode,
                                                 std::unique_ptr<Saved>* saved) const {
-  return detail::attention_forward(ctx, *core_, rules_of(config_), axis_1(), in, mode, saved);
+  return nn::attention_forward(ctx, *core_, rules_of(config_), axis_1(), in, mode, saved);
 }
 
 void GroupQueryAttention::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
                                    std::span<View> d_in, Grads& grads) const {
-  detail::attention_backward(ctx, *core_, kLayer, saved, d_out, d_in, grads);
+  nn::attention_backward(ctx, *core_, kLayer, saved, d_out, d_in, grads);
 }
 
 void GroupQueryAttention::append_parameters(const std::string& prefix, ParameterList& out) {
@@ -142,13 +141,13 @@ void GroupQueryAttention::append_parameters(const std::string& prefix, Parameter
 
 Tensor GroupQueryAttention::operator()(Context& ctx, const AttentionInputs& in,
                                        std::unique_ptr<Saved>* saved, const Mode& mode) const {
-  return detail::attention_front(ctx, *this, in, false, mode, saved).output;
+  return nn::attention_front(ctx, *this, in, false, mode, saved).output;
 }
 
 AttentionOutput GroupQueryAttention::with_scores(Context& ctx, const AttentionInputs& in,
                                                  std::unique_ptr<Saved>* saved,
                                                  const Mode& mode) const {
-  return detail::attention_front(ctx, *this, in, true, mode, saved);
+  return nn::attention_front(ctx, *this, in, true, mode, saved);
 }
 
 Tensor GroupQueryAttention::apply_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,
@@ -187,8 +186,8 @@ std::shared_ptr<Layer> nn::make_group_query_attention(const ConfigValue& config)
   read.head_dim = reader.integer("head_dim", 0);
   read.num_query_heads = reader.integer("num_query_heads", 0);
   read.num_key_value_heads = reader.integer("num_key_value_heads", 0);
-  detail::read_attention_config(kLayer, reader, read);
-  read.rope = detail::rope_from_config(reader.value("rope"));
+  nn::read_attention_config(kLayer, reader, read);
+  read.rope = nn::rope_from_config(reader.value("rope"));
   read.causal = reader.boolean("causal", false);
   read.output_dim = reader.integer("output_dim", 0);
   const bool trainable = reader.trainable();

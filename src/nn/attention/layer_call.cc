@@ -6,7 +6,7 @@
 #include "ops/arithmetic.h"
 #include "ops/convert.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 namespace {
 
 struct LayerSaved final : Saved {
@@ -81,7 +81,7 @@ AttentionArguments arguments_of(std::string_view layer, const CallArguments* arg
   if (arguments == nullptr) return {};
   const auto* own = dynamic_cast<const AttentionArguments*>(arguments);
   if (own == nullptr) {
-    throw_config_error(layer, "mode.arguments", "AttentionArguments", "another type");
+    core::throw_config_error(layer, "mode.arguments", "AttentionArguments", "another type");
   }
   return *own;
 }
@@ -91,7 +91,7 @@ Value attention_step(Context& ctx, const AttentionCore& core, const AttentionRul
                      const AttentionAxes& axes, std::span<const Value> in, const Mode& mode) {
   const auto require = [&](bool holds, std::string_view operand, std::string_view expected,
                            std::string_view got) {
-    if (!holds) throw_config_error(rules.layer, operand, expected, got);
+    if (!holds) core::throw_config_error(rules.layer, operand, expected, got);
   };
   const AttentionArguments arguments = arguments_of(rules.layer, mode.arguments);
   require(rules.causal || (arguments.use_causal_mask && arguments.causal_offset == 0),
@@ -152,8 +152,8 @@ ConfigValue attention_arguments_config(const CallArguments* arguments) {
 AttentionWidths attention_widths(const AttentionRules& rules, const AttentionShapes& shapes) {
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     if (shapes[i].rank() == 0 || shapes[i].back() < 1) {
-      throw_shape_error(rules.layer, kAttentionOperandNames[i], "a last axis of 1 or more",
-                        shapes[i].to_string());
+      core::throw_shape_error(rules.layer, kAttentionOperandNames[i], "a last axis of 1 or more",
+                              shapes[i].to_string());
     }
   }
   const Shape own{shapes[kQuery].back()};
@@ -191,8 +191,8 @@ std::vector<Value> attention_forward(Context& ctx, const AttentionCore& core,
       attention_output_shapes(rules, axes, shapes, mode.arguments);
   const AttentionArguments arguments = arguments_of(rules.layer, mode.arguments);
   if (rules.flash_attention && arguments.return_attention_scores) {
-    throw_config_error(rules.layer, "return_attention_scores", "false with flash_attention",
-                       "true");
+    core::throw_config_error(rules.layer, "return_attention_scores", "false with flash_attention",
+                             "true");
   }
   AttentionCall call = attention_call(ctx, rules, axes, in, shapes, arguments);
   core.require_fit(call);
@@ -274,4 +274,4 @@ AttentionOutput attention_front(Context& ctx, const Layer& layer, const Attentio
   return {out[0].tensor, out.size() > 1 ? out[1].tensor : Tensor()};
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

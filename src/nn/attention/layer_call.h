@@ -4,7 +4,7 @@
 
 #include "nn/attention/operands.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 std::unique_ptr<CallArguments> attention_arguments(std::string_view layer,
                                                    const ConfigValue& keywords);
@@ -29,4 +29,4 @@ void attention_backward(Context& ctx, const AttentionCore& core, std::string_vie
 AttentionOutput attention_front(Context& ctx, const Layer& layer, const AttentionInputs& in,
                                 bool return_scores, Mode mode, std::unique_ptr<Saved>* saved);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

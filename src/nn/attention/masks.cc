@@ -4,7 +4,7 @@
 #include "ops/broadcasting.h"
 #include "ops/convert.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 namespace {
 
 template <class T>
@@ -42,12 +42,13 @@ Expanded expanded(std::string_view layer, std::string_view operand, const Tensor
     fits = size == 1 || size == scores[i];
   }
   if (!fits) {
-    throw_shape_error(layer, operand,
-                      "the scores' axes " + scores.to_string() +
-                          " or 1 in their place, without the heads' or more of those before the "
-                          "last " +
-                          std::to_string(num_lengths),
-                      x.shape().to_string());
+    core::throw_shape_error(
+        layer, operand,
+        "the scores' axes " + scores.to_string() +
+            " or 1 in their place, without the heads' or more of those before the "
+            "last " +
+            std::to_string(num_lengths),
+        x.shape().to_string());
   }
   return full;
 }
@@ -73,9 +74,9 @@ Tensor bool_mask(Context& ctx, std::string_view layer, std::string_view operand,
   if (ops::is_floating(mask.dtype())) {
     // Keras's paths agree about these two values alone.
     if (ops::convert_exactly(mask, out) < 0) return out;
-    throw_shape_error(layer, operand,
-                      "bool, integers, or 0 and 1 alone (what is added is attention_bias)",
-                      "other values of " + std::string(name_of(mask.dtype())));
+    core::throw_shape_error(layer, operand,
+                            "bool, integers, or 0 and 1 alone (what is added is attention_bias)",
+                            "other values of " + std::string(name_of(mask.dtype())));
   }
   bool* to = out.data<bool>();
   if (mask.dtype() == Dtype::u8) fill_nonzero<std::uint8_t>(mask, to);
@@ -121,8 +122,9 @@ Tensor folded_mask(Context& ctx, std::string_view layer, std::string_view operan
   }
   if (!needs_copy) return x.reshaped(Shape(folded));
   if (in_place) {
-    throw_shape_error(layer, operand, "all or none of the axes that attention takes as one to be 1",
-                      x.shape().to_string());
+    core::throw_shape_error(layer, operand,
+                            "all or none of the axes that attention takes as one to be 1",
+                            x.shape().to_string());
   }
   Tensor out = ctx.tensor(
       Shape(std::span<const Index>(full.dims.data(), static_cast<std::size_t>(rank))), x.dtype());
@@ -130,4 +132,4 @@ Tensor folded_mask(Context& ctx, std::string_view layer, std::string_view operan
   return out.reshaped(Shape(folded));
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -5,7 +5,7 @@
 #include "grouphead/core/context.h"
 #include "nn/attention/axes.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// `mask` as bool: integers keep where they are not 0; absent stays absent.
 /// Errors: ShapeError for floating types: what is added to logits is attention_bias.
@@ -25,4 +25,4 @@ Tensor repeated(Context& ctx, const Tensor& mask, Index batches);
 Tensor folded_mask(Context& ctx, std::string_view layer, std::string_view operand, const Tensor& x,
                    const Shape& scores, const AttentionAxes& axes, bool in_place);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

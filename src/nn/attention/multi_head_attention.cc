@@ -10,17 +10,16 @@ namespace {
 constexpr std::string_view kLayer = "multi_head_attention";
 
 const MultiHeadAttentionConfig& checked(const MultiHeadAttentionConfig& config) {
-  detail::require_positive(kLayer, "num_heads", config.num_heads);
-  detail::require_positive(kLayer, "key_dim", config.key_dim);
-  if (config.value_dim) detail::require_positive(kLayer, "value_dim", *config.value_dim);
-  for (const Index size : config.output_shape)
-    detail::require_positive(kLayer, "output_shape", size);
-  detail::check_attention_config(kLayer, config, config.num_heads);
+  core::require_positive(kLayer, "num_heads", config.num_heads);
+  core::require_positive(kLayer, "key_dim", config.key_dim);
+  if (config.value_dim) core::require_positive(kLayer, "value_dim", *config.value_dim);
+  for (const Index size : config.output_shape) core::require_positive(kLayer, "output_shape", size);
+  nn::check_attention_config(kLayer, config, config.num_heads);
   return config;
 }
 
-detail::AttentionSettings settings_of(const MultiHeadAttentionConfig& config) {
-  detail::AttentionSettings settings = detail::attention_settings(kLayer, config);
+nn::AttentionSettings settings_of(const MultiHeadAttentionConfig& config) {
+  nn::AttentionSettings settings = nn::attention_settings(kLayer, config);
   settings.num_query_heads = config.num_heads;
   settings.num_key_value_heads = config.num_heads;
   settings.key_dim = config.key_dim;
@@ -28,8 +27,8 @@ detail::AttentionSettings settings_of(const MultiHeadAttentionConfig& config) {
   return settings;
 }
 
-detail::AttentionRules rules_of(const MultiHeadAttentionConfig& config) {
-  detail::AttentionRules rules = detail::attention_rules(kLayer, config);
+nn::AttentionRules rules_of(const MultiHeadAttentionConfig& config) {
+  nn::AttentionRules rules = nn::attention_rules(kLayer, config);
   rules.num_heads = config.num_heads;
   rules.honours_query_mask = false;
   rules.output_shape = config.output_shape;
@@ -57,7 +56,7 @@ std::vector<Index> integers(std::string_view key, const ConfigValue& value) {
 MultiHeadAttention::MultiHeadAttention(const MultiHeadAttentionConfig& config)
     : Layer(config.name, config.dtype),
       config_(checked(config)),
-      core_(std::make_unique<detail::AttentionCore>(settings_of(config))) {}
+      core_(std::make_unique<nn::AttentionCore>(settings_of(config))) {}
 
 MultiHeadAttention::~MultiHeadAttention() = default;
 
@@ -72,42 +71,42 @@ ConfigValue MultiHeadAttention::get_config() const {
   config.set("output_shape",
              list_config({config_.output_shape.begin(), config_.output_shape.end()}));
   config.set("attention_axes", list_config(config_.attention_axes));
-  config.set("sliding_window", detail::optional_config(config_.sliding_window));
-  detail::write_attention_rules(config_, config);
+  config.set("sliding_window", nn::optional_config(config_.sliding_window));
+  nn::write_attention_rules(config_, config);
   return config;
 }
 
 std::span<const std::string_view> MultiHeadAttention::input_names() const {
-  return detail::kAttentionOperandNames;
+  return nn::kAttentionOperandNames;
 }
 
 std::unique_ptr<CallArguments> MultiHeadAttention::arguments_from_config(
     const ConfigValue& keywords) const {
-  return detail::attention_arguments(kLayer, keywords);
+  return nn::attention_arguments(kLayer, keywords);
 }
 
 ConfigValue MultiHeadAttention::arguments_config(const CallArguments* arguments) const {
-  return detail::attention_arguments_config(arguments);
+  return nn::attention_arguments_config(arguments);
 }
 
-detail::AttentionAxes MultiHeadAttention::axes_of(int rank) const {
+nn::AttentionAxes MultiHeadAttention::axes_of(int rank) const {
   return {kLayer, config_.attention_axes, rank};
 }
 
 std::vector<Shape> MultiHeadAttention::output_shapes(std::span<const Shape> inputs,
                                                      const CallArguments* arguments) const {
-  const detail::AttentionShapes shapes = detail::attention_shapes(kLayer, inputs);
-  return detail::attention_output_shapes(rules_of(config_), axes_of(shapes[0].rank()), shapes,
-                                         arguments);
+  const nn::AttentionShapes shapes = nn::attention_shapes(kLayer, inputs);
+  return nn::attention_output_shapes(rules_of(config_), axes_of(shapes[0].rank()), shapes,
+                                     arguments);
 }
 
 void MultiHeadAttention::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(kLayer, core_->is_built());
-  const detail::AttentionShapes shapes = detail::attention_shapes(kLayer, inputs);
-  const detail::AttentionAxes axes = axes_of(shapes[0].rank());
-  const detail::AttentionRules rules = rules_of(config_);
-  detail::require_shapes(rules, axes, shapes);
-  core_->build(detail::attention_widths(rules, shapes), trainable(), random);
+  const nn::AttentionShapes shapes = nn::attention_shapes(kLayer, inputs);
+  const nn::AttentionAxes axes = axes_of(shapes[0].rank());
+  const nn::AttentionRules rules = rules_of(config_);
+  nn::require_shapes(rules, axes, shapes);
+  core_->build(nn::attention_widths(rules, shapes), trainable(), random);
   config_.attention_axes.assign(axes.axes().begin(), axes.axes().end());
 }
 
@@ -120,14 +119,14 @@ bool MultiHeadAttention::can_decode(std::span<const Shape> /*inputs*/,
 std::vector<Value> MultiHeadAttention::forward(Context& ctx, std::span<const Value> in,
                                                const Mode& mode,
                                                std::unique_ptr<Saved>* saved) const {
-  const detail::AttentionShapes shapes = detail::attention_shapes(kLayer, in);
-  return detail::attention_forward(ctx, *core_, rules_of(config_), axes_of(shapes[0].rank()), in,
-                                   mode, saved);
+  const nn::AttentionShapes shapes = nn::attention_shapes(kLayer, in);
+  return nn::attention_forward(ctx, *core_, rules_of(config_), axes_of(shapes[0].rank()), in, mode,
+                               saved);
 }
 
 void MultiHeadAttention::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
                                   std::span<View> d_in, Grads& grads) const {
-  detail::attention_backward(ctx, *core_, kLayer, saved, d_out, d_in, grads);
+  nn::attention_backward(ctx, *core_, kLayer, saved, d_out, d_in, grads);
 }
 
 void MultiHeadAttention::append_parameters(const std::string& prefix, ParameterList& out) {
@@ -136,20 +135,20 @@ void MultiHeadAttention::append_parameters(const std::string& prefix, ParameterL
 
 Tensor MultiHeadAttention::operator()(Context& ctx, const AttentionInputs& in,
                                       std::unique_ptr<Saved>* saved, const Mode& mode) const {
-  return detail::attention_front(ctx, *this, in, false, mode, saved).output;
+  return nn::attention_front(ctx, *this, in, false, mode, saved).output;
 }
 
 AttentionOutput MultiHeadAttention::with_scores(Context& ctx, const AttentionInputs& in,
                                                 std::unique_ptr<Saved>* saved,
                                                 const Mode& mode) const {
-  return detail::attention_front(ctx, *this, in, true, mode, saved);
+  return nn::attention_front(ctx, *this, in, true, mode, saved);
 }
 
 void MultiHeadAttention::require_one_axis() const {
   nn::require_built(kLayer, core_->is_built());
   if (config_.attention_axes == std::vector<Index>{1}) return;
-  detail::throw_config_error(kLayer, "attention_axes", "[1] with a cache",
-                             list_config(config_.attention_axes).to_string());
+  core::throw_config_error(kLayer, "attention_axes", "[1] with a cache",
+                           list_config(config_.attention_axes).to_string());
 }
 
 // y with output_shape for its last axis.
@@ -205,7 +204,7 @@ std::shared_ptr<Layer> nn::make_multi_head_attention(const ConfigValue& config) 
   if (output_shape != ConfigValue(0))
     read.output_shape = Shape(integers("output_shape", output_shape));
   read.attention_axes = integers("attention_axes", reader.value("attention_axes"));
-  detail::read_attention_config(kLayer, reader, read);
+  nn::read_attention_config(kLayer, reader, read);
   const bool trainable = reader.trainable();
   reader.finish();
   auto layer = std::make_shared<MultiHeadAttention>(read);

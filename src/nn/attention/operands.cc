@@ -3,7 +3,7 @@
 #include "nn/attention/masks.h"
 #include "nn/layer_checks.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 namespace {
 
 // The mask given for x, else the one attached to x.
@@ -27,11 +27,13 @@ void require_positions(const AttentionRules& rules, const AttentionAxes& axes,
                        AttentionOperand which, const Tensor& mask, const Shape& x) {
   if (!mask.has_value()) return;
   if (!axes.is_axis_1()) {
-    throw_shape_error(rules.layer, kAttentionOperandNames[which],
-                      "none, for masks of positions count along axis 1 and attention does not",
-                      mask.shape().to_string());
+    core::throw_shape_error(
+        rules.layer, kAttentionOperandNames[which],
+        "none, for masks of positions count along axis 1 and attention does not",
+        mask.shape().to_string());
   }
-  require_dense(rules.layer, kAttentionOperandNames[which], mask, {x[0], x[1]}, Dtype::boolean);
+  core::require_dense(rules.layer, kAttentionOperandNames[which], mask, {x[0], x[1]},
+                      Dtype::boolean);
 }
 
 Positions position_masks(Context& ctx, const AttentionRules& rules, const AttentionAxes& axes,
@@ -58,8 +60,9 @@ void require_order(const AttentionRules& rules, const AttentionAxes& axes, std::
     fits = fits && x[static_cast<int>(axes.axes()[0])] == x[1];
   }
   if (!fits) {
-    throw_shape_error(rules.layer, what, "one attention axis, as long as axis 1 in all inputs",
-                      shapes[0].to_string() + " and " + shapes[1].to_string());
+    core::throw_shape_error(rules.layer, what,
+                            "one attention axis, as long as axis 1 in all inputs",
+                            shapes[0].to_string() + " and " + shapes[1].to_string());
   }
 }
 
@@ -79,8 +82,9 @@ void fold_masks(Context& ctx, const AttentionRules& rules, const AttentionAxes& 
   const bool has_positions = positions.query_mask.has_value() || positions.key_mask.has_value();
   // Keras aligns [B, T, 1] with such a mask from the right: the batch would meet the heads.
   if (has_positions && mask.has_value() && mask.rank() > 3 && shapes[0][0] != 1) {
-    throw_shape_error(rules.layer, kAttentionOperandNames[kAttentionMask],
-                      "rank 2 or 3 next to masks of query, value or key", mask.shape().to_string());
+    core::throw_shape_error(rules.layer, kAttentionOperandNames[kAttentionMask],
+                            "rank 2 or 3 next to masks of query, value or key",
+                            mask.shape().to_string());
   }
   call.query_mask = repeated(ctx, positions.query_mask, call.query.dim(0));
   call.key_mask = repeated(ctx, positions.key_mask, call.query.dim(0));
@@ -91,7 +95,8 @@ void fold_masks(Context& ctx, const AttentionRules& rules, const AttentionAxes& 
   call.attention_bias = folded_mask(ctx, rules.layer, kAttentionOperandNames[kAttentionBias], bias,
                                     scores, axes, true);
   if (bias.has_value()) {
-    require_dtype(rules.layer, kAttentionOperandNames[kAttentionBias], bias, call.query.dtype());
+    core::require_dtype(rules.layer, kAttentionOperandNames[kAttentionBias], bias,
+                        call.query.dtype());
   }
 }
 
@@ -125,7 +130,7 @@ void require_shapes(const AttentionRules& rules, const AttentionAxes& axes,
   const auto& [query, value, key] = shapes;
   const std::size_t rank = static_cast<std::size_t>(axes.rank());
   const std::array<Index, kMaxRank> any = {-1, -1, -1, -1, -1, -1, -1, -1};
-  require_shape(rules.layer, "query", query, std::span(any).first(rank));
+  core::require_shape(rules.layer, "query", query, std::span(any).first(rank));
 
   std::array<Index, kMaxRank> expected = any;
   const auto require = [&](std::string_view operand, const Shape& x) {
@@ -133,7 +138,7 @@ void require_shapes(const AttentionRules& rules, const AttentionAxes& axes,
     for (int i = 0; i < std::min(x.rank(), axes.rank()); ++i) {
       if (x[i] < 0) known[static_cast<std::size_t>(i)] = -1;
     }
-    require_shape(rules.layer, operand, x, std::span<const Index>(known).first(rank));
+    core::require_shape(rules.layer, operand, x, std::span<const Index>(known).first(rank));
   };
   for (const Index axis : axes.batch_axes()) {
     expected[static_cast<std::size_t>(axis)] = query[static_cast<int>(axis)];
@@ -165,4 +170,4 @@ AttentionCall attention_call(Context& ctx, const AttentionRules& rules, const At
   return call;
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -7,7 +7,7 @@
 #include "nn/attention/axes.h"
 #include "nn/attention/core.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// Order of the operands.
 enum AttentionOperand : std::size_t {
@@ -60,4 +60,4 @@ AttentionCall attention_call(Context& ctx, const AttentionRules& rules, const At
                              std::span<const Value> in, const AttentionShapes& shapes,
                              const AttentionArguments& arguments);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -2,7 +2,7 @@
 
 #include "nn/loading_scope.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 namespace {
 
 ConstView as_matrix(ConstView x, Index columns) {
@@ -69,4 +69,4 @@ void Projection::append_parameters(const std::string& prefix, ParameterList& out
   if (lora_) lora_->append_parameters(prefix, out);
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -8,7 +8,7 @@
 #include "nn/low_rank.h"
 #include "ops/linear.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// What Keras's dense layers let the user choose about kernel and bias.
 struct ProjectionOptions {
@@ -54,4 +54,4 @@ class Projection {
   std::unique_ptr<nn::LowRank> lora_;  // null where the kernel is used as it is
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

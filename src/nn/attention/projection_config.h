@@ -10,7 +10,7 @@
 namespace grouphead::nn {
 
 template <class Config>
-detail::ProjectionOptions projection_options(const Config& config, bool use_bias, bool trainable) {
+ProjectionOptions projection_options(const Config& config, bool use_bias, bool trainable) {
   return {.use_bias = use_bias,
           .trainable = trainable,
           .kernel_initializer = config.kernel_initializer,
@@ -51,7 +51,7 @@ void read_projection_rules(ConfigReader& reader, Config& config) {
 inline void require_plain_weights(ConfigReader& reader, std::string_view layer) {
   for (const char* key : {"gptq_unpacked_column_size", "quantization_config"}) {
     const ConfigValue& value = reader.value(key);
-    if (!value.is_null()) detail::throw_config_error(layer, key, "null", value.to_string());
+    if (!value.is_null()) core::throw_config_error(layer, key, "null", value.to_string());
   }
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 // A length for all that have the angles of this one.
 Index RopeTables::angles_of(Index length) const noexcept {
@@ -29,4 +29,4 @@ ops::RopeTable RopeTables::covering(Index positions, Index length) {
   return table_;
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -4,7 +4,7 @@
 
 #include "ops/rope.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// The rotation table of one rule, grown when a call needs more positions, and made anew when the
 /// rule depends on the text's length and this one's wants other angles.
@@ -32,4 +32,4 @@ class RopeTables {
   ops::RopeTable table_;
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -4,7 +4,7 @@
 
 #include "nn/attention/core.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 struct AttentionCore::Heads {
   Tensor q;              // [B, T, Hq, D], rotated
@@ -33,4 +33,4 @@ struct AttentionCore::SavedState final : Saved {
   }
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

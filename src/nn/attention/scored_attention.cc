@@ -27,7 +27,7 @@ const ScoredAttentionArguments& given(const CallArguments* arguments, std::strin
   if (arguments == nullptr) return kNone;
   const auto* own = dynamic_cast<const ScoredAttentionArguments*>(arguments);
   if (own == nullptr) {
-    detail::throw_config_error(layer, "arguments", "this layer's arguments", "another layer's");
+    core::throw_config_error(layer, "arguments", "this layer's arguments", "another layer's");
   }
   return *own;
 }
@@ -46,21 +46,21 @@ Shapes checked_shapes(std::string_view layer, std::span<const Shape> inputs) {
   const bool has_key = inputs.size() > kKey && inputs[kKey].rank() > 0;
   const Shape& key = has_key ? inputs[kKey] : value;
   const int rank = query.rank();
-  if (rank < 2) detail::throw_shape_error(layer, "query", "[..., T, D]", query.to_string());
+  if (rank < 2) core::throw_shape_error(layer, "query", "[..., T, D]", query.to_string());
   bool fits = value.rank() == rank;
   for (int i = 0; fits && i < rank - 2; ++i) fits = agree(value[i], query[i]);
   if (!fits) {
-    detail::throw_shape_error(layer, "value",
-                              "the axes of query " + query.to_string() + " before the last two",
-                              value.to_string());
+    core::throw_shape_error(layer, "value",
+                            "the axes of query " + query.to_string() + " before the last two",
+                            value.to_string());
   }
   fits = key.rank() == rank && agree(key.back(), query.back());
   for (int i = 0; fits && i < rank - 1; ++i) fits = agree(key[i], value[i]);
   if (!fits) {
-    detail::throw_shape_error(layer, has_key ? "key" : "value",
-                              "the leading axes of value " + value.to_string() +
-                                  " and the last one of query " + query.to_string(),
-                              key.to_string());
+    core::throw_shape_error(layer, has_key ? "key" : "value",
+                            "the leading axes of value " + value.to_string() +
+                                " and the last one of query " + query.to_string(),
+                            key.to_string());
   }
   return {query, value, key};
 }
@@ -85,7 +85,7 @@ Tensor full_mask(Context& ctx, std::string_view layer, std::string_view operand,
   const int rank = positions.rank();
   const Shape wide = {rank > 0 ? positions[0] : 1, rank > 0 ? positions.back() : 1};
   if (mask.shape() != positions && mask.shape() != wide) {
-    detail::throw_shape_error(layer, operand, positions.to_string(), mask.shape().to_string());
+    core::throw_shape_error(layer, operand, positions.to_string(), mask.shape().to_string());
   }
   if (mask.shape() == positions && mask.dtype() == Dtype::boolean) return mask;
   Strides strides{};
@@ -210,12 +210,12 @@ BaseScoredAttention::BaseScoredAttention(std::string name, const DtypePolicy& po
                                          Regularizer activity_regularizer, const Options& options)
     : Layer(std::move(name), policy, std::move(activity_regularizer)), options_(options) {
   if (!(options.dropout >= 0 && options.dropout <= 1)) {
-    detail::throw_config_error(this->name(), "dropout", "0 <= dropout <= 1",
-                               detail::number_text(options.dropout));
+    core::throw_config_error(this->name(), "dropout", "0 <= dropout <= 1",
+                             core::number_text(options.dropout));
   }
   if (options.seed && (*options.seed < 0 || *options.seed >= Index{1} << 32)) {
-    detail::throw_config_error(this->name(), "seed", "0 <= seed < 2^32",
-                               std::to_string(*options.seed));
+    core::throw_config_error(this->name(), "seed", "0 <= seed < 2^32",
+                             std::to_string(*options.seed));
   }
   if (options.dropout > 0 && options.seed) {
     seeds_ = std::make_unique<SeedGenerator>(static_cast<std::uint32_t>(*options.seed));
@@ -236,7 +236,7 @@ std::unique_ptr<CallArguments> BaseScoredAttention::arguments_from_config(
     } else if (key == "return_attention_scores") {
       arguments->return_attention_scores = value.as_bool(key);
     } else {
-      detail::throw_config_error(name(), "call", "use_causal_mask or return_attention_scores", key);
+      core::throw_config_error(name(), "call", "use_causal_mask or return_attention_scores", key);
     }
   }
   return arguments;
@@ -298,9 +298,9 @@ BaseScoredAttention::Call BaseScoredAttention::checked(Context& ctx, std::span<c
   Call call;
   call.has_key = tensor(kKey).has_value();
   const Tensor& key = call.has_key ? tensor(kKey) : tensor(kValue);
-  detail::require_dtype(name(), "query", tensor(kQuery), dtype());
-  detail::require_dtype(name(), "value", tensor(kValue), dtype());
-  detail::require_dtype(name(), "key", key, dtype());
+  core::require_dtype(name(), "query", tensor(kQuery), dtype());
+  core::require_dtype(name(), "value", tensor(kValue), dtype());
+  core::require_dtype(name(), "key", key, dtype());
   call.query = tensor(kQuery).reshaped(as_rank_3(shapes.query));
   call.value = tensor(kValue).reshaped(as_rank_3(shapes.value));
   call.key = key.reshaped(as_rank_3(shapes.key));

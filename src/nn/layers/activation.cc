@@ -23,7 +23,7 @@ struct FunctionSaved final : Saved {
 void require_number(std::string_view layer, std::string_view option, double value, bool is_valid,
                     const char* expected) {
   if (is_valid) return;
-  detail::throw_config_error(layer, option, expected, detail::number_text(value));
+  core::throw_config_error(layer, option, expected, core::number_text(value));
 }
 
 std::string_view class_of(const ActivationLayerConfig& /*config*/) { return "Activation"; }
@@ -113,44 +113,42 @@ Activation Activation::from_config(const ConfigValue& identifier) {
         *layer_from_config(identifier));
   }
   if (!found) {
-    detail::throw_config_error("activation", "layer",
-                               "Activation, ELU, LeakyReLU, ReLU, or Softmax over the last axis",
-                               class_name);
+    core::throw_config_error("activation", "layer",
+                             "Activation, ELU, LeakyReLU, ReLU, or Softmax over the last axis",
+                             class_name);
   }
   found->layer_ = std::make_shared<const ConfigValue>(identifier);
   return *found;
 }
 
-namespace detail {
-
 template <class Config>
-FunctionLayer<Config>::FunctionLayer(const Config& config)
+detail::FunctionLayer<Config>::FunctionLayer(const Config& config)
     : Layer(config.name, config.dtype, config.activity_regularizer),
       config_(config),
       activation_(function_of(config)) {}
 
 template <class Config>
-std::string_view FunctionLayer<Config>::class_name() const {
+std::string_view detail::FunctionLayer<Config>::class_name() const {
   return class_of(config_);
 }
 
 template <class Config>
-ConfigValue FunctionLayer<Config>::get_config() const {
+ConfigValue detail::FunctionLayer<Config>::get_config() const {
   ConfigValue config = Layer::get_config();
   write(config_, config);
   return config;
 }
 
 template <class Config>
-void FunctionLayer<Config>::create_parameters(std::span<const Shape> inputs,
-                                              RandomStream& /*random*/) {
+void detail::FunctionLayer<Config>::create_parameters(std::span<const Shape> inputs,
+                                                      RandomStream& /*random*/) {
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
 }
 
 template <class Config>
-std::vector<Value> FunctionLayer<Config>::forward(Context& ctx, std::span<const Value> in,
-                                                  const Mode& /*mode*/,
-                                                  std::unique_ptr<Saved>* saved) const {
+std::vector<Value> detail::FunctionLayer<Config>::forward(Context& ctx, std::span<const Value> in,
+                                                          const Mode& /*mode*/,
+                                                          std::unique_ptr<Saved>* saved) const {
   nn::require_count(name(), "number of inputs", in.size(), 1, 1);
   const Tensor& x = in[0].tensor;
   Tensor y = ctx.tensor(x.shape(), dtype());
@@ -164,8 +162,9 @@ std::vector<Value> FunctionLayer<Config>::forward(Context& ctx, std::span<const 
 }
 
 template <class Config>
-void FunctionLayer<Config>::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
-                                     std::span<View> d_in, Grads& /*grads*/) const {
+void detail::FunctionLayer<Config>::backward(Context& ctx, Saved& saved,
+                                             std::span<const ConstView> d_out, std::span<View> d_in,
+                                             Grads& /*grads*/) const {
   auto& kept = nn::saved_as<FunctionSaved>(name(), saved);
   nn::require_count(name(), "number of output gradients", d_out.size(), 1, 1);
   nn::require_count(name(), "number of input gradients", d_in.size(), 1, 1);
@@ -176,15 +175,13 @@ void FunctionLayer<Config>::backward(Context& ctx, Saved& saved, std::span<const
 }
 
 template <class Config>
-void FunctionLayer<Config>::append_parameters(const std::string& /*prefix*/,
-                                              ParameterList& /*out*/) {}
+void detail::FunctionLayer<Config>::append_parameters(const std::string& /*prefix*/,
+                                                      ParameterList& /*out*/) {}
 
-template class FunctionLayer<ActivationLayerConfig>;
-template class FunctionLayer<ReLUConfig>;
-template class FunctionLayer<LeakyReLUConfig>;
-template class FunctionLayer<ELUConfig>;
-
-}  // namespace detail
+template class detail::FunctionLayer<ActivationLayerConfig>;
+template class detail::FunctionLayer<ReLUConfig>;
+template class detail::FunctionLayer<LeakyReLUConfig>;
+template class detail::FunctionLayer<ELUConfig>;
 
 namespace nn {
 namespace {

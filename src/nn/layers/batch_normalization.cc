@@ -66,12 +66,12 @@ BatchNormalization::BatchNormalization(const BatchNormalizationConfig& config)
   if (!config.renorm_clipping) return;
   const RenormClipping& limits = *config.renorm_clipping;
   if (limits.rmax && limits.rmin && *limits.rmax < *limits.rmin) {
-    detail::throw_config_error(name(), "renorm_clipping", "rmax of rmin or more",
-                               std::to_string(*limits.rmax));
+    core::throw_config_error(name(), "renorm_clipping", "rmax of rmin or more",
+                             std::to_string(*limits.rmax));
   }
   if (limits.dmax && !(*limits.dmax >= 0)) {
-    detail::throw_config_error(name(), "renorm_clipping", "dmax of 0 or more",
-                               std::to_string(*limits.dmax));
+    core::throw_config_error(name(), "renorm_clipping", "dmax of 0 or more",
+                             std::to_string(*limits.dmax));
   }
 }
 
@@ -85,8 +85,8 @@ std::vector<Shape> BatchNormalization::output_shapes(std::span<const Shape> inpu
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 2);
   const int axis = nn::positive_axis(name(), config_.axis, inputs[0].rank());
   if (channels_ > 0 && inputs[0][axis] >= 0 && inputs[0][axis] != channels_) {
-    detail::throw_shape_error(name(), "input", std::to_string(channels_) + " channels",
-                              inputs[0].to_string());
+    core::throw_shape_error(name(), "input", std::to_string(channels_) + " channels",
+                            inputs[0].to_string());
   }
   return {inputs[0]};
 }
@@ -191,13 +191,13 @@ std::vector<Value> BatchNormalization::forward(Context& ctx, std::span<const Val
   nn::require_count(name(), "number of inputs", in.size(), 1, 2);
   nn::require_built(name(), channels_ > 0);
   const Tensor& x = in[0].tensor;
-  detail::require_dtype(name(), "input", x, dtype());
+  core::require_dtype(name(), "input", x, dtype());
   const nn::NormalizedRows layout(name(), {config_.axis}, channels_, x.shape());
   const bool is_given = in.size() > 1 && in[1].tensor.has_value();
   const std::optional<Tensor> mask = is_given ? in[1].tensor : in[0].mask;
   if (mask && mask->rank() != x.rank() - 1) {
-    detail::throw_shape_error(name(), "mask", "rank " + std::to_string(x.rank() - 1),
-                              mask->shape().to_string());
+    core::throw_shape_error(name(), "mask", "rank " + std::to_string(x.rank() - 1),
+                            mask->shape().to_string());
   }
   auto keep = std::make_unique<Kept>();
   keep->shape = x.shape();
@@ -288,7 +288,7 @@ std::optional<RenormClipping> clipping_from(const ConfigValue& config) {
                                          : key == "dmax" ? &limits.dmax
                                                          : nullptr;
     if (limit == nullptr) {
-      detail::throw_config_error("BatchNormalization", "renorm_clipping", "rmax, rmin, dmax", key);
+      core::throw_config_error("BatchNormalization", "renorm_clipping", "rmax, rmin, dmax", key);
     }
     if (!value.is_null()) *limit = value.as_number(key);
   }
@@ -327,7 +327,7 @@ std::shared_ptr<Layer> nn::make_batch_normalization(const ConfigValue& given) {
   if (reader.has("axis")) {
     const std::vector<Index> axes = axes_from_config("axis", reader.value("axis"));
     if (axes.size() != 1) {
-      detail::throw_config_error(config.name, "axis", "one", reader.value("axis").to_string());
+      core::throw_config_error(config.name, "axis", "one", reader.value("axis").to_string());
     }
     config.axis = axes[0];
   }

@@ -18,7 +18,7 @@
 namespace grouphead {
 namespace {
 
-using detail::kFirstState;
+using nn::kFirstState;
 
 constexpr std::array<std::string_view, 4> kModes = {"concat", "sum", "mul", "ave"};
 
@@ -70,7 +70,7 @@ MergeMode mode_from_config(const ConfigValue& value) {
   for (std::size_t i = 0; i < kModes.size(); ++i) {
     if (kModes[i] == name) return static_cast<MergeMode>(i);
   }
-  detail::throw_config_error("bidirectional", "merge_mode", "concat, sum, mul, ave or null", name);
+  core::throw_config_error("bidirectional", "merge_mode", "concat, sum, mul, ave or null", name);
 }
 
 }  // namespace
@@ -79,7 +79,7 @@ Bidirectional::Bidirectional(const BidirectionalConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer),
       merge_mode_(config.merge_mode) {
   if (config.layer == nullptr) {
-    detail::throw_config_error(name(), "layer", "LSTM, GRU, SimpleRNN or RNN", "none");
+    core::throw_config_error(name(), "layer", "LSTM, GRU, SimpleRNN or RNN", "none");
   }
   const Recurrent& given = *config.layer;
   const bool sequences = given.config().return_sequences;
@@ -96,16 +96,16 @@ Bidirectional::Bidirectional(const BidirectionalConfig& config)
   const RecurrentConfig& ahead = forward_->config();
   const RecurrentConfig& back = backward_->config();
   if (ahead.go_backwards == back.go_backwards) {
-    detail::throw_config_error(name(), "go_backwards", "one layer in each direction",
-                               ahead.go_backwards ? "true for both" : "false for both");
+    core::throw_config_error(name(), "go_backwards", "one layer in each direction",
+                             ahead.go_backwards ? "true for both" : "false for both");
   }
   if (ahead.return_sequences != back.return_sequences || ahead.return_state != back.return_state ||
       ahead.stateful != back.stateful) {
-    detail::throw_config_error(name(), "backward_layer",
-                               "return_sequences, return_state and stateful of layer", "others");
+    core::throw_config_error(name(), "backward_layer",
+                             "return_sequences, return_state and stateful of layer", "others");
   }
   if (forward_->dtype() != dtype() || backward_->dtype() != dtype()) {
-    detail::throw_config_error(name(), "dtype", "that of its layers", policy().name());
+    core::throw_config_error(name(), "dtype", "that of its layers", policy().name());
   }
 }
 
@@ -124,14 +124,14 @@ std::size_t Bidirectional::num_states() const {
 }
 
 std::span<const std::string_view> Bidirectional::input_names() const {
-  return detail::recurrent_operand_names(num_states());
+  return nn::recurrent_operand_names(num_states());
 }
 
 void Bidirectional::require_all_states(std::size_t num_inputs) const {
   if (num_inputs <= kFirstState || num_inputs == kFirstState + num_states()) return;
-  detail::throw_shape_error(name(), "initial_state",
-                            std::to_string(num_states()) + " tensors or none",
-                            std::to_string(num_inputs - kFirstState));
+  core::throw_shape_error(name(), "initial_state",
+                          std::to_string(num_states()) + " tensors or none",
+                          std::to_string(num_inputs - kFirstState));
 }
 
 std::vector<Shape> Bidirectional::output_shapes(std::span<const Shape> inputs,
@@ -147,8 +147,8 @@ std::vector<Shape> Bidirectional::output_shapes(std::span<const Shape> inputs,
   } else if (merge_mode_ == MergeMode::concat) {
     made[0] = nn::with_last_axis(made[0], made[0].back() + back[0].back());
   } else if (made[0].back() != back[0].back()) {
-    detail::throw_shape_error(name(), "backward_layer", "as many units as layer",
-                              back[0].to_string());
+    core::throw_shape_error(name(), "backward_layer", "as many units as layer",
+                            back[0].to_string());
   }
   made.insert(made.end(), back.begin() + 1, back.end());
   return made;
@@ -170,7 +170,7 @@ std::vector<Value> Bidirectional::forward(Context& ctx, std::span<const Value> i
   inner.arguments = nullptr;
   // The layers are given the mask that counts here.
   std::vector<Value> in_ahead{{in[0].tensor, {}}, {}};
-  if (const auto mask = detail::recurrent_mask(in)) in_ahead[1].tensor = *mask;
+  if (const auto mask = nn::recurrent_mask(in)) in_ahead[1].tensor = *mask;
   for (std::size_t i = kFirstState; i < in.size(); ++i) in_ahead.push_back(in[i]);
   const std::vector<Value> in_back = split_off(in_ahead, forward_->input_names().size());
   auto keep = std::make_unique<BidirectionalSaved>();
@@ -194,7 +194,7 @@ std::vector<Value> Bidirectional::forward(Context& ctx, std::span<const Value> i
   made.insert(made.end(), back.begin() + 1, back.end());
   if (forward_->config().return_sequences) {
     for (std::size_t i = 0; i < (merge_mode_ == MergeMode::none ? 2U : 1U); ++i) {
-      made[i].mask = detail::handed_on_mask(in);
+      made[i].mask = nn::handed_on_mask(in);
     }
   }
   if (keeps) *saved = std::move(keep);
@@ -212,8 +212,8 @@ Tensor Bidirectional::merged(Context& ctx, const Tensor& y, const Tensor& y_back
     return joined;
   }
   if (y.shape() != y_back.shape()) {
-    detail::throw_shape_error(name(), "backward_layer", y.shape().to_string(),
-                              y_back.shape().to_string());
+    core::throw_shape_error(name(), "backward_layer", y.shape().to_string(),
+                            y_back.shape().to_string());
   }
   Tensor joined = ctx.tensor(y.shape(), dtype());
   if (merge_mode_ == MergeMode::mul) {
@@ -298,8 +298,8 @@ namespace {
 std::shared_ptr<Recurrent> recurrent_from(std::string_view key, const ConfigValue& envelope) {
   auto layer = std::dynamic_pointer_cast<Recurrent>(nested_layer("bidirectional", key, envelope));
   if (layer == nullptr) {
-    detail::throw_config_error("bidirectional", key, "LSTM, GRU, SimpleRNN or RNN",
-                               envelope["class_name"].to_string());
+    core::throw_config_error("bidirectional", key, "LSTM, GRU, SimpleRNN or RNN",
+                             envelope["class_name"].to_string());
   }
   return layer;
 }

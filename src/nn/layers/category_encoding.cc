@@ -21,7 +21,7 @@ constexpr std::string_view kModes[] = {"one_hot", "multi_hot", "count"};
 
 CategoryEncoding::CategoryEncoding(const CategoryEncodingConfig& config)
     : Layer(config.name, config.dtype), config_(config) {
-  detail::require_positive(name(), "num_tokens", config.num_tokens);
+  core::require_positive(name(), "num_tokens", config.num_tokens);
 }
 
 ConfigValue CategoryEncoding::get_config() const {
@@ -40,8 +40,8 @@ std::vector<Shape> CategoryEncoding::output_shapes(std::span<const Shape> inputs
                                                    const CallArguments* /*arguments*/) const {
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 2);
   if (inputs.size() > 1 && config_.output_mode != EncodingMode::count) {
-    detail::throw_shape_error(name(), "count_weights", "none where nothing is counted",
-                              inputs[1].to_string());
+    core::throw_shape_error(name(), "count_weights", "none where nothing is counted",
+                            inputs[1].to_string());
   }
   return {nn::encoded_shape(name(), inputs[0], config_.num_tokens,
                             config_.output_mode == EncodingMode::one_hot)};
@@ -59,8 +59,7 @@ std::vector<Value> CategoryEncoding::forward(Context& ctx, std::span<const Value
   const Shape shape = output_shapes(shapes, nullptr)[0];
   const bool has_weights = in.size() > 1 && in[1].tensor.has_value();
   if (has_weights && shapes[1] != shapes[0]) {
-    detail::throw_shape_error(name(), "count_weights", shapes[0].to_string(),
-                              shapes[1].to_string());
+    core::throw_shape_error(name(), "count_weights", shapes[0].to_string(), shapes[1].to_string());
   }
   const bool is_exact = config_.output_mode != EncodingMode::multi_hot;
   Tensor ids = in[0].tensor;
@@ -117,10 +116,10 @@ std::shared_ptr<Layer> nn::make_category_encoding(const ConfigValue& given) {
     is_known = true;
   }
   if (!is_known) {
-    detail::throw_config_error(config.name, "output_mode", "one_hot, multi_hot or count", mode);
+    core::throw_config_error(config.name, "output_mode", "one_hot, multi_hot or count", mode);
   }
   if (reader.boolean("sparse", false)) {
-    detail::throw_config_error(config.name, "sparse", "false: outputs are dense", "true");
+    core::throw_config_error(config.name, "sparse", "false: outputs are dense", "true");
   }
   reader.finish();
   return with_trainable(std::make_shared<CategoryEncoding>(config), given);

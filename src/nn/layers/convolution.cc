@@ -8,7 +8,7 @@
 #include "ops/convert.h"
 #include "ops/convolution.h"
 
-namespace grouphead::detail {
+namespace grouphead {
 namespace {
 
 struct ConvolutionSaved final : Saved {
@@ -17,7 +17,7 @@ struct ConvolutionSaved final : Saved {
   Tensor pre_activation;  // in the layer's format; absent for a linear layer
 };
 
-std::span<const Index> kernel_sizes(const WindowConfig& windows) {
+std::span<const Index> kernel_sizes(const detail::WindowConfig& windows) {
   return std::span(windows.size).first(static_cast<std::size_t>(windows.axes));
 }
 
@@ -27,55 +27,55 @@ ConstView numbers_of(const std::unique_ptr<Parameter>& parameter) {
 
 }  // namespace
 
-void Convolution::check() const {
-  const ConvolutionSettings& s = settings_;
+void detail::Convolution::check() const {
+  const detail::ConvolutionSettings& s = settings_;
   nn::require_windows(name(), "kernel_size", s.windows);
-  if (s.kind != ConvolutionKind::depthwise) detail::require_positive(name(), "filters", s.filters);
-  detail::require_positive(name(), "groups", s.groups);
+  if (s.kind != detail::ConvolutionKind::depthwise)
+    core::require_positive(name(), "filters", s.filters);
+  core::require_positive(name(), "groups", s.groups);
   nn::require_size(name(), "depth_multiplier", s.depth_multiplier, 1);
   if (s.filters % s.groups != 0) {
-    detail::throw_config_error(name(), "groups",
-                               "a divisor of filters " + std::to_string(s.filters),
-                               std::to_string(s.groups));
+    core::throw_config_error(name(), "groups", "a divisor of filters " + std::to_string(s.filters),
+                             std::to_string(s.groups));
   }
   const bool skips = std::max(s.windows.strides[0], s.windows.strides[1]) > 1;
   const bool spreads = std::max(s.windows.dilation[0], s.windows.dilation[1]) > 1;
-  if (skips && spreads && s.kind == ConvolutionKind::full) {
-    detail::throw_config_error(name(), "dilation_rate", "1 where strides are above 1",
-                               nn::sizes_config(s.windows.dilation, s.windows.axes).to_string());
+  if (skips && spreads && s.kind == detail::ConvolutionKind::full) {
+    core::throw_config_error(name(), "dilation_rate", "1 where strides are above 1",
+                             nn::sizes_config(s.windows.dilation, s.windows.axes).to_string());
   }
-  if (s.windows.padding == Padding::causal && s.kind != ConvolutionKind::full) {
-    detail::throw_config_error(name(), "padding", "valid or same", "causal");
+  if (s.windows.padding == Padding::causal && s.kind != detail::ConvolutionKind::full) {
+    core::throw_config_error(name(), "padding", "valid or same", "causal");
   }
 }
 
-Index Convolution::channels_of(const Shape& input) const {
+Index detail::Convolution::channels_of(const Shape& input) const {
   return input[nn::channel_axis(settings_.windows.data_format, settings_.windows.axes)];
 }
 
-Index Convolution::kernel_filters() const noexcept {
-  return settings_.kind == ConvolutionKind::full ? settings_.filters
-                                                 : channels_ * settings_.depth_multiplier;
+Index detail::Convolution::kernel_filters() const noexcept {
+  return settings_.kind == detail::ConvolutionKind::full ? settings_.filters
+                                                         : channels_ * settings_.depth_multiplier;
 }
 
-std::vector<Shape> Convolution::output_shapes(std::span<const Shape> inputs,
-                                              const CallArguments* /*arguments*/) const {
+std::vector<Shape> detail::Convolution::output_shapes(std::span<const Shape> inputs,
+                                                      const CallArguments* /*arguments*/) const {
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
-  const ConvolutionSettings& s = settings_;
+  const detail::ConvolutionSettings& s = settings_;
   const Shape shape = nn::windowed_shape(name(), s.windows, inputs[0], s.filters);
   const Index channels = channels_of(inputs[0]);
   if (channels_ > 0 && channels != channels_ && channels >= 0) {
-    detail::throw_shape_error(name(), "input", std::to_string(channels_) + " channels",
-                              inputs[0].to_string());
+    core::throw_shape_error(name(), "input", std::to_string(channels_) + " channels",
+                            inputs[0].to_string());
   }
-  if (s.kind != ConvolutionKind::depthwise) return {shape};
+  if (s.kind != detail::ConvolutionKind::depthwise) return {shape};
   return {nn::windowed_shape(name(), s.windows, inputs[0],
                              channels < 0 ? -1 : channels * s.depth_multiplier)};
 }
 
-std::unique_ptr<Parameter> Convolution::make_weight(std::string weight, const Shape& shape,
-                                                    const WeightRules& rules,
-                                                    RandomStream& random) const {
+std::unique_ptr<Parameter> detail::Convolution::make_weight(std::string weight, const Shape& shape,
+                                                            const detail::WeightRules& rules,
+                                                            RandomStream& random) const {
   auto made = std::make_unique<Parameter>(
       std::move(weight), shape, policy(),
       ParameterOptions{trainable(), rules.regularizer, rules.constraint});
@@ -83,26 +83,27 @@ std::unique_ptr<Parameter> Convolution::make_weight(std::string weight, const Sh
   return made;
 }
 
-void Convolution::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
-  const ConvolutionSettings& s = settings_;
+void detail::Convolution::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
+  const detail::ConvolutionSettings& s = settings_;
   nn::require_unbuilt(name(), kernel_ != nullptr);
   output_shapes(inputs, nullptr);  // checks
   const Index channels = channels_of(inputs[0]);
   if (channels < 1 || channels % s.groups != 0) {
-    detail::throw_shape_error(name(), "input",
-                              s.groups == 1
-                                  ? "a known number of channels"
-                                  : "channels that " + std::to_string(s.groups) + " groups divide",
-                              inputs[0].to_string());
+    core::throw_shape_error(name(), "input",
+                            s.groups == 1
+                                ? "a known number of channels"
+                                : "channels that " + std::to_string(s.groups) + " groups divide",
+                            inputs[0].to_string());
   }
   channels_ = channels;
   std::vector<Index> dims(kernel_sizes(s.windows).begin(), kernel_sizes(s.windows).end());
-  const bool is_full = s.kind == ConvolutionKind::full;
+  const bool is_full = s.kind == detail::ConvolutionKind::full;
   dims.push_back(is_full ? channels / s.groups : channels);
   dims.push_back(is_full ? s.filters : s.depth_multiplier);
-  const char* const kernel = s.kind == ConvolutionKind::separable ? "depthwise_kernel" : "kernel";
+  const char* const kernel =
+      s.kind == detail::ConvolutionKind::separable ? "depthwise_kernel" : "kernel";
   kernel_ = make_weight(kernel, Shape(dims), s.kernel, random);
-  if (s.kind == ConvolutionKind::separable) {
+  if (s.kind == detail::ConvolutionKind::separable) {
     std::vector<Index> ones(static_cast<std::size_t>(s.windows.axes), 1);
     ones.push_back(kernel_filters());
     ones.push_back(s.filters);
@@ -112,18 +113,18 @@ void Convolution::create_parameters(std::span<const Shape> inputs, RandomStream&
   bias_ = make_weight("bias", {pointwise_ ? s.filters : kernel_filters()}, s.bias, random);
 }
 
-void Convolution::round(View x) const {
+void detail::Convolution::round(View x) const {
   if (policy().compute() != dtype()) ops::convert_rounded(x, policy().compute(), x);
 }
 
 namespace {
 
-ops::ConvolutionProblem problem_of(const ConvolutionSettings& settings, const Tensor& x,
+ops::ConvolutionProblem problem_of(const detail::ConvolutionSettings& settings, const Tensor& x,
                                    Index filters) {
   return {.windows = nn::windows_over(settings.windows, x.shape()),
           .channels = x.dim(3),
           .filters = filters,
-          .groups = settings.kind == ConvolutionKind::full ? settings.groups : x.dim(3)};
+          .groups = settings.kind == detail::ConvolutionKind::full ? settings.groups : x.dim(3)};
 }
 
 Shape shape_of(const ops::ConvolutionProblem& problem, Index filters) {
@@ -133,11 +134,12 @@ Shape shape_of(const ops::ConvolutionProblem& problem, Index filters) {
 
 }  // namespace
 
-Tensor Convolution::operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved) const {
+Tensor detail::Convolution::operator()(Context& ctx, const Tensor& x,
+                                       std::unique_ptr<Saved>* saved) const {
   nn::require_built(name(), kernel_ != nullptr);
-  const ConvolutionSettings& s = settings_;
+  const detail::ConvolutionSettings& s = settings_;
   const Shape shape = output_shapes(std::span(&x.shape(), 1), nullptr)[0];
-  detail::require_dtype(name(), "input", x, dtype());
+  core::require_dtype(name(), "input", x, dtype());
   const Tensor in = nn::with_channels_last(ctx, s.windows.data_format, x);
   const ops::ConvolutionProblem problem = problem_of(s, in, kernel_filters());
   Tensor z = ctx.tensor(shape_of(problem, problem.filters), dtype());
@@ -165,14 +167,15 @@ Tensor Convolution::operator()(Context& ctx, const Tensor& x, std::unique_ptr<Sa
   return y;
 }
 
-std::vector<Value> Convolution::forward(Context& ctx, std::span<const Value> in,
-                                        const Mode& /*mode*/, std::unique_ptr<Saved>* saved) const {
+std::vector<Value> detail::Convolution::forward(Context& ctx, std::span<const Value> in,
+                                                const Mode& /*mode*/,
+                                                std::unique_ptr<Saved>* saved) const {
   nn::require_count(name(), "number of inputs", in.size(), 1, 1);
   return {Value{(*this)(ctx, in[0].tensor, saved), {}}};
 }
 
-void Convolution::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
-                           std::span<View> d_in, Grads& grads) const {
+void detail::Convolution::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
+                                   std::span<View> d_in, Grads& grads) const {
   auto& kept = nn::saved_as<ConvolutionSaved>(name(), saved);
   nn::require_count(name(), "number of output gradients", d_out.size(), 1, 1);
   nn::require_count(name(), "number of input gradients", d_in.size(), 1, 1);
@@ -212,10 +215,10 @@ void Convolution::backward(Context& ctx, Saved& saved, std::span<const ConstView
   });
 }
 
-void Convolution::append_parameters(const std::string& prefix, ParameterList& out) {
+void detail::Convolution::append_parameters(const std::string& prefix, ParameterList& out) {
   for (const auto* parameter : {&kernel_, &pointwise_, &bias_}) {
     if (*parameter) out.push_back({prefix + (*parameter)->name(), parameter->get()});
   }
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead

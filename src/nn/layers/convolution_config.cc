@@ -7,33 +7,32 @@
 #include "nn/registry.h"
 
 namespace grouphead {
-namespace detail {
 namespace {
 
 template <class Config>
-WindowConfig windows_of(const Config& config, int axes) {
+detail::WindowConfig windows_of(const Config& config, int axes) {
   return {.axes = axes,
-          .size = both_axes(config.kernel_size),
-          .strides = both_axes(config.strides),
-          .dilation = both_axes(config.dilation_rate),
+          .size = detail::both_axes(config.kernel_size),
+          .strides = detail::both_axes(config.strides),
+          .dilation = detail::both_axes(config.dilation_rate),
           .padding = config.padding,
           .data_format = config.data_format};
 }
 
 template <class Config>
-WeightRules bias_rules(const Config& config) {
+detail::WeightRules bias_rules(const Config& config) {
   return {config.bias_initializer, config.bias_regularizer, config.bias_constraint};
 }
 
 template <class Config>
-WeightRules depthwise_rules(const Config& config) {
+detail::WeightRules depthwise_rules(const Config& config) {
   return {config.depthwise_initializer, config.depthwise_regularizer, config.depthwise_constraint};
 }
 
 template <int kAxes>
-ConvolutionSettings settings_of(const ConvConfig<kAxes>& config) {
+detail::ConvolutionSettings settings_of(const detail::ConvConfig<kAxes>& config) {
   return {
-      .kind = ConvolutionKind::full,
+      .kind = detail::ConvolutionKind::full,
       .windows = windows_of(config, kAxes),
       .filters = config.filters,
       .groups = config.groups,
@@ -44,8 +43,8 @@ ConvolutionSettings settings_of(const ConvConfig<kAxes>& config) {
 }
 
 template <int kAxes>
-ConvolutionSettings settings_of(const DepthwiseConvConfig<kAxes>& config) {
-  return {.kind = ConvolutionKind::depthwise,
+detail::ConvolutionSettings settings_of(const detail::DepthwiseConvConfig<kAxes>& config) {
+  return {.kind = detail::ConvolutionKind::depthwise,
           .windows = windows_of(config, kAxes),
           .depth_multiplier = config.depth_multiplier,
           .activation = config.activation,
@@ -55,8 +54,8 @@ ConvolutionSettings settings_of(const DepthwiseConvConfig<kAxes>& config) {
 }
 
 template <int kAxes>
-ConvolutionSettings settings_of(const SeparableConvConfig<kAxes>& config) {
-  return {.kind = ConvolutionKind::separable,
+detail::ConvolutionSettings settings_of(const detail::SeparableConvConfig<kAxes>& config) {
+  return {.kind = detail::ConvolutionKind::separable,
           .windows = windows_of(config, kAxes),
           .filters = config.filters,
           .depth_multiplier = config.depth_multiplier,
@@ -68,7 +67,7 @@ ConvolutionSettings settings_of(const SeparableConvConfig<kAxes>& config) {
           .bias = bias_rules(config)};
 }
 
-void write_rules(std::string_view weight, const WeightRules& rules, ConfigValue& out) {
+void write_rules(std::string_view weight, const detail::WeightRules& rules, ConfigValue& out) {
   const std::string prefix(weight);
   out.set(prefix + "_initializer", rules.initializer.config());
   out.set(prefix + "_regularizer", rules.regularizer.config());
@@ -77,12 +76,12 @@ void write_rules(std::string_view weight, const WeightRules& rules, ConfigValue&
 
 }  // namespace
 
-ConfigValue Convolution::get_config() const {
+ConfigValue detail::Convolution::get_config() const {
   ConfigValue config = Layer::get_config();
-  const ConvolutionSettings& s = settings_;
-  const bool is_full = s.kind == ConvolutionKind::full;
+  const detail::ConvolutionSettings& s = settings_;
+  const bool is_full = s.kind == detail::ConvolutionKind::full;
   if (!is_full) config.set("depth_multiplier", s.depth_multiplier);
-  if (s.kind != ConvolutionKind::depthwise) config.set("filters", s.filters);
+  if (s.kind != detail::ConvolutionKind::depthwise) config.set("filters", s.filters);
   config.set("kernel_size", nn::sizes_config(s.windows.size, s.windows.axes));
   config.set("strides", nn::sizes_config(s.windows.strides, s.windows.axes));
   config.set("padding", name_of(s.windows.padding));
@@ -92,24 +91,22 @@ ConfigValue Convolution::get_config() const {
   config.set("activation", s.activation.config());
   config.set("use_bias", s.use_bias);
   write_rules(is_full ? "kernel" : "depthwise", s.kernel, config);
-  if (s.kind == ConvolutionKind::separable) write_rules("pointwise", s.pointwise, config);
+  if (s.kind == detail::ConvolutionKind::separable) write_rules("pointwise", s.pointwise, config);
   write_rules("bias", s.bias, config);
   config.set("activity_regularizer", activity_regularizer().config());
   return config;
 }
 
-}  // namespace detail
-
-Conv1D::Conv1D(const Conv1DConfig& config) : Convolution(config, detail::settings_of(config)) {}
-Conv2D::Conv2D(const Conv2DConfig& config) : Convolution(config, detail::settings_of(config)) {}
+Conv1D::Conv1D(const Conv1DConfig& config) : Convolution(config, settings_of(config)) {}
+Conv2D::Conv2D(const Conv2DConfig& config) : Convolution(config, settings_of(config)) {}
 DepthwiseConv1D::DepthwiseConv1D(const DepthwiseConv1DConfig& config)
-    : Convolution(config, detail::settings_of(config)) {}
+    : Convolution(config, settings_of(config)) {}
 DepthwiseConv2D::DepthwiseConv2D(const DepthwiseConv2DConfig& config)
-    : Convolution(config, detail::settings_of(config)) {}
+    : Convolution(config, settings_of(config)) {}
 SeparableConv1D::SeparableConv1D(const SeparableConv1DConfig& config)
-    : Convolution(config, detail::settings_of(config)) {}
+    : Convolution(config, settings_of(config)) {}
 SeparableConv2D::SeparableConv2D(const SeparableConv2DConfig& config)
-    : Convolution(config, detail::settings_of(config)) {}
+    : Convolution(config, settings_of(config)) {}
 
 namespace nn {
 namespace {

@@ -19,7 +19,7 @@ struct DenseSaved final : Saved {
 
 void require_matrix(const Shape& input) {
   if (input.rank() < 2) {
-    detail::throw_shape_error(kLayer, "input", "rank 2 or more", input.to_string());
+    core::throw_shape_error(kLayer, "input", "rank 2 or more", input.to_string());
   }
 }
 
@@ -27,7 +27,7 @@ void require_matrix(const Shape& input) {
 
 Dense::Dense(const DenseConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {
-  detail::require_positive(kLayer, "units", config.units);
+  core::require_positive(kLayer, "units", config.units);
 }
 
 Dense::~Dense() = default;
@@ -56,7 +56,7 @@ void Dense::create_parameters(std::span<const Shape> inputs, RandomStream& rando
   nn::require_unbuilt(kLayer, projection_ != nullptr);
   const Index width = nn::built_width(kLayer, inputs);
   require_matrix(inputs[0]);
-  projection_ = std::make_unique<detail::Projection>(
+  projection_ = std::make_unique<nn::Projection>(
       Shape{width, config_.units}, 1,
       nn::projection_options(config_, config_.use_bias, trainable()), policy(), random);
   if (!config_.lora) return;

@@ -27,11 +27,11 @@ std::array<int, 2> axes_of(std::string_view layer, const DotConfig& config,
   std::array<int, 2> axes{};
   for (std::size_t i = 0; i < 2; ++i) {
     if (inputs[i].rank() < 2) {
-      detail::throw_shape_error(layer, "inputs", "rank 2 or more", inputs[i].to_string());
+      core::throw_shape_error(layer, "inputs", "rank 2 or more", inputs[i].to_string());
     }
     axes[i] = nn::positive_axis(layer, given[i], inputs[i].rank());
     if (axes[i] == 0) {
-      detail::throw_shape_error(layer, "axes", "others than that of the batch", "0");
+      core::throw_shape_error(layer, "axes", "others than that of the batch", "0");
     }
   }
   const Index first = inputs[0][axes[0]];
@@ -39,8 +39,8 @@ std::array<int, 2> axes_of(std::string_view layer, const DotConfig& config,
   const bool differ = first >= 0 && second >= 0 && first != second;
   const bool batches = inputs[0][0] >= 0 && inputs[1][0] >= 0 && inputs[0][0] != inputs[1][0];
   if (differ || batches) {
-    detail::throw_shape_error(layer, "inputs", "one batch and one size of the axes",
-                              inputs[0].to_string() + " and " + inputs[1].to_string());
+    core::throw_shape_error(layer, "inputs", "one batch and one size of the axes",
+                            inputs[0].to_string() + " and " + inputs[1].to_string());
   }
   return axes;
 }
@@ -98,8 +98,8 @@ std::vector<Shape> Dot::output_shapes(std::span<const Shape> inputs,
   }
   if (dims.size() == 1) dims.push_back(1);
   if (dims.size() > static_cast<std::size_t>(kMaxRank)) {
-    detail::throw_shape_error(name(), "inputs", "a result of rank " + std::to_string(kMaxRank),
-                              "one of rank " + std::to_string(dims.size()));
+    core::throw_shape_error(name(), "inputs", "a result of rank " + std::to_string(kMaxRank),
+                            "one of rank " + std::to_string(dims.size()));
   }
   return {Shape::partial(dims)};
 }
@@ -116,7 +116,7 @@ std::vector<Value> Dot::forward(Context& ctx, std::span<const Value> in, const M
   auto keep = std::make_unique<DotSaved>();
   for (std::size_t i = 0; i < 2; ++i) {
     const Tensor& x = in[i].tensor;
-    detail::require_dtype(name(), "inputs", x, dtype());
+    core::require_dtype(name(), "inputs", x, dtype());
     keep->shapes[i] = x.shape();
     keep->rows[i] = matrices(ctx, x, axes[i]);
     keep->factors[i] = keep->rows[i];

@@ -20,9 +20,9 @@ struct RandomSaved final : Saved {
 
 double share(std::string_view layer, const char* option, double value, bool one_is_valid = true) {
   if (!(value >= 0 && (value < 1 || (one_is_valid && value == 1)))) {
-    detail::throw_config_error(
+    core::throw_config_error(
         layer, option, std::string("0 <= ").append(option).append(one_is_valid ? " <= 1" : " < 1"),
-        detail::number_text(value));
+        core::number_text(value));
   }
   return value;
 }
@@ -83,8 +83,8 @@ void read(nn::ConfigReader& reader, SpatialDropout2DConfig& config) {
   config.rate = reader.value("rate").as_number("rate");
   const std::string format = reader.string("data_format", "channels_last");
   if (format != "channels_first" && format != "channels_last") {
-    detail::throw_config_error("spatial_dropout2d", "data_format",
-                               "channels_last or channels_first", format);
+    core::throw_config_error("spatial_dropout2d", "data_format", "channels_last or channels_first",
+                             format);
   }
   config.channels_first = format == "channels_first";
 }
@@ -147,7 +147,7 @@ void require_rank(std::string_view layer, const Shape& input) {
   if constexpr (kIsSpatial<Config>) {
     constexpr int kRank = std::is_same_v<Config, SpatialDropout1DConfig> ? 3 : 4;
     if (input.rank() == kRank) return;
-    detail::throw_shape_error(layer, "input", "rank " + std::to_string(kRank), input.to_string());
+    core::throw_shape_error(layer, "input", "rank " + std::to_string(kRank), input.to_string());
   }
 }
 
@@ -162,22 +162,20 @@ Regularizer activity_regularizer_of(const Config& config) {
 
 }  // namespace
 
-namespace detail {
-
 template <class Config>
-RandomLayer<Config>::RandomLayer(const Config& config)
+detail::RandomLayer<Config>::RandomLayer(const Config& config)
     : Layer(config.name, config.dtype, activity_regularizer_of(config)), config_(config) {
   const bool draws = strength(config) > 0;
   if (config.seed && draws) generator_ = std::make_unique<SeedGenerator>(*config.seed);
 }
 
 template <class Config>
-std::string_view RandomLayer<Config>::class_name() const {
+std::string_view detail::RandomLayer<Config>::class_name() const {
   return class_of(config_);
 }
 
 template <class Config>
-ConfigValue RandomLayer<Config>::get_config() const {
+ConfigValue detail::RandomLayer<Config>::get_config() const {
   ConfigValue config = Layer::get_config();
   // Keras's constructors of the spatial ones take no `trainable`.
   if (kIsSpatial<Config>) {
@@ -194,7 +192,8 @@ ConfigValue RandomLayer<Config>::get_config() const {
 }
 
 template <class Config>
-void RandomLayer<Config>::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
+void detail::RandomLayer<Config>::create_parameters(std::span<const Shape> inputs,
+                                                    RandomStream& random) {
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
   require_rank<Config>(name(), inputs[0]);
   if (!generator_ && strength(config_) > 0) {
@@ -203,27 +202,28 @@ void RandomLayer<Config>::create_parameters(std::span<const Shape> inputs, Rando
 }
 
 template <class Config>
-std::optional<RandomDraw> RandomLayer<Config>::draw(const Mode& mode) const {
+std::optional<RandomDraw> detail::RandomLayer<Config>::draw(const Mode& mode) const {
   if (!mode.training || strength(config_) == 0) return {};
   if ((std::is_same_v<Config, DropoutConfig> || kIsSpatial<Config>)&&strength(config_) == 1) {
     return RandomDraw{};  // needs no numbers, and Keras takes none
   }
   if (mode.random != nullptr) return RandomDraw{RandomAlgorithm::philox, mode.random->next()};
   if (!generator_) {
-    throw_config_error(name(), "mode.random", "a random stream, a seed, or build()", "none");
+    core::throw_config_error(name(), "mode.random", "a random stream, a seed, or build()", "none");
   }
   return RandomDraw{RandomAlgorithm::threefry, generator_->next()};
 }
 
 template <class Config>
-void RandomLayer<Config>::apply(Context& ctx, const RandomDraw& draw, ConstView x, View y) const {
+void detail::RandomLayer<Config>::apply(Context& ctx, const RandomDraw& draw, ConstView x,
+                                        View y) const {
   grouphead::apply(config_, {ctx, draw, policy(), false}, x, y);
 }
 
 template <class Config>
-std::vector<Value> RandomLayer<Config>::forward(Context& ctx, std::span<const Value> in,
-                                                const Mode& mode,
-                                                std::unique_ptr<Saved>* saved) const {
+std::vector<Value> detail::RandomLayer<Config>::forward(Context& ctx, std::span<const Value> in,
+                                                        const Mode& mode,
+                                                        std::unique_ptr<Saved>* saved) const {
   nn::require_count(name(), "number of inputs", in.size(), 1, 1);
   require_rank<Config>(name(), in[0].tensor.shape());
   const std::optional<RandomDraw> drawn = draw(mode);
@@ -239,8 +239,9 @@ std::vector<Value> RandomLayer<Config>::forward(Context& ctx, std::span<const Va
 }
 
 template <class Config>
-void RandomLayer<Config>::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
-                                   std::span<View> d_in, Grads& /*grads*/) const {
+void detail::RandomLayer<Config>::backward(Context& ctx, Saved& saved,
+                                           std::span<const ConstView> d_out, std::span<View> d_in,
+                                           Grads& /*grads*/) const {
   auto& kept = nn::saved_as<RandomSaved>(name(), saved);
   nn::require_count(name(), "number of output gradients", d_out.size(), 1, 1);
   nn::require_count(name(), "number of input gradients", d_in.size(), 1, 1);
@@ -252,17 +253,15 @@ void RandomLayer<Config>::backward(Context& ctx, Saved& saved, std::span<const C
 }
 
 template <class Config>
-void RandomLayer<Config>::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {
-}
+void detail::RandomLayer<Config>::append_parameters(const std::string& /*prefix*/,
+                                                    ParameterList& /*out*/) {}
 
-template class RandomLayer<DropoutConfig>;
-template class RandomLayer<SpatialDropout1DConfig>;
-template class RandomLayer<SpatialDropout2DConfig>;
-template class RandomLayer<GaussianNoiseConfig>;
-template class RandomLayer<GaussianDropoutConfig>;
-template class RandomLayer<AlphaDropoutConfig>;
-
-}  // namespace detail
+template class detail::RandomLayer<DropoutConfig>;
+template class detail::RandomLayer<SpatialDropout1DConfig>;
+template class detail::RandomLayer<SpatialDropout2DConfig>;
+template class detail::RandomLayer<GaussianNoiseConfig>;
+template class detail::RandomLayer<GaussianDropoutConfig>;
+template class detail::RandomLayer<AlphaDropoutConfig>;
 
 namespace nn {
 namespace {

@@ -10,8 +10,8 @@
 namespace grouphead::nn {
 namespace {
 
-using detail::throw_config_error;
-using detail::throw_shape_error;
+using core::throw_config_error;
+using core::throw_shape_error;
 
 constexpr std::string_view kDots = "...";
 

@@ -88,11 +88,11 @@ std::vector<Value> EinsumDense::forward(Context& ctx, std::span<const Value> in,
   nn::require_count(kLayer, "number of inputs", in.size(), 1, 1);
   nn::require_built(kLayer, kernel_ != nullptr);
   const Tensor& x = in[0].tensor;
-  detail::require_dtype(kLayer, "input", x, dtype());
+  core::require_dtype(kLayer, "input", x, dtype());
   const nn::EinsumShapes shapes = shapes_of(x.shape());
   if (x.rank() != input_rank_ || shapes.kernel != kernel_->shape() ||
       (bias_ && shapes.bias != bias_->shape())) {
-    detail::throw_shape_error(
+    core::throw_shape_error(
         kLayer, "input",
         "one that fits the kernel " + kernel_->shape().to_string() + " of " + config_.equation,
         x.shape().to_string());

@@ -33,8 +33,8 @@ Tensor mask_of(Context& ctx, const Tensor& tokens) {
 
 Embedding::Embedding(const EmbeddingConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {
-  detail::require_positive(kLayer, "input_dim", config.input_dim);
-  detail::require_positive(kLayer, "output_dim", config.output_dim);
+  core::require_positive(kLayer, "input_dim", config.input_dim);
+  core::require_positive(kLayer, "output_dim", config.output_dim);
 }
 
 Embedding::~Embedding() = default;
@@ -72,8 +72,8 @@ void Embedding::create_parameters(std::span<const Shape> inputs, RandomStream& r
 
 Tensor Embedding::operator()(Context& ctx, ConstView tokens) const {
   nn::require_built(kLayer, embeddings_ != nullptr);
-  detail::require_dtype(kLayer, "tokens", tokens, Dtype::i32);
-  detail::require_contiguous(kLayer, "tokens", tokens);
+  core::require_dtype(kLayer, "tokens", tokens, Dtype::i32);
+  core::require_contiguous(kLayer, "tokens", tokens);
   Tensor y = ctx.tensor(nn::with_appended_axis(tokens.shape(), config_.output_dim), dtype());
   const Index rows = tokens.size();
   const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;

@@ -45,7 +45,7 @@ Shape spread(std::string_view layer, const Tensor& numbers, const std::vector<in
   }
   const Shape made(dims);
   if (ops::broadcast_shape(layer, made, kept) != kept) {
-    detail::throw_shape_error(layer, "mean", kept.to_string(), made.to_string());
+    core::throw_shape_error(layer, "mean", kept.to_string(), made.to_string());
   }
   return made;
 }
@@ -55,18 +55,18 @@ Shape spread(std::string_view layer, const Tensor& numbers, const std::vector<in
 Normalization::Normalization(const NormalizationConfig& config)
     : Layer(config.name, config.dtype), config_(config) {
   if (config.mean.is_null() != config.variance.is_null()) {
-    detail::throw_config_error(name(), "mean, variance", "both or none", "one of them");
+    core::throw_config_error(name(), "mean, variance", "both or none", "one of them");
   }
   if (config.mean.is_null()) return;
   given_mean_ = nn::numbers_from_config(name(), "mean", config.mean);
   given_variance_ = nn::numbers_from_config(name(), "variance", config.variance);
   if (given_mean_.shape() != given_variance_.shape()) {
-    detail::throw_config_error(name(), "variance", given_mean_.shape().to_string(),
-                               given_variance_.shape().to_string());
+    core::throw_config_error(name(), "variance", given_mean_.shape().to_string(),
+                             given_variance_.shape().to_string());
   }
   if (static_cast<std::size_t>(given_mean_.rank()) > config.axis.size()) {
-    detail::throw_config_error(name(), "mean", "an axis for each of `axis` at most",
-                               given_mean_.shape().to_string());
+    core::throw_config_error(name(), "mean", "an axis for each of `axis` at most",
+                             given_mean_.shape().to_string());
   }
 }
 
@@ -91,7 +91,7 @@ void Normalization::create_parameters(std::span<const Shape> inputs, RandomStrea
   std::vector<Index> own;
   for (std::size_t i = 0; i < axes.size(); ++i) {
     if ((i > 0 && axes[i] == axes[i - 1]) || x[axes[i]] < 0) {
-      detail::throw_shape_error(name(), "axis", "different axes of known sizes", x.to_string());
+      core::throw_shape_error(name(), "axis", "different axes of known sizes", x.to_string());
     }
     kept[static_cast<std::size_t>(axes[i])] = x[axes[i]];
     own.push_back(x[axes[i]]);
@@ -140,8 +140,8 @@ std::vector<Value> Normalization::forward(Context& ctx, std::span<const Value> i
   nn::require_built(name(), is_built());
   const Tensor x = nn::as_type(ctx, in[0].tensor, dtype());
   if (ops::broadcast_shape(name(), x.shape(), kept_) != x.shape()) {
-    detail::throw_shape_error(name(), "input", kept_.to_string() + " and axes of any size",
-                              x.shape().to_string());
+    core::throw_shape_error(name(), "input", kept_.to_string() + " and axes of any size",
+                            x.shape().to_string());
   }
   const Tensor deviation = this->deviation(ctx);
   const Tensor mean = this->mean(ctx);
@@ -179,13 +179,13 @@ void Normalization::backward(Context& ctx, Saved& saved, std::span<const ConstVi
 
 void Normalization::adapt(Context& ctx, const Tensor& given) {
   if (mean_ == nullptr) {
-    detail::throw_config_error(name(), "adapt", "build() and no mean in the configuration",
-                               is_built() ? "a mean" : "no build()");
+    core::throw_config_error(name(), "adapt", "build() and no mean in the configuration",
+                             is_built() ? "a mean" : "no build()");
   }
   const Tensor x = nn::as_type(ctx, given, Dtype::f64);
   if (x.size() == 0 || ops::broadcast_shape(name(), x.shape(), kept_) != x.shape()) {
-    detail::throw_shape_error(name(), "input", kept_.to_string() + " and axes of any size",
-                              x.shape().to_string());
+    core::throw_shape_error(name(), "input", kept_.to_string() + " and axes of any size",
+                            x.shape().to_string());
   }
   const double each = static_cast<double>(kept_.size()) / static_cast<double>(x.size());
   Tensor mean = ctx.tensor(kept_, Dtype::f64);

@@ -13,7 +13,6 @@
 #include "ops/strided.h"
 
 namespace grouphead {
-namespace detail {
 namespace {
 
 struct GlobalSaved final : Saved {
@@ -27,54 +26,56 @@ Tensor zero(Context& ctx, Dtype dtype) { return ctx.zeros(Shape(), dtype); }
 
 }  // namespace
 
-ConfigValue GlobalPooling::get_config() const {
+ConfigValue detail::GlobalPooling::get_config() const {
   ConfigValue config = Layer::get_config();
   config.set("data_format", name_of(data_format_));
   config.set("keepdims", keepdims_);
   return config;
 }
 
-std::span<const std::string_view> GlobalPooling::input_names() const {
+std::span<const std::string_view> detail::GlobalPooling::input_names() const {
   static constexpr std::string_view kNames[] = {"inputs", "mask"};
   return std::span(kNames).first(takes_mask() ? 2 : 1);
 }
 
-Shape GlobalPooling::reduced_shape(const Shape& input) const {
+Shape detail::GlobalPooling::reduced_shape(const Shape& input) const {
   const std::array<Index, 2> ones{1, 1};
   return nn::in_format(data_format_, input[0],
                        std::span(ones).first(static_cast<std::size_t>(axes_)),
                        input[nn::channel_axis(data_format_, axes_)]);
 }
 
-Index GlobalPooling::area(const Shape& input) const noexcept {
+Index detail::GlobalPooling::area(const Shape& input) const noexcept {
   Index count = 1;
   for (int axis = first_axis(); axis < first_axis() + axes_; ++axis) count *= input[axis];
   return count;
 }
 
-std::vector<Shape> GlobalPooling::output_shapes(std::span<const Shape> inputs,
-                                                const CallArguments* /*arguments*/) const {
+std::vector<Shape> detail::GlobalPooling::output_shapes(std::span<const Shape> inputs,
+                                                        const CallArguments* /*arguments*/) const {
   nn::require_count(name(), "number of inputs", inputs.size(), 1, input_names().size());
   if (inputs[0].rank() != axes_ + 2) {
-    detail::throw_shape_error(name(), "input", "rank " + std::to_string(axes_ + 2),
-                              inputs[0].to_string());
+    core::throw_shape_error(name(), "input", "rank " + std::to_string(axes_ + 2),
+                            inputs[0].to_string());
   }
   if (keepdims_) return {reduced_shape(inputs[0])};
   return {Shape::partial({inputs[0][0], inputs[0][nn::channel_axis(data_format_, axes_)]})};
 }
 
-void GlobalPooling::create_parameters(std::span<const Shape> inputs, RandomStream& /*random*/) {
+void detail::GlobalPooling::create_parameters(std::span<const Shape> inputs,
+                                              RandomStream& /*random*/) {
   output_shapes(inputs, nullptr);  // checks
 }
 
-void GlobalPooling::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
+void detail::GlobalPooling::append_parameters(const std::string& /*prefix*/,
+                                              ParameterList& /*out*/) {}
 
-void GlobalPooling::forward_masked(Context& ctx, const Tensor& x, const Tensor& given, Saved& saved,
-                                   View mean) const {
+void detail::GlobalPooling::forward_masked(Context& ctx, const Tensor& x, const Tensor& given,
+                                           Saved& saved, View mean) const {
   auto& keep = nn::saved_as<GlobalSaved>(name(), saved);
   const Index length = x.dim(first_axis());
   const Tensor mask = nn::as_type(ctx, given, Dtype::boolean);
-  detail::require_shape(name(), "mask", mask, {x.dim(0), length});
+  core::require_shape(name(), "mask", mask, {x.dim(0), length});
   const bool is_last = first_axis() == 1;
   keep.mask = mask.reshaped(is_last ? Shape{x.dim(0), length, 1} : Shape{x.dim(0), 1, length});
   Tensor real = ctx.tensor(x.shape(), dtype());
@@ -91,13 +92,13 @@ void GlobalPooling::forward_masked(Context& ctx, const Tensor& x, const Tensor& 
   ops::binary_forward(ctx, ops::Binary::divide, mean, keep.count, mean);
 }
 
-std::vector<Value> GlobalPooling::forward(Context& ctx, std::span<const Value> in,
-                                          const Mode& /*mode*/,
-                                          std::unique_ptr<Saved>* saved) const {
+std::vector<Value> detail::GlobalPooling::forward(Context& ctx, std::span<const Value> in,
+                                                  const Mode& /*mode*/,
+                                                  std::unique_ptr<Saved>* saved) const {
   nn::require_count(name(), "number of inputs", in.size(), 1, input_names().size());
   const Tensor& x = in[0].tensor;
   const Shape shape = output_shapes(std::span(&x.shape(), 1), nullptr)[0];
-  detail::require_dtype(name(), "input", x, dtype());
+  core::require_dtype(name(), "input", x, dtype());
   auto keep = std::make_unique<GlobalSaved>();
   keep->input = x.shape();
   keep->reduced = reduced_shape(x.shape());
@@ -106,7 +107,7 @@ std::vector<Value> GlobalPooling::forward(Context& ctx, std::span<const Value> i
   const bool is_given = in.size() > 1 && in[1].tensor.has_value();
   if (kind_ == PoolingKind::max) {
     if (area(x.shape()) < 1) {
-      detail::throw_shape_error(name(), "input", "1 step or more", x.shape().to_string());
+      core::throw_shape_error(name(), "input", "1 step or more", x.shape().to_string());
     }
     ops::extreme_to(ctx, ops::Extreme::max, x, pooled);
     keep->x = x;
@@ -120,8 +121,8 @@ std::vector<Value> GlobalPooling::forward(Context& ctx, std::span<const Value> i
   return {Value{y, {}}};
 }
 
-void GlobalPooling::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
-                             std::span<View> d_in, Grads& /*grads*/) const {
+void detail::GlobalPooling::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
+                                     std::span<View> d_in, Grads& /*grads*/) const {
   auto& kept = nn::saved_as<GlobalSaved>(name(), saved);
   nn::require_count(name(), "number of output gradients", d_out.size(), 1, 1);
   nn::require_count(name(), "number of input gradients", d_in.size(), 1, input_names().size());
@@ -142,8 +143,6 @@ void GlobalPooling::backward(Context& ctx, Saved& saved, std::span<const ConstVi
   ops::select(ctx, kept.mask, each, hidden, d_x);
   ops::add_elements(ctx, d_x, d_in[0]);
 }
-
-}  // namespace detail
 
 namespace nn {
 namespace {

@@ -29,7 +29,7 @@ bool is_ascending(const std::vector<int>& order) {
 GroupNormalization::GroupNormalization(const GroupNormalizationConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {
   if (config.groups < 1 && config.groups != -1) {
-    detail::throw_config_error(name(), "groups", "1 or more, or -1", std::to_string(config.groups));
+    core::throw_config_error(name(), "groups", "1 or more, or -1", std::to_string(config.groups));
   }
 }
 
@@ -52,7 +52,7 @@ ConfigValue GroupNormalization::get_config() const {
 std::vector<int> GroupNormalization::order_for(const Shape& shape) const {
   const int axis = nn::positive_axis(name(), config_.axis, shape.rank());
   if (axis == 0) {
-    detail::throw_shape_error(name(), "axis", "another than the batch", shape.to_string());
+    core::throw_shape_error(name(), "axis", "another than the batch", shape.to_string());
   }
   std::vector<int> order;
   for (int other = 0; other < shape.rank(); ++other) {
@@ -69,9 +69,9 @@ void GroupNormalization::create_parameters(std::span<const Shape> inputs, Random
   channels_ = nn::parameter_shape(name(), {config_.axis}, inputs[0])[0];
   if (config_.groups == -1) config_.groups = channels_;
   if (channels_ % config_.groups != 0) {
-    detail::throw_shape_error(name(), "input",
-                              "channels that " + std::to_string(config_.groups) + " groups divide",
-                              inputs[0].to_string());
+    core::throw_shape_error(name(), "input",
+                            "channels that " + std::to_string(config_.groups) + " groups divide",
+                            inputs[0].to_string());
   }
   const DtypePolicy exact(policy().variable());  // Keras does not cast these two
   const auto make = [&](const char* weight, const Initializer& rule, const Regularizer& regularizer,
@@ -92,13 +92,13 @@ std::vector<Value> GroupNormalization::forward(Context& ctx, std::span<const Val
   nn::require_count(name(), "number of inputs", in.size(), 1, 1);
   nn::require_built(name(), channels_ > 0);
   const Tensor& x = in[0].tensor;
-  detail::require_dtype(name(), "input", x, dtype());
+  core::require_dtype(name(), "input", x, dtype());
   auto keep = std::make_unique<GroupSaved>();
   keep->order = order_for(x.shape());
   const ConstView moved = ops::permuted(x.view(), keep->order);
   if (moved.shape().back() != channels_) {
-    detail::throw_shape_error(name(), "input", std::to_string(channels_) + " channels",
-                              x.shape().to_string());
+    core::throw_shape_error(name(), "input", std::to_string(channels_) + " channels",
+                            x.shape().to_string());
   }
   const Index batch = x.dim(0);
   const Shape rows{batch, batch == 0 ? 0 : x.size() / batch / channels_, channels_};

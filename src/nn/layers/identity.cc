@@ -56,7 +56,7 @@ void Identity::append_parameters(const std::string& /*prefix*/, ParameterList& /
 
 RepeatVector::RepeatVector(const RepeatVectorConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer), n_(config.n) {
-  detail::require_positive("repeat_vector", "n", config.n);
+  core::require_positive("repeat_vector", "n", config.n);
 }
 
 ConfigValue RepeatVector::get_config() const {
@@ -69,7 +69,7 @@ std::vector<Shape> RepeatVector::output_shapes(std::span<const Shape> inputs,
                                                const CallArguments* /*arguments*/) const {
   require_one(name(), inputs.size());
   if (inputs[0].rank() != 2) {
-    detail::throw_shape_error(name(), "input", "[B, M]", inputs[0].to_string());
+    core::throw_shape_error(name(), "input", "[B, M]", inputs[0].to_string());
   }
   return {Shape::partial({inputs[0][0], n_, inputs[0][1]})};
 }

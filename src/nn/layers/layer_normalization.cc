@@ -25,11 +25,11 @@ struct LayerNormalizationSaved final : Saved {
 LayerNormalization::LayerNormalization(const LayerNormalizationConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {
   if (!(config.epsilon >= 0)) {
-    detail::throw_config_error("layer_normalization", "epsilon", "0 or more",
-                               detail::number_text(config.epsilon));
+    core::throw_config_error("layer_normalization", "epsilon", "0 or more",
+                             core::number_text(config.epsilon));
   }
   if (config.axis.empty()) {
-    detail::throw_config_error("layer_normalization", "axis", "1 or more axes", "none");
+    core::throw_config_error("layer_normalization", "axis", "1 or more axes", "none");
   }
 }
 
@@ -92,7 +92,7 @@ void LayerNormalization::normalize(Context& ctx, ConstView rows, View y, View me
 Tensor LayerNormalization::operator()(Context& ctx, const Tensor& x,
                                       std::unique_ptr<Saved>* saved) const {
   nn::require_built(name(), width_ > 0);
-  detail::require_dtype(name(), "input", x, dtype());
+  core::require_dtype(name(), "input", x, dtype());
   const nn::NormalizedRows layout(name(), config_.axis, width_, x.shape());
   const Tensor rows = layout.is_trailing() ? x.reshaped(layout.rows()) : layout.gather(ctx, x);
   Tensor y = ctx.tensor(x.shape(), dtype());

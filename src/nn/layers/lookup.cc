@@ -22,8 +22,8 @@ Config named(Config config, std::string_view name) {
 /// Texts of [..., N] have one axis less.
 Shape shape_of_texts(std::string_view layer, const Shape& bytes) {
   if (bytes.rank() < 2) {
-    detail::throw_shape_error(layer, "input", "texts [..., bytes], see text_tensor()",
-                              bytes.to_string());
+    core::throw_shape_error(layer, "input", "texts [..., bytes], see text_tensor()",
+                            bytes.to_string());
   }
   return nn::without_last_axis(bytes);
 }
@@ -80,7 +80,7 @@ void LookupLayer::backward(Context& /*ctx*/, Saved& /*saved*/, std::span<const C
 
 IntegerLookup::IntegerLookup(const IntegerLookupConfig& config)
     : LookupLayer(named(config, "integer_lookup").name, config.output_mode, config.trainable),
-      words_(std::make_unique<detail::Vocabulary<std::int64_t>>(name(), config, -1)) {}
+      words_(std::make_unique<nn::Vocabulary<std::int64_t>>(name(), config, -1)) {}
 IntegerLookup::~IntegerLookup() = default;
 
 ConfigValue IntegerLookup::get_config() const {
@@ -125,7 +125,7 @@ void IntegerLookup::set_vocabulary_lines(const std::vector<std::string>& lines) 
     const char* const end = line.data() + line.size();
     const auto [stop, problem] = std::from_chars(line.data(), end, token);
     if (problem != std::errc() || stop != end) {
-      detail::throw_config_error(name(), "vocabulary", "an integer in each line", line);
+      core::throw_config_error(name(), "vocabulary", "an integer in each line", line);
     }
     tokens.push_back(token);
   }
@@ -134,13 +134,13 @@ void IntegerLookup::set_vocabulary_lines(const std::vector<std::string>& lines) 
 
 StringLookup::StringLookup(const StringLookupConfig& config)
     : LookupLayer(named(config, "string_lookup").name, config.output_mode, config.trainable),
-      words_(std::make_unique<detail::Vocabulary<std::string>>(name(), config, "[UNK]")) {
+      words_(std::make_unique<nn::Vocabulary<std::string>>(name(), config, "[UNK]")) {
   if (config.invert) {
-    detail::throw_config_error(name(), "invert", "false: take tokens from vocabulary()", "true");
+    core::throw_config_error(name(), "invert", "false: take tokens from vocabulary()", "true");
   }
   if (config.num_oov_indices > 1) {
-    detail::throw_config_error(name(), "num_oov_indices", "0 or 1: others need Keras's hash",
-                               std::to_string(config.num_oov_indices));
+    core::throw_config_error(name(), "num_oov_indices", "0 or 1: others need Keras's hash",
+                             std::to_string(config.num_oov_indices));
   }
 }
 StringLookup::~StringLookup() = default;
@@ -189,7 +189,7 @@ std::shared_ptr<Layer> make_integer_lookup(const ConfigValue& given) {
   auto config = read_index_lookup<std::int64_t>(reader, "integer_lookup");
   const std::string dtype = reader.string("vocabulary_dtype", "int64");
   if (dtype != "int64") {
-    detail::throw_config_error(config.name, "vocabulary_dtype", "int64", dtype);
+    core::throw_config_error(config.name, "vocabulary_dtype", "int64", dtype);
   }
   reader.finish();
   return std::make_shared<IntegerLookup>(config);

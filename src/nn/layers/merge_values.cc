@@ -26,10 +26,10 @@ Dtype result_type_of(std::span<const Value> values) {
 }
 
 void require_inputs(std::string_view layer, std::span<const Shape> inputs) {
-  if (inputs.empty()) detail::throw_shape_error(layer, "inputs", "1 or more", "none");
+  if (inputs.empty()) core::throw_shape_error(layer, "inputs", "1 or more", "none");
   for (const Shape& shape : inputs) {
     if (shape.rank() < 1) {
-      detail::throw_shape_error(layer, "inputs", "rank 1 or more", shape.to_string());
+      core::throw_shape_error(layer, "inputs", "rank 1 or more", shape.to_string());
     }
   }
 }

@@ -305,24 +305,22 @@ Dtype type_of(std::span<const Value> in, const DtypePolicy& policy) {
 
 }  // namespace
 
-namespace detail {
-
 template <class Config>
-std::string_view MergingLayer<Config>::class_name() const {
+std::string_view detail::MergingLayer<Config>::class_name() const {
   return Rule<Config>::kClass;
 }
 
 template <class Config>
-std::vector<Shape> MergingLayer<Config>::output_shapes(std::span<const Shape> inputs,
-                                                       const CallArguments* /*arguments*/) const {
+std::vector<Shape> detail::MergingLayer<Config>::output_shapes(
+    std::span<const Shape> inputs, const CallArguments* /*arguments*/) const {
   nn::require_inputs(name(), inputs);
   if (kTakesTwo<Config>) nn::require_count(name(), "number of inputs", inputs.size(), 2, 2);
   Index batch = -1;
   Shape tail = tail_of(inputs[0]);
   for (const Shape& shape : inputs) {
     if (batch >= 0 && shape[0] >= 0 && shape[0] != batch) {
-      throw_shape_error(name(), "inputs", "one batch size",
-                        std::to_string(batch) + " and " + std::to_string(shape[0]));
+      core::throw_shape_error(name(), "inputs", "one batch size",
+                              std::to_string(batch) + " and " + std::to_string(shape[0]));
     }
     batch = std::max(batch, shape[0]);
     tail = ops::broadcast_shape(name(), tail, tail_of(shape));
@@ -331,15 +329,15 @@ std::vector<Shape> MergingLayer<Config>::output_shapes(std::span<const Shape> in
 }
 
 template <class Config>
-void MergingLayer<Config>::create_parameters(std::span<const Shape> inputs,
-                                             RandomStream& /*random*/) {
+void detail::MergingLayer<Config>::create_parameters(std::span<const Shape> inputs,
+                                                     RandomStream& /*random*/) {
   output_shapes(inputs, nullptr);  // checks
 }
 
 template <class Config>
-std::vector<Value> MergingLayer<Config>::forward(Context& ctx, std::span<const Value> in,
-                                                 const Mode& /*mode*/,
-                                                 std::unique_ptr<Saved>* saved) const {
+std::vector<Value> detail::MergingLayer<Config>::forward(Context& ctx, std::span<const Value> in,
+                                                         const Mode& /*mode*/,
+                                                         std::unique_ptr<Saved>* saved) const {
   const int rank = output_shapes(nn::shapes_of(in), nullptr)[0].rank();
   const Dtype type = type_of<Config>(in, policy());
   const Numbers numbers{type, nn::arithmetic_type(type), policy().compute()};
@@ -348,30 +346,30 @@ std::vector<Value> MergingLayer<Config>::forward(Context& ctx, std::span<const V
 }
 
 template <class Config>
-void MergingLayer<Config>::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
-                                    std::span<View> d_in, Grads& /*grads*/) const {
+void detail::MergingLayer<Config>::backward(Context& ctx, Saved& saved,
+                                            std::span<const ConstView> d_out, std::span<View> d_in,
+                                            Grads& /*grads*/) const {
   nn::require_count(name(), "number of output gradients", d_out.size(), 1, 1);
   if (!d_out[0].has_value()) return;
   Rule<Config>::kMerge.backward(ctx, name(), saved, d_out[0], d_in);
 }
 
 template <class Config>
-Tensor MergingLayer<Config>::operator()(Context& ctx, std::initializer_list<Tensor> in) const {
+Tensor detail::MergingLayer<Config>::operator()(Context& ctx,
+                                                std::initializer_list<Tensor> in) const {
   return call(ctx, nn::values_of(in), {}, nullptr).front().tensor;
 }
 
 template <class Config>
-void MergingLayer<Config>::append_parameters(const std::string& /*prefix*/,
-                                             ParameterList& /*out*/) {}
+void detail::MergingLayer<Config>::append_parameters(const std::string& /*prefix*/,
+                                                     ParameterList& /*out*/) {}
 
-template class MergingLayer<AddConfig>;
-template class MergingLayer<AverageConfig>;
-template class MergingLayer<MaximumConfig>;
-template class MergingLayer<MinimumConfig>;
-template class MergingLayer<MultiplyConfig>;
-template class MergingLayer<SubtractConfig>;
-
-}  // namespace detail
+template class detail::MergingLayer<AddConfig>;
+template class detail::MergingLayer<AverageConfig>;
+template class detail::MergingLayer<MaximumConfig>;
+template class detail::MergingLayer<MinimumConfig>;
+template class detail::MergingLayer<MultiplyConfig>;
+template class detail::MergingLayer<SubtractConfig>;
 
 namespace nn {
 namespace {

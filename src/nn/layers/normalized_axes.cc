@@ -28,12 +28,12 @@ Shape parameter_shape(std::string_view layer, std::vector<Index> axes, const Sha
   for (const Index axis : axes) {
     const int at = positive_axis(layer, axis, input.rank());
     if (std::find(seen.begin(), seen.end(), at) != seen.end()) {
-      detail::throw_shape_error(layer, "axis", "each axis once", std::to_string(axis) + " again");
+      core::throw_shape_error(layer, "axis", "each axis once", std::to_string(axis) + " again");
     }
     if (input[at] < 1) {
-      detail::throw_shape_error(layer, "input",
-                                "a known size of 1 or more on axis " + std::to_string(axis),
-                                input.to_string());
+      core::throw_shape_error(layer, "input",
+                              "a known size of 1 or more on axis " + std::to_string(axis),
+                              input.to_string());
     }
     seen.push_back(at);
     dims.push_back(input[at]);
@@ -59,9 +59,9 @@ NormalizedRows::NormalizedRows(std::string_view layer, const std::vector<Index>&
     }
   }
   if (elements != width) {
-    detail::throw_shape_error(layer, "input",
-                              std::to_string(width) + " elements on the normalised axes",
-                              shape.to_string());
+    core::throw_shape_error(layer, "input",
+                            std::to_string(width) + " elements on the normalised axes",
+                            shape.to_string());
   }
   num_rows_ = shape.size() / width;
 }

@@ -9,7 +9,6 @@
 #include "ops/window_pooling.h"
 
 namespace grouphead {
-namespace detail {
 namespace {
 
 struct PoolingSaved final : Saved {
@@ -20,14 +19,14 @@ struct PoolingSaved final : Saved {
 
 }  // namespace
 
-void Pooling::check() const {
+void detail::Pooling::check() const {
   nn::require_windows(name(), "pool_size", windows_);
   if (windows_.padding == Padding::causal) {
-    detail::throw_config_error(name(), "padding", "valid or same", "causal");
+    core::throw_config_error(name(), "padding", "valid or same", "causal");
   }
 }
 
-ConfigValue Pooling::get_config() const {
+ConfigValue detail::Pooling::get_config() const {
   ConfigValue config = Layer::get_config();
   config.set("pool_size", nn::sizes_config(windows_.size, windows_.axes));
   config.set("padding", name_of(windows_.padding));
@@ -36,22 +35,23 @@ ConfigValue Pooling::get_config() const {
   return config;
 }
 
-std::vector<Shape> Pooling::output_shapes(std::span<const Shape> inputs,
-                                          const CallArguments* /*arguments*/) const {
+std::vector<Shape> detail::Pooling::output_shapes(std::span<const Shape> inputs,
+                                                  const CallArguments* /*arguments*/) const {
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
   return {nn::windowed_shape(name(), windows_, inputs[0], -1)};
 }
 
-void Pooling::create_parameters(std::span<const Shape> inputs, RandomStream& /*random*/) {
+void detail::Pooling::create_parameters(std::span<const Shape> inputs, RandomStream& /*random*/) {
   output_shapes(inputs, nullptr);  // checks
 }
 
-std::vector<Value> Pooling::forward(Context& ctx, std::span<const Value> in, const Mode& /*mode*/,
-                                    std::unique_ptr<Saved>* saved) const {
+std::vector<Value> detail::Pooling::forward(Context& ctx, std::span<const Value> in,
+                                            const Mode& /*mode*/,
+                                            std::unique_ptr<Saved>* saved) const {
   nn::require_count(name(), "number of inputs", in.size(), 1, 1);
   const Tensor& x = in[0].tensor;
   const Shape shape = output_shapes(std::span(&x.shape(), 1), nullptr)[0];
-  detail::require_dtype(name(), "input", x, dtype());
+  core::require_dtype(name(), "input", x, dtype());
   const Tensor last = nn::with_channels_last(ctx, windows_.data_format, x);
   auto keep = std::make_unique<PoolingSaved>();
   keep->windows = nn::windows_over(windows_, last.shape());
@@ -67,8 +67,8 @@ std::vector<Value> Pooling::forward(Context& ctx, std::span<const Value> in, con
   return {Value{nn::with_format(ctx, windows_.data_format, shape, y), {}}};
 }
 
-void Pooling::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
-                       std::span<View> d_in, Grads& /*grads*/) const {
+void detail::Pooling::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
+                               std::span<View> d_in, Grads& /*grads*/) const {
   auto& kept = nn::saved_as<PoolingSaved>(name(), saved);
   nn::require_count(name(), "number of output gradients", d_out.size(), 1, 1);
   nn::require_count(name(), "number of input gradients", d_in.size(), 1, 1);
@@ -89,9 +89,7 @@ void Pooling::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_
   });
 }
 
-void Pooling::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
-
-}  // namespace detail
+void detail::Pooling::append_parameters(const std::string& /*prefix*/, ParameterList& /*out*/) {}
 
 namespace nn {
 namespace {

@@ -22,16 +22,16 @@ Shape alpha_shape(const Shape& input, const std::vector<Index>& shared_axes) {
   std::copy(input.begin(), input.end(), dims.begin());
   for (const Index axis : shared_axes) {
     if (axis < 1 || axis >= input.rank()) {
-      detail::throw_shape_error(kLayer, "shared_axes",
-                                "axes from 1 to " + std::to_string(input.rank() - 1),
-                                std::to_string(axis));
+      core::throw_shape_error(kLayer, "shared_axes",
+                              "axes from 1 to " + std::to_string(input.rank() - 1),
+                              std::to_string(axis));
     }
     dims[static_cast<std::size_t>(axis)] = 1;
   }
   for (int axis = 1; axis < input.rank(); ++axis) {
     if (dims[static_cast<std::size_t>(axis)] < 1) {
-      detail::throw_shape_error(kLayer, "input", "known sizes on axes that are not shared",
-                                input.to_string());
+      core::throw_shape_error(kLayer, "input", "known sizes on axes that are not shared",
+                              input.to_string());
     }
   }
   return Shape(std::span<const Index>(dims.data() + 1, static_cast<std::size_t>(input.rank() - 1)));
@@ -59,7 +59,7 @@ void PReLU::create_parameters(std::span<const Shape> inputs, RandomStream& rando
   nn::require_unbuilt(kLayer, alpha_ != nullptr);
   nn::require_count(kLayer, "number of inputs", inputs.size(), 1, 1);
   if (inputs[0].rank() < 1) {
-    detail::throw_shape_error(kLayer, "input", "rank 1 or more", inputs[0].to_string());
+    core::throw_shape_error(kLayer, "input", "rank 1 or more", inputs[0].to_string());
   }
   const Shape shape = alpha_shape(inputs[0], config_.shared_axes);
   alpha_ = std::make_unique<Parameter>(

@@ -22,8 +22,8 @@ Shape NoiseShape::of(const Shape& input) const {
     fits = dims.back() == 1 || dims.back() == input[axis + added];
   }
   if (!fits) {
-    detail::throw_shape_error(layer_, "noise_shape", "axes of 1 or of " + input.to_string(),
-                              Shape::partial(axes_).to_string());
+    core::throw_shape_error(layer_, "noise_shape", "axes of 1 or of " + input.to_string(),
+                            Shape::partial(axes_).to_string());
   }
   return Shape(dims);
 }
@@ -34,8 +34,8 @@ std::vector<Index> noise_shape_from(std::string_view layer, const ConfigValue& v
   for (const ConfigValue& size : value.as_list("noise_shape")) {
     axes.push_back(size.is_null() ? -1 : size.as_integer("noise_shape"));
     if (!size.is_null() && axes.back() < 1) {
-      detail::throw_config_error(layer, "noise_shape", "null and numbers of 1 or more",
-                                 std::to_string(axes.back()));
+      core::throw_config_error(layer, "noise_shape", "null and numbers of 1 or more",
+                               std::to_string(axes.back()));
     }
   }
   return axes;

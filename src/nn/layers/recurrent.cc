@@ -14,9 +14,9 @@
 namespace grouphead {
 namespace {
 
-using detail::CellRun;
-using detail::kFirstState;
-using detail::RecurrentCell;
+using nn::CellRun;
+using nn::kFirstState;
+using nn::RecurrentCell;
 
 /// Axes 0 and 1 change places.
 ConstView swapped(ConstView x) {
@@ -90,29 +90,29 @@ std::size_t Recurrent::num_states() const noexcept {
 Index Recurrent::num_outputs() const noexcept { return cells_.back()->units(); }
 
 std::span<const std::string_view> Recurrent::input_names() const {
-  return detail::recurrent_operand_names(num_states());
+  return nn::recurrent_operand_names(num_states());
 }
 
 std::vector<Shape> Recurrent::output_shapes(std::span<const Shape> inputs,
                                             const CallArguments* /*arguments*/) const {
   nn::require_count(name(), "number of inputs", inputs.size(), 1, kFirstState + num_states());
   const Index width = cells_[0]->is_built() ? cells_[0]->num_inputs() : -1;
-  detail::require_shape(name(), "sequences", inputs[0], {-1, -1, width});
+  core::require_shape(name(), "sequences", inputs[0], {-1, -1, width});
   const Index batch = inputs[0][0];
   if (inputs.size() > 1 && inputs[1].rank() > 0) {
-    detail::require_shape(name(), "mask", inputs[1], {batch, inputs[0][1]});
+    core::require_shape(name(), "mask", inputs[1], {batch, inputs[0][1]});
   }
   std::vector<Shape> states;
   for (const auto& cell : cells_) {
     states.insert(states.end(), cell->num_states(), Shape::partial({batch, cell->units()}));
   }
   if (inputs.size() > kFirstState && inputs.size() != kFirstState + states.size()) {
-    detail::throw_shape_error(name(), "initial_state",
-                              std::to_string(states.size()) + " tensors or none",
-                              std::to_string(inputs.size() - kFirstState));
+    core::throw_shape_error(name(), "initial_state",
+                            std::to_string(states.size()) + " tensors or none",
+                            std::to_string(inputs.size() - kFirstState));
   }
   for (std::size_t i = kFirstState; i < inputs.size(); ++i) {
-    detail::require_shape(name(), input_names()[i], inputs[i], {-1, states[i - kFirstState][1]});
+    core::require_shape(name(), input_names()[i], inputs[i], {-1, states[i - kFirstState][1]});
   }
   std::vector<Shape> made{config_.return_sequences
                               ? Shape::partial({batch, inputs[0][1], num_outputs()})
@@ -145,22 +145,22 @@ void Recurrent::check(std::span<const Value> in) const {
   const Shape& x = shapes[0];
   for (std::size_t i = 0; i < in.size(); ++i) {
     if (i == 1) continue;
-    detail::require_dtype(name(), input_names()[i], in[i].tensor, dtype());
+    core::require_dtype(name(), input_names()[i], in[i].tensor, dtype());
     if (shapes[i][0] != x[0]) {
-      detail::throw_shape_error(name(), input_names()[i], "as many rows as the sequences",
-                                shapes[i].to_string());
+      core::throw_shape_error(name(), input_names()[i], "as many rows as the sequences",
+                              shapes[i].to_string());
     }
   }
-  if (x[1] < 1) detail::throw_shape_error(name(), "sequences", "1 step or more", x.to_string());
-  if (in[0].mask) detail::require_shape(name(), "mask", *in[0].mask, {x[0], x[1]});
+  if (x[1] < 1) core::throw_shape_error(name(), "sequences", "1 step or more", x.to_string());
+  if (in[0].mask) core::require_shape(name(), "mask", *in[0].mask, {x[0], x[1]});
 }
 
-std::optional<Tensor> detail::recurrent_mask(std::span<const Value> in) {
+std::optional<Tensor> nn::recurrent_mask(std::span<const Value> in) {
   if (in.size() > 1 && in[1].tensor.has_value()) return in[1].tensor;
   return in.size() > kFirstState ? std::nullopt : in[0].mask;
 }
 
-std::optional<Tensor> detail::handed_on_mask(std::span<const Value> in) {
+std::optional<Tensor> nn::handed_on_mask(std::span<const Value> in) {
   return in.size() > 1 && in[1].tensor.has_value() ? in[1].tensor : in[0].mask;
 }
 
@@ -179,9 +179,9 @@ std::vector<Value> Recurrent::forward(Context& ctx, std::span<const Value> in, c
                                       std::unique_ptr<Saved>* saved) const {
   check(in);
   auto run = std::make_unique<Run>();
-  set_mask(ctx, detail::recurrent_mask(in), *run);
+  set_mask(ctx, nn::recurrent_mask(in), *run);
   Tensor x = steps_of(ctx, in[0].tensor, config_.go_backwards);
-  std::vector<detail::StepMasks> masks;
+  std::vector<nn::StepMasks> masks;
   for (const auto& cell : cells_) masks.push_back(cell->masks(ctx, mode, x.dim(1)));
   std::size_t state = kFirstState;
   for (std::size_t i = 0; i < cells_.size(); ++i) {
@@ -194,14 +194,14 @@ std::vector<Value> Recurrent::forward(Context& ctx, std::span<const Value> in, c
     const Tensor c0 = cell.num_states() > 1 ? start(1) : Tensor();
     state += cell.num_states();
     run->cells.push_back(
-        detail::run_cell(ctx, cell, x, run->mask, h0, c0, std::move(masks[i]), saved != nullptr));
+        nn::run_cell(ctx, cell, x, run->mask, h0, c0, std::move(masks[i]), saved != nullptr));
     if (i + 1 < cells_.size()) {
       const ConstView h = run->cells.back().h.view();
       x = nn::copied(ctx, h.slice(0, 1, h.dim(0)));
     }
   }
   std::vector<Value> out = results(ctx, *run);
-  if (config_.return_sequences) out[0].mask = detail::handed_on_mask(in);
+  if (config_.return_sequences) out[0].mask = nn::handed_on_mask(in);
   if (saved != nullptr) *saved = std::move(run);
   return out;
 }
@@ -284,9 +284,9 @@ void Recurrent::backward(Context& ctx, Saved& saved, std::span<const ConstView> 
     d_last = {};
     const bool wants_x = i > 0 || d_in[0].has_value();
     Tensor d_x = wants_x ? ctx.tensor(run.cells[i].x.shape(), cell.dtype()) : Tensor();
-    detail::run_cell_back(ctx, cell, run.cells[i], run.mask, std::as_const(d_steps).view(),
-                          d_states[0], d_states[1].has_value() ? d_states[1].view() : View(),
-                          wants_x ? d_x.view() : View(), grads);
+    nn::run_cell_back(ctx, cell, run.cells[i], run.mask, std::as_const(d_steps).view(), d_states[0],
+                      d_states[1].has_value() ? d_states[1].view() : View(),
+                      wants_x ? d_x.view() : View(), grads);
     for (std::size_t k = 0; k < cell.num_states(); ++k) {
       const std::size_t given = kFirstState + state + k;
       if (given < d_in.size() && d_in[given].has_value()) {
@@ -345,7 +345,7 @@ std::shared_ptr<Layer> make_recurrent(std::string_view class_name, CellKind kind
   read_sequence_options(reader, config);
   read_cell_options(reader, kind, config);
   if (const ConfigValue& cudnn = reader.value("use_cudnn"); cudnn == ConfigValue(true)) {
-    detail::throw_config_error(config.name, "use_cudnn", "auto or false", "true");
+    core::throw_config_error(config.name, "use_cudnn", "auto or false", "true");
   }
   reader.finish();
   return with_trainable(std::make_shared<L>(config), given);

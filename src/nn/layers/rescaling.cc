@@ -50,8 +50,8 @@ std::vector<Value> Rescaling::forward(Context& ctx, std::span<const Value> in, c
   const Tensor offset = rounded(ctx, *this, offset_);
   for (const Tensor* numbers : {&scale, &offset}) {
     if (ops::broadcast_shape(name(), x.shape(), numbers->shape()) != x.shape()) {
-      detail::throw_shape_error(name(), "input", "axes that scale and offset repeat along",
-                                x.shape().to_string());
+      core::throw_shape_error(name(), "input", "axes that scale and offset repeat along",
+                              x.shape().to_string());
     }
   }
   Tensor y = ctx.tensor(x.shape(), dtype());

@@ -29,7 +29,7 @@ std::vector<Shape> Rearranging::output_shapes(std::span<const Shape> inputs,
                                               const CallArguments* /*arguments*/) const {
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
   if (inputs[0].rank() < 1) {
-    detail::throw_shape_error(name(), "input", "rank 1 or more", inputs[0].to_string());
+    core::throw_shape_error(name(), "input", "rank 1 or more", inputs[0].to_string());
   }
   return {shape_for(inputs[0])};
 }
@@ -83,7 +83,7 @@ Reshape::Reshape(const ReshapeConfig& config)
     : Rearranging(config.name, config.dtype, config.activity_regularizer),
       target_shape_(config.target_shape) {
   if (std::count(target_shape_.begin(), target_shape_.end(), -1) > 1) {
-    detail::throw_config_error(name(), "target_shape", "at most one -1", target_shape_.to_string());
+    core::throw_config_error(name(), "target_shape", "at most one -1", target_shape_.to_string());
   }
 }
 
@@ -106,9 +106,9 @@ Permute::Permute(const PermuteConfig& config)
   std::sort(sorted.begin(), sorted.end());
   for (std::size_t i = 0; i < sorted.size(); ++i) {
     if (sorted[i] == static_cast<Index>(i) + 1) continue;
-    detail::throw_config_error(name(), "dims",
-                               "each of 1 to " + std::to_string(dims_.size()) + " once",
-                               Shape::partial(dims_).to_string());
+    core::throw_config_error(name(), "dims",
+                             "each of 1 to " + std::to_string(dims_.size()) + " once",
+                             Shape::partial(dims_).to_string());
   }
 }
 
@@ -120,8 +120,8 @@ ConfigValue Permute::get_config() const {
 
 std::vector<int> Permute::order_for(int rank) const {
   if (rank != static_cast<int>(dims_.size()) + 1) {
-    detail::throw_shape_error(name(), "input", "rank " + std::to_string(dims_.size() + 1),
-                              "rank " + std::to_string(rank));
+    core::throw_shape_error(name(), "input", "rank " + std::to_string(dims_.size() + 1),
+                            "rank " + std::to_string(rank));
   }
   std::vector<int> order = {0};
   for (const Index dim : dims_) order.push_back(static_cast<int>(dim));
@@ -140,7 +140,7 @@ DataFormat data_format_from_name(std::string_view name) {
   for (const DataFormat format : {DataFormat::channels_last, DataFormat::channels_first}) {
     if (name == name_of(format)) return format;
   }
-  detail::throw_config_error("data_format", "name", "channels_last or channels_first", name);
+  core::throw_config_error("data_format", "name", "channels_last or channels_first", name);
 }
 
 Flatten::Flatten(const FlattenConfig& config)

@@ -22,11 +22,11 @@ struct RMSNormalizationSaved final : Saved {
 RMSNormalization::RMSNormalization(const RMSNormalizationConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {
   if (!(config.epsilon >= 0)) {
-    detail::throw_config_error("rms_normalization", "epsilon", "0 or more",
-                               detail::number_text(config.epsilon));
+    core::throw_config_error("rms_normalization", "epsilon", "0 or more",
+                             core::number_text(config.epsilon));
   }
   if (config.axis.empty()) {
-    detail::throw_config_error("rms_normalization", "axis", "1 or more axes", "none");
+    core::throw_config_error("rms_normalization", "axis", "1 or more axes", "none");
   }
 }
 
@@ -51,7 +51,7 @@ std::vector<Value> RMSNormalization::forward(Context& ctx, std::span<const Value
   nn::require_built(name(), scale_ != nullptr);
   nn::require_count(name(), "number of inputs", in.size(), 1, 1);
   const Tensor& x = in[0].tensor;
-  detail::require_dtype(name(), "input", x, dtype());
+  core::require_dtype(name(), "input", x, dtype());
   const nn::NormalizedRows layout(name(), config_.axis, scale_->shape().size(), x.shape());
   auto keep = std::make_unique<RMSNormalizationSaved>();
   keep->shape = x.shape();

@@ -21,9 +21,9 @@ RecurrentConfig sequence_of(const RNNConfig& config) {
   nn::require_count(made.name, "number of cells", config.cells.size(), 1, kMostCells);
   for (const RecurrentCellConfig& cell : config.cells) {
     if (cell.options.dtype == made.dtype) continue;
-    detail::throw_config_error(made.name, "cell",
-                               "the layer's dtype " + std::string(made.dtype.name()),
-                               cell.options.dtype.name());
+    core::throw_config_error(made.name, "cell",
+                             "the layer's dtype " + std::string(made.dtype.name()),
+                             cell.options.dtype.name());
   }
   return made;
 }
@@ -54,9 +54,9 @@ RNN::RNN(const RNNConfig& config)
   std::set<std::string> taken;
   for (const RecurrentCellConfig& cell : config.cells) {
     const std::string& given = cell.options.name;
-    std::string name = given.empty() ? numbered(detail::default_name_of(cell.kind), counts) : given;
+    std::string name = given.empty() ? numbered(nn::default_name_of(cell.kind), counts) : given;
     if (!taken.insert(name).second) {
-      detail::throw_config_error(this->name(), "cells", "one of each name", name);
+      core::throw_config_error(this->name(), "cells", "one of each name", name);
     }
     add_cell(cell, is_stacked_ ? stack_name_ + "/" + name : name);
   }
@@ -66,7 +66,7 @@ std::string RNN::attribute_of(std::string_view path) const {
   if (!is_stacked_) return "cell";
   std::map<std::string_view, int> counts;
   for (const auto& cell : cells()) {
-    const std::string place = numbered(detail::default_name_of(cell->kind()), counts);
+    const std::string place = numbered(nn::default_name_of(cell->kind()), counts);
     if (cell->path() == path) return "cell/cells/" + place;
   }
   return std::string(path);

@@ -30,7 +30,7 @@ Order order_of(const std::vector<Index>& axis, int rank) {
   for (const Index each : axis) {
     const auto at = static_cast<std::size_t>(nn::positive_axis(kLayer, each, rank));
     if (reduced[at]) {
-      detail::throw_shape_error(kLayer, "axis", "each axis once", std::to_string(each) + " again");
+      core::throw_shape_error(kLayer, "axis", "each axis once", std::to_string(each) + " again");
     }
     reduced[at] = true;
   }
@@ -99,7 +99,7 @@ Softmax::Softmax(const SoftmaxConfig& config)
   std::vector<Index> sorted = config.axis;
   std::sort(sorted.begin(), sorted.end());
   if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
-    detail::throw_config_error(kLayer, "axis", "each axis once", "one twice");
+    core::throw_config_error(kLayer, "axis", "each axis once", "one twice");
   }
 }
 
@@ -128,7 +128,7 @@ std::vector<Value> Softmax::forward(Context& ctx, std::span<const Value> in, con
                                     std::unique_ptr<Saved>* saved) const {
   nn::require_count(kLayer, "number of inputs", in.size(), 1, 2);
   const Tensor& x = in[0].tensor;
-  detail::require_dtype(kLayer, "inputs", x, dtype());
+  core::require_dtype(kLayer, "inputs", x, dtype());
   const bool is_given = in.size() > 1 && in[1].tensor.has_value();
   const std::optional<Tensor> own = is_given ? std::optional(in[1].tensor) : in[0].mask;
   const Tensor mask = own ? as_bool(ctx, *own) : Tensor();
@@ -179,7 +179,7 @@ std::shared_ptr<Layer> nn::make_softmax(const ConfigValue& config) {
     options.axis.clear();
     if (axis.is_integer()) options.axis.push_back(axis.as_integer("axis"));
     if (axis.is_list() && axis.as_list("axis").empty()) {
-      detail::throw_config_error(kLayer, "axis", "one axis or more", "[]");
+      core::throw_config_error(kLayer, "axis", "one axis or more", "[]");
     }
     if (!axis.is_integer() && !axis.is_null()) {
       for (const ConfigValue& each : axis.as_list("axis")) {

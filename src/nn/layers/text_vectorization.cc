@@ -102,13 +102,13 @@ StringLookupConfig lookup_of(const TextVectorizationConfig& config) {
 Tensor text_tensor(std::span<const std::string> texts, const std::optional<Shape>& shape) {
   const Shape of_texts = shape ? *shape : Shape{static_cast<Index>(texts.size()), 1};
   if (of_texts.size() != static_cast<Index>(texts.size())) {
-    detail::throw_shape_error("text_tensor", "texts", std::to_string(of_texts.size()),
-                              std::to_string(texts.size()));
+    core::throw_shape_error("text_tensor", "texts", std::to_string(of_texts.size()),
+                            std::to_string(texts.size()));
   }
   std::size_t longest = 1;
   for (const std::string& text : texts) {
     if (text.find('\0') != std::string::npos) {
-      detail::throw_config_error("text_tensor", "texts", "no byte 0", "one");
+      core::throw_config_error("text_tensor", "texts", "no byte 0", "one");
     }
     longest = std::max(longest, text.size());
   }
@@ -123,10 +123,10 @@ Tensor text_tensor(std::span<const std::string> texts, const std::optional<Shape
 
 std::vector<std::string> texts_of(const Tensor& tensor) {
   if (!tensor.has_value() || tensor.rank() < 1) {
-    detail::throw_shape_error("texts_of", "tensor", "u8 [..., bytes]",
-                              tensor.has_value() ? tensor.shape().to_string() : "nothing");
+    core::throw_shape_error("texts_of", "tensor", "u8 [..., bytes]",
+                            tensor.has_value() ? tensor.shape().to_string() : "nothing");
   }
-  detail::require_dtype("texts_of", "tensor", tensor, Dtype::u8);
+  core::require_dtype("texts_of", "tensor", tensor, Dtype::u8);
   const auto width = static_cast<std::size_t>(tensor.shape().back());
   std::vector<std::string> texts;
   if (width == 0) return texts;
@@ -140,10 +140,9 @@ std::vector<std::string> texts_of(const Tensor& tensor) {
 TextVectorization::TextVectorization(const TextVectorizationConfig& config)
     : LookupLayer(lookup_of(config).name, config.tokens.output_mode, config.tokens.trainable),
       config_(config),
-      words_(
-          std::make_unique<detail::Vocabulary<std::string>>(name(), lookup_of(config), "[UNK]")) {
+      words_(std::make_unique<nn::Vocabulary<std::string>>(name(), lookup_of(config), "[UNK]")) {
   const auto fail = [&](std::string_view option, const char* expected, const std::string& got) {
-    detail::throw_config_error(name(), option, expected, got);
+    core::throw_config_error(name(), option, expected, got);
   };
   const bool is_integers = output_mode() == LookupMode::integers;
   if (output_mode() == LookupMode::one_hot) fail("output_mode", "another than one_hot", "one_hot");
@@ -194,15 +193,15 @@ std::vector<Shape> TextVectorization::output_shapes(std::span<const Shape> input
   const Shape& x = inputs[0];
   const bool is_list = x.rank() == 2 || (x.rank() == 3 && (x[1] == 1 || x[1] == -1));
   if (config_.split == TextSplit::none) {
-    if (x.rank() < 2) detail::throw_shape_error(name(), "input", "texts", x.to_string());
+    if (x.rank() < 2) core::throw_shape_error(name(), "input", "texts", x.to_string());
     const Shape texts = nn::without_last_axis(x);
     const bool is_one_each = texts.rank() == 1 && output_mode() != LookupMode::integers;
     return {
         looked_up_shape(is_one_each ? nn::with_appended_axis(texts, 1) : texts, words_->depth())};
   }
   if (!is_list) {
-    detail::throw_shape_error(name(), "input", "texts [B] or [B, 1], see text_tensor()",
-                              x.to_string());
+    core::throw_shape_error(name(), "input", "texts [B] or [B, 1], see text_tensor()",
+                            x.to_string());
   }
   if (output_mode() == LookupMode::integers) {
     return {Shape::partial({x[0], config_.output_sequence_length.value_or(-1)})};
@@ -238,7 +237,7 @@ std::vector<Value> TextVectorization::forward(Context& ctx, std::span<const Valu
   auto* to = places.data<std::int64_t>();
   for (const auto& row : rows) {
     for (std::size_t i = 0; i < static_cast<std::size_t>(width); ++i) {
-      const std::int64_t padding = is_integers ? 0 : detail::Vocabulary<std::string>::kDropped;
+      const std::int64_t padding = is_integers ? 0 : nn::Vocabulary<std::string>::kDropped;
       *to++ = i < row.size() ? row[i] : padding;
     }
   }
@@ -273,10 +272,10 @@ void read_standardize(ConfigReader& reader, TextVectorizationConfig& config) {
   config.lower = value == ConfigValue(kLower) || value == ConfigValue(kBoth);
   config.strip_punctuation = value == ConfigValue(kStrip) || value == ConfigValue(kBoth);
   if (!config.lower && !config.strip_punctuation && !value.is_null()) {
-    detail::throw_config_error(config.tokens.name, "standardize",
-                               "null, lower, strip_punctuation or lower_and_strip_punctuation: "
-                               "standardize texts of another function before the model",
-                               value.to_string());
+    core::throw_config_error(config.tokens.name, "standardize",
+                             "null, lower, strip_punctuation or lower_and_strip_punctuation: "
+                             "standardize texts of another function before the model",
+                             value.to_string());
   }
 }
 
@@ -288,10 +287,10 @@ void read_split(ConfigReader& reader, TextVectorizationConfig& config) {
   } else if (value == ConfigValue("character")) {
     config.split = TextSplit::character;
   } else if (value != ConfigValue("whitespace")) {
-    detail::throw_config_error(config.tokens.name, "split",
-                               "null, whitespace or character: split texts of another function "
-                               "before the model",
-                               value.to_string());
+    core::throw_config_error(config.tokens.name, "split",
+                             "null, whitespace or character: split texts of another function "
+                             "before the model",
+                             value.to_string());
   }
 }
 
@@ -308,8 +307,8 @@ void read_ngrams(ConfigReader& reader, TextVectorizationConfig& config) {
   }
   const Index last = value.as_integer("ngrams");
   if (last < 1 || last > kMostNgrams) {
-    detail::throw_config_error(config.tokens.name, "ngrams", "1 to " + std::to_string(kMostNgrams),
-                               std::to_string(last));
+    core::throw_config_error(config.tokens.name, "ngrams", "1 to " + std::to_string(kMostNgrams),
+                             std::to_string(last));
   }
   for (Index width = 1; width <= last; ++width) config.ngrams.push_back(width);
 }

@@ -83,9 +83,9 @@ struct TimeDistributed::Run final : Saved {
 
 TimeDistributed::TimeDistributed(const TimeDistributedConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer), layer_(config.layer) {
-  if (layer_ == nullptr) detail::throw_config_error(name(), "layer", "a layer", "none");
+  if (layer_ == nullptr) core::throw_config_error(name(), "layer", "a layer", "none");
   if (layer_->dtype() != dtype()) {
-    detail::throw_config_error(name(), "dtype", "that of its layer", policy().name());
+    core::throw_config_error(name(), "dtype", "that of its layer", policy().name());
   }
 }
 
@@ -99,13 +99,13 @@ std::vector<Shape> TimeDistributed::output_shapes(std::span<const Shape> inputs,
                                                   const CallArguments* /*arguments*/) const {
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
   if (inputs[0].rank() < 3) {
-    detail::throw_shape_error(name(), "input", "rank 3 or more", inputs[0].to_string());
+    core::throw_shape_error(name(), "input", "rank 3 or more", inputs[0].to_string());
   }
   const Shape step = without_time(inputs[0]);
   const std::vector<Shape> made = layer_->output_shapes(std::span(&step, 1), nullptr);
   if (made.size() != 1 || made[0].rank() < 1) {
-    detail::throw_shape_error(name(), "layer", "one output with a batch axis",
-                              std::to_string(made.size()) + " outputs");
+    core::throw_shape_error(name(), "layer", "one output with a batch axis",
+                            std::to_string(made.size()) + " outputs");
   }
   return {with_time(made[0], inputs[0][1])};
 }
@@ -118,7 +118,7 @@ Dtype TimeDistributed::output_dtype(std::span<const Dtype> inputs,
 void TimeDistributed::create_parameters(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
   if (inputs[0].rank() < 3) {
-    detail::throw_shape_error(name(), "input", "rank 3 or more", inputs[0].to_string());
+    core::throw_shape_error(name(), "input", "rank 3 or more", inputs[0].to_string());
   }
   if (!layer_->is_built() || layer_->parameters().empty()) {
     const Shape step = without_time(inputs[0]);
@@ -134,13 +134,13 @@ std::vector<Value> TimeDistributed::forward(Context& ctx, std::span<const Value>
   nn::require_count(name(), "number of inputs", in.size(), 1, 1);
   const Shape& x = in[0].tensor.shape();
   if (x.rank() < 3 || x[1] < 1) {
-    detail::throw_shape_error(name(), "input", "rank 3 or more and 1 step or more", x.to_string());
+    core::throw_shape_error(name(), "input", "rank 3 or more and 1 step or more", x.to_string());
   }
   if (in[0].mask) {
     const Shape& mask = in[0].mask->shape();
     if (mask.rank() < 2 || mask[0] != x[0] || mask[1] != x[1]) {
-      detail::throw_shape_error(name(), "mask", "the first two axes of " + x.to_string(),
-                                mask.to_string());
+      core::throw_shape_error(name(), "mask", "the first two axes of " + x.to_string(),
+                              mask.to_string());
     }
   }
   auto keep = saved != nullptr ? std::make_unique<Run>() : nullptr;

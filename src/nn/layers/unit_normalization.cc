@@ -18,7 +18,7 @@ struct UnitSaved final : Saved {
 
 UnitNormalization::UnitNormalization(const UnitNormalizationConfig& config)
     : Layer(config.name, config.dtype, config.activity_regularizer), config_(config) {
-  if (config.axis.empty()) detail::throw_config_error(name(), "axis", "one axis or more", "none");
+  if (config.axis.empty()) core::throw_config_error(name(), "axis", "one axis or more", "none");
 }
 
 ConfigValue UnitNormalization::get_config() const {
@@ -47,7 +47,7 @@ Index UnitNormalization::width_of(const Shape& shape) const {
   for (const Index axis : config_.axis) {
     const int at = nn::positive_axis(name(), axis, shape.rank());
     if (std::exchange(is_taken[static_cast<std::size_t>(at)], true)) {
-      detail::throw_shape_error(name(), "axis", "each axis once", std::to_string(axis) + " again");
+      core::throw_shape_error(name(), "axis", "each axis once", std::to_string(axis) + " again");
     }
     width *= shape[at];
   }
@@ -59,7 +59,7 @@ std::vector<Value> UnitNormalization::forward(Context& ctx, std::span<const Valu
                                               std::unique_ptr<Saved>* saved) const {
   nn::require_count(name(), "number of inputs", in.size(), 1, 1);
   const Tensor& x = in[0].tensor;
-  detail::require_dtype(name(), "input", x, dtype());
+  core::require_dtype(name(), "input", x, dtype());
   const Index width = width_of(x.shape());
   Tensor y = ctx.tensor(x.shape(), dtype());
   auto keep = std::make_unique<UnitSaved>();

@@ -24,7 +24,7 @@ Padding padding_from_name(std::string_view name) {
   for (const Padding padding : {Padding::valid, Padding::same, Padding::causal}) {
     if (name == name_of(padding)) return padding;
   }
-  detail::throw_config_error("padding", "name", "valid, same or causal", name);
+  core::throw_config_error("padding", "name", "valid, same or causal", name);
 }
 
 namespace nn {
@@ -36,8 +36,8 @@ std::size_t index(int axis) { return static_cast<std::size_t>(axis); }
 
 void require_size(std::string_view layer, std::string_view key, Index size, Index low) {
   if (size >= low && size <= kMaxWindow) return;
-  detail::throw_config_error(layer, key, std::to_string(low) + " to " + std::to_string(kMaxWindow),
-                             std::to_string(size));
+  core::throw_config_error(layer, key, std::to_string(low) + " to " + std::to_string(kMaxWindow),
+                           std::to_string(size));
 }
 
 void require_windows(std::string_view layer, std::string_view size_key,
@@ -48,15 +48,15 @@ void require_windows(std::string_view layer, std::string_view size_key,
     require_size(layer, "dilation_rate", windows.dilation[index(axis)], 1);
   }
   if (windows.padding == Padding::causal && windows.axes != 1) {
-    detail::throw_config_error(layer, "padding", "valid or same", "causal");
+    core::throw_config_error(layer, "padding", "valid or same", "causal");
   }
 }
 
 Index spatial_size(std::string_view layer, const Shape& input, int axis) {
   constexpr Index kLargest = Index{1} << 40;
   if (input[axis] <= kLargest) return input[axis];
-  detail::throw_shape_error(layer, "input", "at most 2^40 steps on axis " + std::to_string(axis),
-                            input.to_string());
+  core::throw_shape_error(layer, "input", "at most 2^40 steps on axis " + std::to_string(axis),
+                          input.to_string());
 }
 
 Shape in_format(DataFormat format, Index batch, std::span<const Index> sizes, Index channels) {
@@ -70,8 +70,8 @@ Shape in_format(DataFormat format, Index batch, std::span<const Index> sizes, In
 Shape windowed_shape(std::string_view layer, const detail::WindowConfig& windows,
                      const Shape& input, Index channels) {
   if (input.rank() != windows.axes + 2) {
-    detail::throw_shape_error(layer, "input", "rank " + std::to_string(windows.axes + 2),
-                              input.to_string());
+    core::throw_shape_error(layer, "input", "rank " + std::to_string(windows.axes + 2),
+                            input.to_string());
   }
   const int first = first_spatial_axis(windows.data_format);
   std::array<Index, 2> sizes{};
@@ -80,7 +80,7 @@ Shape windowed_shape(std::string_view layer, const detail::WindowConfig& windows
     const Index in = spatial_size(layer, input, first + axis);
     const Index extent = (windows.size[i] - 1) * windows.dilation[i] + 1;
     if (in >= 0 && in < extent && windows.padding == Padding::valid) {
-      detail::throw_shape_error(
+      core::throw_shape_error(
           layer, "input",
           std::to_string(extent) + " or more on axis " + std::to_string(first + axis),
           input.to_string());
@@ -156,8 +156,8 @@ std::array<Index, 2> read_size_list(ConfigReader& reader, std::string_view key, 
   }
   const ConfigValue::List& list = value.as_list(key);
   if (list.size() != index(axes)) {
-    detail::throw_config_error("config", key, "an integer, or " + std::to_string(axes) + " of them",
-                               value.to_string());
+    core::throw_config_error("config", key, "an integer, or " + std::to_string(axes) + " of them",
+                             value.to_string());
   }
   for (std::size_t i = 0; i < list.size(); ++i) sizes[i] = list[i].as_integer(key);
   return sizes;

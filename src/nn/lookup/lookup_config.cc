@@ -17,8 +17,7 @@ LookupMode lookup_mode_from(std::string_view layer, const std::string& name) {
   for (std::size_t i = 0; i < kModes.size(); ++i) {
     if (kModes[i] == name) return static_cast<LookupMode>(i);
   }
-  detail::throw_config_error(layer, "output_mode", "int, one_hot, multi_hot, count or tf_idf",
-                             name);
+  core::throw_config_error(layer, "output_mode", "int, one_hot, multi_hot, count or tf_idf", name);
 }
 
 std::string_view name_of(LookupMode mode) noexcept {
@@ -28,7 +27,7 @@ std::string_view name_of(LookupMode mode) noexcept {
 void refuse(ConfigReader& reader, std::string_view layer, const char* key) {
   const ConfigValue& value = reader.value(key);
   if (value.is_null() || value == ConfigValue(false)) return;
-  detail::throw_config_error(layer, key, "null or false", value.to_string());
+  core::throw_config_error(layer, key, "null or false", value.to_string());
 }
 
 std::optional<Index> optional_integer(ConfigReader& reader, const char* key) {

@@ -30,8 +30,8 @@ std::vector<Token> tokens_from(std::string_view layer, const ConfigValue& list) 
   std::vector<Token> tokens;
   if (list.is_null()) return tokens;
   if (list.is_string()) {
-    detail::throw_config_error(layer, "vocabulary", "a list: other files are not read",
-                               list.to_string());
+    core::throw_config_error(layer, "vocabulary", "a list: other files are not read",
+                             list.to_string());
   }
   for (const ConfigValue& one : list.as_list("vocabulary")) {
     token_from(one, tokens.emplace_back());
@@ -76,14 +76,14 @@ LookupConfig<Token> read_index_lookup(ConfigReader& reader, std::string_view nam
   refuse(reader, config.name, "salt");
   const std::string method = reader.string("oov_method", "floormod");
   if (method != "floormod") {
-    detail::throw_config_error(config.name, "oov_method", "floormod", method);
+    core::throw_config_error(config.name, "oov_method", "floormod", method);
   }
   return config;
 }
 
 /// The vocabulary as it is now, in Keras's keys.
 template <class Token>
-void write_vocabulary(const detail::Vocabulary<Token>& words, ConfigValue& config) {
+void write_vocabulary(const Vocabulary<Token>& words, ConfigValue& config) {
   ConfigValue::List tokens;
   for (const Token& token : words.all()) tokens.push_back(token_config(token));
   ConfigValue::List weights;
@@ -98,7 +98,7 @@ void write_vocabulary(const detail::Vocabulary<Token>& words, ConfigValue& confi
 }
 
 template <class Token>
-void write_index_lookup(const detail::Vocabulary<Token>& words, ConfigValue& config) {
+void write_index_lookup(const Vocabulary<Token>& words, ConfigValue& config) {
   const LookupConfig<Token>& own = words.config();
   config.set("invert", own.invert);
   config.set("max_tokens", number_or_null(own.max_tokens));

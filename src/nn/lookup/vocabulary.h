@@ -8,7 +8,7 @@
 #include "core/check.h"
 #include "grouphead/layers/lookup.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 inline std::string token_text(std::int64_t token) { return std::to_string(token); }
 inline std::string token_text(const std::string& token) { return "'" + token + "'"; }
@@ -145,7 +145,7 @@ class Vocabulary {
 
   [[noreturn]] void fail(std::string_view option, const std::string& expected,
                          const std::string& got) const {
-    throw_config_error(layer_, option, expected, got);
+    core::throw_config_error(layer_, option, expected, got);
   }
 
   std::string layer_;
@@ -155,4 +155,4 @@ class Vocabulary {
   std::vector<double> idf_weights_;  // from place 0 on
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -81,7 +81,7 @@ Results glu(TracedCall& call) {
   const int axis = call.axis(x.rank(), -1);
   const Index size = x.dim(axis);
   if (size >= 0 && size % 2 != 0) {
-    detail::throw_shape_error(call.name(), "x", "two halves along the axis", x.shape().to_string());
+    core::throw_shape_error(call.name(), "x", "two halves along the axis", x.shape().to_string());
   }
   const Index half = size < 0 ? -1 : size / 2;
   const Var gate = size < 0 ? sliced(x, axis, 0, -1) : sliced(x, axis, half, size);

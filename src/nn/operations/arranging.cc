@@ -186,7 +186,7 @@ Results pad(TracedCall& call) {
     }
     if (before == 0 && after == 0) continue;
     if (size == 0 && mode != "constant") {
-      detail::throw_shape_error(call.name(), "x", "elements to pad with", x.shape().to_string());
+      core::throw_shape_error(call.name(), "x", "elements to pad with", x.shape().to_string());
     }
     const auto indices = [mode, size, before, after] {
       return padded_indices(mode, size, before, after);
@@ -225,7 +225,7 @@ template <bool Lower>
 Results triangle(TracedCall& call) {
   const Var x = call[0];
   if (x.rank() < 2) {
-    detail::throw_shape_error(call.name(), "x", "rank 2 or more", x.shape().to_string());
+    core::throw_shape_error(call.name(), "x", "rank 2 or more", x.shape().to_string());
   }
   const Index k = call.integer("k", 0);
   const Index rows = x.dim(x.rank() - 2);
@@ -288,7 +288,7 @@ Var on_diagonal(Var x, Index k) {
   const Index size = x.dim(0);
   if (size < 0) return reshaped(x, Shape::partial({-1, -1}));
   if (std::abs(k) > (Index{1} << 31)) {
-    detail::throw_shape_error(x.trace().name(), "k", "a diagonal of a matrix", std::to_string(k));
+    core::throw_shape_error(x.trace().name(), "k", "a diagonal of a matrix", std::to_string(k));
   }
   const Index side = size + std::abs(k);
   const Index count = Shape({side, side}).size();
@@ -308,7 +308,7 @@ Results diag(TracedCall& call) {
   const Index k = call.integer("k", 0);
   if (x.rank() == 1) return {on_diagonal(x, k)};
   if (x.rank() == 2) return {diagonal_of(x, 0, 1, k)};
-  detail::throw_shape_error(call.name(), "x", "rank 1 or 2", x.shape().to_string());
+  core::throw_shape_error(call.name(), "x", "rank 1 or 2", x.shape().to_string());
 }
 
 /// Parts of `shape` from `start_indices`, which are cut so that the part fits.
@@ -320,7 +320,7 @@ std::vector<Index> starts(const TracedCall& call) {
     list.push_back(std::clamp<Index>(one.as_integer("start_indices"), -kMost, kMost));
   }
   if (static_cast<int>(list.size()) != call[0].rank()) {
-    detail::throw_shape_error(call.name(), "start_indices", "one for each axis", given.to_string());
+    core::throw_shape_error(call.name(), "start_indices", "one for each axis", given.to_string());
   }
   return list;
 }
@@ -348,7 +348,7 @@ Results slice_update(TracedCall& call) {
   const std::vector<Index> begins = starts(call);
   const Var updates = cast(call[2], x.dtype());
   if (updates.rank() != x.rank()) {
-    detail::throw_shape_error(call.name(), "updates", "x's rank", updates.shape().to_string());
+    core::throw_shape_error(call.name(), "updates", "x's rank", updates.shape().to_string());
   }
   Var y = updates;
   Var is_new = filled(call.trace, 1, updates.shape(), Dtype::boolean);
@@ -356,8 +356,8 @@ Results slice_update(TracedCall& call) {
     const Index size = updates.dim(axis);
     const Index dim = x.dim(axis);
     if (dim >= 0 && size > dim) {
-      detail::throw_shape_error(call.name(), "updates", x.shape().to_string() + " at most",
-                                updates.shape().to_string());
+      core::throw_shape_error(call.name(), "updates", x.shape().to_string() + " at most",
+                              updates.shape().to_string());
     }
     Index begin = begins[static_cast<std::size_t>(axis)];
     begin = std::clamp<Index>(begin < 0 ? begin + dim : begin, 0, std::max<Index>(dim - size, 0));
@@ -379,8 +379,8 @@ Results space_and_depth(TracedCall& call) {
                                  : call["data_format"].as_string("data_format");
   const Index block = call.integer("block_size", 1);
   if (x.rank() != 4 || block < 1 || block > (Index{1} << 20)) {
-    detail::throw_shape_error(call.name(), "x", "rank 4 and a block_size of 1 or more",
-                              x.shape().to_string());
+    core::throw_shape_error(call.name(), "x", "rank 4 and a block_size of 1 or more",
+                            x.shape().to_string());
   }
   const bool is_last = format == "channels_last";
   const Var last = is_last ? x : moved(x, 1, 3);

@@ -63,8 +63,8 @@ struct Attended {
 /// With axes of size 1 in front, up to [B, heads, T, S].
 Var of_rank_4(Var x) {
   if (x.rank() > 4) {
-    detail::throw_shape_error(x.trace().name(), "bias and mask", "rank 4 at most",
-                              x.shape().to_string());
+    core::throw_shape_error(x.trace().name(), "bias and mask", "rank 4 at most",
+                            x.shape().to_string());
   }
   while (x.rank() < 4) x = expanded(x, 0);
   return x;
@@ -72,17 +72,17 @@ Var of_rank_4(Var x) {
 
 Results dot_product_attention(TracedCall& call) {
   if (!call["attn_logits_soft_cap"].is_null()) {
-    detail::throw_config_error(call.name(), "attn_logits_soft_cap",
-                               "null, as only Keras on a TPU caps logits",
-                               call["attn_logits_soft_cap"].to_string());
+    core::throw_config_error(call.name(), "attn_logits_soft_cap",
+                             "null, as only Keras on a TPU caps logits",
+                             call["attn_logits_soft_cap"].to_string());
   }
   const Var given[] = {call[0], call[1], call[2]};
   std::vector<OperandType> types;
   for (const Var& x : given) {
     types.push_back(x.type());
     if (x.rank() != 4) {
-      detail::throw_shape_error(call.name(), "query, key and value", "[B, T, heads, size]",
-                                x.shape().to_string());
+      core::throw_shape_error(call.name(), "query, key and value", "[B, T, heads, size]",
+                              x.shape().to_string());
     }
   }
   const Dtype dtype = floating(result_type(types));

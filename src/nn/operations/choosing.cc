@@ -31,7 +31,7 @@ Results take_along_axis(TracedCall& call) {
   const Var indices = is_flat ? flattened(call[1]) : call[1];
   const int axis = is_flat ? 0 : call.axis(x.rank(), -1);
   if (indices.rank() != x.rank()) {
-    detail::throw_shape_error(call.name(), "indices", "x's rank", indices.shape().to_string());
+    core::throw_shape_error(call.name(), "indices", "x's rank", indices.shape().to_string());
   }
   // Axes of size 1 broadcast, but for the one that is chosen from.
   const auto spread = [&](Var one, Var other) {
@@ -46,10 +46,10 @@ Results take_along_axis(TracedCall& call) {
 
 Var hot(TracedCall& call, Var x, Index classes, int axis, Dtype dtype) {
   if (call.truth("sparse")) {
-    detail::throw_config_error(call.name(), "sparse", "false", "true");
+    core::throw_config_error(call.name(), "sparse", "false", "true");
   }
   if (classes < 0 || classes > (Index{1} << 40)) {
-    detail::throw_config_error(call.name(), "num_classes", "0 or more", std::to_string(classes));
+    core::throw_config_error(call.name(), "num_classes", "0 or more", std::to_string(classes));
   }
   std::vector<Index> dims(static_cast<std::size_t>(x.rank() + 1), 1);
   dims[static_cast<std::size_t>(axis)] = classes;
@@ -72,7 +72,7 @@ Results one_hot(TracedCall& call) {
 
 Results multi_hot(TracedCall& call) {
   const Var x = call[0];
-  if (x.rank() == 0) detail::throw_shape_error(call.name(), "inputs", "rank 1 or more", "a number");
+  if (x.rank() == 0) core::throw_shape_error(call.name(), "inputs", "rank 1 or more", "a number");
   const Index classes = call["num_classes"].is_null() ? call.integer("num_tokens", 0)
                                                       : call.integer("num_classes", 0);
   const Var each = hot(call, x, classes, call.axis(x.rank() + 1, -1), call.dtype(Dtype::f32));
@@ -114,9 +114,9 @@ int index_depth(const TracedCall& call, Var indices, const Shape& shape) {
   const bool fits =
       indices.rank() > 0 && indices.shape().back() >= 1 && indices.shape().back() <= shape.rank();
   if (!fits) {
-    detail::throw_shape_error(call.name(), "indices",
-                              "a last axis of 1 to " + std::to_string(shape.rank()),
-                              indices.shape().to_string());
+    core::throw_shape_error(call.name(), "indices",
+                            "a last axis of 1 to " + std::to_string(shape.rank()),
+                            indices.shape().to_string());
   }
   return static_cast<int>(indices.shape().back());
 }
@@ -126,7 +126,7 @@ Results scatter(TracedCall& call) {
   const Var values = call[1];
   const Shape shape = call["shape"].as_shape("shape");
   if (!shape.is_complete()) {
-    detail::throw_config_error(call.name(), "shape", "known sizes", shape.to_string());
+    core::throw_config_error(call.name(), "shape", "known sizes", shape.to_string());
   }
   const int depth = index_depth(call, indices, shape);
   const Shape flat = with_flat_axes(shape, depth);
@@ -140,7 +140,7 @@ Results scatter_update(TracedCall& call) {
   const ConfigValue& reduction = call["reduction"];
   const bool adds = !reduction.is_null() && reduction.as_string("reduction") == "add";
   if (!adds && !reduction.is_null()) {
-    detail::throw_config_error(call.name(), "reduction", "null or add", reduction.to_string());
+    core::throw_config_error(call.name(), "reduction", "null or add", reduction.to_string());
   }
   const int depth = index_depth(call, indices, x.shape());
   const Shape flat = with_flat_axes(x.shape(), depth);
@@ -174,8 +174,8 @@ Results segment_sum(TracedCall& call) {
   const Var data = call[0];
   const Index count = call.integer("num_segments", -1);
   if (data.rank() == 0 || call[1].rank() != 1 || count < 0) {
-    detail::throw_shape_error(call.name(), "segment_ids", "rank 1, and num_segments",
-                              call[1].shape().to_string());
+    core::throw_shape_error(call.name(), "segment_ids", "rank 1, and num_segments",
+                            call[1].shape().to_string());
   }
   return {gathered(data, 0, call[1], count)};
 }

@@ -51,8 +51,8 @@ Results sparse_categorical(TracedCall& call) {
     target = squeezed(target, target.rank() - 1);
   }
   if (target.rank() + 1 != output.rank() || axis != output.rank() - 1) {
-    detail::throw_shape_error(call.name(), "target", "output's shape without its last axis",
-                              call[0].shape().to_string());
+    core::throw_shape_error(call.name(), "target", "output's shape without its last axis",
+                            call[0].shape().to_string());
   }
   const Var places = expanded(target, axis);
   const Var log_p = log_probabilities(call, output, axis);

@@ -16,7 +16,7 @@ using ops::Unary;
 void require_numbers(const TracedCall& call, Var x, bool is_accepted, std::string_view expected) {
   // Shapes are asked for without types.
   if (is_accepted || !call.trace.computes()) return;
-  detail::throw_shape_error(call.name(), "operands", expected, name_of(x.dtype()));
+  core::throw_shape_error(call.name(), "operands", expected, name_of(x.dtype()));
 }
 
 template <Unary Kind>

@@ -49,10 +49,10 @@ Results split_along(TracedCall& call, int axis, bool may_differ) {
     return parts;
   }
   if (size % count != 0 && !may_differ) {
-    detail::throw_shape_error(call.name(), "x",
-                              "a size of axis " + std::to_string(axis) + " that " +
-                                  std::to_string(count) + " parts share",
-                              x.shape().to_string());
+    core::throw_shape_error(call.name(), "x",
+                            "a size of axis " + std::to_string(axis) + " that " +
+                                std::to_string(count) + " parts share",
+                            x.shape().to_string());
   }
   std::vector<Index> bounds;
   for (Index i = 1; i < count; ++i) {
@@ -110,7 +110,7 @@ Results stack(TracedCall& call) {
   std::vector<Var> parts;
   for (std::size_t i = 0; i < call.operands.size(); ++i) {
     if (call[i].rank() != call[0].rank()) {
-      detail::throw_shape_error(call.name(), "x", "equal shapes", call[i].shape().to_string());
+      core::throw_shape_error(call.name(), "x", "equal shapes", call[i].shape().to_string());
     }
     parts.push_back(expanded(call[i], axis));
   }

@@ -24,8 +24,8 @@ std::string name_from(const OperationClass& described, const ConfigValue& config
 
 OperationOperand literal_operand(const ConfigValue& value, std::string_view name) {
   OperationOperand operand;
-  if (detail::is_nested_list(value)) {
-    operand.tensor = detail::constant_from_list(value);
+  if (is_nested_list(value)) {
+    operand.tensor = constant_from_list(value);
     operand.type = {operand.tensor.dtype(), false};
   } else if (value.is_bool()) {
     const bool truth = value.as_bool(name);
@@ -134,8 +134,8 @@ std::vector<OperationOperand> Operation::operands(std::span<const Value> in,
     } else if (i < own.literals.size() && own.literals[i]) {
       all.push_back(*own.literals[i]);
     } else if (is_operand(i)) {
-      detail::throw_shape_error(name(), "operand " + std::to_string(i + 1), "a tensor or a number",
-                                "nothing");
+      core::throw_shape_error(name(), "operand " + std::to_string(i + 1), "a tensor or a number",
+                              "nothing");
     }
   }
   return all;
@@ -175,8 +175,8 @@ std::vector<int> operation_axes(std::string_view name, const ConfigValue& value,
   std::vector<int> axes;
   const auto add = [&](Index axis) {
     if (axis < -rank || axis >= rank) {
-      detail::throw_shape_error(name, "axis", "one of a tensor of rank " + std::to_string(rank),
-                                std::to_string(axis));
+      core::throw_shape_error(name, "axis", "one of a tensor of rank " + std::to_string(rank),
+                              std::to_string(axis));
     }
     axes.push_back(static_cast<int>(axis < 0 ? axis + rank : axis));
   };
@@ -189,7 +189,7 @@ std::vector<int> operation_axes(std::string_view name, const ConfigValue& value,
   }
   std::sort(axes.begin(), axes.end());
   if (std::adjacent_find(axes.begin(), axes.end()) != axes.end()) {
-    detail::throw_shape_error(name, "axis", "each axis once", value.to_string());
+    core::throw_shape_error(name, "axis", "each axis once", value.to_string());
   }
   return axes;
 }
@@ -228,8 +228,8 @@ std::shared_ptr<Layer> make_operation(std::string_view module, std::string_view 
                                       const ConfigValue& config) {
   const nn::OperationClass* described = nn::find_operation(module, class_name);
   if (described != nullptr) return described->make(*described, config);
-  detail::throw_config_error("make_operation", "class_name", "an operation that this library has",
-                             std::string(module).append(".").append(class_name));
+  core::throw_config_error("make_operation", "class_name", "an operation that this library has",
+                           std::string(module).append(".").append(class_name));
 }
 
 }  // namespace grouphead

@@ -15,7 +15,7 @@ using Results = std::vector<Var>;
 /// As NumPy's matmul: a vector is a row on the left, a column on the right.
 Var matmul(Var a, Var b) {
   if (a.rank() == 0 || b.rank() == 0) {
-    detail::throw_shape_error(a.trace().name(), "operands", "rank 1 or more", "a number");
+    core::throw_shape_error(a.trace().name(), "operands", "rank 1 or more", "a number");
   }
   const bool is_row = a.rank() == 1;
   const bool is_column = b.rank() == 1;
@@ -28,7 +28,7 @@ Var matmul(Var a, Var b) {
 /// The sum over axes of a and axes of b, in the order given; what is left of a, then of b.
 Var contracted(Var a, Var b, const Axes& of_a, const Axes& of_b) {
   if (of_a.size() != of_b.size()) {
-    detail::throw_shape_error(a.trace().name(), "axes", "as many of both operands", "others");
+    core::throw_shape_error(a.trace().name(), "axes", "as many of both operands", "others");
   }
   const auto rest = [](Var x, const Axes& used) {
     Axes free;
@@ -101,15 +101,15 @@ Results tensordot(TracedCall& call) {
   if (given.is_list()) {
     const ConfigValue::List& both = given.as_list("axes");
     if (both.size() != 2) {
-      detail::throw_config_error(call.name(), "axes", "axes of both operands", given.to_string());
+      core::throw_config_error(call.name(), "axes", "axes of both operands", given.to_string());
     }
     add(of_a, both[0], a.rank());
     add(of_b, both[1], b.rank());
   } else {
     const Index count = call.integer("axes", 2);
     if (count < 0 || count > std::min(a.rank(), b.rank())) {
-      detail::throw_shape_error(call.name(), "axes", "axes that both operands have",
-                                std::to_string(count));
+      core::throw_shape_error(call.name(), "axes", "axes that both operands have",
+                              std::to_string(count));
     }
     for (int i = 0; i < count; ++i) {
       of_a.push_back(a.rank() - static_cast<int>(count) + i);
@@ -140,7 +140,7 @@ Results distances(TracedCall& call) {
   const Var a = call[0];
   const Var b = call[1];
   if (a.rank() < 2 || b.rank() < 2) {
-    detail::throw_shape_error(call.name(), "x", "rank 2 or more", a.shape().to_string());
+    core::throw_shape_error(call.name(), "x", "rank 2 or more", a.shape().to_string());
   }
   const Var difference = expanded(a, a.rank() - 1) - expanded(b, b.rank() - 2);
   const Var squares = sum(square(difference), {difference.rank() - 1}, false);

@@ -59,8 +59,8 @@ class Pattern {
 
  private:
   [[noreturn]] void refuse() const {
-    detail::throw_config_error(call_.name(), "pattern",
-                               "each axis of the tensor once on both sides", text_);
+    core::throw_config_error(call_.name(), "pattern", "each axis of the tensor once on both sides",
+                             text_);
   }
 
   std::vector<Group> groups(std::string_view side) const {
@@ -106,8 +106,8 @@ class Pattern {
       known = Shape({known, sizes[name]}).size();  // may overflow
     }
     if (dim >= 0 && (rest == nullptr ? known != dim : dim % known != 0)) {
-      detail::throw_shape_error(call_.name(), "tensor", "sizes that fit " + text_,
-                                std::to_string(dim));
+      core::throw_shape_error(call_.name(), "tensor", "sizes that fit " + text_,
+                              std::to_string(dim));
     }
     if (rest != nullptr && dim >= 0) sizes[*rest] = dim / known;
   }

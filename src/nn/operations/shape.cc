@@ -110,8 +110,8 @@ class Squeeze final : public ShapeOperation {
       const bool is_named = std::find(axes.begin(), axes.end(), i) != axes.end();
       if (is_named && x.dims[at] == 1) continue;
       if (is_named && !axis.is_null() && x.dims[at] >= 0) {
-        detail::throw_shape_error(name(), "x", "size 1 on axis " + std::to_string(i),
-                                  x.shape().to_string());
+        core::throw_shape_error(name(), "x", "size 1 on axis " + std::to_string(i),
+                                x.shape().to_string());
       }
       if (is_named && !axis.is_null()) continue;
       left.push(x.dims[at], x.strides[at]);
@@ -154,7 +154,7 @@ class Transpose final : public ShapeOperation {
       order.push_back(positive_axis(name(), axis.as_integer("axes"), rank));
     }
     const bool is_whole = static_cast<int>(operation_axes(name(), axes, rank).size()) == rank;
-    if (!is_whole) detail::throw_shape_error(name(), "axes", "each axis once", axes.to_string());
+    if (!is_whole) core::throw_shape_error(name(), "axes", "each axis once", axes.to_string());
     return order;
   }
 
@@ -171,8 +171,8 @@ class BroadcastTo final : public ShapeOperation {
     const Shape target = config()["shape"].as_shape("shape");
     const Shape shape = ops::broadcast_shape(name(), x.shape(), target);
     if (shape.rank() != target.rank() || (target.is_complete() && !(shape == target))) {
-      detail::throw_shape_error(name(), "x", "a shape that broadcasts to " + target.to_string(),
-                                x.shape().to_string());
+      core::throw_shape_error(name(), "x", "a shape that broadcasts to " + target.to_string(),
+                              x.shape().to_string());
     }
     Layout wide;
     wide.offset = x.offset;
@@ -209,8 +209,8 @@ class GetItem final : public ShapeOperation {
     const ConfigValue::List parts = key.is_list() ? key.as_list("key") : ConfigValue::List{key};
     const auto used = std::count_if(parts.begin(), parts.end(), takes_axis);
     if (used > x.rank()) {
-      detail::throw_shape_error(name(), "key", "at most " + std::to_string(x.rank()) + " axes",
-                                key.to_string());
+      core::throw_shape_error(name(), "key", "at most " + std::to_string(x.rank()) + " axes",
+                              key.to_string());
     }
     Layout part_layout;
     part_layout.offset = x.offset;
@@ -238,8 +238,8 @@ class GetItem final : public ShapeOperation {
   Index index_of(const ConfigValue& part, Index dim) const {
     const Index index = part.as_integer("key");
     if (dim >= 0 && (index < -dim || index >= dim)) {
-      detail::throw_shape_error(name(), "key", "an index of an axis of " + std::to_string(dim),
-                                std::to_string(index));
+      core::throw_shape_error(name(), "key", "an index of an axis of " + std::to_string(dim),
+                              std::to_string(index));
     }
     return index < 0 ? index + dim : index;
   }
@@ -247,7 +247,7 @@ class GetItem final : public ShapeOperation {
   // Python's rule: bounds from the end where negative, cut to the axis.
   void add_slice(const ConfigValue& slice, Index dim, Index stride, Layout& out) const {
     const Index step = slice["step"].is_null() ? 1 : slice["step"].as_integer("step");
-    if (step == 0) detail::throw_shape_error(name(), "key", "a step that is not 0", "0");
+    if (step == 0) core::throw_shape_error(name(), "key", "a step that is not 0", "0");
     const bool is_all = slice["start"].is_null() && slice["stop"].is_null() && step == 1;
     if (dim < 0) return out.push(is_all ? dim : -1, stride);
     const Index first = step > 0 ? 0 : -1;
@@ -277,7 +277,7 @@ class ReshapeOperation final : public ShapeOperation {
   Layout applied(Layout x, const OperationArguments& /*arguments*/) const override {
     const Shape asked = config()["newshape"].as_shape("newshape");
     if (std::count(asked.begin(), asked.end(), -1) > 1) {
-      detail::throw_shape_error(name(), "newshape", "at most one -1", asked.to_string());
+      core::throw_shape_error(name(), "newshape", "at most one -1", asked.to_string());
     }
     const Shape to = reshaped_shape(name(), x.shape(), asked);
     Layout reshaped;

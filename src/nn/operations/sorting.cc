@@ -38,12 +38,12 @@ Results extreme_place(TracedCall& call) {
 
 Results top_k(TracedCall& call) {
   const Var x = call[0];
-  if (x.rank() == 0) detail::throw_shape_error(call.name(), "x", "rank 1 or more", "a number");
+  if (x.rank() == 0) core::throw_shape_error(call.name(), "x", "rank 1 or more", "a number");
   const int last = x.rank() - 1;
   const Index k = call.integer("k", 1);
   if (k < 0 || (x.dim(last) >= 0 && k > x.dim(last))) {
-    detail::throw_shape_error(call.name(), "k", "0 to " + std::to_string(x.dim(last)),
-                              std::to_string(k));
+    core::throw_shape_error(call.name(), "k", "0 to " + std::to_string(x.dim(last)),
+                            std::to_string(k));
   }
   const Var places = sliced(order(x, last, true), last, 0, k);
   return {taken_along(x, last, places), places};
@@ -53,8 +53,8 @@ Results in_top_k(TracedCall& call) {
   const Var targets = call[0];
   const Var predictions = call[1];
   if (predictions.rank() != targets.rank() + 1) {
-    detail::throw_shape_error(call.name(), "predictions", "one axis more than targets",
-                              predictions.shape().to_string());
+    core::throw_shape_error(call.name(), "predictions", "one axis more than targets",
+                            predictions.shape().to_string());
   }
   const int last = predictions.rank() - 1;
   const Var chosen = taken_along(predictions, last, expanded(targets, last));
@@ -110,8 +110,8 @@ Results search_sorted(TracedCall& call) {
   const std::string side =
       call["side"].is_null() ? std::string("left") : call["side"].as_string("side");
   if (call[0].rank() != 1 || (side != "left" && side != "right")) {
-    detail::throw_shape_error(call.name(), "sorted_sequence", "rank 1, and the side left or right",
-                              call[0].shape().to_string() + ", " + side);
+    core::throw_shape_error(call.name(), "sorted_sequence", "rank 1, and the side left or right",
+                            call[0].shape().to_string() + ", " + side);
   }
   return {side == "left" ? places_in<ops::Comparison::less>(call[0], call[1])
                          : places_in<ops::Comparison::less_equal>(call[0], call[1])};

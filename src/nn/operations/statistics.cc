@@ -88,8 +88,8 @@ Results average(TracedCall& call) {
   weights = cast(weights, dtype);
   if (weights.rank() != x.rank()) {
     if (weights.rank() != 1 || axes.size() != 1) {
-      detail::throw_shape_error(call.name(), "weights", "x's shape, or one axis",
-                                weights.shape().to_string());
+      core::throw_shape_error(call.name(), "weights", "x's shape, or one axis",
+                              weights.shape().to_string());
     }
     std::vector<Index> dims(static_cast<std::size_t>(x.rank()), 1);
     dims[static_cast<std::size_t>(axes[0])] = weights.dim(0);
@@ -198,20 +198,20 @@ Results norm(TracedCall& call) {
   if (kind.is_string()) {
     const std::string& text = kind.as_string("ord");
     if (text == "fro" && axes.size() == 2) return {sqrt(sum(square(x), axes, keeps))};
-    detail::throw_config_error(call.name(), "ord", "a number, or fro of two axes", text);
+    core::throw_config_error(call.name(), "ord", "a number, or fro of two axes", text);
   }
   const double p = kind.as_number("ord");
   if (axes.size() == 1) return {vector_norm(x, p, axes, keeps)};
   if (axes.size() == 2 && (std::abs(p) == 1 || std::isinf(p))) {
     return {matrix_norm(x, p, axes, keeps)};
   }
-  detail::throw_config_error(call.name(), "ord", "a norm that needs no singular values",
-                             kind.to_string());
+  core::throw_config_error(call.name(), "ord", "a norm that needs no singular values",
+                           kind.to_string());
 }
 
 Results moments(TracedCall& call) {
   if (call.truth("synchronized")) {
-    detail::throw_config_error(call.name(), "synchronized", "false", "true");
+    core::throw_config_error(call.name(), "synchronized", "false", "true");
   }
   const Var x = call[0];
   const Axes axes = call.axes(x.rank(), "axes");
@@ -226,7 +226,7 @@ Results normalize(TracedCall& call) {
   if (x.rank() == 0) x = expanded(x, 0);
   const Index order = call.integer("order", 2);
   if (order < 1) {
-    detail::throw_config_error(call.name(), "order", "1 or more", std::to_string(order));
+    core::throw_config_error(call.name(), "order", "1 or more", std::to_string(order));
   }
   const double epsilon = call.number("epsilon", kEpsilon);
   const Axes axes = operation_axes(

@@ -189,7 +189,7 @@ class Equation {
   static constexpr int kFirstOfEllipsis = 256;
 
   [[noreturn]] void refuse() const {
-    detail::throw_config_error(name_, "subscripts", "an equation for these operands", text_);
+    core::throw_config_error(name_, "subscripts", "an equation for these operands", text_);
   }
 
   Labels ellipsis(int count) const {
@@ -262,8 +262,8 @@ void settle_sizes(std::string_view name, std::vector<Labelled>& operands) {
       Index& size = sizes.try_emplace(operand.labels[i], 1).first->second;
       const Index own = operand.x.dim(static_cast<int>(i));
       if (own > 1 && size > 1 && own != size) {
-        detail::throw_shape_error(name, "operands", "equal sizes of one label",
-                                  std::to_string(size) + " and " + std::to_string(own));
+        core::throw_shape_error(name, "operands", "equal sizes of one label",
+                                std::to_string(size) + " and " + std::to_string(own));
       }
       if (own != 1 && size <= 1) size = own;
     }
@@ -286,8 +286,8 @@ Var product(Var a, Var b) {
   const Dtype dtype = result_type(types);
   const Index depth = b.dim(b.rank() - 2);
   if (a.dim(a.rank() - 1) >= 0 && depth >= 0 && a.dim(a.rank() - 1) != depth) {
-    detail::throw_shape_error(a.trace().name(), "operands", "[.., M, K] and [.., K, N]",
-                              a.shape().to_string() + " and " + b.shape().to_string());
+    core::throw_shape_error(a.trace().name(), "operands", "[.., M, K] and [.., K, N]",
+                            a.shape().to_string() + " and " + b.shape().to_string());
   }
   // Integers below 2^53 stay exact.
   const Dtype number = ops::is_floating(dtype) ? dtype : Dtype::f64;

@@ -107,7 +107,7 @@ class TracedOperation final : public Operation {
     if (!takes_many_) {
       require_count(name(), "number of operands", operands.size(), 1, names_.size());
     } else if (operands.empty()) {
-      detail::throw_shape_error(name(), names_[0], "1 or more", "none");
+      core::throw_shape_error(name(), names_[0], "1 or more", "none");
     }
     TracedCall call{trace, config(), operands, arguments, names_};
     return function_(call);
@@ -118,8 +118,8 @@ class TracedOperation final : public Operation {
     return output_shapes(operands, &arguments).at(0);
   }
   Dtype result_type_of(std::span<const OperandType> /*operands*/) const override {
-    detail::throw_config_error(name(), "output_dtype", "a question that names shapes too",
-                               "types alone");
+    core::throw_config_error(name(), "output_dtype", "a question that names shapes too",
+                             "types alone");
   }
 
   TracedFunction function_;
@@ -137,7 +137,7 @@ std::shared_ptr<Layer> make_traced(const OperationClass& self, const ConfigValue
 Var TracedCall::operator[](std::size_t place) const {
   if (has(place)) return operands[place];
   const std::string_view operand = place < names.size() ? names[place] : names.back();
-  detail::throw_shape_error(name(), operand, "a tensor or a number", "nothing");
+  core::throw_shape_error(name(), operand, "a tensor or a number", "nothing");
 }
 
 const ConfigValue& TracedCall::literal(std::size_t place) const {
@@ -177,12 +177,12 @@ std::vector<Index> TracedCall::integers(std::string_view key) const {
 }
 
 void TracedCall::refuse(std::string_view key, std::string_view expected) const {
-  detail::throw_config_error(name(), key, expected, config[key].to_string());
+  core::throw_config_error(name(), key, expected, config[key].to_string());
 }
 
 Dtype TracedCall::dtype(Dtype fallback) const {
   const ConfigValue& dtype = config["dtype"];
-  return dtype.is_null() ? fallback : detail::dtype_from_keras(dtype.as_string("dtype"));
+  return dtype.is_null() ? fallback : core::dtype_from_keras(dtype.as_string("dtype"));
 }
 
 }  // namespace grouphead::nn

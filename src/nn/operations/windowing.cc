@@ -20,18 +20,18 @@ struct Sliding {
   explicit Sliding(const TracedCall& call, const Shape& shape) : name(call.name()) {
     axes = shape.rank() - 2;
     if (axes != 1 && axes != 2) {
-      detail::throw_shape_error(name, "inputs", "rank 3 or 4", shape.to_string());
+      core::throw_shape_error(name, "inputs", "rank 3 or 4", shape.to_string());
     }
     const ConfigValue& format = call["data_format"];
     const std::string text = format.is_null() ? "channels_last" : format.as_string("data_format");
     if (text != "channels_last" && text != "channels_first") {
-      detail::throw_config_error(name, "data_format", "channels_last or channels_first", text);
+      core::throw_config_error(name, "data_format", "channels_last or channels_first", text);
     }
     is_first = text == "channels_first";
     const ConfigValue& kind = call["padding"];
     const std::string pads = kind.is_null() ? "valid" : kind.as_string("padding");
     if (pads != "valid" && pads != "same") {
-      detail::throw_config_error(name, "padding", "valid or same", pads);
+      core::throw_config_error(name, "padding", "valid or same", pads);
     }
     padding = pads == "same" ? Padding::same : Padding::valid;
     dilation = sizes(call, "dilation_rate", {1, 1});
@@ -53,7 +53,7 @@ struct Sliding {
     }
     const ConfigValue::List& list = value.as_list(key);
     if (static_cast<int>(list.size()) != axes) {
-      detail::throw_config_error(name, key, "one for each spatial axis", value.to_string());
+      core::throw_config_error(name, key, "one for each spatial axis", value.to_string());
     }
     made[1] = read(list.back());
     if (axes == 2) made[0] = read(list.front());
@@ -85,7 +85,7 @@ struct Sliding {
       if (in < 0) return Index{-1};
       const Index count = ops::num_windows(in, size[i], strides[i], dilation[i], padding);
       if (count < 1 && in > 0) {
-        detail::throw_shape_error(name, "inputs", "a window's size or more", x.to_string());
+        core::throw_shape_error(name, "inputs", "a window's size or more", x.to_string());
       }
       return std::max<Index>(count, 0);
     };
@@ -131,8 +131,8 @@ Var convolved(const Sliding& sliding, Var x, Var w, Index groups) {
 Var kernel_of(const TracedCall& call, std::size_t place, Sliding& sliding) {
   Var w = call[place];
   if (w.rank() != sliding.axes + 2 || !w.shape().is_complete()) {
-    detail::throw_shape_error(call.name(), "kernel", "known sizes and inputs' rank",
-                              w.shape().to_string());
+    core::throw_shape_error(call.name(), "kernel", "known sizes and inputs' rank",
+                            w.shape().to_string());
   }
   if (sliding.axes == 1) w = expanded(w, 0);
   w = cast(w, floating(w.dtype()));
@@ -142,8 +142,8 @@ Var kernel_of(const TracedCall& call, std::size_t place, Sliding& sliding) {
 
 Index channels_of(const TracedCall& call, Var x) {
   if (x.dim(3) < 1) {
-    detail::throw_shape_error(call.name(), "inputs", "a known number of channels",
-                              x.shape().to_string());
+    core::throw_shape_error(call.name(), "inputs", "a known number of channels",
+                            x.shape().to_string());
   }
   return x.dim(3);
 }
@@ -155,9 +155,9 @@ Results conv(TracedCall& call) {
   const Var x = sliding.received(call[0]);
   const Index channels = channels_of(call, x);
   if (w.dim(2) < 1 || channels % w.dim(2) != 0 || w.dim(3) % (channels / w.dim(2)) != 0) {
-    detail::throw_shape_error(call.name(), "kernel",
-                              "groups of " + std::to_string(channels) + " channels",
-                              w.shape().to_string());
+    core::throw_shape_error(call.name(), "kernel",
+                            "groups of " + std::to_string(channels) + " channels",
+                            w.shape().to_string());
   }
   return {sliding.leaving(convolved(sliding, x, w, channels / w.dim(2)))};
 }
@@ -166,8 +166,8 @@ Results conv(TracedCall& call) {
 Var depthwise(const TracedCall& call, const Sliding& sliding, Var x, Var w) {
   const Index channels = channels_of(call, x);
   if (w.dim(2) != channels) {
-    detail::throw_shape_error(call.name(), "kernel", std::to_string(channels) + " channels",
-                              w.shape().to_string());
+    core::throw_shape_error(call.name(), "kernel", std::to_string(channels) + " channels",
+                            w.shape().to_string());
   }
   const Shape shape({w.dim(0), w.dim(1), 1, channels * w.dim(3)});
   return convolved(sliding, x, reshaped(w, shape), channels);
@@ -188,8 +188,8 @@ Results separable_conv(TracedCall& call) {
   Sliding points(call, call[0].shape());
   const Var mix = kernel_of(call, 2, points);
   if (points.size != Sizes{1, 1} || mix.dim(2) != each.dim(3)) {
-    detail::throw_shape_error(call.name(), "pointwise_kernel", "one place and as many channels",
-                              mix.shape().to_string());
+    core::throw_shape_error(call.name(), "pointwise_kernel", "one place and as many channels",
+                            mix.shape().to_string());
   }
   return {sliding.leaving(convolved(points, each, mix, 1))};
 }

@@ -8,7 +8,7 @@
 #include "nn/loading_scope.h"
 #include "ops/dropout.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 namespace {
 
 constexpr std::size_t kMostStates = 128;
@@ -64,10 +64,10 @@ RecurrentCell::RecurrentCell(std::string_view layer, const RecurrentCellConfig& 
                              std::string path)
     : config_(config), path_(std::move(path)) {
   RecurrentConfig& options = config_.options;
-  require_positive(layer, "units", options.units);
+  core::require_positive(layer, "units", options.units);
   if (options.units > kMostUnits) {
-    throw_config_error(layer, "units", std::to_string(kMostUnits) + " or less",
-                       std::to_string(options.units));
+    core::throw_config_error(layer, "units", std::to_string(kMostUnits) + " or less",
+                             std::to_string(options.units));
   }
   options.dropout = clamped(options.dropout);
   options.recurrent_dropout = clamped(options.recurrent_dropout);
@@ -177,4 +177,4 @@ std::vector<Tensor> RecurrentCell::draw_masks(Context& ctx, const Mode& mode, do
   return made;
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -6,7 +6,7 @@
 
 #include "grouphead/layers/recurrent.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// What inputs and states are multiplied with in one call: none, one for all gates, or one each.
 struct StepMasks {
@@ -84,4 +84,4 @@ class RecurrentCell {
   std::unique_ptr<SeedGenerator> generator_;  // its draws are counted by const calls
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -48,8 +48,8 @@ void read_cell_options(ConfigReader& reader, CellKind kind, RecurrentConfig& opt
   // How Keras orders the products of the gates: no number depends on it.
   const Index implementation = reader.integer("implementation", 2);
   if (implementation != 1 && implementation != 2) {
-    detail::throw_config_error("recurrent", "implementation", "1 or 2",
-                               std::to_string(implementation));
+    core::throw_config_error("recurrent", "implementation", "1 or 2",
+                             std::to_string(implementation));
   }
 }
 
@@ -62,7 +62,7 @@ void read_sequence_options(ConfigReader& reader, RecurrentConfig& options) {
   options.zero_output_for_mask =
       reader.boolean("zero_output_for_mask", options.zero_output_for_mask);
   if (reader.boolean("time_major", false)) {
-    detail::throw_config_error("recurrent", "time_major", "false", "true");
+    core::throw_config_error("recurrent", "time_major", "false", "true");
   }
 }
 
@@ -78,7 +78,7 @@ void write_sequence_options(const RecurrentConfig& options, ConfigValue& config)
 RecurrentCellConfig read_cell(const ConfigValue& envelope) {
   const std::string& name = envelope["class_name"].as_string("class_name");
   for (const CellKind kind : kKinds) {
-    if (detail::class_name_of(kind) != name) continue;
+    if (class_name_of(kind) != name) continue;
     ConfigReader reader(name, envelope["config"]);
     RecurrentCellConfig cell{.kind = kind};
     cell.options.name = reader.name("");
@@ -88,8 +88,8 @@ RecurrentCellConfig read_cell(const ConfigValue& envelope) {
     reader.finish();
     return cell;
   }
-  detail::throw_config_error("rnn", "cell", "LSTMCell, GRUCell, SimpleRNNCell or StackedRNNCells",
-                             name);
+  core::throw_config_error("rnn", "cell", "LSTMCell, GRUCell, SimpleRNNCell or StackedRNNCells",
+                           name);
 }
 
 }  // namespace grouphead::nn

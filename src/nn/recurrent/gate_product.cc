@@ -3,7 +3,7 @@
 #include "nn/layer_checks.h"
 #include "ops/strided.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 namespace {
 
 /// Of two or fewer axes, the last [begin, end).
@@ -73,4 +73,4 @@ void GateProduct::backward_weights(Context& ctx, std::size_t part, ConstView x, 
   if (d_bias.has_value()) ops::add_elements(ctx, bias, columns(d_bias, part));
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

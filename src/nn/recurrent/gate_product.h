@@ -6,7 +6,7 @@
 #include "grouphead/layers/layer.h"
 #include "ops/linear.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// y = x kernel + bias for a kernel [K, N] whose columns may be multiplied with different inputs:
 /// parts of so many columns each. One part is the parameter as it is; several are copied out of it,
@@ -41,4 +41,4 @@ class GateProduct {
   std::vector<std::unique_ptr<Part>> parts_;  // of several
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -6,7 +6,7 @@
 #include "ops/convert.h"
 #include "ops/strided.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 namespace {
 
 /// Axes [0, 1] of a tensor as one.
@@ -107,4 +107,4 @@ void run_cell_back(Context& ctx, const RecurrentCell& cell, const CellRun& run, 
   project_back(ctx, cell, run, step.d_p(), d_x, grads);
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

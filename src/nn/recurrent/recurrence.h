@@ -2,7 +2,7 @@
 
 #include "nn/recurrent/cell.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// One run of a cell through a sequence: what it made, and what the way back needs. Steps stand in
 /// the order in which they are taken.
@@ -24,4 +24,4 @@ CellRun run_cell(Context& ctx, const RecurrentCell& cell, const Tensor& x, const
 void run_cell_back(Context& ctx, const RecurrentCell& cell, const CellRun& run, const Tensor& mask,
                    ConstView d_steps, View d_h, View d_c, View d_x, Grads& grads);
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -4,7 +4,7 @@
 #include "ops/broadcasting.h"
 #include "ops/convert.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 namespace {
 
 constexpr int kResetGate = 1;
@@ -229,4 +229,4 @@ void StepBackward::add_weight_gradients(Grads& grads) {
   }
 }
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -6,7 +6,7 @@
 #include "nn/recurrent/recurrence.h"
 #include "ops/recurrent.h"
 
-namespace grouphead::detail {
+namespace grouphead::nn {
 
 /// Element s of the first axis, without this axis.
 ConstView step_of(ConstView all, Index s);
@@ -79,4 +79,4 @@ class StepBackward {
   Tensor past_h_, past_c_, d_before_, d_product_;  // [B, U]
 };
 
-}  // namespace grouphead::detail
+}  // namespace grouphead::nn

@@ -39,7 +39,7 @@ class IdentityRule final : public nn::NamedRule<InitializerRule> {
     config_ = reader.finish();
   }
   void fill(View w, const Fans& /*fans*/, RandomStream& /*random*/) const override {
-    detail::require_shape(class_name(), "w", w, {-1, -1});
+    core::require_shape(class_name(), "w", w, {-1, -1});
     fill_zero(w);
     ops::with_floating(kKind, "w", w.dtype(), [&](auto zero) {
       using F = decltype(zero);
@@ -67,7 +67,7 @@ Made make_ones(std::string_view class_name, const ConfigValue& config) {
 Made make_constant(std::string_view class_name, const ConfigValue& config) {
   // Keras needs the value here, though its constructor has a default.
   if (!config.contains("value")) {
-    detail::throw_config_error(class_name, "value", "a number", "none");
+    core::throw_config_error(class_name, "value", "a number", "none");
   }
   nn::RuleReader reader(class_name, config);
   const double value = reader.number("value", 0);

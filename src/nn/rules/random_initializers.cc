@@ -69,7 +69,7 @@ FanMode fan_mode(std::string_view class_name, const std::string& name) {
   if (name == "fan_in") return FanMode::fan_in;
   if (name == "fan_out") return FanMode::fan_out;
   if (name == "fan_avg") return FanMode::fan_avg;
-  detail::throw_config_error(class_name, "mode", "fan_in, fan_out or fan_avg", name);
+  core::throw_config_error(class_name, "mode", "fan_in, fan_out or fan_avg", name);
 }
 
 /// Keras's name of a distribution: any case, and `normal` for `truncated_normal`.
@@ -84,8 +84,8 @@ Distribution distribution(std::string_view class_name, const std::string& name) 
   if (name == "uniform") return Distribution::uniform;
   if (name == "truncated_normal") return Distribution::truncated_normal;
   if (name == "untruncated_normal") return Distribution::untruncated_normal;
-  detail::throw_config_error(class_name, "distribution",
-                             "uniform, truncated_normal or untruncated_normal", name);
+  core::throw_config_error(class_name, "distribution",
+                           "uniform, truncated_normal or untruncated_normal", name);
 }
 
 struct Scaling {
@@ -129,8 +129,8 @@ class ScalingRule final : public RandomRule {
     Scaling scaling;
     scaling.scale = reader.number("scale", 1);
     if (!(scaling.scale > 0)) {
-      detail::throw_config_error(reader.class_name(), "scale", "more than 0",
-                                 detail::number_text(scaling.scale));
+      core::throw_config_error(reader.class_name(), "scale", "more than 0",
+                               core::number_text(scaling.scale));
     }
     scaling.mode = fan_mode(reader.class_name(), reader.value("mode", "fan_in").as_string("mode"));
     const ConfigValue& name = reader.value("distribution", "truncated_normal");
@@ -152,8 +152,8 @@ class ScalingRule final : public RandomRule {
     for (const Index axis : axes) {
       const Index place = axis < 0 ? axis + shape.rank() : axis;
       if (place < 0 || place >= shape.rank()) {
-        detail::throw_shape_error(class_name(), "w", "axis " + std::to_string(axis),
-                                  shape.to_string());
+        core::throw_shape_error(class_name(), "w", "axis " + std::to_string(axis),
+                                shape.to_string());
       }
       size *= shape[static_cast<int>(place)];
     }
@@ -187,7 +187,7 @@ class OrthogonalRule final : public RandomRule {
   }
   void fill(View w, const Fans& /*fans*/, RandomStream& random) const override {
     if (w.rank() < 2) {
-      detail::throw_shape_error(class_name(), "w", "rank 2 or more", w.shape().to_string());
+      core::throw_shape_error(class_name(), "w", "rank 2 or more", w.shape().to_string());
     }
     const Index columns = w.shape().back();
     Tensor q({columns > 0 ? w.size() / columns : 0, columns});

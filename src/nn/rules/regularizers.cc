@@ -14,7 +14,7 @@ constexpr std::string_view kKind = "regularizer";
 double checked_factor(std::string_view class_name, std::string_view key, const ConfigValue& held) {
   const double factor = held.as_number(key);
   if (!(factor >= 0) || std::isinf(factor)) {
-    detail::throw_config_error(class_name, key, "a finite number, 0 or more", held.to_string());
+    core::throw_config_error(class_name, key, "a finite number, 0 or more", held.to_string());
   }
   return factor;
 }
@@ -59,7 +59,7 @@ class OrthogonalRule final : public nn::NamedRule<RegularizerRule> {
   OrthogonalRule(std::string_view class_name, double factor, const std::string& mode)
       : NamedRule(class_name), factor_(in_f32(factor)) {
     if (mode != "rows" && mode != "columns") {
-      detail::throw_config_error(class_name, "mode", "rows or columns", mode);
+      core::throw_config_error(class_name, "mode", "rows or columns", mode);
     }
     vectors_ = mode == "rows" ? ops::Vectors::rows : ops::Vectors::columns;
     config_ = ConfigValue::Object{{"factor", factor_}, {"mode", mode}};

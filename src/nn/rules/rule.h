@@ -40,7 +40,7 @@ std::shared_ptr<const Rule> make_rule(std::string_view kind, std::span<const Rul
       if (!name.empty() && name == request.name) return entry.make(entry.names[0], request.config);
     }
   }
-  detail::throw_config_error(kind, "identifier", "a name that Keras knows", request.name);
+  core::throw_config_error(kind, "identifier", "a name that Keras knows", request.name);
 }
 
 /// Reads a rule's options, and keeps them as they were written: Keras's get_config() gives an

@@ -134,7 +134,7 @@ double HubConfig::number(std::initializer_list<std::string_view> keys, double fa
   return first<double>(keys, fallback, [](const ConfigValue& v, std::string_view key) {
     const double number = v.as_number(key);
     if (!std::isfinite(number)) {
-      throw ConfigError("expected a finite number, got " + detail::number_text(number));
+      throw ConfigError("expected a finite number, got " + core::number_text(number));
     }
     return number;
   });
