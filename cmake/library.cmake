@@ -82,6 +82,16 @@ if(NOT CMAKE_CXX_FLAGS MATCHES "-O")
     PROPERTIES COMPILE_OPTIONS "$<$<NOT:$<CONFIG:Release,RelWithDebInfo,MinSizeRel>>:-O2>")
 endif()
 
+# On ARM g++ orders instructions before it gives out registers, and so runs out of these in our
+# products. SVE's vectors get the size that level sve256 asks the processor for; clang 14 compiles SVE
+# for whole files only.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set_property(SOURCE ${kernel_sources} TARGET_DIRECTORY grouphead_objects APPEND PROPERTY
+               COMPILE_OPTIONS -fno-schedule-insns -msve-vector-bits=256)
+  set_property(SOURCE ${kernel_sources} TARGET_DIRECTORY grouphead_objects APPEND PROPERTY
+               COMPILE_DEFINITIONS GROUPHEAD_SVE_BITS=256)
+endif()
+
 # Options of everything that is ours. No contraction: a sum is rounded where the source says so.
 add_library(grouphead_options INTERFACE)
 target_compile_options(grouphead_options INTERFACE -ffp-contract=off)

@@ -3,7 +3,7 @@
 # system's own packages stay as they are.
 #   scripts/arm_root.sh FOLDER
 set -eu
-root=$1
+root=$(realpath -m "$1")  # apt takes no relative one
 packages="libc6-dev libstdc++-12-dev libhwy-dev libdnnl-dev libtbb-dev libhdf5-dev libzip-dev
   zlib1g-dev libicu-dev nlohmann-json3-dev libcli11-dev libfmt-dev libgtest-dev libgmock-dev
   librandom123-dev"

@@ -37,6 +37,10 @@ libclang-rt-14-dev -
 clang-format clang-format
 clang-tidy clang-tidy
 "
+arm_test_packages="
+g++-aarch64-linux-gnu aarch64-linux-gnu-g++
+qemu-user qemu-aarch64
+"
 python_packages="
 python3-dev -
 python3-venv -

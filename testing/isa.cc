@@ -12,6 +12,7 @@ dnnl::cpu_isa onednn_isa(Isa isa) noexcept {
   switch (isa) {
     case Isa::ref:
     case Isa::neon:
+    case Isa::sve256:
     case Isa::sse4:
       return dnnl::cpu_isa::sse41;
     case Isa::avx2:
@@ -32,6 +33,7 @@ std::string_view onednn_cap(Isa isa) noexcept {
   switch (isa) {
     case Isa::ref:
     case Isa::neon:
+    case Isa::sve256:
     case Isa::sse4:
       return "SSE41";
     case Isa::avx2:

@@ -231,8 +231,8 @@ TEST(AttentionCacheFormats, AnyNumberOfThreadsGivesTheSameBits) {
   }
 }
 
-// Products of 8-bit numbers are whole: vpdpbusd and what stands in for it give plain sums to the
-// bit, of the largest numbers too.
+// Products of 8-bit numbers are whole: vpdpbusd, sdot and what stands in for them give plain sums
+// to the bit, of the largest numbers too.
 TEST(AttentionCacheFormats, ProductsOfEightBitsAreWhole) {
   constexpr Index kRows = kernels::kInt8Rows;
   constexpr Index kKeys = kernels::kPackKeys;
@@ -242,6 +242,7 @@ TEST(AttentionCacheFormats, ProductsOfEightBitsAreWhole) {
       found.push_back(kernels::int8_substitute(static_cast<kernels::Level>(isa)));
   }
   if (kernels::has_vpdpbusd()) found.push_back(kernels::int8_products_vnni);
+  if (kernels::has_sdot()) found.push_back(kernels::int8_products_sdot);
   for (const Index words : {4, 20, 32}) {
     for (const bool largest : {false, true}) {
       std::vector<std::uint8_t> tile(static_cast<std::size_t>(kKeys * words * 4));

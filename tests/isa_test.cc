@@ -31,6 +31,9 @@ TEST(Isa, EachLevelRunsTheKernelsCompiledForIt) {
       case Isa::neon:
         EXPECT_EQ(target, "NEON");
         break;
+      case Isa::sve256:
+        EXPECT_EQ(target, "SVE_256");
+        break;
       case Isa::sse4:
         EXPECT_EQ(target, "SSE4");
         break;

@@ -40,8 +40,8 @@ void take_over([[maybe_unused]] void* mark) {
 #endif
 }
 
-constexpr std::array<std::string_view, 7> kIsaNames = {"ref",  "neon",      "sse4",    "avx2",
-                                                       "avx3", "avx3_bf16", "avx3_amx"};
+constexpr std::array<std::string_view, 8> kIsaNames = {"ref",  "neon", "sve256",    "sse4",
+                                                       "avx2", "avx3", "avx3_bf16", "avx3_amx"};
 static_assert(std::size(kernels::kLevels) == kIsaNames.size());
 
 std::string available_names() {

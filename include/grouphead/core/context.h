@@ -14,9 +14,9 @@ namespace grouphead {
 /// Instruction-set levels, slowest first. `ref` is the plain C++ reference of every kernel;
 /// `avx3_bf16` and `avx3_amx` are avx3 with attention of bf16 operands by vdpbf16ps, and by AMX.
 /// Linux lends a process AMX's registers when it asks; the first Context of that level asks.
-enum class Isa : int { ref, neon, sse4, avx2, avx3, avx3_bf16, avx3_amx };
+enum class Isa : int { ref, neon, sve256, sse4, avx2, avx3, avx3_bf16, avx3_amx };
 
-/// `ref`, `neon`, `sse4`, `avx2`, `avx3`, `avx3_bf16`, `avx3_amx`.
+/// `ref`, `neon`, `sve256`, `sse4`, `avx2`, `avx3`, `avx3_bf16`, `avx3_amx`.
 std::string_view name_of(Isa isa) noexcept;
 /// Errors: ConfigError that lists the known names.
 Isa isa_from_name(std::string_view name);

@@ -21,7 +21,7 @@ template <int M>
 static HWY_INLINE void chained_dots(const float* const* a, const float* const* b, Index n,
                                     float* sums) {
   constexpr hn::CappedTag<float, 1> kOne;
-  hn::Vec<hn::CappedTag<float, 1>> chains[M];
+  Held<hn::CappedTag<float, 1>> chains[M];
   HWY_UNROLL(16)
   for (int i = 0; i < M; ++i) chains[i] = hn::Zero(kOne);
   for (Index d = 0; d < n; ++d) {
@@ -84,7 +84,7 @@ static HWY_INLINE void gradient_strip(const GradientScratch& w, const AttentionP
       hn::StoreU(prob, kFloats, prob_at + c);
     }
     const Vector delta =
-        has_own_delta(p) ? hn::SumOfLanes(kFloats, own_delta) : hn::Set(kFloats, w.delta[row + i]);
+        has_own_delta(p) ? hn::SumOfLanes(kFloats, own_delta) : set(w.delta[row + i]);
     for (Index c = 0; c < columns; c += kLanes) {
       const Vector d_prob = hn::LoadU(kFloats, d_logit_at + c);
       hn::StoreU(hn::Mul(hn::LoadU(kFloats, prob_at + c), hn::Sub(d_prob, delta)), kFloats,

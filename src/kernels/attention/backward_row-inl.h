@@ -70,7 +70,7 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
       if (kept == nullptr && d_scores == nullptr) {
         return body(c, form, hidden, prob, d_prob, one, slope);
       }
-      const Vector scale = kept == nullptr ? one : hn::LoadU(kFloats, kept + c - begin);
+      const Vector scale = kept == nullptr ? one : load(kept + c - begin, kLanes);
       d_prob = hn::Mul(d_prob, scale);
       if (d_scores != nullptr) d_prob = hn::Add(d_prob, hn::LoadU(kFloats, d_scores + c));
       body(c, form, hidden, prob, d_prob, scale, slope);

@@ -10,17 +10,11 @@
 
 #include "kernels/attention/cache.h"
 #include "kernels/attention/decode-inl.h"
-#include "kernels/attention/int8_products.h"
+#include "kernels/attention/int8_products-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
 
-using Words = hn::RebindToUnsigned<Floats>;
-using Whole = hn::RebindToSigned<Floats>;
-constexpr Words kWord;
-constexpr Whole kWhole;
-
-constexpr int kShared = static_cast<int>(kInt8Rows);  // rows that share what was widened
 // Values in address order: whole rows, few positions at once, so that the second pair of rows
 // finds them in L1. 2 x 8 sums of 32 registers, 2 x 4 of 16.
 constexpr int kValueRows = 2;
@@ -253,51 +247,6 @@ struct Int8Tiles {
   }
 };
 
-// kProducts where the processor has no instruction for it: integers, so the same bits.
-static void int8_products(const std::uint8_t* tile, const std::int8_t* codes, Index words, Index,
-                          std::int32_t* to) noexcept {
-  // Bytes as 16-bit pairs: those at even places and those at odd ones.
-  const auto multiply = [](hn::Vec<Whole> a, hn::Vec<Whole> b) {
-#if HWY_TARGET == HWY_AVX3
-    return hn::Vec<Whole>{_mm512_madd_epi16(a.raw, b.raw)};
-#elif HWY_TARGET == HWY_AVX2
-    return hn::Vec<Whole>{_mm256_madd_epi16(a.raw, b.raw)};
-#elif HWY_TARGET == HWY_NEON
-    const auto low = vmull_s16(vget_low_s16(vreinterpretq_s16_s32(a.raw)),
-                               vget_low_s16(vreinterpretq_s16_s32(b.raw)));
-    const auto high = vmull_high_s16(vreinterpretq_s16_s32(a.raw), vreinterpretq_s16_s32(b.raw));
-    return hn::Vec<Whole>{vpaddq_s32(low, high)};
-#else
-    return hn::Vec<Whole>{_mm_madd_epi16(a.raw, b.raw)};
-#endif
-  };
-  const hn::Repartition<std::uint16_t, Floats> pairs;
-  const hn::Repartition<std::int16_t, Floats> signed_pairs;
-  for (Index j = 0; j < kPackKeys; j += kLanes) {
-    const auto* k = reinterpret_cast<const std::uint32_t*>(tile) +
-                    j / kPanelKeys * kPanelKeys * words + j % kPanelKeys;
-    hn::Vec<Whole> sums[kShared];
-    HWY_UNROLL(4)
-    for (int i = 0; i < kShared; ++i) sums[i] = hn::Zero(kWhole);
-    for (Index d = 0; d < words; ++d, k += kPanelKeys) {
-      const auto bytes = hn::BitCast(pairs, hn::LoadU(kWord, k));
-      const auto even = hn::BitCast(kWhole, hn::And(bytes, hn::Set(pairs, 0xFF)));
-      const auto odd = hn::BitCast(kWhole, hn::ShiftRight<8>(bytes));
-      HWY_UNROLL(4)
-      for (int i = 0; i < kShared; ++i) {
-        std::int32_t four = 0;
-        __builtin_memcpy(&four, codes + (i * words + d) * 4, 4);
-        const auto q = hn::BitCast(signed_pairs, hn::Set(kWhole, four));
-        const auto q_even = hn::BitCast(kWhole, hn::ShiftRight<8>(hn::ShiftLeft<8>(q)));
-        const auto q_odd = hn::BitCast(kWhole, hn::ShiftRight<8>(q));
-        sums[i] = hn::Add(sums[i], hn::Add(multiply(even, q_even), multiply(odd, q_odd)));
-      }
-    }
-    HWY_UNROLL(4)
-    for (int i = 0; i < kShared; ++i) hn::StoreU(sums[i], kWhole, to + i * kPackKeys + j);
-  }
-}
-
 // out[i][.] += weights[i][s] v[s][.] for positions [begin, end) of a tile and a pair of rows.
 template <class Tiles, int N>
 static HWY_NOINLINE void cache_values(const float* weights, const std::uint8_t* tile, Index width,
@@ -457,6 +406,9 @@ using PlainInt8Tiles = Int8Tiles<int8_products, kPrefetches>;
 #if HWY_TARGET == HWY_AVX3
 template <bool kPrefetches>
 using VnniTiles = Int8Tiles<int8_products_vnni, kPrefetches>;
+#elif HWY_TARGET == HWY_NEON
+template <bool kPrefetches>
+using SdotTiles = Int8Tiles<int8_products_sdot, kPrefetches>;
 #endif
 
 }  // namespace grouphead::kernels::HWY_NAMESPACE

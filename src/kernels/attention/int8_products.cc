@@ -46,3 +46,63 @@ void int8_products_vnni(const std::uint8_t* tile, const std::int8_t* queries, In
 }  // namespace grouphead::kernels
 HWY_POP_ATTRIBUTES
 #endif
+
+#if GROUPHEAD_HAS_ARM_EXTENSIONS
+#include <arm_neon.h>
+
+HWY_PUSH_ATTRIBUTES("arch=armv8.2-a+dotprod")
+namespace grouphead::kernels {
+namespace {
+
+constexpr int kRows = static_cast<int>(kInt8Rows);
+constexpr int kVectors = 4;  // of a panel's 16 keys
+
+// One word of each key times word kWord of the four in `queries`: 16 chains.
+template <int kWord>
+HWY_INLINE void add_word(const std::uint8_t* keys, const int8x16_t (&queries)[kRows],
+                         int32x4_t (&sums)[kRows][kVectors]) noexcept {
+  const uint8x16_t zero = vdupq_n_u8(kCacheZero);
+#pragma GCC unroll 4
+  for (int n = 0; n < kVectors; ++n) {
+    const int8x16_t x = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(keys + 16 * n), zero));
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+      sums[i][n] = vdotq_laneq_s32(sums[i][n], x, queries[i], kWord);
+    }
+  }
+}
+
+}  // namespace
+
+void int8_products_sdot(const std::uint8_t* tile, const std::int8_t* queries, Index words, Index,
+                        std::int32_t* to) noexcept {
+  std::int32_t missing[kRows];
+  for (int i = 0; i < kRows; ++i) missing[i] = missing_products(queries + i * words * 4, words);
+  const std::uint8_t* keys = tile;
+  for (Index j = 0; j < kPackKeys; j += kPanelKeys) {
+    int32x4_t sums[kRows][kVectors];
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+      for (int n = 0; n < kVectors; ++n) sums[i][n] = vdupq_n_s32(missing[i]);
+    }
+    for (Index d = 0; d < words; d += 4, keys += 16 * kPanelKeys) {  // words come in fours
+      int8x16_t four[kRows];
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; ++i) four[i] = vld1q_s8(queries + (i * words + d) * 4);
+      add_word<0>(keys, four, sums);
+      add_word<1>(keys + 4 * kPanelKeys, four, sums);
+      add_word<2>(keys + 8 * kPanelKeys, four, sums);
+      add_word<3>(keys + 12 * kPanelKeys, four, sums);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+      for (int n = 0; n < kVectors; ++n) vst1q_s32(to + i * kPackKeys + j + 4 * n, sums[i][n]);
+    }
+  }
+}
+
+}  // namespace grouphead::kernels
+HWY_POP_ATTRIBUTES
+#endif

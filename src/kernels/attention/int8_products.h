@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernels/attention/problem.h"
+#include "kernels/attention/cache.h"
 
 namespace grouphead::kernels {
 
@@ -12,12 +12,23 @@ inline constexpr Index kInt8Rows = 4;
 using Int8Products = void (*)(const std::uint8_t* tile, const std::int8_t* queries, Index words,
                               Index ahead, std::int32_t* to) noexcept;
 
-/// What stands in for vpdpbusd at this level: integers, so the same ones. Null at `ref`, which
-/// has none.
+/// What stands in for the instructions below at this level: integers, so the same ones. Null at
+/// `ref`, which has none.
 Int8Products int8_substitute(Level level) noexcept;
 
 /// By vpdpbusd. Only where has_vpdpbusd().
 void int8_products_vnni(const std::uint8_t* tile, const std::int8_t* queries, Index words,
                         Index ahead, std::int32_t* to) noexcept;
+/// By sdot. Only where has_sdot().
+void int8_products_sdot(const std::uint8_t* tile, const std::int8_t* queries, Index words,
+                        Index ahead, std::int32_t* to) noexcept;
+
+/// ARM multiplies signed bytes by signed ones, those of a tile less kCacheZero: what its sums are
+/// short of, from a query of `words` words.
+inline std::int32_t missing_products(const std::int8_t* query, Index words) noexcept {
+  std::int32_t sum = 0;
+  for (Index d = 0; d < 4 * words; ++d) sum += query[d];
+  return kCacheZero * sum;
+}
 
 }  // namespace grouphead::kernels

@@ -45,6 +45,8 @@ const CacheKernels& int8_cache_table() noexcept { return cache_table<PlainInt8Ti
 Int8Products int8_products_table() noexcept { return int8_products; }
 #if HWY_TARGET == HWY_AVX3
 const CacheKernels& vnni_cache_table() noexcept { return cache_table<VnniTiles>(); }
+#elif HWY_TARGET == HWY_NEON && GROUPHEAD_HAS_ARM_EXTENSIONS
+const CacheKernels& sdot_cache_table() noexcept { return cache_table<SdotTiles>(); }
 #endif
 
 }  // namespace grouphead::kernels::HWY_NAMESPACE
@@ -72,6 +74,9 @@ const CacheKernels& bf16_cache(Level level) noexcept {
 const CacheKernels& int8_cache(Level level) noexcept {
 #if HWY_TARGETS & HWY_AVX3
   if (level >= Level::avx3 && has_vpdpbusd()) return N_AVX3::vnni_cache_table();
+#endif
+#if GROUPHEAD_HAS_ARM_EXTENSIONS
+  if (level == Level::neon && has_sdot()) return N_NEON::sdot_cache_table();
 #endif
   GROUPHEAD_SELECT_TABLE(level, int8_cache_table, cache_reference())
 }

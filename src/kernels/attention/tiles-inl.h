@@ -22,10 +22,11 @@ namespace grouphead::kernels::HWY_NAMESPACE {
 // broadcast; per step 24 multiply-adds (12 cycles with two units). Logits read 3 panels of keys
 // side by side, since 4 of them may lie a power of two apart; sums over keys read 4 vectors of a
 // row, as long as they are. On a Sapphire Rapids 8 x 3 have 12 % more than 12 x 2, 6 x 4 (logits) 3
-// %, 6 x 4 (sums) 6 %. The other levels have 16 registers: 12 sums.
-constexpr bool kHas32 = HWY_TARGET == HWY_AVX3;
-constexpr int kLogitRows = kHas32 ? 8 : 6;
-constexpr int kLogitVectors = kHas32 ? 3 : 2;
+// %, 6 x 4 (sums) 6 %. ARM has as many, and panels of 16 keys are 4 of its vectors or 2. SSE4 and
+// AVX2 have 16 registers: 12 sums.
+constexpr bool kHas32 = GROUPHEAD_HAS_32_REGISTERS;
+constexpr int kLogitRows = HWY_TARGET == HWY_AVX3 ? 8 : 6;
+constexpr int kLogitVectors = HWY_TARGET == HWY_AVX3 ? 3 : kHas32 ? 4 : 2;
 constexpr int kSumRows = 6;
 constexpr int kSumVectors = kHas32 ? 4 : 2;
 // Rows that go through the softmax together: whole tiles of both kinds.
@@ -86,7 +87,7 @@ static HWY_INLINE void logit_part(const float* q, Index q_row, const float* pane
                                   float* HWY_RESTRICT logits, Index logit_row,
                                   float* HWY_RESTRICT maxima, const Index* limits, Index j,
                                   Index end) {
-  if (j + (kLogitVectors - 1) * kLanes < end) {
+  if (j + min(2, kLogitVectors - 1) * kLanes < end) {
     logit_tile<kLogitVectors, kSome>(q, q_row, panels, D, logits, logit_row, maxima, limits, j);
   } else if (kLogitVectors > 2 && j + kLanes < end) {
     logit_tile<2, kSome>(q, q_row, panels, D, logits, logit_row, maxima, limits, j);
@@ -270,7 +271,8 @@ static HWY_INLINE hn::Vec<Tag> load_blocks(Tag tag, const float* from, Index fou
     return hn::LoadU(tag, from);
   } else {
     const hn::Half<Tag> half;
-    const Index skip = four_rows * static_cast<Index>(hn::MaxLanes(half)) / 4;
+    // Not the half's MaxLanes(), which SVE halves twice.
+    const Index skip = four_rows * static_cast<Index>(hn::MaxLanes(Tag()) / 2) / 4;
     return hn::Combine(tag, load_blocks(half, from + skip, four_rows),
                        load_blocks(half, from, four_rows));
   }

@@ -317,8 +317,8 @@ class LogitForm {
       const Vector bias = hn::LoadU(kFloats, bias_ + c);
       hidden = hn::Or(hidden, hn::Eq(bias, hn::Set(kFloats, kMasked)));
       // A finite bias hides nothing, though in base 2 it may be beyond the range; NaN stays.
-      x = hn::Max(hn::Set(kFloats, std::numeric_limits<float>::lowest()),
-                  hn::MulAdd(hn::Set(kFloats, kLog2E), bias, x));
+      x = at_least(hn::Set(kFloats, std::numeric_limits<float>::lowest()),
+                   hn::MulAdd(hn::Set(kFloats, kLog2E), bias, x));
     }
     if constexpr (kHides || kBend == Bend::bias || kBend == Bend::several) {
       if (fully_masked_) x = hn::Zero(kFloats);

@@ -7,30 +7,45 @@
 #define GROUPHEAD_KERNELS_LANES_INL_H_
 #endif
 
-#include <hwy/highway.h>
-
-#include <cstdint>
-
-#include "kernels/cpu/level.h"
+#include "kernels/cpu/held-inl.h"
 
 #if GROUPHEAD_TARGET_IS_LEVEL
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
 using Floats = hn::CappedTag<float, 16>;
-using Vector = hn::Vec<Floats>;
+using Vector = Held<Floats>;
 constexpr Floats kFloats;
 constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(kFloats));
 
 HWY_INLINE Vector set(float x) { return hn::Set(kFloats, x); }
 
+/// The greater of a limit and x; a NaN of x stays.
+HWY_INLINE Vector at_least(Vector limit, Vector x) {
+#if HWY_TARGET == HWY_NEON
+  return Vector{vmaxq_f32(limit.raw, x.raw)};
+#elif HWY_TARGET == HWY_SVE_256
+  return svmax_f32_x(svptrue_b32(), limit, x);
+#else  // x86 returns the second operand where one is a NaN
+  return hn::Max(limit, x);
+#endif
+}
+/// The smaller one.
+HWY_INLINE Vector at_most(Vector limit, Vector x) {
+#if HWY_TARGET == HWY_NEON
+  return Vector{vminq_f32(limit.raw, x.raw)};
+#elif HWY_TARGET == HWY_SVE_256
+  return svmin_f32_x(svptrue_b32(), limit, x);
+#else
+  return hn::Min(limit, x);
+#endif
+}
+
 /// The first n < kLanes elements at p, then zeros. Touches nothing behind them.
 HWY_INLINE Vector load_part(const float* p, Index n) {
-#if HWY_TARGET <= HWY_AVX2
+#if HWY_TARGET <= HWY_AVX2 || HWY_HAVE_SCALABLE
   return hn::MaskedLoad(hn::FirstN(kFloats, static_cast<size_t>(n)), kFloats, p);
-#else  // SSE4 has no masked load
+#else  // SSE4 and NEON have no masked load
   HWY_ALIGN float lanes[kLanes] = {};
   for (Index i = 0; i < n; ++i) lanes[i] = p[i];
   return hn::Load(kFloats, lanes);
@@ -38,7 +53,7 @@ HWY_INLINE Vector load_part(const float* p, Index n) {
 }
 
 HWY_INLINE void store_part(Vector v, Index n, float* p) {
-#if HWY_TARGET <= HWY_AVX2
+#if HWY_TARGET <= HWY_AVX2 || HWY_HAVE_SCALABLE
   hn::BlendedStore(v, hn::FirstN(kFloats, static_cast<size_t>(n)), kFloats, p);
 #else
   HWY_ALIGN float lanes[kLanes];
@@ -49,7 +64,8 @@ HWY_INLINE void store_part(Vector v, Index n, float* p) {
 
 /// n elements, kLanes or fewer. The test goes away where n is a constant.
 HWY_INLINE Vector load(const float* p, Index n) {
-  return n == kLanes ? hn::LoadU(kFloats, p) : load_part(p, n);
+  if (n == kLanes) return hn::LoadU(kFloats, p);
+  return load_part(p, n);
 }
 
 HWY_INLINE void store(Vector v, Index n, float* p) {

@@ -5,6 +5,10 @@
 #if HWY_ARCH_X86
 #include <cpuid.h>
 #endif
+#if HWY_ARCH_ARM_A64 && defined(__linux__)
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#endif
 #if HWY_ARCH_X86_64 && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -64,6 +68,26 @@ bool may_use_tiles() noexcept {
 #endif
 }
 
+// Whether the processor has all of these extensions, bits of HWCAP.
+[[maybe_unused]] bool has_extensions([[maybe_unused]] unsigned long bits) noexcept {
+#if HWY_ARCH_ARM_A64 && defined(__linux__)
+  return (getauxval(AT_HWCAP) & bits) == bits;
+#else
+  return false;
+#endif
+}
+
+// Whether the processor has SVE, and vectors of the size that the kernels are compiled for.
+bool has_sve() noexcept {
+#if defined(GROUPHEAD_SVE_BITS) && defined(__linux__)
+  if (!has_extensions(HWCAP_SVE)) return false;
+  const int length = prctl(PR_SVE_GET_VL);
+  return length >= 0 && (length & PR_SVE_VL_LEN_MASK) == GROUPHEAD_SVE_BITS / 8;
+#else
+  return false;
+#endif
+}
+
 bool find_available(Level level) noexcept {
   const auto supported = static_cast<std::int64_t>(HWY_TARGETS & hwy::SupportedTargets());
   switch (level) {
@@ -71,6 +95,8 @@ bool find_available(Level level) noexcept {
       return true;
     case Level::neon:  // every 64-bit ARM processor has it
       return (HWY_TARGETS & HWY_NEON) != 0;
+    case Level::sve256:
+      return has_sve();
     case Level::sse4:
       return (supported & HWY_SSE4) != 0;
     case Level::avx2:
@@ -104,7 +130,7 @@ bool level_available(Level level) noexcept {
 Level fastest_level() noexcept {
   Level fastest = Level::ref;
   for (const Level level : kLevels) {
-    const bool is_left_out = level == Level::neon || (level == Level::avx3_bf16 && is_intel());
+    const bool is_left_out = level == Level::avx3_bf16 && is_intel();
     if (level_available(level) && !is_left_out) fastest = level;
   }
   return fastest;
@@ -126,6 +152,15 @@ Level enter_fastest_level() noexcept {
 }
 
 bool prefetch_helps() noexcept { return is_intel(); }
+
+bool has_sdot() noexcept {
+#if GROUPHEAD_HAS_ARM_EXTENSIONS && defined(__linux__)
+  static const bool has = has_extensions(HWCAP_ASIMDDP);
+  return has;
+#else
+  return false;
+#endif
+}
 
 bool has_vpdpbusd() noexcept {
   static const bool has = (features(0).ecx >> 11 & 1) != 0;

@@ -7,19 +7,19 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "kernels/cpu/held-inl.h"
+
 #define GROUPHEAD_UNROLL _Pragma("GCC unroll 16")
 
 #if GROUPHEAD_TARGET_IS_LEVEL
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
 using Tag = hn::CappedTag<float, 16>;
-using Vector = hn::Vec<Tag>;
+using Vector = Held<Tag>;
 constexpr std::int64_t kLanes = hn::MaxLanes(Tag());
 // Enough chains to hide the latency of two units, few enough to stay in registers.
-constexpr int kChains = HWY_TARGET == HWY_AVX3 ? 16 : HWY_TARGET == HWY_AVX2 ? 12 : 10;
+constexpr int kChains = GROUPHEAD_HAS_32_REGISTERS ? 16 : HWY_TARGET == HWY_AVX2 ? 12 : 10;
 constexpr int kRepeats = 8;
 constexpr int kSums = 8;
 

@@ -41,9 +41,9 @@ HWY_INLINE Vector exp_reduced(Vector r, Vector n) {
 }
 
 /// e^x with a relative error of 1.3 * 2^-24 where the result is a normal number. -inf gives 0, NaN
-/// stays: the limits are the first operands because x86 then returns x where it is a NaN.
+/// stays.
 HWY_INLINE Vector exp(Vector x) {
-  x = hn::Min(set(89.0F), hn::Max(set(-104.0F), x));  // beyond: infinity and 0
+  x = at_most(set(89.0F), at_least(set(-104.0F), x));  // beyond: infinity and 0
   const Vector n = hn::Round(hn::Mul(x, set(1.44269504F)));
   // ln 2 in two parts; n times the first one is exact.
   const Vector r = hn::NegMulAdd(n, set(0.693359375F), x);
@@ -56,7 +56,7 @@ HWY_INLINE Vector exp2_neg(Vector x) {
 #if HWY_TARGET == HWY_AVX3
   const Vector f{_mm512_reduce_ps(x.raw, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
 #else
-  x = hn::Max(hn::Set(kFloats, -127.0F), x);  // x second: x86 then keeps its NaN
+  x = at_least(hn::Set(kFloats, -127.0F), x);
   const Vector floor = hn::Floor(x);
   const Vector f = hn::Sub(x, floor);
 #endif
@@ -86,7 +86,8 @@ HWY_INLINE Vector tanh(Vector x) {
   const Vector one = set(1.0F);
   const Vector e = exp2_neg(hn::Mul(set(-2.88539008F), hn::Abs(x)));
   const Vector far = hn::Div(hn::Sub(one, e), hn::Add(one, e));
-  return hn::CopySign(hn::IfThenElse(hn::Lt(hn::Abs(x), set(0.625F)), near, far), x);
+  const hn::Vec<Floats> sign = x;
+  return hn::CopySign(hn::IfThenElse(hn::Lt(hn::Abs(x), set(0.625F)), near, far), sign);
 }
 
 /// cap tanh(x / cap) for a cap above 0, `inverse` 1 / cap: x P(z) / Q(z) with z = (x / cap)^2, a

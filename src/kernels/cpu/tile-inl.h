@@ -26,6 +26,26 @@ HWY_INLINE Vector widened(const std::int8_t* from) {
   return hn::ConvertTo(kFloats, hn::PromoteTo(whole, hn::LoadU(byte, from)));
 }
 
+#if HWY_ARCH_ARM_A64
+// ARM's multiply-adds take one element of four: no broadcast.
+HWY_INLINE Vector load_four(const float* at) {
+#if HWY_TARGET == HWY_NEON
+  return hn::LoadU(kFloats, at);
+#else
+  return svld1rq_f32(svptrue_b32(), at);
+#endif
+}
+/// sum + x * four[kLane]
+template <int kLane>
+HWY_INLINE Vector add_product(Vector sum, Vector x, Vector four) {
+#if HWY_TARGET == HWY_NEON
+  return Vector{vfmaq_laneq_f32(sum.raw, x.raw, four.raw, kLane)};
+#else
+  return svmla_lane_f32(sum, x, four, kLane);
+#endif
+}
+#endif
+
 /// Offset of vector j where the vectors of a row lie side by side.
 struct InRow {
   HWY_INLINE Index operator()(int j) const { return j * kLanes; }
@@ -54,6 +74,11 @@ struct Tile {
     const float* rows[kThrees];
     for (int i = 0; i < kThrees; ++i) rows[i] = a + 3 * i * a_row;
     Index k = 0;
+#if HWY_ARCH_ARM_A64
+    for (; a_step == 1 && k + 4 <= steps; k += 4, b += 4 * b_step) {
+      add_four(rows, a_row, b, vector, b_step);
+    }
+#endif
     for (; k + 2 <= steps; k += 2, b += 2 * b_step) {
       add<2>(rows, a_row, a_step, b, vector, b_step);
     }
@@ -62,6 +87,31 @@ struct Tile {
 
  private:
   static constexpr int kThrees = (M + 2) / 3;
+
+#if HWY_ARCH_ARM_A64
+  // Four steps of rows whose elements lie side by side.
+  template <class Element, class VectorOffset>
+  HWY_INLINE void add_four(const float* (&rows)[kThrees], Index a_row,
+                           const Element* HWY_RESTRICT b, VectorOffset vector, Index b_step) {
+    Vector y[M];
+    HWY_UNROLL(16)
+    for (int i = 0; i < M; ++i) y[i] = load_four(rows[i / 3] + i % 3 * a_row);
+    add_lane<0>(y, b, vector);
+    add_lane<1>(y, b + b_step, vector);
+    add_lane<2>(y, b + 2 * b_step, vector);
+    add_lane<3>(y, b + 3 * b_step, vector);
+    for (int i = 0; i < kThrees; ++i) rows[i] += 4;
+  }
+  template <int kLane, class Element, class VectorOffset>
+  HWY_INLINE void add_lane(const Vector (&y)[M], const Element* b, VectorOffset vector) {
+    HWY_UNROLL(16)
+    for (int j = 0; j < N; ++j) {
+      const Vector x = widened(b + vector(j));
+      HWY_UNROLL(16)
+      for (int i = 0; i < M; ++i) sums[i][j] = add_product<kLane>(sums[i][j], x, y[i]);
+    }
+  }
+#endif
 
   // kSteps steps, after which `rows` stand at the next one. Not a lambda: clang makes a function of
   // one as large as this, whose sums live in memory.

@@ -16,7 +16,7 @@ namespace {
 
 /// A tile's sums, kTileRows x kVectors vectors, leave room for a row of b and an element of a. With
 /// 32 registers 8 x 3 were faster than 12 x 2 and 6 x 4 (Sapphire Rapids: 8 %).
-constexpr int kVectors = HWY_TARGET == HWY_AVX3 ? 3 : 2;
+constexpr int kVectors = HWY_TARGET == HWY_AVX3 ? 3 : GROUPHEAD_HAS_32_REGISTERS ? 4 : 2;
 constexpr int kTileRows = HWY_TARGET == HWY_AVX3 ? 8 : 6;
 constexpr Index kPanel = kVectors * kLanes;
 /// Depth of one sum: a tile's rows of a and a panel's rows of b stay in L1 and L2.

@@ -7,20 +7,18 @@
 #define GROUPHEAD_KERNELS_RANDOM_INL_H_
 #endif
 
-#include <hwy/highway.h>
-
+#include "kernels/cpu/held-inl.h"
 #include "kernels/random/philox.h"
 #include "kernels/random/threefry.h"
 
 #if GROUPHEAD_TARGET_IS_LEVEL
 HWY_BEFORE_NAMESPACE();
 namespace grouphead::kernels::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
 using DU32 = hn::CappedTag<std::uint32_t, 16>;
 using DU64 = hn::Repartition<std::uint64_t, DU32>;
-using VU32 = hn::Vec<DU32>;
-using VU64 = hn::Vec<DU64>;
+using VU32 = Held<DU32>;
+using VU64 = Held<DU64>;
 constexpr int kWords = static_cast<int>(hn::MaxLanes(DU32()));
 constexpr int kPhiloxBlocks = kWords / 2;  // blocks of four words, one in each 64-bit lane
 
@@ -57,16 +55,16 @@ HWY_INLINE void philox_groups(std::uint64_t seed, std::uint64_t draw, std::uint6
   }
   auto key_0 = static_cast<std::uint32_t>(seed);
   auto key_1 = static_cast<std::uint32_t>(seed >> 32);
-  const VU32 multiplier_0 = hn::Set(d32, kPhiloxMultipliers[0]);
-  const VU32 multiplier_1 = hn::Set(d32, kPhiloxMultipliers[1]);
+  const auto multiplier_0 = hn::Set(d32, kPhiloxMultipliers[0]);
+  const auto multiplier_1 = hn::Set(d32, kPhiloxMultipliers[1]);
   for (int round = 0; round < kPhiloxRounds; ++round) {
     HWY_UNROLL(4)
     for (int n = 0; n < kGroups; ++n) {
       const VU64 product_0 = hn::MulEven(hn::BitCast(d32, c0[n]), multiplier_0);
       const VU64 product_1 = hn::MulEven(hn::BitCast(d32, c2[n]), multiplier_1);
-      c0[n] = hn::Xor3(hn::ShiftRight<32>(product_1), c1[n], wide(key_0));
+      c0[n] = hn::Xor3(VU64(hn::ShiftRight<32>(product_1)), c1[n], wide(key_0));
       c1[n] = product_1;
-      c2[n] = hn::Xor3(hn::ShiftRight<32>(product_0), c3[n], wide(key_1));
+      c2[n] = hn::Xor3(VU64(hn::ShiftRight<32>(product_0)), c3[n], wide(key_1));
       c3[n] = product_0;
     }
     key_0 += kPhiloxWeyl[0];

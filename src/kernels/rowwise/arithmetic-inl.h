@@ -44,7 +44,7 @@ inline void gelu_backward(const float* x, const float* d_y, Index count, float* 
 }
 
 using DD = hn::Repartition<double, Floats>;
-using VD = hn::Vec<DD>;
+using VD = Held<DD>;
 
 // Adds the squares of x, formed in double, where they are exact.
 HWY_INLINE void add_squares(Vector x, VD& low, VD& high) {

@@ -94,7 +94,7 @@ struct NormGradient {
   HWY_INLINE void operator()(Index i, Index n) const {
     const Vector inner = hn::NegMulAdd(row.normed(i, n), mean_gx, hn::Sub(row.g(i, n), mean_g));
     const Vector d = hn::Mul(row.rstd, inner);
-    store(kAdd ? hn::Add(load(d_x + i, n), d) : d, n, d_x + i);
+    store(kAdd ? Vector(hn::Add(load(d_x + i, n), d)) : d, n, d_x + i);
   }
 };
 

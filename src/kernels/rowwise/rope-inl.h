@@ -54,8 +54,8 @@ inline void rope_interleaved(const float* cos, const float* sin, float sign, Ind
     for (; i + kLanes <= pairs; i += kLanes) {
       const Turn turn = {hn::LoadU(kFloats, cos + i),
                          hn::Mul(set(sign), hn::LoadU(kFloats, sin + i))};
-      Vector a;
-      Vector b;
+      hn::Vec<Floats> a;
+      hn::Vec<Floats> b;
       hn::LoadInterleaved2(kFloats, x + 2 * i, a, b);
       hn::StoreInterleaved2(turn.first(a, b), turn.second(a, b), kFloats, x + 2 * i);
     }
