@@ -13,6 +13,7 @@ namespace grouphead {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -45,6 +46,7 @@ TEST_F(Cli, TrainWritesItsFilesAndTheResult) {
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("nats per byte"));
   EXPECT_THAT(outcome.err, HasSubstr("step     5/12 "));
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr(" bits per byte)"), HasSubstr(" bytes/s")));
   EXPECT_THAT(outcome.err, Not(HasSubstr("\r")));
   for (const char* file : kFiles) EXPECT_TRUE(fs::exists(folder_ / "out" / file)) << file;
   EXPECT_THAT(contents_of(folder_ / "out/report.html"), HasSubstr("validation loss"));

@@ -36,12 +36,14 @@ std::string duration(double seconds) {
 
 }  // namespace
 
-Progress::Progress(bool quiet, Index total_steps, Index steps_done, Index tokens_per_step)
+Progress::Progress(bool quiet, Index total_steps, Index steps_done, Index units_per_step,
+                   std::string_view unit)
     : quiet_(quiet),
       is_terminal_(::isatty(STDERR_FILENO) == 1),
       total_steps_(total_steps),
       first_step_(steps_done),
-      tokens_per_step_(tokens_per_step) {}
+      units_per_step_(units_per_step),
+      unit_(unit) {}
 
 Progress::~Progress() { finish(); }
 
@@ -71,7 +73,7 @@ void Progress::finish() {
 
 std::string Progress::speed(Index step, double training_seconds) const {
   const double rate = static_cast<double>(step - first_step_) / training_seconds;
-  return fmt::format("{:.0f} tokens/s", rate * static_cast<double>(tokens_per_step_));
+  return fmt::format("{:.0f} {}s/s", rate * static_cast<double>(units_per_step_), unit_);
 }
 
 std::string Progress::time_left(Index step, double training_seconds) const {
@@ -82,8 +84,8 @@ std::string Progress::time_left(Index step, double training_seconds) const {
 std::string Progress::line(Index step, double loss, double training_seconds) const {
   std::string text = fmt::format("step {:>5}/{} loss {:.3f}  ", step, total_steps_, loss);
   if (validation_loss_) {
-    text += fmt::format("validation {:.3f} ({:.3f} bits per byte)  ", *validation_loss_,
-                        *validation_loss_ / std::numbers::ln2);
+    text += fmt::format("validation {:.3f} ({:.3f} bits per {})  ", *validation_loss_,
+                        *validation_loss_ / std::numbers::ln2, unit_);
   }
   return text + speed(step, training_seconds) + "  " + time_left(step, training_seconds);
 }

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "grouphead/core/tensor.h"
 
@@ -12,7 +13,8 @@ namespace grouphead::tools {
 /// validation elsewhere, nothing when quiet.
 class Progress {
  public:
-  Progress(bool quiet, Index total_steps, Index steps_done, Index tokens_per_step);
+  Progress(bool quiet, Index total_steps, Index steps_done, Index units_per_step,
+           std::string_view unit);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -34,7 +36,8 @@ class Progress {
   bool is_terminal_;
   Index total_steps_;
   Index first_step_;
-  Index tokens_per_step_;
+  Index units_per_step_;
+  std::string_view unit_;
   std::optional<double> validation_loss_;
   std::chrono::steady_clock::time_point drawn_{};
   bool line_is_open_ = false;

@@ -72,7 +72,8 @@ void TrainingRun::write_trace() {
 
 void TrainingRun::train() {
   {
-    Progress progress(quiet, training.steps(), training.steps_done(), training.tokens_per_step());
+    Progress progress(quiet, training.steps(), training.steps_done(), training.tokens_per_step(),
+                      unit);
     if (!trace_file.empty()) training.set_trace(&trace);
     while (!training.is_done() && !is_stopped()) {
       train_one_step();

@@ -19,6 +19,7 @@ struct TrainingRun {
   Index save_every;
   Index validate_every;
   bool quiet;
+  std::string_view unit;        ///< `byte`, or what else a token is: `token`
   std::string trace_file{};     ///< where the last step's trace goes; empty: none
   double training_seconds = 0;  ///< of this process
   Index first_step = 0;         ///< of this process

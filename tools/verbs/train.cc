@@ -180,6 +180,7 @@ int train_bytes(const TrainOptions& options, const std::vector<ConfigOption>& co
                   .save_every = options.save_every,
                   .validate_every = options.validate_every,
                   .quiet = globals.quiet || !job.is_first(),
+                  .unit = "byte",
                   .trace_file = options.trace};
   if (checkpoint) {
     if (!options.allow_different) require_same(*checkpoint, trainer);

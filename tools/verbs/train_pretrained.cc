@@ -130,6 +130,7 @@ int train_pretrained(const TrainOptions& options, const Globals& globals, const 
                   .save_every = options.save_every,
                   .validate_every = options.validate_every,
                   .quiet = globals.quiet || !job.is_first(),
+                  .unit = "token",
                   .trace_file = options.trace};
   if (checkpoint) {
     if (!options.allow_different) require_same(*checkpoint, tuner);
