@@ -18,7 +18,9 @@ rm -rf "$package"
 mkdir -p "$package"
 cp -r python/grouphead "$package"
 cp "$build"/_core*.so "$package/grouphead"
-[ $# -gt 0 ] || set -- python/tests --ignore=python/tests/test_docs.py --ignore=python/tests/test_types.py
+# The sanitizer ends a program that asks for more memory than there is, where the library throws.
+[ $# -gt 0 ] || set -- python/tests --ignore=python/tests/test_docs.py \
+  --ignore=python/tests/test_types.py --deselect python/tests/test_cache.py::test_errors
 # Python itself does not give back all it took; its allocator hides what is used after it was freed.
 exec env LD_PRELOAD="$(clang++ -print-file-name=libclang_rt.asan-x86_64.so)" PYTHONMALLOC=malloc \
   ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$package" \
