@@ -9,13 +9,12 @@ namespace {
 
 using testing_support::allocations_of;
 using testing_support::AttentionCase;
-using testing_support::AttentionInputs;
 using testing_support::isas_under_test;
 using testing_support::make_inputs;
 
 // Stores and attends positions [begin, end) one by one; the number of allocations.
-long decode(Context& ctx, const AttentionInputs& in, const ops::CacheSlice& cache, Tensor& out,
-            Index begin, Index end) {
+long decode(Context& ctx, const testing_support::AttentionInputs& in, const ops::CacheSlice& cache,
+            Tensor& out, Index begin, Index end) {
   const auto run = [&] {
     for (Index s = begin; s < end; ++s) {
       const ConstView k = in.k.view().slice(1, s, s + 1);
@@ -29,7 +28,7 @@ long decode(Context& ctx, const AttentionInputs& in, const ops::CacheSlice& cach
 
 TEST(AttentionAllocation, WarmDecodeStepsAllocateNothing) {
   const AttentionCase c{1, 1, 2100, 8, 2, 64, 64, true, 0};
-  const AttentionInputs in = make_inputs(c, Dtype::f32);
+  const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
   for (const Isa isa : isas_under_test()) {
     for (const int threads : {1, 2}) {
       Context ctx({.num_threads = threads, .isa = isa});
@@ -48,7 +47,7 @@ TEST(AttentionAllocation, WarmDecodeStepsAllocateNothing) {
 
 TEST(AttentionAllocation, WarmPrefillAllocatesNothing) {
   const AttentionCase c{1, 100, 100, 4, 2, 64, 64, true, 0};
-  const AttentionInputs in = make_inputs(c, Dtype::f32);
+  const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
   Context ctx({.num_threads = 1});
   Tensor keys = Tensor::zeros({c.B, c.Hkv, 8, c.D, 16});
   Tensor values = Tensor::zeros({c.B, c.Hkv, 128, c.Dv});
@@ -93,7 +92,7 @@ Peaks peak_bytes(Context& ctx, Index length, Dtype dtype, bool has_all) {
   const AttentionCase c{1, length, length, 2, 1, 16, 16, true, 0};
   const AllOptions all(length);
   const AttentionOptions options = has_all ? all.options : c.options();
-  AttentionInputs in = make_inputs(c, Dtype::f32);
+  testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
   for (Tensor* x : {&in.q, &in.k, &in.v, &in.d_out}) *x = cast(*x, dtype);
   Tensor out(in.d_out.shape(), dtype), softmax({2, c.B, c.Hq, c.T});
   Tensor d_q(in.q.shape(), dtype), d_k(in.k.shape(), dtype), d_v(in.v.shape(), dtype);

@@ -32,7 +32,7 @@ struct Cache {
   Tensor keys, values;
 };
 
-void expect_oracle(const AttentionCase& c, Dtype dtype, const std::vector<Isa>& isas) {
+void expect_cached_oracle(const AttentionCase& c, Dtype dtype, const std::vector<Isa>& isas) {
   AttentionInputs in = make_inputs(c, dtype);
   const auto want = testing::attention_forward_oracle(in.q, in.k, in.v, c.options());
   for (const Isa isa : isas) {
@@ -64,11 +64,11 @@ std::vector<AttentionCase> cases() {
 }
 
 TEST(AttentionCached, EveryLevelAgreesWithTheOracleAndIgnoresWhatIsBehindTheLength) {
-  for (const AttentionCase& c : cases()) expect_oracle(c, Dtype::f32, isas_under_test());
+  for (const AttentionCase& c : cases()) expect_cached_oracle(c, Dtype::f32, isas_under_test());
 }
 
 TEST(AttentionCached, DoublesAgreeWithTheOracle) {
-  for (const AttentionCase& c : cases()) expect_oracle(c, Dtype::f64, {Isa::ref});
+  for (const AttentionCase& c : cases()) expect_cached_oracle(c, Dtype::f64, {Isa::ref});
 }
 
 // A prompt in one call, then tokens one by one, against one pass over all of them.

@@ -25,7 +25,7 @@ using testing_support::run_forward;
 using testing_support::same_bits;
 using testing_support::Strided;
 
-void expect_oracle(const AttentionCase& c, Dtype dtype, const std::vector<Isa>& isas) {
+void expect_forward_oracle(const AttentionCase& c, Dtype dtype, const std::vector<Isa>& isas) {
   const AttentionInputs in = make_inputs(c, dtype);
   const auto want = testing::attention_forward_oracle(in.q, in.k, in.v, c.options());
   const Tensor out_bounds = bounds_of(want.out, dtype);
@@ -40,11 +40,12 @@ void expect_oracle(const AttentionCase& c, Dtype dtype, const std::vector<Isa>& 
 }
 
 TEST(AttentionForward, EveryLevelAgreesWithTheOracle) {
-  for (const AttentionCase& c : attention_cases()) expect_oracle(c, Dtype::f32, isas_under_test());
+  for (const AttentionCase& c : attention_cases())
+    expect_forward_oracle(c, Dtype::f32, isas_under_test());
 }
 
 TEST(AttentionForward, DoublesAgreeWithTheOracle) {
-  for (const AttentionCase& c : attention_cases()) expect_oracle(c, Dtype::f64, {Isa::ref});
+  for (const AttentionCase& c : attention_cases()) expect_forward_oracle(c, Dtype::f64, {Isa::ref});
 }
 
 TEST(AttentionForward, StridedAndMisalignedOperandsGiveTheSameBitsAndKeepTheirSurroundings) {

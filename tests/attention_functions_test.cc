@@ -28,7 +28,7 @@ using testing_support::same_bits;
 using testing_support::Strided;
 
 Tensor narrow(Context& ctx, const Tensor& x) { return testing::convert(ctx, x, Dtype::bf16); }
-Tensor wide(Context& ctx, const Tensor& x) { return testing::convert(ctx, x, Dtype::f32); }
+Tensor in_double(Context& ctx, const Tensor& x) { return testing::convert(ctx, x, Dtype::f32); }
 
 TEST(AttentionFunctions, TwelveLinesOnPlainVectors) {
   constexpr Index B = 1, T = 2, S = 2, Hq = 2, Hkv = 1, D = 1;
@@ -107,8 +107,9 @@ TEST(AttentionFunctions, GradientsOfBf16AreThoseOfF32Rounded) {
                         .d_v = d_v,
                         .d_bias = d_bias});
 
-    const Tensor q2 = wide(ctx, q), k2 = wide(ctx, k), v2 = wide(ctx, v), b2 = wide(ctx, bias);
-    const Tensor out2 = wide(ctx, out), d_out2 = wide(ctx, d_out);
+    const Tensor q2 = in_double(ctx, q), k2 = in_double(ctx, k), v2 = in_double(ctx, v),
+                 b2 = in_double(ctx, bias);
+    const Tensor out2 = in_double(ctx, out), d_out2 = in_double(ctx, d_out);
     options.bias = b2;
     Tensor scores2(scores.shape());
     attention_scores(ctx, q2, k2, options, statistics, scores2);

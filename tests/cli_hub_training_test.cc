@@ -18,7 +18,7 @@ using testing_support::Outcome;
 using testing_support::Program;
 using testing_support::same_weights;
 
-const fs::path kCases = fs::path(GROUPHEAD_SOURCE_DIR) / "tests/golden/hf";
+const fs::path kTrainingCases = fs::path(GROUPHEAD_SOURCE_DIR) / "tests/golden/hf";
 
 /// Each letter is a token, and all else the first one.
 std::string letters() {
@@ -40,7 +40,7 @@ class HubCli : public testing_support::TrainingProgramTest {
     for (const char* family : {"llama", "gpt2"}) {
       fs::create_directory(folder_ / family);
       for (const char* file : {"config.json", "model.safetensors"}) {
-        fs::copy(kCases / family / file, folder_ / family / file);
+        fs::copy(kTrainingCases / family / file, folder_ / family / file);
       }
       put(std::string(family) + "/tokenizer.json", letters());
     }

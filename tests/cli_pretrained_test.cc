@@ -13,7 +13,7 @@ using ::testing::HasSubstr;
 using testing_support::CommandResult;
 using testing_support::run_grouphead;
 
-const std::string kCases = GROUPHEAD_SOURCE_DIR "/tests/golden/hf/";
+const std::string kPretrainedCases = GROUPHEAD_SOURCE_DIR "/tests/golden/hf/";
 
 /// `3,1,2`
 std::string list_of(const Tensor& numbers) {
@@ -27,10 +27,11 @@ std::string list_of(const Tensor& numbers) {
 TEST(PretrainedProgram, ContinuesTokensAsTransformersDoes) {
   for (const char* name : {"llama", "gpt2", "gemma2", "mixtral"}) {
     SCOPED_TRACE(name);
-    const io::Safetensors expected = io::read_safetensors(kCases + name + "/expect.safetensors");
-    const CommandResult result =
-        run_grouphead("generate " + kCases + name + " --quiet --temperature 0 --tokens 6" +
-                      " --prompt-tokens " + list_of(expected.at("prompt")));
+    const io::Safetensors expected =
+        io::read_safetensors(kPretrainedCases + name + "/expect.safetensors");
+    const CommandResult result = run_grouphead(
+        "generate " + kPretrainedCases + name + " --quiet --temperature 0 --tokens 6" +
+        " --prompt-tokens " + list_of(expected.at("prompt")));
     EXPECT_EQ(result.exit_code, 0) << result.output;
     // The model's end token, 2, ends the text here.
     std::string want = list_of(expected.at("greedy"));
@@ -38,39 +39,39 @@ TEST(PretrainedProgram, ContinuesTokensAsTransformersDoes) {
       want.resize(end + 2);
     }
     EXPECT_THAT(result.output, ::testing::StartsWith(want));
-    const CommandResult drafted =
-        run_grouphead("generate " + kCases + name + " --quiet --temperature 0 --tokens 6 --draft " +
-                      kCases + name + " --prompt-tokens " + list_of(expected.at("prompt")));
+    const CommandResult drafted = run_grouphead(
+        "generate " + kPretrainedCases + name + " --quiet --temperature 0 --tokens 6 --draft " +
+        kPretrainedCases + name + " --prompt-tokens " + list_of(expected.at("prompt")));
     EXPECT_EQ(drafted.output, result.output);
   }
 }
 
 TEST(PretrainedProgram, RefusesWhatItCannotContinue) {
   const CommandResult list =
-      run_grouphead("generate " + kCases + "llama --prompt-tokens 1,x --tokens 1");
+      run_grouphead("generate " + kPretrainedCases + "llama --prompt-tokens 1,x --tokens 1");
   EXPECT_EQ(list.exit_code, 2);
   EXPECT_THAT(list.output, HasSubstr("--prompt-tokens: expected numbers with commas between"));
   const CommandResult encoder =
-      run_grouphead("generate " + kCases + "bert --prompt-tokens 1 --tokens 1");
+      run_grouphead("generate " + kPretrainedCases + "bert --prompt-tokens 1 --tokens 1");
   EXPECT_EQ(encoder.exit_code, 2);
   EXPECT_THAT(encoder.output, HasSubstr("expected one with a head, got one without"));
 }
 
 TEST(PretrainedProgram, SaysWhatAFolderHolds) {
-  const CommandResult info = run_grouphead("info " + kCases + "llama");
+  const CommandResult info = run_grouphead("info " + kPretrainedCases + "llama");
   EXPECT_EQ(info.exit_code, 0) << info.output;
   EXPECT_THAT(info.output, HasSubstr("(llama)"));
   EXPECT_THAT(info.output, HasSubstr("KV cache"));
-  const CommandResult inspection = run_grouphead("inspect " + kCases + "llama");
+  const CommandResult inspection = run_grouphead("inspect " + kPretrainedCases + "llama");
   EXPECT_EQ(inspection.exit_code, 0) << inspection.output;
   EXPECT_THAT(inspection.output, HasSubstr("llama"));
 }
 
 TEST(PretrainedProgram, ComparesAFolderAndAFolderOfFolders) {
-  const CommandResult one = run_grouphead("check --quiet --golden " + kCases + "bert");
+  const CommandResult one = run_grouphead("check --quiet --golden " + kPretrainedCases + "bert");
   EXPECT_EQ(one.exit_code, 0) << one.output;
   EXPECT_THAT(one.output, HasSubstr("2 passed, 0 failed"));
-  const CommandResult all = run_grouphead("check --quiet --golden " + kCases);
+  const CommandResult all = run_grouphead("check --quiet --golden " + kPretrainedCases);
   EXPECT_EQ(all.exit_code, 0) << all.output;
   EXPECT_THAT(all.output, HasSubstr(" passed, 0 failed"));
 }

@@ -22,18 +22,18 @@ using namespace testing_support;  // NOLINT(google-build-using-namespace)
 using ops::Direction;
 using ops::Write;
 
-constexpr Index kRows = 700, kWidth = 256, kHeads = 4;
+constexpr Index kThreadRows = 700, kWidth = 256, kThreadHeads = 4;
 
 Tensor numbers(std::uint64_t seed) {
-  Tensor x({kRows, kWidth});
+  Tensor x({kThreadRows, kWidth});
   for (Index i = 0; i < x.size(); ++i) {
     x.data<float>()[i] = static_cast<float>(uniform_at(seed, i, -2, 2));
   }
   return x;
 }
 Tensor indices(std::uint64_t seed) {
-  Tensor x({kRows}, Dtype::i32);
-  for (Index i = 0; i < kRows; ++i) {
+  Tensor x({kThreadRows}, Dtype::i32);
+  for (Index i = 0; i < kThreadRows; ++i) {
     x.data<std::int32_t>()[i] = static_cast<std::int32_t>(uniform_at(seed, i, 0, kWidth));
   }
   return x;
@@ -54,8 +54,8 @@ std::vector<Tensor> run_all(Context& ctx) {
     out.push_back(Tensor::zeros(shape));
     return out.back();
   };
-  const Shape all = {kRows, kWidth};
-  Tensor mean({kRows}), rstd({kRows});
+  const Shape all = {kThreadRows, kWidth};
+  Tensor mean({kThreadRows}), rstd({kThreadRows});
   ops::layer_norm_forward(ctx, x, row, row, 1e-3, make(all), mean, rstd);
   Tensor d_gamma = Tensor::zeros({kWidth}), d_beta = Tensor::zeros({kWidth});
   ops::layer_norm_backward(ctx, x, row, mean, rstd, d_y, Write::overwrite, make(all), d_gamma,
@@ -70,10 +70,11 @@ std::vector<Tensor> run_all(Context& ctx) {
   ops::embedding_forward(ctx, labels, x, make(all));
   ops::embedding_backward(ctx, labels, d_y, make(all));
   Tensor turned = x.clone();
-  const ops::RopeTable table = ops::make_rope_table(kRows, kWidth / kHeads, {}, Dtype::f32);
+  const ops::RopeTable table =
+      ops::make_rope_table(kThreadRows, kWidth / kThreadHeads, {}, Dtype::f32);
   ops::rope(ctx, table, 0, Direction::forward,
-            turned.view().reshaped({1, kRows, kHeads, kWidth / kHeads}));
-  Tensor lse({kRows});
+            turned.view().reshaped({1, kThreadRows, kThreadHeads, kWidth / kThreadHeads}));
+  Tensor lse({kThreadRows});
   out.push_back(of_double(ops::softmax_cross_entropy_forward(ctx, x, labels, lse)));
   ops::softmax_cross_entropy_backward(ctx, x, labels, lse, 0.1, make(all));
   out.push_back(of_double(ops::sum_of_squares(ctx, x)));
@@ -109,15 +110,16 @@ TEST(ElementwiseBatches, SplitWithoutChangingABit) {
   const Tensor x = numbers(1), d_y = numbers(2);
   const Tensor gamma = Tensor::from({kWidth}, std::span(d_y.data<float>(), kWidth));
   for_each_level([&](Context& ctx, const std::string& isa) {
-    Tensor y({kRows, kWidth}), mean({kRows}), rstd({kRows}), d_x({kRows, kWidth});
+    Tensor y({kThreadRows, kWidth}), mean({kThreadRows}), rstd({kThreadRows}),
+        d_x({kThreadRows, kWidth});
     Tensor d_gamma = Tensor::zeros({kWidth}), d_beta = Tensor::zeros({kWidth});
     ops::layer_norm_forward(ctx, x, gamma, gamma, 1e-3, y, mean, rstd);
     ops::layer_norm_backward(ctx, x, gamma, mean, rstd, d_y, Write::overwrite, d_x, d_gamma,
                              d_beta);
-    Tensor y_2({kRows, kWidth}), d_x_2({kRows, kWidth});
+    Tensor y_2({kThreadRows, kWidth}), d_x_2({kThreadRows, kWidth});
     Tensor d_gamma_2 = Tensor::zeros({kWidth}), d_beta_2 = Tensor::zeros({kWidth});
     for (const Index begin : {0, 64, 320}) {
-      const Index end = begin == 0 ? 64 : begin == 64 ? 320 : kRows;
+      const Index end = begin == 0 ? 64 : begin == 64 ? 320 : kThreadRows;
       const auto part = [&](auto&& tensor) { return tensor.view().slice(0, begin, end); };
       ops::layer_norm_forward(ctx, part(x), gamma, gamma, 1e-3, part(y_2), {}, {});
       ops::layer_norm_backward(ctx, part(x), gamma, part(mean), part(rstd), part(d_y),
@@ -138,13 +140,14 @@ TEST(ElementwiseDecode, TakesNoMemoryFromTheContext) {
   const Tensor x = numbers(1);
   const ConstView row = x.view().slice(0, 0, 1);
   Tensor y({1, kWidth});
-  const ops::RopeTable table = ops::make_rope_table(8, kWidth / kHeads, {}, Dtype::f32);
+  const ops::RopeTable table = ops::make_rope_table(8, kWidth / kThreadHeads, {}, Dtype::f32);
   const Tensor token = Tensor::zeros({1}, Dtype::i32);
   ops::embedding_forward(ctx, token, x, y);
   ops::layer_norm_forward(ctx, row, row, row, 1e-3, y, {}, {});
   ops::gelu_forward(ctx, row, y);
   ops::add(ctx, row, y, y);
-  ops::rope(ctx, table, 7, Direction::forward, y.view().reshaped({1, 1, kHeads, kWidth / kHeads}));
+  ops::rope(ctx, table, 7, Direction::forward,
+            y.view().reshaped({1, 1, kThreadHeads, kWidth / kThreadHeads}));
   EXPECT_EQ(ctx.memory().peak_bytes, 0);
 }
 

@@ -18,7 +18,7 @@ struct ModelCase {
   bool training = false;
 };
 
-GqaOptions small(GqaOptions options = {}, Index num_layers = 1) {
+GqaOptions small_options(GqaOptions options = {}, Index num_layers = 1) {
   options.embed_dim = 3;
   options.hidden_size = 8;
   options.num_heads = 4;
@@ -27,24 +27,25 @@ GqaOptions small(GqaOptions options = {}, Index num_layers = 1) {
 }
 
 std::vector<ModelCase> model_cases() {
-  const auto rule = [](RopeConfig rope) { return small({.position = rope}); };
-  GqaOptions same_width = small({.rope = true});
+  const auto rule = [](RopeConfig rope) { return small_options({.position = rope}); };
+  GqaOptions same_width = small_options({.rope = true});
   same_width.embed_dim = same_width.hidden_size;
   return {
-      {"no position code", small({}, 2)},
-      {"MHA", small({.num_key_value_heads = 4})},
-      {"MQA with rope", small({.num_key_value_heads = 1, .rope = true})},
-      {"rope, all steps", small({.rope = true, .output_mode = OutputMode::all}, 2)},
+      {"no position code", small_options({}, 2)},
+      {"MHA", small_options({.num_key_value_heads = 4})},
+      {"MQA with rope", small_options({.num_key_value_heads = 1, .rope = true})},
+      {"rope, all steps", small_options({.rope = true, .output_mode = OutputMode::all}, 2)},
       {"interleaved rope", rule({.layout = RopeLayout::interleaved})},
-      {"Edifice's yarn, mean", small({.yarn = true,
-                                      .yarn_scale = 4,
-                                      .yarn_original_max_position = 12,
-                                      .output_mode = OutputMode::mean_pool})},
+      {"Edifice's yarn, mean", small_options({.yarn = true,
+                                              .yarn_scale = 4,
+                                              .yarn_original_max_position = 12,
+                                              .output_mode = OutputMode::mean_pool})},
       {"the paper's yarn", rule({.yarn = YarnConfig{.scale = 4, .original_max_position = 12}})},
       {"no projection", same_width},
-      {"no last norm", small({.final_norm = false})},
-      {"dropout", small({.dropout = 0.3, .rope = true, .output_mode = OutputMode::all}, 2), true},
-      {"dropout, last step", small({.dropout = 0.3}), true},
+      {"no last norm", small_options({.final_norm = false})},
+      {"dropout", small_options({.dropout = 0.3, .rope = true, .output_mode = OutputMode::all}, 2),
+       true},
+      {"dropout, last step", small_options({.dropout = 0.3}), true},
   };
 }
 
@@ -154,7 +155,7 @@ TEST(LanguageModelGradient, FloatsFollowDoubles) {
 
 TEST(Gradient, AKeyBiasWithoutRotationHasNone) {
   Context ctx({.num_threads = 1});
-  GqaOptions options = small({.output_mode = OutputMode::all});
+  GqaOptions options = small_options({.output_mode = OutputMode::all});
   options.dtype = Dtype::f64;
   const auto model = edifice::build(options);
   randomize(*model, 20);

@@ -104,7 +104,7 @@ std::string tensor(const std::string& name, int call = 0) {
                  name, "\", ", std::to_string(call), ", 0]}}"});
 }
 
-std::string dense(const std::string& name, const std::string& calls) {
+std::string dense_json(const std::string& name, const std::string& calls) {
   return joined({R"({"module": "keras.layers", "class_name": "Dense", "registered_name": null,
       "config": {"units": 3, "name": ")",
                  name, R"("}, "name": ")", name, R"(", "inbound_nodes": [)", calls, "]}"});
@@ -116,8 +116,8 @@ std::string call_on(const std::string& operand, const std::string& kwargs = "") 
 
 TEST(ModelJson, MayNameLayersBeforeWhatTheyNeed) {
   const auto model = model_from_json(
-      functional(dense("last", call_on(tensor("first", 1))) + ", " +
-                     dense("first", call_on(tensor("x")) + ", " + call_on(tensor("first"))),
+      functional(dense_json("last", call_on(tensor("first", 1))) + ", " +
+                     dense_json("first", call_on(tensor("x")) + ", " + call_on(tensor("first"))),
                  R"([["last", 0, 0]])"));
   EXPECT_EQ(model->parameters().size(), 4U);
   EXPECT_EQ(model->layers()[1]->name(), "first");
@@ -125,15 +125,16 @@ TEST(ModelJson, MayNameLayersBeforeWhatTheyNeed) {
 
 TEST(ModelJson, MayComeFromOlderFiles) {
   // Calls as lists, operands and keywords as these.
-  const auto model = model_from_json(
-      functional(dense("a", R"([["x", 0, 0, {}]])") + ", " + dense("b", R"([["a", 0, 0, {}]])"),
-                 R"(["b", 0, 0])"));
+  const auto model = model_from_json(functional(
+      dense_json("a", R"([["x", 0, 0, {}]])") + ", " + dense_json("b", R"([["a", 0, 0, {}]])"),
+      R"(["b", 0, 0])"));
   EXPECT_EQ(model->outputs()[0].name(), "b");
 }
 
 TEST(ModelJson, ReadsArgumentsThatSayNothing) {
-  const auto model = model_from_json(functional(
-      dense("a", call_on(tensor("x"), R"("mask": null, "training": null)")), R"(["a", 0, 0])"));
+  const auto model = model_from_json(
+      functional(dense_json("a", call_on(tensor("x"), R"("mask": null, "training": null)")),
+                 R"(["a", 0, 0])"));
   EXPECT_EQ(model->outputs()[0].shape(), Shape::partial({-1, 3}));
 }
 
@@ -186,19 +187,21 @@ TEST(ModelJson, RefusesGraphsThatDoNotHold) {
   const auto error = [](const std::string& layers, const std::string& outputs) {
     return error_of<ConfigError>([&] { model_from_json(functional(layers, outputs)); });
   };
-  EXPECT_EQ(error(dense("a", call_on(tensor("b"))) + ", " + dense("b", call_on(tensor("a"))),
-                  R"(["a", 0, 0])"),
-            "[net] layers: expected calls on what other layers make, got a loop or a missing layer "
-            "at a, b");
-  EXPECT_EQ(error(dense("a", call_on(tensor("none"))), R"(["a", 0, 0])"),
+  EXPECT_EQ(
+      error(dense_json("a", call_on(tensor("b"))) + ", " + dense_json("b", call_on(tensor("a"))),
+            R"(["a", 0, 0])"),
+      "[net] layers: expected calls on what other layers make, got a loop or a missing layer "
+      "at a, b");
+  EXPECT_EQ(error(dense_json("a", call_on(tensor("none"))), R"(["a", 0, 0])"),
             "[net] keras_history: expected a known layer, got none");
-  EXPECT_EQ(error(dense("a", call_on(tensor("x"))), R"(["a", 1, 0])"),
+  EXPECT_EQ(error(dense_json("a", call_on(tensor("x"))), R"(["a", 1, 0])"),
             "[net] input_layers, output_layers: expected calls that there are, got [\"a\", 1, 0]");
-  EXPECT_EQ(error(dense("a", call_on(tensor("x"))), R"(["a", 0, 1])"),
+  EXPECT_EQ(error(dense_json("a", call_on(tensor("x"))), R"(["a", 0, 1])"),
             "[net] keras_history: expected one of 1 outputs, got [\"a\", 0, 1]");
-  EXPECT_EQ(error(dense("a", call_on(tensor("x"))) + ", " + dense("a", call_on(tensor("x"))),
-                  R"(["a", 0, 0])"),
-            "[net] layers: expected one of each name, got two named 'a'");
+  EXPECT_EQ(
+      error(dense_json("a", call_on(tensor("x"))) + ", " + dense_json("a", call_on(tensor("x"))),
+            R"(["a", 0, 0])"),
+      "[net] layers: expected one of each name, got two named 'a'");
   EXPECT_EQ(
       error_of<ConfigError>([] { model_from_json(R"({"class_name": "Dense"})"); }),
       "[model_from_config] class_name: expected Functional, Sequential, or a model of KerasHub "

@@ -16,9 +16,9 @@ namespace {
 
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
-const std::string kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras/";
+const std::string kKerasFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras/";
 
-std::string text_of(const std::string& path) {
+std::string text_of_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::stringstream text;
   text << file.rdbuf();
@@ -27,7 +27,7 @@ std::string text_of(const std::string& path) {
 
 // A member of a zip archive that holds it as it is, as .keras files do.
 std::string stored_member(const std::string& archive, const std::string& name) {
-  const std::string bytes = text_of(archive);
+  const std::string bytes = text_of_file(archive);
   const auto number = [&](std::size_t at, int size) {
     std::size_t value = 0;
     for (int i = size; i-- > 0;) {
@@ -46,7 +46,9 @@ std::string stored_member(const std::string& archive, const std::string& name) {
   return {};
 }
 
-ConfigValue all_cases() { return io::parse_json(text_of(kFolder + "cases.json"), "cases.json"); }
+ConfigValue all_cases() {
+  return io::parse_json(text_of_file(kKerasFolder + "cases.json"), "cases.json");
+}
 
 // The weights that the file has, in the order of the case: Keras's order.
 void set_case_weights(Model& model, const ConfigValue& each, const io::Safetensors& file) {
@@ -91,9 +93,9 @@ Probe probe_of(const Model& model) {
 
 void run_case(const ConfigValue& each) {
   SCOPED_TRACE(each["name"].as_string("name"));
-  const auto file = io::read_safetensors(kFolder + each["file"].as_string("file"));
+  const auto file = io::read_safetensors(kKerasFolder + each["file"].as_string("file"));
   const std::string config =
-      stored_member(kFolder + each["keras_file"].as_string("keras_file"), "config.json");
+      stored_member(kKerasFolder + each["keras_file"].as_string("keras_file"), "config.json");
   const auto model = model_from_json(config);
   set_case_weights(*model, each, file);
   // What we write is read as the same model.

@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 using testing_support::error_of;
 
 ConfigValue parsed(std::string_view text) { return parse_json(text, "text"); }
-std::string refusal(std::string_view text) {
+std::string refusal_of_json(std::string_view text) {
   return error_of<IoError>([&] { parsed(text); });
 }
 
@@ -75,11 +75,11 @@ TEST(Json, BadTextsAreRefused) {
   for (const char* text :
        {"", "{", "[1,]", "{\"a\" 1}", "nul", "01", "1 2", "\"a", "[Nan]", "-NaN", "--Infinity",
         "1Infinity", "tNaN", "\"\\ud800\"", "\"\x01\"", "\"\xff\"", "'a'", "{1: 2}", "1e999"}) {
-    EXPECT_THAT(refusal(text), HasSubstr("[json] text: expected JSON, got")) << text;
+    EXPECT_THAT(refusal_of_json(text), HasSubstr("[json] text: expected JSON, got")) << text;
   }
-  EXPECT_THAT(refusal(R"({"a": 1, "b": 2, "a": 3})"), HasSubstr("the key 'a' twice"));
-  EXPECT_THAT(refusal("9223372036854775808"), HasSubstr("beyond 64 bits"));
-  EXPECT_THAT(refusal("123456789012345678901234567890"), HasSubstr("beyond 64 bits"));
+  EXPECT_THAT(refusal_of_json(R"({"a": 1, "b": 2, "a": 3})"), HasSubstr("the key 'a' twice"));
+  EXPECT_THAT(refusal_of_json("9223372036854775808"), HasSubstr("beyond 64 bits"));
+  EXPECT_THAT(refusal_of_json("123456789012345678901234567890"), HasSubstr("beyond 64 bits"));
 }
 
 TEST(Json, DepthAndSizeHaveLimits) {
@@ -87,9 +87,9 @@ TEST(Json, DepthAndSizeHaveLimits) {
     return std::string(static_cast<std::size_t>(depth), '[') +
            std::string(static_cast<std::size_t>(depth), ']');
   };
-  EXPECT_EQ(refusal(nested(256)), "no error");
-  EXPECT_THAT(refusal(nested(257)), HasSubstr("more than 256 levels"));
-  EXPECT_THAT(refusal(nested(1'000'000)), HasSubstr("more than 256 levels"));
+  EXPECT_EQ(refusal_of_json(nested(256)), "no error");
+  EXPECT_THAT(refusal_of_json(nested(257)), HasSubstr("more than 256 levels"));
+  EXPECT_THAT(refusal_of_json(nested(1'000'000)), HasSubstr("more than 256 levels"));
   EXPECT_THAT(error_of<IoError>([] { parse_json("[1]", "text", {.bytes = 2}); }),
               HasSubstr("at most 2 bytes"));
   EXPECT_THAT(error_of<IoError>([] { parse_json("[[], [], []]", "text", {.values = 3}); }),

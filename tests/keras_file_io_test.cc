@@ -16,11 +16,11 @@ namespace {
 using testing_support::distance;
 using testing_support::element;
 
-const std::string kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_io/";
+const std::string kIoFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_io/";
 
 class KerasIo : public testing_support::FolderTest {
  protected:
-  static void SetUpTestSuite() { register_classes(kFolder + "classes.json"); }
+  static void SetUpTestSuite() { register_classes(kIoFolder + "classes.json"); }
 
   void expect_trains(const TrainableModel& model, const io::Safetensors& values) {
     const auto tensor = [&](const std::string& name) { return values.at(name); };
@@ -45,8 +45,8 @@ class KerasIo : public testing_support::FolderTest {
 TEST_F(KerasIo, ModelsPredictAndTrainAsInKeras) {
   for (const std::string name : {"time_series", "text_classification", "translation"}) {
     SCOPED_TRACE(name);
-    const io::Safetensors values = io::read_safetensors(kFolder + name + ".safetensors");
-    const TrainableModel loaded = load_compiled_model(kFolder + name + ".keras");
+    const io::Safetensors values = io::read_safetensors(kIoFolder + name + ".safetensors");
+    const TrainableModel loaded = load_compiled_model(kIoFolder + name + ".keras");
     save_model(*loaded.compiled, path(name + ".keras"));
     expect_trains(loaded, values);
     expect_trains(load_compiled_model(path(name + ".keras")), values);

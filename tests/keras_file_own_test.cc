@@ -20,7 +20,7 @@ using testing_support::distance;
 using testing_support::element;
 using testing_support::error_of;
 
-const std::string kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_own/";
+const std::string kOwnFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_own/";
 
 /// The mean of |prediction - target|^power.
 class PowerLoss : public LossRule {
@@ -105,13 +105,14 @@ class OwnClasses : public testing_support::FolderTest {
  protected:
   static void SetUpTestSuite() {
     const std::string refusal =
-        error_of<IoError>([] { load_compiled_model(kFolder + "own.keras"); });
+        error_of<IoError>([] { load_compiled_model(kOwnFolder + "own.keras"); });
     EXPECT_THAT(refusal, HasSubstr("'first' (Block) in functional: write "
                                    "register_layer<Block>(\"example>Block\"), or a definition of "
                                    "\"example>Block\" in a file of classes"));
     EXPECT_THAT(refusal, AllOf(HasSubstr("'second' (Block)"), HasSubstr("'mix' (Mix)")));
-    register_classes(kFolder + "classes.json");
-    const std::string rules = error_of<IoError>([] { load_compiled_model(kFolder + "own.keras"); });
+    register_classes(kOwnFolder + "classes.json");
+    const std::string rules =
+        error_of<IoError>([] { load_compiled_model(kOwnFolder + "own.keras"); });
     EXPECT_THAT(rules, HasSubstr("got example>Halving"));
     EXPECT_THAT(rules, HasSubstr("one that register_loss() was given, got example>PowerLoss"));
     EXPECT_THAT(rules, HasSubstr("one that register_metric() was given, got example>Largest"));
@@ -141,15 +142,15 @@ class OwnClasses : public testing_support::FolderTest {
   }
 
   Context ctx_;
-  io::Safetensors tensors_ = io::read_safetensors(kFolder + "own.safetensors");
+  io::Safetensors tensors_ = io::read_safetensors(kOwnFolder + "own.safetensors");
 };
 
 TEST_F(OwnClasses, AreReadAndTrainAsKeras) {
-  expect_trains(load_compiled_model(kFolder + "own.keras"));
+  expect_trains(load_compiled_model(kOwnFolder + "own.keras"));
 }
 
 TEST_F(OwnClasses, AreWrittenUnderTheirNames) {
-  const TrainableModel loaded = load_compiled_model(kFolder + "own.keras");
+  const TrainableModel loaded = load_compiled_model(kOwnFolder + "own.keras");
   save_model(*loaded.compiled, path("again.keras"));
   expect_trains(load_compiled_model(path("again.keras")));
   const ConfigValue config = loaded.compiled->compile_config();

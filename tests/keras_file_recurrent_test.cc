@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using testing_support::same_bits;
 
-const fs::path kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_recurrent_files";
+const fs::path kRecurrentFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_recurrent_files";
 
 fs::path temporary(const std::string& name) {
   const ::testing::TestInfo* test = ::testing::UnitTest::GetInstance()->current_test_info();
@@ -31,7 +31,7 @@ fs::path temporary(const std::string& name) {
 }
 
 /// The largest difference in terms of the largest number.
-double distance(ConstView got, ConstView want) {
+double distance_of(ConstView got, ConstView want) {
   EXPECT_EQ(got.shape(), want.shape());
   if (got.shape() != want.shape()) return INFINITY;
   double most = 0;
@@ -45,7 +45,7 @@ double distance(ConstView got, ConstView want) {
 }
 
 struct Given {
-  io::Safetensors file = io::read_safetensors(kFolder / "recurrent.safetensors");
+  io::Safetensors file = io::read_safetensors(kRecurrentFolder / "recurrent.safetensors");
   std::vector<Tensor> x{file.at("ids"), file.at("x")};
   Tensor y = file.at("y.0");
 };
@@ -53,18 +53,19 @@ struct Given {
 TEST(RecurrentFiles, GiveKerassNumbers) {
   const Given given;
   Context ctx;
-  const auto model = load_model(kFolder / "recurrent.keras");
-  EXPECT_LT(distance((*model)(ctx, given.x)[0], given.y), 1e-6);
-  EXPECT_LT(distance((*load_model(kFolder / "recurrent.h5"))(ctx, given.x)[0], given.y), 1e-6);
+  const auto model = load_model(kRecurrentFolder / "recurrent.keras");
+  EXPECT_LT(distance_of((*model)(ctx, given.x)[0], given.y), 1e-6);
+  EXPECT_LT(distance_of((*load_model(kRecurrentFolder / "recurrent.h5"))(ctx, given.x)[0], given.y),
+            1e-6);
   for (const auto& [path, parameter] : model->parameters()) fill_zero(parameter->edit());
-  load_weights(*model, kFolder / "recurrent.keras");
-  EXPECT_LT(distance((*model)(ctx, given.x)[0], given.y), 1e-6);
+  load_weights(*model, kRecurrentFolder / "recurrent.keras");
+  EXPECT_LT(distance_of((*model)(ctx, given.x)[0], given.y), 1e-6);
 }
 
 TEST(RecurrentFiles, WhatIsWrittenIsReadAgain) {
   const Given given;
   Context ctx;
-  const auto model = load_model(kFolder / "recurrent.keras");
+  const auto model = load_model(kRecurrentFolder / "recurrent.keras");
   save_model(*model, temporary("again.keras"));
   const auto again = load_model(temporary("again.keras"));
   EXPECT_EQ(model_to_config(*model).to_string(), model_to_config(*again).to_string());
@@ -76,7 +77,7 @@ TEST(RecurrentFiles, WhatIsWrittenIsReadAgain) {
 TEST(RecurrentFiles, TrainsAsKerasDoes) {
   const Given given;
   Context ctx;
-  const TrainableModel loaded = load_compiled_model(kFolder / "recurrent.keras");
+  const TrainableModel loaded = load_compiled_model(kRecurrentFolder / "recurrent.keras");
   ASSERT_NE(loaded.compiled, nullptr);
   const Data batch{.x = given.x, .y = {given.file.at("t")}};
   const Tensor& losses = given.file.at("losses");
@@ -87,7 +88,7 @@ TEST(RecurrentFiles, TrainsAsKerasDoes) {
   const auto parameters = loaded.model->parameters();
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const Tensor& want = given.file.at("after." + std::to_string(i));
-    EXPECT_LT(distance(parameters[i].parameter->value(), want), 1e-4) << parameters[i].path;
+    EXPECT_LT(distance_of(parameters[i].parameter->value(), want), 1e-4) << parameters[i].path;
   }
 }
 
@@ -111,14 +112,14 @@ void expect_numbers(const Tensor& got, const ConfigValue& want, const std::strin
 }
 
 TEST(RecurrentFiles, TextsAreVectorizedAsInKeras) {
-  const std::string path = (kFolder / "text.json").string();
+  const std::string path = (kRecurrentFolder / "text.json").string();
   const ConfigValue document = io::parse_json(io::read_file(path), path);
   std::vector<std::string> texts;
   for (const ConfigValue& text : document["texts"].as_list("texts")) {
     texts.push_back(text.as_string("texts"));
   }
   Context ctx;
-  const auto model = load_model(kFolder / "text.keras");
+  const auto model = load_model(kRecurrentFolder / "text.keras");
   const std::vector<float> numbers = flat(document["numbers"]);
   const Tensor features = Tensor::from({5, 2}, std::span<const float>(numbers));
   const auto check = [&](const Model& each) {

@@ -26,7 +26,7 @@ using testing_support::same_bits;
 const fs::path kGolden = GROUPHEAD_SOURCE_DIR "/tests/golden";
 const fs::path kFiles = kGolden / "keras_files";
 
-fs::path temporary(const std::string& name) {
+fs::path temporary_file(const std::string& name) {
   const ::testing::TestInfo* test = ::testing::UnitTest::GetInstance()->current_test_info();
   const fs::path folder = fs::path(::testing::TempDir()) / (std::string("files_") + test->name());
   fs::create_directories(folder);
@@ -61,7 +61,7 @@ std::vector<std::string> arrays_in(const fs::path& file) {
 /// An archive of a configuration with the weights of trained.keras.
 fs::path archive_with(const std::string& config) {
   const std::string contents = io::read_file(kFiles / "trained.weights.h5");
-  const fs::path file = temporary("made.keras");
+  const fs::path file = temporary_file("made.keras");
   io::write_zip(file,
                 {{"metadata.json", "{}"}, {"config.json", config}, {"model.weights.h5", contents}});
   return file;
@@ -78,7 +78,7 @@ TEST(KerasFiles, ComeBackToTheBit) {
     if (entry.path().extension() != ".keras") continue;
     ++files;
     const auto model = load_model(entry.path());
-    const fs::path saved = temporary("saved.keras");
+    const fs::path saved = temporary_file("saved.keras");
     save_model(*model, saved);
     const auto again = load_model(saved);
     EXPECT_TRUE(same_weights(*model, *again)) << entry.path();
@@ -99,12 +99,12 @@ TEST(KerasFiles, EveryFormHasTheSameWeights) {
     EXPECT_TRUE(same_weights(*model, *other)) << name;
   }
   for (const char* name : {"x.weights.h5", "x.weights.json", "x.safetensors"}) {
-    save_weights(*model, temporary(name), {.largest_shard = 700});
+    save_weights(*model, temporary_file(name), {.largest_shard = 700});
     clear(*other);
-    load_weights(*other, temporary(name));
+    load_weights(*other, temporary_file(name));
     EXPECT_TRUE(same_weights(*model, *other)) << name;
   }
-  EXPECT_TRUE(fs::exists(temporary("x_00001.weights.h5")));
+  EXPECT_TRUE(fs::exists(temporary_file("x_00001.weights.h5")));
 }
 
 // Places go by classes in the order of the layers: the layer *named* dense is dense_1.
@@ -125,7 +125,7 @@ TEST(KerasFiles, HaveKerasPaths) {
   Model model({.inputs = {ids},
                .outputs = {layer<Dense>({.units = 2, .name = "dense"})(head)},
                .name = "net"});
-  const fs::path file = temporary("net.weights.h5");
+  const fs::path file = temporary_file("net.weights.h5");
   save_weights(model, file);
   std::vector<std::string> want = {
       "layers/dense/vars/0",
@@ -175,9 +175,9 @@ std::shared_ptr<Model> attention_model(bool use_gate, Index units) {
 TEST(KerasFiles, WhatTheModelDoesNotHaveIsLeftAlone) {
   const auto gated = attention_model(true, 3);
   const auto plain = attention_model(false, 3);
-  save_weights(*gated, temporary("gated.weights.h5"));
+  save_weights(*gated, temporary_file("gated.weights.h5"));
   clear(*plain);
-  load_weights(*plain, temporary("gated.weights.h5"));
+  load_weights(*plain, temporary_file("gated.weights.h5"));
   EXPECT_TRUE(same_bits(plain->parameters()[0].parameter->value(),
                         gated->parameters()[0].parameter->value()));
 }
@@ -185,9 +185,9 @@ TEST(KerasFiles, WhatTheModelDoesNotHaveIsLeftAlone) {
 TEST(KerasFiles, WeightsThatDoNotFitAreListedAndChangeNothing) {
   const auto plain = attention_model(false, 3);
   const auto gated = attention_model(true, 7);
-  save_weights(*plain, temporary("plain.weights.h5"));
+  save_weights(*plain, temporary_file("plain.weights.h5"));
   const std::vector<Tensor> before = get_weights(*gated);
-  EXPECT_THAT(error_of<IoError>([&] { load_weights(*gated, temporary("plain.weights.h5")); }),
+  EXPECT_THAT(error_of<IoError>([&] { load_weights(*gated, temporary_file("plain.weights.h5")); }),
               AllOf(HasSubstr("layers/grouped_query_attention/_gate_dense ('gate'): expected 2 "
                               "arrays, got 0"),
                     HasSubstr("layers/dense/vars/0: expected [4, 7], got [4, 3]"),
@@ -201,9 +201,9 @@ TEST(KerasFiles, HeadsOfAnotherClassDoNotFit) {
   Model other({.inputs = {x},
                .outputs = {layer<Dense>({.units = 3})(
                    layer<MultiHeadAttention>({.num_heads = 2, .key_dim = 2})({x, x}))}});
-  save_weights(other, temporary("mha.weights.h5"));
+  save_weights(other, temporary_file("mha.weights.h5"));
   const auto model = attention_model(false, 3);
-  EXPECT_THROW(load_weights(*model, temporary("mha.weights.h5")), IoError);
+  EXPECT_THROW(load_weights(*model, temporary_file("mha.weights.h5")), IoError);
 }
 
 // Keras's class had no public names for its projections at first.
@@ -211,8 +211,8 @@ TEST(KerasFiles, ProjectionsOfOlderFilesHavePrivateNames) {
   const Symbol x = input({.shape = {3, 4}, .name = "x"});
   Model model({.inputs = {x},
                .outputs = {layer<MultiHeadAttention>({.num_heads = 2, .key_dim = 2})({x, x})}});
-  save_weights(model, temporary("new.weights.h5"));
-  const auto mapped = io::MappedFile::open(temporary("new.weights.h5"));
+  save_weights(model, temporary_file("new.weights.h5"));
+  const auto mapped = io::MappedFile::open(temporary_file("new.weights.h5"));
   const io::Hdf5File file(mapped->bytes(), mapped, "new");
   io::Hdf5Writer older(0);
   for (const auto& [path, dataset] : file.datasets()) {
@@ -220,10 +220,10 @@ TEST(KerasFiles, ProjectionsOfOlderFilesHavePrivateNames) {
     renamed.insert(std::string_view("layers/multi_head_attention/").size(), 1, '_');
     older.dataset(renamed, file.read(path));
   }
-  io::write_file(temporary("old.weights.h5"), older.finish());
+  io::write_file(temporary_file("old.weights.h5"), older.finish());
   const std::vector<Tensor> before = get_weights(model);
   clear(model);
-  load_weights(model, temporary("old.weights.h5"));
+  load_weights(model, temporary_file("old.weights.h5"));
   const std::vector<Tensor> after = get_weights(model);
   for (std::size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(same_bits(before[i], after[i]));
 }
@@ -235,9 +235,9 @@ TEST(KerasFiles, NumbersAreCastToTheVariables) {
         .inputs = {x}, .outputs = {layer<Dense>({.units = 2, .dtype = dtype})(x)}, .seed = 1});
   };
   const auto wide = dense_of("float64");
-  save_weights(*wide, temporary("f64.weights.h5"));
+  save_weights(*wide, temporary_file("f64.weights.h5"));
   const auto half = dense_of("bfloat16");
-  load_weights(*half, temporary("f64.weights.h5"));
+  load_weights(*half, temporary_file("f64.weights.h5"));
   const double want = *wide->parameters()[0].parameter->value().data<double>();
   const Bf16 got = *half->parameters()[0].parameter->value().data<Bf16>();
   EXPECT_EQ(got.bits, to_bf16(static_cast<float>(want)).bits);
@@ -284,11 +284,11 @@ TEST(KerasFiles, TrainingGoesOnToTheBitFromAFileOfOurs) {
   const Data batch{.x = {file.at("inputs.x")}, .y = {file.at("target")}};
   TrainableModel straight = load_compiled_model(kFiles / "trained.keras");
   straight.compiled->train_on_batch(ctx, batch);
-  save_model(*straight.compiled, temporary("between.keras"));
-  save_weights(*straight.compiled, temporary("between.weights.h5"));
-  TrainableModel resumed = load_compiled_model(temporary("between.keras"));
+  save_model(*straight.compiled, temporary_file("between.keras"));
+  save_weights(*straight.compiled, temporary_file("between.weights.h5"));
+  TrainableModel resumed = load_compiled_model(temporary_file("between.keras"));
   TrainableModel by_weights = load_compiled_model(kFiles / "trained.keras");
-  load_weights(*by_weights.compiled, temporary("between.weights.h5"));
+  load_weights(*by_weights.compiled, temporary_file("between.weights.h5"));
   for (TrainableModel* each : {&straight, &resumed, &by_weights}) {
     each->compiled->train_on_batch(ctx, batch);
   }
@@ -308,9 +308,9 @@ TEST(KerasFiles, AModelThatWasNotCompiledHasNothingToTrainBy) {
 
 TEST(KerasFiles, NamesSayWhatAFileIs) {
   const auto model = attention_model(false, 3);
-  EXPECT_THAT(error_of<IoError>([&] { save_model(*model, temporary("x.h5")); }),
+  EXPECT_THAT(error_of<IoError>([&] { save_model(*model, temporary_file("x.h5")); }),
               HasSubstr("ends in .keras"));
-  EXPECT_THAT(error_of<IoError>([&] { save_weights(*model, temporary("x.h5")); }),
+  EXPECT_THAT(error_of<IoError>([&] { save_weights(*model, temporary_file("x.h5")); }),
               HasSubstr(".weights.h5"));
   EXPECT_THAT(error_of<IoError>([] { load_model(kFiles / "trained.weights.h5"); }),
               HasSubstr("ends in .keras or .h5"));
@@ -319,10 +319,10 @@ TEST(KerasFiles, NamesSayWhatAFileIs) {
 
 TEST(KerasFiles, AFailedSaveLeavesTheOldFile) {
   const auto model = attention_model(false, 3);
-  const fs::path file = temporary("old.keras");
+  const fs::path file = temporary_file("old.keras");
   save_model(*model, file);
   const std::string before = io::read_file(file);
-  EXPECT_THROW(save_weights(*model, temporary("none") / "x.weights.h5"), IoError);
+  EXPECT_THROW(save_weights(*model, temporary_file("none") / "x.weights.h5"), IoError);
   EXPECT_THROW(save_model(Sequential(), file), ConfigError);
   EXPECT_EQ(io::read_file(file), before);
   EXPECT_EQ(std::distance(fs::directory_iterator(file.parent_path()), {}), 1);
@@ -363,7 +363,7 @@ TEST(KerasFiles, LayersInACircleAreRefused) {
 
 TEST(KerasFiles, FilesThatAreCutOffOrChangedAreErrorsOrOtherNumbers) {
   const std::string whole = io::read_file(kFiles / "older.keras");
-  const fs::path file = temporary("changed.keras");
+  const fs::path file = temporary_file("changed.keras");
   for (std::size_t size = 0; size < whole.size(); size += 1009) {
     io::write_file(file, whole.substr(0, size));
     EXPECT_THROW(load_model(file), IoError) << size;
@@ -381,7 +381,7 @@ TEST(KerasFiles, FilesThatAreCutOffOrChangedAreErrorsOrOtherNumbers) {
 
 TEST(KerasFiles, ListsOfShardsStayInTheirFolder) {
   for (const char* name : {"../x.weights.h5", "/etc/x.weights.h5", "..", ""}) {
-    const fs::path file = temporary("x.weights.json");
+    const fs::path file = temporary_file("x.weights.json");
     io::write_file(file, std::string("{\"weight_map\": {\"/vars\": \"") + name + "\"}}");
     EXPECT_THAT(error_of<IoError>([&] { load_weights(*attention_model(false, 3), file); }),
                 HasSubstr("beside it"))

@@ -14,7 +14,7 @@ namespace {
 using testing_support::is_close;
 using testing_support::same_bits;
 
-const std::filesystem::path kFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_convolution";
+const std::filesystem::path kWindowsFolder = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_convolution";
 
 class KerasFileWindows : public ::testing::Test {
  protected:
@@ -23,11 +23,11 @@ class KerasFileWindows : public ::testing::Test {
   }
 
   Context ctx_;
-  io::Safetensors file_ = io::read_safetensors(kFolder / "windows.safetensors");
+  io::Safetensors file_ = io::read_safetensors(kWindowsFolder / "windows.safetensors");
 };
 
 TEST_F(KerasFileWindows, RunsAndGoesOnAsInKeras) {
-  const TrainableModel loaded = load_compiled_model(kFolder / "windows.keras");
+  const TrainableModel loaded = load_compiled_model(kWindowsFolder / "windows.keras");
   EXPECT_TRUE(is_close(run(*loaded.model), file_.at("expect.output"), 2e-5, "windows.keras"));
   const Data batch{.x = {file_.at("inputs.frames"), file_.at("inputs.image")},
                    .y = {file_.at("target")}};
@@ -39,7 +39,7 @@ TEST_F(KerasFileWindows, RunsAndGoesOnAsInKeras) {
 }
 
 TEST_F(KerasFileWindows, IsTheSameWhenItWasWritten) {
-  const std::shared_ptr<Model> model = load_model(kFolder / "windows.keras");
+  const std::shared_ptr<Model> model = load_model(kWindowsFolder / "windows.keras");
   const std::filesystem::path path =
       std::filesystem::path(::testing::TempDir()) / "windows_again.keras";
   save_model(*model, path);

@@ -65,8 +65,8 @@ fs::path changed(std::string_view name, const ChangeCase& change_case = {},
   return folder;
 }
 
-/// The lines of the failures; empty when all passed.
-std::vector<std::string> failures(const fs::path& folder) {
+/// The lines of the runner_failures; empty when all passed.
+std::vector<std::string> runner_failures(const fs::path& folder) {
   Context ctx({.num_threads = 1});
   std::vector<std::string> lines;
   for (const GoldenResult& result : run_golden(ctx, folder)) {
@@ -76,15 +76,15 @@ std::vector<std::string> failures(const fs::path& folder) {
 }
 
 TEST(KerasRunner, StoredCasesPass) {
-  EXPECT_THAT(failures(changed("regularizer_02")), ElementsAre());
-  EXPECT_THAT(failures(changed("constraint_02")), ElementsAre());
+  EXPECT_THAT(runner_failures(changed("regularizer_02")), ElementsAre());
+  EXPECT_THAT(runner_failures(changed("constraint_02")), ElementsAre());
 }
 
 TEST(KerasRunner, AWrongNumberIsNamed) {
   const fs::path folder = changed("regularizer_02", {}, [](io::Safetensors& file) {
     file.tensors.at("r02.gradient").data<float>()[1] += 1e-4F;
   });
-  EXPECT_THAT(failures(folder),
+  EXPECT_THAT(runner_failures(folder),
               ElementsAre(AllOf(HasSubstr("regularizer_02: r02.gradient[0, 1]: got"),
                                 HasSubstr("want"), HasSubstr("bound 2.50e-07"))));
   const CommandResult result = run_grouphead("check --quiet --golden " + folder.string());
@@ -94,7 +94,7 @@ TEST(KerasRunner, AWrongNumberIsNamed) {
 
 TEST(KerasRunner, UnknownFieldsAndKindsFail) {
   const auto failure_of = [](std::string_view key, const ConfigValue& value) {
-    return failures(
+    return runner_failures(
         changed("regularizer_02", [&](ConfigValue& fields) { fields.set(key, value); }));
   };
   EXPECT_THAT(failure_of("colour", "red"), ElementsAre(HasSubstr("got colour")));
@@ -107,31 +107,33 @@ TEST(KerasRunner, UnknownFieldsAndKindsFail) {
 }
 
 TEST(KerasRunner, WhatIsExpectedMustBeCompared) {
-  EXPECT_THAT(failures(changed("regularizer_02",
-                               [](ConfigValue& fields) {
-                                 ConfigValue::List expect = fields["expect"].as_list("expect");
-                                 expect.emplace_back("r02.input");
-                                 fields.set("expect", expect);
-                               })),
+  EXPECT_THAT(runner_failures(changed("regularizer_02",
+                                      [](ConfigValue& fields) {
+                                        ConfigValue::List expect =
+                                            fields["expect"].as_list("expect");
+                                        expect.emplace_back("r02.input");
+                                        fields.set("expect", expect);
+                                      })),
               ElementsAre(HasSubstr("r02.input: expected by the case, but nothing computes it")));
-  EXPECT_THAT(
-      failures(changed("regularizer_02",
-                       [](ConfigValue& fields) { fields.set("expect", ConfigValue::List{}); })),
-      ElementsAre(HasSubstr("names no result")));
-  EXPECT_THAT(failures(changed(
+  EXPECT_THAT(runner_failures(
+                  changed("regularizer_02",
+                          [](ConfigValue& fields) { fields.set("expect", ConfigValue::List{}); })),
+              ElementsAre(HasSubstr("names no result")));
+  EXPECT_THAT(runner_failures(changed(
                   "regularizer_02",
                   [](ConfigValue& fields) { fields.set("tolerance", ConfigValue::Object{}); })),
               ElementsAre(HasSubstr("tolerance of r02.value")));
-  EXPECT_THAT(failures(changed("regularizer_02", {},
-                               [](io::Safetensors& file) { file.tensors.erase("r02.value"); })),
-              ElementsAre(HasSubstr("r02.value")));
+  EXPECT_THAT(
+      runner_failures(changed("regularizer_02", {},
+                              [](io::Safetensors& file) { file.tensors.erase("r02.value"); })),
+      ElementsAre(HasSubstr("r02.value")));
 }
 
 TEST(KerasRunner, AWrongWeightFailsWhatItTouches) {
   const fs::path folder = changed("add_scale", {}, [](io::Safetensors& file) {
     file.tensors.at("scale").data<float>()[2] += 0.5F;
   });
-  const std::vector<std::string> lines = failures(folder);
+  const std::vector<std::string> lines = runner_failures(folder);
   ASSERT_EQ(lines.size(), 1U);
   for (const char* name : {"expect.output[", "expect.loss[", "grad.scale[", "grad.inputs.query[",
                            "grad.inputs.value["}) {
@@ -144,14 +146,14 @@ TEST(KerasRunner, AWrongCotangentFailsTheGradientsAlone) {
     Tensor& cotangent = file.tensors.at("cotangent.output");
     cotangent.data<float>()[0] += 0.1F;
   });
-  const std::vector<std::string> lines = failures(folder);
+  const std::vector<std::string> lines = runner_failures(folder);
   ASSERT_EQ(lines.size(), 1U);
   EXPECT_THAT(lines[0], AllOf(HasSubstr("grad.scale["), Not(HasSubstr("expect.output["))));
 }
 
 TEST(KerasRunner, WeightsMustFit) {
   const auto failure_with = [](const ConfigValue::List& weights, const ChangeFile& change_file) {
-    return failures(changed(
+    return runner_failures(changed(
         "add_scale", [&](ConfigValue& fields) { fields.set("weights", weights); }, change_file));
   };
   EXPECT_THAT(failure_with({}, {}), ElementsAre(HasSubstr("weights: expected , got scale")));
@@ -167,7 +169,7 @@ TEST(KerasRunner, WeightsMustFit) {
 
 TEST(KerasRunner, CallsMustBeUnderstood) {
   const auto failure_with = [](std::string_view key, const ConfigValue& value) {
-    return failures(changed("add_scale", [&](ConfigValue& fields) {
+    return runner_failures(changed("add_scale", [&](ConfigValue& fields) {
       ConfigValue call = fields["call"];
       call.set(key, value);
       fields.set("call", call);
@@ -182,8 +184,8 @@ TEST(KerasRunner, CallsMustBeUnderstood) {
               ElementsAre(HasSubstr("mask: expected [query_mask, value_mask]")));
   EXPECT_THAT(failure_with("implicit_masks", ConfigValue::Object{{"nobody", "inputs.query"}}),
               ElementsAre(HasSubstr("implicit_masks: expected names of operands, got nobody")));
-  EXPECT_THAT(failures(changed("add_scale",
-                               [](ConfigValue& fields) { fields.set("layer", "Attendance"); })),
+  EXPECT_THAT(runner_failures(changed(
+                  "add_scale", [](ConfigValue& fields) { fields.set("layer", "Attendance"); })),
               ElementsAre(HasSubstr("Attendance")));
 }
 
@@ -191,7 +193,7 @@ TEST(KerasRunner, CallsMustBeUnderstood) {
 std::vector<std::string> failures_of_entry(std::string_view list, ConfigValue entry) {
   const fs::path folder = changed("regularizer_02");
   write_list(folder, list, {std::move(entry)});
-  return failures(folder);
+  return runner_failures(folder);
 }
 
 TEST(KerasRunner, RefusalsMustHappenAndOnlyThese) {
@@ -210,20 +212,20 @@ TEST(KerasRunner, RefusalsMustHappenAndOnlyThese) {
 
 TEST(KerasRunner, ModelsAreComparedLayerByLayer) {
   if (!saved::has_keras_files()) {
-    EXPECT_THAT(failures(changed("model_a2_seq_plain")),
+    EXPECT_THAT(runner_failures(changed("model_a2_seq_plain")),
                 ElementsAre(HasSubstr("GROUPHEAD_IO_KERAS")));
     return;
   }
-  EXPECT_THAT(failures(changed("model_a2_seq_plain")), ElementsAre());
+  EXPECT_THAT(runner_failures(changed("model_a2_seq_plain")), ElementsAre());
   const auto add = [](const char* name) {
     return [name](io::Safetensors& file) { *file.tensors.at(name).data<float>() += 0.1F; };
   };
-  EXPECT_THAT(failures(changed("model_a2_seq_plain", {}, add("expect.layer.d1"))),
+  EXPECT_THAT(runner_failures(changed("model_a2_seq_plain", {}, add("expect.layer.d1"))),
               ElementsAre(HasSubstr("expect.layer.d1")));
-  EXPECT_THAT(failures(changed("model_a2_seq_plain", {}, add("weight.seq_plain/d1/kernel"))),
+  EXPECT_THAT(runner_failures(changed("model_a2_seq_plain", {}, add("weight.seq_plain/d1/kernel"))),
               ElementsAre(HasSubstr("weight.seq_plain/d1/kernel: differs")));
   const auto without_file = [](ConfigValue& fields) { fields.set("keras_file", "none.keras"); };
-  EXPECT_THAT(failures(changed("model_a2_seq_plain", without_file)),
+  EXPECT_THAT(runner_failures(changed("model_a2_seq_plain", without_file)),
               ElementsAre(HasSubstr("none.keras")));
 }
 

@@ -20,13 +20,13 @@ namespace {
 
 using testing_support::same_bits;
 
-const std::string kGolden = GROUPHEAD_SOURCE_DIR "/tests/golden/";
+const std::string kOperationsGolden = GROUPHEAD_SOURCE_DIR "/tests/golden/";
 
 /// A folder of cases.
 struct Folder {
   explicit Folder(const std::string& name)
-      : cases(io::parse_json(io::read_file(kGolden + name + "/cases.json"), "cases")),
-        tensors(io::read_safetensors(kGolden + name + "/tensors.safetensors")) {}
+      : cases(io::parse_json(io::read_file(kOperationsGolden + name + "/cases.json"), "cases")),
+        tensors(io::read_safetensors(kOperationsGolden + name + "/tensors.safetensors")) {}
   ConfigValue cases;
   io::Safetensors tensors;
 };
@@ -204,7 +204,7 @@ TEST(KerasOperations, EnvelopesAreKeras) {
 // model.json is what Keras writes for y = concatenate([a, b], axis=1) and
 // where(stack([a, b], axis=1) > 0.5, 1.0, 2 * expand_dims(y[:, 1:3], 1)).
 TEST(KerasOperations, StandInModels) {
-  const std::string text = io::read_file(kGolden + "keras_operations/model.json");
+  const std::string text = io::read_file(kOperationsGolden + "keras_operations/model.json");
   const std::shared_ptr<Model> model = model_from_json(text);
   Context ctx;
   const std::vector<Tensor> out =

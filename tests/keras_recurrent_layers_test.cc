@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 using testing_support::error_of;
 using testing_support::same_bits;
 
-const std::string kGolden = GROUPHEAD_SOURCE_DIR "/tests/golden/";
+const std::string kRecurrentGolden = GROUPHEAD_SOURCE_DIR "/tests/golden/";
 
 /// The first difference between what Keras writes and what is written here; empty: none.
 std::string difference(const ConfigValue& keras, const ConfigValue& own, const std::string& place) {
@@ -48,7 +48,7 @@ std::string difference(const ConfigValue& keras, const ConfigValue& own, const s
 
 TEST(RecurrentConfigs, AreWrittenAsKerasWritesThem) {
   for (const char* folder : {"keras_recurrent", "keras_wrappers"}) {
-    const std::string path = kGolden + folder + "/cases.json";
+    const std::string path = kRecurrentGolden + folder + "/cases.json";
     const ConfigValue cases = io::parse_json(io::read_file(path), path);
     for (const ConfigValue& each : cases["cases"].as_list("cases")) {
       const std::string name = each["name"].as_string("name");

@@ -14,15 +14,17 @@ using namespace testing_support;  // NOLINT(google-build-using-namespace)
 
 constexpr Index kB = 2, kT = 3, kS = 5, kH = 4;
 
-const GroupQueryAttentionConfig kGqa = {
+const GroupQueryAttentionConfig kMaskedGqa = {
     .head_dim = 4, .num_query_heads = kH, .num_key_value_heads = 2};
-const MultiHeadAttentionConfig kMha = {.num_heads = kH, .key_dim = 4};
+const MultiHeadAttentionConfig kMaskedMha = {.num_heads = kH, .key_dim = 4};
 
-AttentionInputs cross() {
+AttentionInputs cross_masked() {
   return {.query = random_tensor({kB, kT, 6}, 1), .value = random_tensor({kB, kS, 7}, 2)};
 }
 
-std::vector<Value> operands(const AttentionInputs& in) { return {{in.query, {}}, {in.value, {}}}; }
+std::vector<Value> masked_operands(const AttentionInputs& in) {
+  return {{in.query, {}}, {in.value, {}}};
+}
 
 bool at(const Tensor& mask, Index i) { return mask.data<bool>()[i]; }
 
@@ -45,9 +47,9 @@ void expect_visible(const Tensor& scores, Visible&& visible) {
 
 TEST(AttentionMask, MayHaveEveryRankAndSize) {
   Context ctx;
-  AttentionInputs in = cross();
-  const auto gqa = made<GroupQueryAttention>(kGqa, operands(in));
-  const auto mha = made<MultiHeadAttention>(kMha, operands(in));
+  AttentionInputs in = cross_masked();
+  const auto gqa = made<GroupQueryAttention>(kMaskedGqa, masked_operands(in));
+  const auto mha = made<MultiHeadAttention>(kMaskedMha, masked_operands(in));
   for (const Shape& shape :
        {Shape{kT, kS}, Shape{1, kS}, Shape{kT, 1}, Shape{kB, kT, kS}, Shape{1, kT, kS},
         Shape{kB, 1, kS}, Shape{kB, kT, 1}, Shape{1, 1, kS}, Shape{kB, kH, kT, kS},
@@ -72,8 +74,8 @@ TEST(AttentionMask, MayHaveEveryRankAndSize) {
 
 TEST(AttentionMask, MayBeOfIntegers) {
   Context ctx;
-  AttentionInputs in = cross();
-  const auto layer = made<GroupQueryAttention>(kGqa, operands(in));
+  AttentionInputs in = cross_masked();
+  const auto layer = made<GroupQueryAttention>(kMaskedGqa, masked_operands(in));
   in.attention_mask = random_mask({kT, kS}, 7);
   const Tensor want = (*layer)(ctx, in);
   Tensor bytes({kT, kS}, Dtype::u8);
@@ -90,14 +92,14 @@ TEST(AttentionMask, MayBeOfIntegers) {
 
 TEST(AttentionMask, IsCombinedWithAllOthers) {
   Context ctx;
-  AttentionInputs in = cross();
+  AttentionInputs in = cross_masked();
   in.key = random_tensor({kB, kS, 3}, 3);
   in.query_mask = bools({kB, kT}, {1, 1, 0, 1, 1, 1});
   in.value_mask = bools({kB, kS}, {1, 1, 1, 0, 1, 1, 1, 1, 1, 1});
   in.key_mask = bools({kB, kS}, {1, 1, 1, 1, 1, 0, 1, 1, 1, 1});
   in.attention_mask = random_mask({kB, kT, kS}, 7);
   in.use_causal_mask = true;
-  GroupQueryAttentionConfig config = kGqa;
+  GroupQueryAttentionConfig config = kMaskedGqa;
   config.sliding_window = 2;
   const auto layer =
       made<GroupQueryAttention>(config, {{in.query, {}}, {in.value, {}}, {in.key, {}}});
@@ -110,10 +112,10 @@ TEST(AttentionMask, IsCombinedWithAllOthers) {
 
 TEST(CausalMask, StartsAtTheTopLeftUnlessShifted) {
   Context ctx;
-  AttentionInputs in = cross();
+  AttentionInputs in = cross_masked();
   in.use_causal_mask = true;
-  const auto gqa = made<GroupQueryAttention>(kGqa, operands(in));
-  const auto mha = made<MultiHeadAttention>(kMha, operands(in));
+  const auto gqa = made<GroupQueryAttention>(kMaskedGqa, masked_operands(in));
+  const auto mha = made<MultiHeadAttention>(kMaskedMha, masked_operands(in));
   for (const Index offset : {-1, 0, 2}) {
     in.causal_offset = offset;
     const auto visible = [&](Index, Index, Index t, Index s) { return s <= t + offset; };
@@ -124,10 +126,10 @@ TEST(CausalMask, StartsAtTheTopLeftUnlessShifted) {
 
 TEST(SlidingWindow, IsSymmetric) {
   Context ctx;
-  const AttentionInputs in = cross();
-  MultiHeadAttentionConfig config = kMha;
+  const AttentionInputs in = cross_masked();
+  MultiHeadAttentionConfig config = kMaskedMha;
   config.sliding_window = 2;
-  const auto mha = made<MultiHeadAttention>(config, operands(in));
+  const auto mha = made<MultiHeadAttention>(config, masked_operands(in));
   expect_visible(mha->with_scores(ctx, in).scores,
                  [](Index, Index, Index t, Index s) { return std::abs(t - s) < 2; });
 }
@@ -141,15 +143,15 @@ std::vector<Value> with_attached(Context& ctx, const Layer& layer, std::vector<V
 
 TEST(AttachedMasks, StandInForThoseThatAreNotGiven) {
   Context ctx;
-  AttentionInputs in = cross();
+  AttentionInputs in = cross_masked();
   in.key = random_tensor({kB, kS, 3}, 3);
   const Tensor query_mask = bools({kB, kT}, {1, 1, 0, 1, 1, 1});
   const Tensor value_mask = bools({kB, kS}, {1, 1, 1, 0, 1, 1, 1, 1, 1, 1});
   const Tensor key_mask = bools({kB, kS}, {1, 1, 1, 1, 1, 0, 1, 1, 1, 1});
   const std::vector<Value> attached = {
       {in.query, query_mask}, {in.value, value_mask}, {in.key, key_mask}};
-  const auto gqa = made<GroupQueryAttention>(kGqa, attached);
-  const auto mha = made<MultiHeadAttention>(kMha, attached);
+  const auto gqa = made<GroupQueryAttention>(kMaskedGqa, attached);
+  const auto mha = made<MultiHeadAttention>(kMaskedMha, attached);
   const auto visible = [&](Index b, Index, Index t, Index s) {
     return at(query_mask, b * kT + t) && at(value_mask, b * kS + s) && at(key_mask, b * kS + s);
   };
@@ -170,7 +172,7 @@ TEST(AttachedMasks, LeaveWithTheOutputIfTheQuerysAndOfOneInputMaskKeysToo) {
   const Tensor x = random_tensor({kB, kT, 6}, 1);
   const Tensor mask = bools({kB, kT}, {1, 1, 0, 1, 1, 1});
   const std::vector<Value> one = {{x, mask}};
-  const auto layer = made<GroupQueryAttention>(kGqa, one);
+  const auto layer = made<GroupQueryAttention>(kMaskedGqa, one);
   const std::vector<Value> out = with_attached(ctx, *layer, one);
   ASSERT_TRUE(out[0].mask);
   EXPECT_TRUE(same_bits(*out[0].mask, mask));
@@ -200,16 +202,16 @@ std::vector<int> kinds_of_rows(const Layer& layer, const Tensor& y, const Tensor
 
 TEST(MaskedRows, FollowKerasPathOrTheOption) {
   Context ctx;
-  AttentionInputs in = cross();
+  AttentionInputs in = cross_masked();
   Tensor half = bools({kT, kS}, {0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0});
   for (const MaskedRows rule : {MaskedRows::keras, MaskedRows::zeros, MaskedRows::uniform}) {
     for (const double dropout : {0.0, 0.5}) {
-      GroupQueryAttentionConfig config = kGqa;
+      GroupQueryAttentionConfig config = kMaskedGqa;
       config.masked_rows = rule;
       config.dropout = dropout;
-      const auto layer = made<GroupQueryAttention>(config, operands(in));
+      const auto layer = made<GroupQueryAttention>(config, masked_operands(in));
       // With keys of zero all logits are equal: the mean of the values.
-      const auto even = made<GroupQueryAttention>(config, operands(in));
+      const auto even = made<GroupQueryAttention>(config, masked_operands(in));
       for (const auto& entry : even->parameters()) {
         if (entry.path.starts_with("key/")) fill_zero(entry.parameter->edit());
       }
@@ -235,7 +237,7 @@ TEST(MaskedRows, FollowKerasPathOrTheOption) {
 TEST(MaskedRows, OfInputsOfRankFourAreZeros) {
   Context ctx;
   const Tensor x = random_tensor({2, 2, 3, 4}, 1);
-  const auto layer = made<MultiHeadAttention>(kMha, {{x, {}}});
+  const auto layer = made<MultiHeadAttention>(kMaskedMha, {{x, {}}});
   AttentionInputs in{.query = x, .value = x};
   in.attention_mask = Tensor::zeros({2, 3, 2, 3}, Dtype::boolean);
   const Tensor y = (*layer)(ctx, in);
@@ -245,11 +247,11 @@ TEST(MaskedRows, OfInputsOfRankFourAreZeros) {
 // A NaN in a hidden value reaches the output, as in Keras, where it is multiplied by 0.
 TEST(Masks, KeepNanOfHiddenKeysOutOfTheResult) {
   Context ctx;
-  AttentionInputs in = cross();
+  AttentionInputs in = cross_masked();
   in.key = random_tensor({kB, kS, 3}, 3);
   in.attention_mask = bools({kB, 1, kS}, {1, 1, 0, 1, 1, 1, 1, 1, 1, 0});
   const auto layer =
-      made<GroupQueryAttention>(kGqa, {{in.query, {}}, {in.value, {}}, {in.key, {}}});
+      made<GroupQueryAttention>(kMaskedGqa, {{in.query, {}}, {in.value, {}}, {in.key, {}}});
   AttentionInputs dirty = in;
   dirty.key = in.key.clone();
   dirty.key.data<float>()[2 * 3] = std::numeric_limits<float>::quiet_NaN();
@@ -265,8 +267,8 @@ TEST(Masks, KeepNanOfHiddenKeysOutOfTheResult) {
 TEST(Masks, LeaveTheRightLogitsWhereTheseAreHuge) {
   // A masked logit of Keras's explicit path is -1e9, larger than these.
   Context ctx;
-  const AttentionInputs inputs = cross();
-  const auto layer = made<GroupQueryAttention>(kGqa, operands(inputs));
+  const AttentionInputs inputs = cross_masked();
+  const auto layer = made<GroupQueryAttention>(kMaskedGqa, masked_operands(inputs));
   for (const auto& entry : layer->parameters()) {
     View w = entry.parameter->edit();
     if (entry.path == "query/bias") std::fill_n(w.data<float>(), w.size(), -1e6F);
@@ -284,8 +286,8 @@ TEST(Masks, LeaveTheRightLogitsWhereTheseAreHuge) {
 
 TEST(Masks, AreRefusedByName) {
   Context ctx;
-  const AttentionInputs in = cross();
-  const auto gqa = made<GroupQueryAttention>(kGqa, operands(in));
+  const AttentionInputs in = cross_masked();
+  const auto gqa = made<GroupQueryAttention>(kMaskedGqa, masked_operands(in));
   const auto refusal = [&](const auto& change) {
     AttentionInputs changed = in;
     change(changed);
@@ -330,7 +332,7 @@ TEST(Masks, AreRefusedByName) {
 TEST(Masks, OfRankFourWorkNextToOthersForABatchOfOne) {
   Context ctx;
   AttentionInputs in{.query = random_tensor({1, kT, 6}, 1), .value = random_tensor({1, kS, 7}, 2)};
-  const auto layer = made<GroupQueryAttention>(kGqa, operands(in));
+  const auto layer = made<GroupQueryAttention>(kMaskedGqa, masked_operands(in));
   in.attention_mask = random_mask({1, kH, kT, kS}, 3);
   in.value_mask = bools({1, kS}, {1, 0, 1, 1, 1});
   const Tensor scores = layer->with_scores(ctx, in).scores;
@@ -341,8 +343,8 @@ TEST(Masks, OfRankFourWorkNextToOthersForABatchOfOne) {
 
 TEST(AttentionBias, IsAddedToTheLogits) {
   Context ctx;
-  AttentionInputs in = cross();
-  const auto layer = made<GroupQueryAttention>(kGqa, operands(in));
+  AttentionInputs in = cross_masked();
+  const auto layer = made<GroupQueryAttention>(kMaskedGqa, masked_operands(in));
   const Tensor plain = layer->with_scores(ctx, in).scores;
   in.attention_bias = random_tensor({kB, kT, kS}, 9);
   const Tensor biased = layer->with_scores(ctx, in).scores;
@@ -367,7 +369,7 @@ TEST(EmptyInputs, GiveTheOutputsBiasOrNothing) {
       SCOPED_TRACE(sizes.to_string());
       AttentionInputs in{.query = random_tensor({sizes[0], sizes[1], 6}, 1),
                          .value = random_tensor({sizes[0], sizes[2], 6}, 2)};
-      const auto layer = made<GroupQueryAttention>(kGqa, {{Tensor({1, 1, 6}), {}}});
+      const auto layer = made<GroupQueryAttention>(kMaskedGqa, {{Tensor({1, 1, 6}), {}}});
       std::unique_ptr<Saved> saved;
       const AttentionOutput out = scores ? layer->with_scores(ctx, in, &saved)
                                          : AttentionOutput{(*layer)(ctx, in, &saved), {}};

@@ -6,7 +6,6 @@ namespace grouphead {
 namespace {
 
 using testing_support::AttentionCase;
-using testing_support::AttentionInputs;
 using testing_support::AttentionResults;
 using testing_support::make_inputs;
 using testing_support::make_operands;
@@ -38,7 +37,7 @@ TEST(AttentionMemory, ForwardWorkspaceGrowsWithTheLengthAlone) {
   Index peaks[2];
   for (const Index i : {0, 1}) {
     const AttentionCase c = long_case(kLength << i);
-    const AttentionInputs in = make_inputs(c, Dtype::f32);
+    const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
     AttentionResults r;
     Context ctx({.num_threads = 2});
     peaks[i] = peak_of(ctx, [&] { run_forward(ctx, c, in, r); });
@@ -51,7 +50,7 @@ TEST(AttentionMemory, BackwardWorkspaceGrowsWithTheLengthAlone) {
   Index peaks[2];
   for (const Index i : {0, 1}) {
     const AttentionCase c = long_case(kLength / 2 << i);
-    const AttentionInputs in = make_inputs(c, Dtype::f32);
+    const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
     AttentionResults r;
     Context ctx({.num_threads = 2});
     peaks[i] = peak_of(ctx, [&] {
@@ -78,7 +77,7 @@ TEST(AttentionMemory, OptionsKeepTheWorkspaceGrowingWithTheLengthAlone) {
                        .masked_rows = MaskedRows::uniform,
                        .dropout_rate = 0.1};
     const OptionOperands o = make_operands(c, Dtype::f32);
-    const AttentionInputs& in = o.in;
+    const testing_support::AttentionInputs& in = o.in;
     Tensor out(in.d_out.shape()), softmax({2, 1, 4, length}), d_bias(c.bias);
     Tensor d_q(in.q.shape()), d_k(in.k.shape()), d_v(in.v.shape());
     Context ctx({.num_threads = 2});

@@ -20,11 +20,11 @@ using testing_support::npy_golden;
 using testing_support::same_bits;
 using NpzFile = testing_support::FolderTest;
 
-const fs::path kGolden = GROUPHEAD_SOURCE_DIR "/tests/golden/npy";
+const fs::path kArchives = GROUPHEAD_SOURCE_DIR "/tests/golden/npy";
 
 TEST_F(NpzFile, ArraysOfAnArchiveComeByName) {
   for (const char* name : {"stored.npz", "compressed.npz"}) {
-    const auto arrays = open_npz(kGolden / name).read_all();
+    const auto arrays = open_npz(kArchives / name).read_all();
     EXPECT_EQ(arrays.size(), kNpyTypes.size());
     for (const std::string& type : kNpyTypes) {
       EXPECT_TRUE(arrays.contains(type) &&
@@ -44,15 +44,15 @@ TEST_F(NpzFile, ArchivesSurviveTheRoundTrip) {
   arrays["brain"] = Tensor::zeros({1}, Dtype::bf16);
   EXPECT_THAT(error_of<IoError>([&] { write_npz(path("y.npz"), arrays); }), HasSubstr("brain"));
   EXPECT_FALSE(fs::exists(path("y.npz")));
-  EXPECT_THAT(error_of<IoError>([&] { open_npz(kGolden / "f4.npy"); }), HasSubstr("f4.npy"));
+  EXPECT_THAT(error_of<IoError>([&] { open_npz(kArchives / "f4.npy"); }), HasSubstr("f4.npy"));
 }
 
 // What nobody asks for cannot hurt: texts, objects, other files, an array of nine axes, damage.
 TEST_F(NpzFile, OneMemberThatIsNotReadSpoilsNoOther) {
-  const std::string text = read_file(kGolden / "text.npy");
-  const std::string object = read_file(kGolden / "object.npy");
-  const std::string numbers = read_file(kGolden / "f4.npy");
-  const std::string swapped = read_file(kGolden / "big_endian.npy");
+  const std::string text = read_file(kArchives / "text.npy");
+  const std::string object = read_file(kArchives / "object.npy");
+  const std::string numbers = read_file(kArchives / "f4.npy");
+  const std::string swapped = read_file(kArchives / "big_endian.npy");
   write_zip(path("x.npz"), {{"x.npy", numbers},
                             {"text.npy", text},
                             {"object.npy", object},

@@ -20,14 +20,14 @@ using namespace testing_support;  // NOLINT(google-build-using-namespace)
 using ::testing::HasSubstr;
 
 constexpr const char* kShard = "model-00001-of-00003.safetensors";  // of llama_bf16_shards
-const fs::path kCases = fs::path(GROUPHEAD_SOURCE_DIR) / "tests/golden/hf";
+const fs::path kFileCases = fs::path(GROUPHEAD_SOURCE_DIR) / "tests/golden/hf";
 
 class PretrainedFiles : public FolderTest {
  protected:
   /// A copy of a golden case that a test may damage.
   fs::path copied(const std::string& name) {
     const fs::path to = folder_ / name;
-    fs::copy(kCases / name, to, fs::copy_options::recursive);
+    fs::copy(kFileCases / name, to, fs::copy_options::recursive);
     for (const auto& file : fs::directory_iterator(to)) {
       fs::permissions(file, fs::perms::owner_write, fs::perm_options::add);
     }
@@ -45,17 +45,17 @@ class PretrainedFiles : public FolderTest {
   /// The refusal of "llama" with one setting changed.
   std::string refusal_with(const std::string& key, const ConfigValue& value) {
     const fs::path folder = fs::exists(folder_ / "llama") ? folder_ / "llama" : copied("llama");
-    ConfigValue config = config_of(kCases / "llama");
+    ConfigValue config = config_of(kFileCases / "llama");
     config.set(key, value);
     write_config(folder, config);
     return refusal(folder);
   }
 };
 
-Tensor text() { return random_tokens({1, 6}, 20, 4); }
+Tensor text_tokens() { return random_tokens({1, 6}, 20, 4); }
 
 TEST_F(PretrainedFiles, TensorsAreThoseOfTheFile) {
-  for (const auto& entry : fs::directory_iterator(kCases)) {
+  for (const auto& entry : fs::directory_iterator(kFileCases)) {
     if (!fs::exists(entry.path() / "model.safetensors")) continue;
     SCOPED_TRACE(entry.path());
     const std::map<std::string, Tensor> got = pretrained_tensors(load_pretrained(entry.path()));
@@ -70,7 +70,7 @@ TEST_F(PretrainedFiles, TensorsAreThoseOfTheFile) {
 
 TEST_F(PretrainedFiles, SavedModelsComputeTheSame) {
   Context ctx({.num_threads = 1});
-  for (const auto& entry : fs::directory_iterator(kCases)) {
+  for (const auto& entry : fs::directory_iterator(kFileCases)) {
     if (!entry.is_directory()) continue;
     SCOPED_TRACE(entry.path());
     const PretrainedModel first = load_pretrained(entry.path());
@@ -78,8 +78,8 @@ TEST_F(PretrainedFiles, SavedModelsComputeTheSame) {
     save_pretrained(first, to);
     const PretrainedModel second = load_pretrained(to);
     EXPECT_EQ(second.family, first.family);
-    EXPECT_TRUE(same_bits((*second.model)(ctx, {.tokens = text()}),
-                          (*first.model)(ctx, {.tokens = text()})));
+    EXPECT_TRUE(same_bits((*second.model)(ctx, {.tokens = text_tokens()}),
+                          (*first.model)(ctx, {.tokens = text_tokens()})));
     save_pretrained(second, to);  // over what is there
     EXPECT_EQ(load_pretrained(to).config, second.config);
   }
@@ -100,7 +100,7 @@ TEST_F(PretrainedFiles, AModelInShardsBecomesOneFile) {
 TEST_F(PretrainedFiles, ASaveThatWasKilledLeavesAModel) {
   Context ctx({.num_threads = 1});
   const fs::path folder = copied("llama");
-  const PretrainedModel other = load_pretrained(kCases / "gpt2");
+  const PretrainedModel other = load_pretrained(kFileCases / "gpt2");
   save_pretrained(other, folder_ / "other");
   fs::copy_file(folder_ / "other/model.safetensors", folder / "model.safetensors",
                 fs::copy_options::overwrite_existing);
@@ -108,23 +108,23 @@ TEST_F(PretrainedFiles, ASaveThatWasKilledLeavesAModel) {
                       fs::last_write_time(folder / "model.safetensors") - std::chrono::hours(1));
   const PretrainedModel found = load_pretrained(folder);
   EXPECT_EQ(found.family, "gpt2");
-  EXPECT_TRUE(
-      same_bits((*found.model)(ctx, {.tokens = text()}), (*other.model)(ctx, {.tokens = text()})));
+  EXPECT_TRUE(same_bits((*found.model)(ctx, {.tokens = text_tokens()}),
+                        (*other.model)(ctx, {.tokens = text_tokens()})));
 }
 
 TEST_F(PretrainedFiles, ANewModelIsMadeOfAConfiguration) {
   Context ctx({.num_threads = 1});
-  const PretrainedModel made = make_pretrained(config_of(kCases / "qwen3"), 3);
+  const PretrainedModel made = make_pretrained(config_of(kFileCases / "qwen3"), 3);
   save_pretrained(made, folder_ / "new");
   const PretrainedModel loaded = load_pretrained(folder_ / "new");
-  EXPECT_TRUE(
-      same_bits((*loaded.model)(ctx, {.tokens = text()}), (*made.model)(ctx, {.tokens = text()})));
+  EXPECT_TRUE(same_bits((*loaded.model)(ctx, {.tokens = text_tokens()}),
+                        (*made.model)(ctx, {.tokens = text_tokens()})));
 }
 
 TEST_F(PretrainedFiles, OlderKeysMeanTheSame) {
   Context ctx({.num_threads = 1});
   const fs::path folder = copied("llama_linear");
-  const Tensor want = (*load_pretrained(folder).model)(ctx, {.tokens = text()});
+  const Tensor want = (*load_pretrained(folder).model)(ctx, {.tokens = text_tokens()});
   const ConfigValue newer = config_of(folder);
   ConfigValue config;
   for (const auto& [key, value] : newer.as_object("config")) {
@@ -137,14 +137,14 @@ TEST_F(PretrainedFiles, OlderKeysMeanTheSame) {
   config.set("rope_theta", 10000.0);
   config.set("torch_dtype", "float32");
   write_config(folder, config);
-  EXPECT_TRUE(same_bits((*load_pretrained(folder).model)(ctx, {.tokens = text()}), want));
+  EXPECT_TRUE(same_bits((*load_pretrained(folder).model)(ctx, {.tokens = text_tokens()}), want));
 }
 
 // Files of a base model have no prefix; those of a task have one, and its head.
 TEST_F(PretrainedFiles, PrefixesAndHeadsOfTasks) {
   Context ctx({.num_threads = 1});
   const fs::path folder = copied("bert");
-  const Tensor want = (*load_pretrained(folder).model)(ctx, {.tokens = text()});
+  const Tensor want = (*load_pretrained(folder).model)(ctx, {.tokens = text_tokens()});
   std::map<std::string, Tensor> tensors;
   for (const auto& [name, tensor] : read_tensors(folder / "model.safetensors")) {
     std::string old = "bert." + name;
@@ -156,7 +156,7 @@ TEST_F(PretrainedFiles, PrefixesAndHeadsOfTasks) {
   tensors.emplace("cls.predictions.bias", Tensor::zeros({29}));
   write_tensors(folder / "model.safetensors", tensors);
   const PretrainedModel found = load_pretrained(folder);
-  EXPECT_TRUE(same_bits((*found.model)(ctx, {.tokens = text()}), want));
+  EXPECT_TRUE(same_bits((*found.model)(ctx, {.tokens = text_tokens()}), want));
   EXPECT_EQ(found.unused, std::vector<std::string>{"cls.predictions.bias"});
 }
 
@@ -242,7 +242,7 @@ TEST_F(PretrainedFiles, AbsurdSizesTakeNoMemory) {
   }
   EXPECT_THAT(refusal_with("max_position_embeddings", Index{1} << 40),
               HasSubstr("max_position_embeddings"));
-  ConfigValue wide = config_of(kCases / "llama");
+  ConfigValue wide = config_of(kFileCases / "llama");
   wide.set("head_dim", nullptr);
   wide.set("hidden_size", kHuge);
   wide.set("num_attention_heads", Index{1});
@@ -256,7 +256,7 @@ TEST_F(PretrainedFiles, DamagedConfigurationsAreErrors) {
   EXPECT_THAT(refusal(folder), HasSubstr("config.json"));
   io::write_file(folder / "config.json", "[1]");
   EXPECT_THAT(refusal(folder), HasSubstr("expected an object"));
-  const std::string whole = io::read_file(kCases / "llama/config.json");
+  const std::string whole = io::read_file(kFileCases / "llama/config.json");
   for (std::size_t length = 0; length < whole.size() - 2; length += 7) {
     io::write_file(folder / "config.json", whole.substr(0, length));
     EXPECT_FALSE(refusal(folder).empty()) << length;
@@ -273,16 +273,17 @@ TEST_F(PretrainedFiles, TensorsThatDoNotFitAreListed) {
   tensors.erase("lm_head.weight");
   tensors.emplace("model.layers.7.mlp.up_proj.weight", Tensor::zeros({2, 2}));
   write_tensors(folder / "model.safetensors", tensors);
-  const std::string text = refusal(folder);
-  EXPECT_THAT(text, HasSubstr("model.norm.weight: expected numbers [16], got f32 [15]"));
-  EXPECT_THAT(text, HasSubstr("lm_head.weight: missing"));
-  EXPECT_THAT(text, HasSubstr("model.layers.7.mlp.up_proj.weight: not part of such a model"));
+  const std::string text_tokens = refusal(folder);
+  EXPECT_THAT(text_tokens, HasSubstr("model.norm.weight: expected numbers [16], got f32 [15]"));
+  EXPECT_THAT(text_tokens, HasSubstr("lm_head.weight: missing"));
+  EXPECT_THAT(text_tokens,
+              HasSubstr("model.layers.7.mlp.up_proj.weight: not part of such a model"));
 }
 
 TEST_F(PretrainedFiles, IndexesThatLieAreErrors) {
   const fs::path folder = copied("llama_bf16_shards");
-  const auto with_index = [&](const std::string& text) {
-    io::write_file(folder / "model.safetensors.index.json", text);
+  const auto with_index = [&](const std::string& text_tokens) {
+    io::write_file(folder / "model.safetensors.index.json", text_tokens);
     return refusal(folder);
   };
   EXPECT_THAT(with_index("{}"), HasSubstr("weight_map: expected names"));

@@ -15,7 +15,7 @@ namespace {
 
 using ops::Direction;
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
 // Frequencies divided by those without YaRN.
 std::vector<double> factors(Index head_dim, const YarnConfig& yarn) {
@@ -82,21 +82,21 @@ TEST(RopeFrequencies, RefuseWhatHasNoMeaning) {
   for (const Index head_dim : {-2, 0, 1, 5}) {
     EXPECT_THROW(rope_frequencies(head_dim, {}), ConfigError) << head_dim;
   }
-  for (const double base : {0.0, -1.0, kNan, HUGE_VAL}) {
+  for (const double base : {0.0, -1.0, kNotANumber, HUGE_VAL}) {
     EXPECT_THROW(rope_frequencies(4, {.base = base}), ConfigError) << base;
   }
   const auto refused = [](const YarnConfig& yarn) {
     EXPECT_THROW(rope_frequencies(4, {.yarn = yarn}), ConfigError);
   };
   refused({.scale = 0.5});
-  refused({.scale = kNan});
+  refused({.scale = kNotANumber});
   refused({.original_max_position = 0});
   refused({.beta_slow = 0});
   refused({.beta_slow = 32});
   refused({.beta_slow = 33});
-  refused({.beta_fast = kNan});
+  refused({.beta_fast = kNotANumber});
   refused({.mscale = 0});
-  refused({.mscale = kNan});
+  refused({.mscale = kNotANumber});
   EXPECT_THROW(rope_frequencies(4, {.base = 1, .yarn = YarnConfig{.ramp = YarnRamp::index}}),
                ConfigError);
   EXPECT_NO_THROW(rope_frequencies(4, {.base = 1, .yarn = YarnConfig{}}));

@@ -57,7 +57,7 @@ std::string error_of(const std::function<void()>& action) {
   return "no IoError";
 }
 
-std::string with_header(const std::string& header, std::size_t data_bytes) {
+std::string with_json_header(const std::string& header, std::size_t data_bytes) {
   const std::uint64_t size = header.size();
   std::string bytes(8, '\0');
   std::memcpy(bytes.data(), &size, 8);
@@ -126,7 +126,7 @@ TEST_F(SafetensorsFile, WhatReplacesAFileLeavesItsTensorsAlone) {
 TEST_F(SafetensorsFile, ElementsThatAreNotAlignedAreCopied) {
   const std::string header = R"({"w":{"dtype":"F64","shape":[2],"data_offsets":[0,16]}})";
   ASSERT_NE(header.size() % 8, 0U);
-  std::string bytes = with_header(header, 16);
+  std::string bytes = with_json_header(header, 16);
   const double values[] = {0.5, -3};
   std::memcpy(bytes.data() + bytes.size() - 16, values, 16);
   const Tensor got = read_safetensors(put(bytes)).at("w");
@@ -145,8 +145,8 @@ Index resident_bytes() {
 
 TEST_F(SafetensorsFile, ReadingTakesNoMemoryForTensors) {
   constexpr std::size_t kBytes = std::size_t{1} << 32;  // a hole: no disk
-  const std::string header =
-      with_header(R"({"w":{"dtype":"F32","shape":[1073741824],"data_offsets":[0,4294967296]}})", 0);
+  const std::string header = with_json_header(
+      R"({"w":{"dtype":"F32","shape":[1073741824],"data_offsets":[0,4294967296]}})", 0);
   fs::resize_file(put(header), header.size() + kBytes);
   const Index before = resident_bytes();
   const Safetensors contents = read_safetensors(path("x.safetensors"));
@@ -162,15 +162,15 @@ TEST_F(SafetensorsFile, HeaderEndsOnEightBytes) {
 }
 
 TEST_F(SafetensorsFile, ReadsWhatTheFirstImplementationWrites) {
-  const Safetensors got = read_safetensors(put(with_header(
+  const Safetensors got = read_safetensors(put(with_json_header(
       R"({"__metadata__":{"k":"v"},"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}   )", 8)));
   EXPECT_EQ(got.metadata.at("k"), "v");
   EXPECT_EQ(got.at("w").shape(), Shape({2}));
-  EXPECT_TRUE(read_safetensors(put(with_header("{}", 0))).tensors.empty());
+  EXPECT_TRUE(read_safetensors(put(with_json_header("{}", 0))).tensors.empty());
 }
 
 // From memory, which is faster than thousands of files.
-Safetensors read_bytes(const std::string& bytes) {
+Safetensors read_from_bytes(const std::string& bytes) {
   const auto owner = std::make_shared<std::string>(bytes);
   return read_safetensors(OwnedBytes{std::as_bytes(std::span(*owner)), owner}, "bytes");
 }
@@ -179,7 +179,7 @@ TEST_F(SafetensorsFile, EveryTruncationIsRefused) {
   write_safetensors(path("whole"), example());
   const std::string bytes = read_file(path("whole"));
   for (std::size_t size = 0; size < bytes.size(); ++size) {
-    ASSERT_THROW(read_bytes(bytes.substr(0, size)), IoError) << size << " of " << bytes.size();
+    ASSERT_THROW(read_from_bytes(bytes.substr(0, size)), IoError) << size << " of " << bytes.size();
   }
   EXPECT_THROW(read_safetensors(put(bytes + "x")), IoError);
 }
@@ -195,7 +195,7 @@ TEST_F(SafetensorsFile, NoChangedByteCrashes) {
       changed[random() % std::min<std::size_t>(bytes.size(), 900)] = static_cast<char>(random());
     }
     try {
-      read_bytes(changed);
+      read_from_bytes(changed);
     } catch (const IoError&) {
       ++refused;
     }
@@ -267,20 +267,20 @@ TEST_F(SafetensorsFile, LyingHeadersAreRefused) {
       {std::string(16, '\0'), 0, "not JSON"},
   };
   for (const auto& c : cases) {
-    const fs::path file = put(with_header(c.header, c.data_bytes));
+    const fs::path file = put(with_json_header(c.header, c.data_bytes));
     EXPECT_THAT(error_of([&] { read_safetensors(file); }), HasSubstr(c.expected)) << c.header;
     EXPECT_THAT(error_of([&] { read_safetensors(file); }), HasSubstr(file.string()));
   }
 }
 
 TEST_F(SafetensorsFile, OneTypeThatIsNotReadSpoilsNoOtherTensor) {
-  const StoredTensors stored = open_safetensors(
-      put(with_header(R"({"w":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]},)"
-                      R"("n":{"dtype":"I16","shape":[2],"data_offsets":[4,8]},)"
-                      R"("u":{"dtype":"U64","shape":[1],"data_offsets":[8,16]},)"
-                      R"("a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[16,20]},)"
-                      R"("x":{"dtype":"F32","shape":[2],"data_offsets":[20,28]}})",
-                      28)));
+  const StoredTensors stored = open_safetensors(put(
+      with_json_header(R"({"w":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]},)"
+                       R"("n":{"dtype":"I16","shape":[2],"data_offsets":[4,8]},)"
+                       R"("u":{"dtype":"U64","shape":[1],"data_offsets":[8,16]},)"
+                       R"("a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[16,20]},)"
+                       R"("x":{"dtype":"F32","shape":[2],"data_offsets":[20,28]}})",
+                       28)));
   EXPECT_EQ(stored.read("x").shape(), Shape({2}));
   EXPECT_EQ(stored.read("n").dtype(), Dtype::i32);
   EXPECT_EQ(stored.read("u").dtype(), Dtype::i64);
@@ -294,9 +294,9 @@ TEST_F(SafetensorsFile, OneTypeThatIsNotReadSpoilsNoOtherTensor) {
 TEST_F(SafetensorsFile, IntegersOfEveryWidthKeepTheirValues) {
   const auto read = [&](const std::string& dtype, std::uint64_t bits, int width) {
     std::string bytes =
-        with_header(R"({"x":{"dtype":")" + dtype + R"(","shape":[1],"data_offsets":[0,)" +
-                        std::to_string(width) + "]}}",
-                    static_cast<std::size_t>(width));
+        with_json_header(R"({"x":{"dtype":")" + dtype + R"(","shape":[1],"data_offsets":[0,)" +
+                             std::to_string(width) + "]}}",
+                         static_cast<std::size_t>(width));
     std::memcpy(bytes.data() + bytes.size() - static_cast<std::size_t>(width), &bits,
                 static_cast<std::size_t>(width));
     return read_safetensors(put(bytes)).at("x");
@@ -312,10 +312,10 @@ TEST_F(SafetensorsFile, IntegersOfEveryWidthKeepTheirValues) {
 
 TEST_F(SafetensorsFile, DeepNestingEndsAtOnce) {
   const std::string deep(1'000'000, '[');
-  EXPECT_THROW(read_safetensors(put(with_header(deep, 0))), IoError);
+  EXPECT_THROW(read_safetensors(put(with_json_header(deep, 0))), IoError);
   std::string objects;
   for (int i = 0; i < 100'000; ++i) objects += "{\"a\":";
-  EXPECT_THAT(error_of([&] { read_safetensors(put(with_header(objects, 0))); }),
+  EXPECT_THAT(error_of([&] { read_safetensors(put(with_json_header(objects, 0))); }),
               HasSubstr("an object does not belong here"));
 }
 
@@ -328,7 +328,8 @@ TEST_F(SafetensorsFile, HeaderSizesBeyondTheFileTakeNoMemory) {
 }
 
 TEST_F(SafetensorsFile, BooleansAreZeroOrOne) {
-  std::string bytes = with_header(R"({"m":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})", 2);
+  std::string bytes =
+      with_json_header(R"({"m":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})", 2);
   bytes.back() = 2;
   EXPECT_THAT(error_of([&] { read_safetensors(put(bytes)); }), HasSubstr("m: expected bytes 0"));
 }

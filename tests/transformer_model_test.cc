@@ -14,11 +14,11 @@ namespace {
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 using ::testing::HasSubstr;
 
-constexpr Index kVocabulary = 7;
+constexpr Index kModelVocabulary = 7;
 
-TransformerModelConfig small() {
+TransformerModelConfig small_model() {
   TransformerModelConfig c;
-  c.vocab_size = kVocabulary;
+  c.vocab_size = kModelVocabulary;
   c.hidden_size = 6;
   c.num_layers = 2;
   c.attention = {.num_heads = 4, .num_key_value_heads = 2, .head_dim = 4};
@@ -45,7 +45,7 @@ struct ModelCase {
 };
 
 TransformerModelConfig four_norms() {
-  TransformerModelConfig c = small();
+  TransformerModelConfig c = small_model();
   c.norm.gains_from_one = true;
   c.norm_placement = NormPlacement::both;
   c.attention.query_key_norm = QueryKeyNorm::shared_gains;
@@ -62,7 +62,7 @@ TransformerModelConfig four_norms() {
 }
 
 TransformerModelConfig norms_after() {
-  TransformerModelConfig c = small();
+  TransformerModelConfig c = small_model();
   c.norm_placement = NormPlacement::after;
   c.attention.query_key_norm = QueryKeyNorm::all_heads;
   c.residual_scale = 0.6;
@@ -72,7 +72,7 @@ TransformerModelConfig norms_after() {
 }
 
 TransformerModelConfig encoder() {
-  TransformerModelConfig c = small();
+  TransformerModelConfig c = small_model();
   set_layer_norm(c);
   set_biases(c);
   c.causal = c.head = c.final_norm = false;
@@ -88,7 +88,7 @@ TransformerModelConfig encoder() {
 }
 
 TransformerModelConfig parallel(bool shares_norm) {
-  TransformerModelConfig c = small();
+  TransformerModelConfig c = small_model();
   set_layer_norm(c);
   c.parallel = true;
   c.shared_norm = shares_norm;
@@ -101,7 +101,7 @@ TransformerModelConfig parallel(bool shares_norm) {
 }
 
 TransformerModelConfig residual_from_norm() {
-  TransformerModelConfig c = small();
+  TransformerModelConfig c = small_model();
   set_layer_norm(c);
   c.residual_from_norm = c.embedding_norm = true;
   c.ropes.clear();
@@ -111,7 +111,7 @@ TransformerModelConfig residual_from_norm() {
 }
 
 TransformerModelConfig experts(bool is_clamped) {
-  TransformerModelConfig c = small();
+  TransformerModelConfig c = small_model();
   c.feed_forward.num_experts = 3;
   c.feed_forward.experts_per_token = 2;
   c.feed_forward.router_bias = c.feed_forward.use_bias = true;
@@ -121,7 +121,7 @@ TransformerModelConfig experts(bool is_clamped) {
 }
 
 TransformerModelConfig narrow_embedding() {
-  TransformerModelConfig c = small();
+  TransformerModelConfig c = small_model();
   c.embedding_size = 3;
   c.tied_head = true;
   return c;
@@ -134,7 +134,7 @@ std::vector<ModelCase> model_cases() {
   dropping.attention.dropout = 0.25;
   TransformerModelConfig parallel_dropping = parallel(false);
   parallel_dropping.residual_dropout = 0.3;
-  return {{"norms before", small()},
+  return {{"norms before", small_model()},
           {"four norms", four_norms()},
           {"norms after", norms_after()},
           {"encoder", encoder()},
@@ -154,7 +154,7 @@ TEST(TransformerModelGradient, EveryParameterFollowsCentralDifferences) {
     SCOPED_TRACE(one.name);
     TransformerModel model(one.config);
     randomize(model, 5);
-    std::vector<Tensor> in = {random_tokens({2, 4}, kVocabulary, 3)};
+    std::vector<Tensor> in = {random_tokens({2, 4}, kModelVocabulary, 3)};
     if (one.config.token_types > 0) in.push_back(random_tokens({2, 4}, 2, 4));
     check_gradients(ctx, {.layer = model, .in = in, .training = one.training});
   }
@@ -168,8 +168,9 @@ TEST(TransformerModelThreads, ChangeNoBit) {
     config.max_positions = config.max_positions > 0 ? 80 : 0;
     TransformerModel model(config);
     randomize(model, 5);
-    const GradientProblem problem{
-        .layer = model, .in = {random_tokens({3, 70}, kVocabulary, 3)}, .training = one.training};
+    const GradientProblem problem{.layer = model,
+                                  .in = {random_tokens({3, 70}, kModelVocabulary, 3)},
+                                  .training = one.training};
     Context single({.num_threads = 1});
     const Gradients want = gradients_of(single, problem);
     for (const int threads : {2, 5}) {
@@ -189,19 +190,20 @@ TEST(TransformerModelCache, GivesTheLogitsOfTheWholeText) {
     SCOPED_TRACE(one.name);
     TransformerModel model(one.config);
     randomize(model, 5);
-    const Tensor tokens = random_tokens({1, 9}, kVocabulary, 3);
+    const Tensor tokens = random_tokens({1, 9}, kModelVocabulary, 3);
     const Tensor whole = model(ctx, {.tokens = tokens});
     const auto decoder = make_decoder(ctx, model, {.capacity = 9});
-    Tensor first({4, kVocabulary}, Dtype::f64);
+    Tensor first({4, kModelVocabulary}, Dtype::f64);
     decoder->read(ctx, tokens.view().reshaped({9}).slice(0, 0, 4), first);
-    Tensor last({kVocabulary}, Dtype::f64);
+    Tensor last({kModelVocabulary}, Dtype::f64);
     for (Index t = 4; t < 9; ++t) {
       decoder->read(ctx, tokens.view().reshaped({9}).slice(0, t, t + 1), last);
     }
-    const ConstView rows = whole.view().reshaped({9, kVocabulary});
+    const ConstView rows = whole.view().reshaped({9, kModelVocabulary});
     EXPECT_TRUE(testing::compare("first", first, rows.slice(0, 0, 4), 1e-12).ok());
     EXPECT_TRUE(
-        testing::compare("last", last, rows.slice(0, 8, 9).reshaped({kVocabulary}), 1e-12).ok());
+        testing::compare("last", last, rows.slice(0, 8, 9).reshaped({kModelVocabulary}), 1e-12)
+            .ok());
     EXPECT_EQ(decoder->length(), 9);
   }
 }
@@ -215,7 +217,7 @@ TEST(TransformerModelMask, PaddingOnEitherSideChangesNothing) {
     config.max_positions = config.max_positions > 0 ? 20 : 0;
     TransformerModel model(config);
     randomize(model, 5);
-    const Tensor tokens = random_tokens({1, 5}, kVocabulary, 3);
+    const Tensor tokens = random_tokens({1, 5}, kModelVocabulary, 3);
     const Tensor want = model(ctx, {.tokens = tokens});
     Tensor padded = Tensor::zeros({2, 8}, Dtype::i32);
     Tensor mask = Tensor::zeros({2, 8}, Dtype::boolean);
@@ -243,7 +245,7 @@ TEST(TransformerModelConfig, MakesTheSameModelAgain) {
     EXPECT_EQ(layer_to_config(*again), envelope);
     randomize(model, 5);
     copy_parameters(model, *again);
-    const Tensor tokens = random_tokens({2, 4}, kVocabulary, 3);
+    const Tensor tokens = random_tokens({2, 4}, kModelVocabulary, 3);
     const auto& other = dynamic_cast<const TransformerModel&>(*again);
     EXPECT_TRUE(same_bits(other(ctx, {.tokens = tokens}), model(ctx, {.tokens = tokens})));
   }
@@ -251,7 +253,7 @@ TEST(TransformerModelConfig, MakesTheSameModelAgain) {
 
 TEST(TransformerModelConfig, RefusesWhatMakesNoModel) {
   const auto refusal = [](auto change) {
-    TransformerModelConfig config = small();
+    TransformerModelConfig config = small_model();
     change(config);
     return error_of<ConfigError>([&] { TransformerModel model(config); });
   };
@@ -273,10 +275,10 @@ TEST(TransformerModelCall, RefusesOtherInputs) {
   const auto refusal = [&](const TransformerInputs& inputs) {
     return error_of<ShapeError>([&] { model(ctx, inputs); });
   };
-  EXPECT_THAT(refusal({.tokens = random_tokens({2, 5}, kVocabulary, 3)}),
+  EXPECT_THAT(refusal({.tokens = random_tokens({2, 5}, kModelVocabulary, 3)}),
               HasSubstr("tokens: expected 4 positions or fewer, got 5"));
   EXPECT_THAT(refusal({.tokens = random_tokens({2, 4}, 100, 3)}), HasSubstr("indices below 7"));
-  EXPECT_THAT(refusal({.tokens = random_tokens({2, 4}, kVocabulary, 3),
+  EXPECT_THAT(refusal({.tokens = random_tokens({2, 4}, kModelVocabulary, 3),
                        .mask = Tensor::zeros({2, 3}, Dtype::boolean)}),
               HasSubstr("[transformer] mask"));
   EXPECT_THROW(model.make_cache(ctx, 1, 4), ConfigError);
