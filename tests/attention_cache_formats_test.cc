@@ -18,7 +18,6 @@ namespace {
 
 using testing_support::allocations_of;
 using testing_support::AttentionCase;
-using testing_support::AttentionInputs;
 using testing_support::error_of;
 using testing_support::isas_under_test;
 using testing_support::make_inputs;
@@ -43,7 +42,7 @@ struct Cache {
   }
   ops::CacheSlice slice() { return {keys, values, exact, exact_tile}; }
   // Positions [begin, end) of the inputs.
-  void store(Context& ctx, const AttentionInputs& in, Index begin, Index end) {
+  void store(Context& ctx, const testing_support::AttentionInputs& in, Index begin, Index end) {
     ops::cache_store(ctx, "cache_store", in.k.view().slice(1, begin, end),
                      in.v.view().slice(1, begin, end), slice(), begin);
   }
@@ -51,7 +50,8 @@ struct Cache {
 };
 
 // What the operation should give from what the cache holds.
-testing::OracleResult want_of(const AttentionCase& c, const AttentionInputs& in, Cache& cache) {
+testing::OracleResult want_of(const AttentionCase& c, const testing_support::AttentionInputs& in,
+                              Cache& cache) {
   const testing::CacheContents held = testing::cache_contents(cache.slice(), c.S, c.D, c.Dv);
   AttentionOptions options = c.options();
   Tensor rounding;
@@ -77,7 +77,7 @@ std::vector<AttentionCase> cases() {
 TEST(AttentionCacheFormats, EveryLevelAgreesWithTheOracleOfWhatTheCacheHolds) {
   for (const Dtype format : kFormats) {
     for (const AttentionCase& c : cases()) {
-      const AttentionInputs in = make_inputs(c, Dtype::f32);
+      const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
       for (const Isa isa : isas_under_test()) {
         Context ctx({.num_threads = 2, .isa = isa});
         Cache cache(c, c.S + 40, format);
@@ -97,7 +97,7 @@ TEST(AttentionCacheFormats, EveryLevelAgreesWithTheOracleOfWhatTheCacheHolds) {
 // How far a number of the cache may be from the one that was stored.
 TEST(AttentionCacheFormats, NumbersAreRoundedOnce) {
   const AttentionCase c{2, 1, 150, 2, 2, 21, 19, false, 0};
-  const AttentionInputs in = make_inputs(c, Dtype::f32);
+  const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
   Context ctx({.num_threads = 1});
   for (const Dtype format : kFormats) {
     Cache cache(c, c.S, format);
@@ -135,7 +135,7 @@ bool same_cache(const Cache& a, const Cache& b) {
 
 TEST(AttentionCacheFormats, WhatIsHeldDoesNotDependOnTheCallsItCameIn) {
   const AttentionCase c{2, 1, 200, 4, 2, 40, 24, false, 0};
-  const AttentionInputs in = make_inputs(c, Dtype::f32);
+  const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
   for (const Dtype format : kFormats) {
     Context ctx({.num_threads = 2});
     for (const Index length : {Index{1}, Index{63}, Index{64}, Index{65}, Index{200}}) {
@@ -156,8 +156,8 @@ TEST(AttentionCacheFormats, WhatIsHeldDoesNotDependOnTheCallsItCameIn) {
 // for the exact ones.
 TEST(AttentionCacheFormats, GoingBackAndOnHoldsWhatWasStored) {
   const AttentionCase c{1, 1, 150, 2, 1, 20, 16, false, 0};
-  const AttentionInputs in = make_inputs(c, Dtype::f32);
-  const AttentionInputs other = make_inputs(c, Dtype::f32, 77);
+  const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
+  const testing_support::AttentionInputs other = make_inputs(c, Dtype::f32, 77);
   for (const Dtype format : kFormats) {
     Context ctx({.num_threads = 1});
     for (const Index back : {Index{130}, Index{128}, Index{64}, Index{70}}) {
@@ -183,14 +183,14 @@ TEST(AttentionCacheFormats, GoingBackAndOnHoldsWhatWasStored) {
 // Widened, the cache is what the forward would have packed of the same numbers.
 TEST(AttentionCacheFormats, APromptHasTheBitsOfTheForwardOfRoundedNumbers) {
   const AttentionCase c{1, 40, 100, 4, 2, 24, 40, true, 60};
-  const AttentionInputs in = make_inputs(c, Dtype::f32);
+  const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
   for (const Dtype format : kFormats) {
     for (const Isa isa : isas_under_test()) {
       Context ctx({.num_threads = 2, .isa = isa});
       Cache cache(c, c.S, format);
       cache.store(ctx, in, 0, c.S);
       const testing::CacheContents held = testing::cache_contents(cache.slice(), c.S, c.D, c.Dv);
-      AttentionInputs rounded = in;
+      testing_support::AttentionInputs rounded = in;
       rounded.k = Tensor(held.k.shape());
       rounded.v = Tensor(held.v.shape());
       for (const auto& [from, to] : {std::pair{&held.k, &rounded.k}, {&held.v, &rounded.v}}) {
@@ -212,7 +212,7 @@ TEST(AttentionCacheFormats, AnyNumberOfThreadsGivesTheSameBits) {
   for (const AttentionCase& c : {AttentionCase{1, 1, 5000, 4, 2, 24, 24, false, 0},
                                  {2, 3, 3100, 2, 1, 40, 72, true, 3097},
                                  {1, 20, 1100, 4, 2, 40, 24, true, 1080}}) {
-    const AttentionInputs in = make_inputs(c, Dtype::f32);
+    const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
     for (const Dtype format : kFormats) {
       for (const Isa isa : isas_under_test()) {
         Tensor first;
@@ -280,15 +280,15 @@ TEST(AttentionCacheFormats, ProductsOfEightBitsAreWhole) {
 // bits a dim and tile share their scale, and with it the NaN.
 TEST(AttentionCacheFormats, NanReachesWhoSeesIt) {
   const AttentionCase c{1, 3, 140, 4, 1, 24, 20, true, 137};
-  const AttentionInputs clean = make_inputs(c, Dtype::f32);
+  const testing_support::AttentionInputs clean = make_inputs(c, Dtype::f32);
   for (const Dtype format : kFormats) {
     for (const bool in_keys : {false, true}) {
-      AttentionInputs in{clean.q, clean.k.clone(), clean.v.clone(), clean.d_out};
+      testing_support::AttentionInputs in{clean.q, clean.k.clone(), clean.v.clone(), clean.d_out};
       Tensor& x = in_keys ? in.k : in.v;
       x.data<float>()[x.size() - 1] = std::numeric_limits<float>::quiet_NaN();
       for (const Isa isa : isas_under_test()) {
         Context ctx({.num_threads = 1, .isa = isa});
-        const auto run = [&](const AttentionInputs& of) {
+        const auto run = [&](const testing_support::AttentionInputs& of) {
           Cache cache(c, c.S, format);
           cache.store(ctx, of, 0, c.S);
           Tensor out({c.B, c.T, c.Hq, c.Dv});
@@ -314,7 +314,7 @@ TEST(AttentionCacheFormats, NanReachesWhoSeesIt) {
 
 TEST(AttentionCacheFormats, NumbersTooSmallForAScaleAreZero) {
   const AttentionCase c{1, 1, 20, 2, 1, 8, 8, false, 0};
-  AttentionInputs in = make_inputs(c, Dtype::f32);
+  testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
   std::fill_n(in.k.data<float>(), in.k.size(), 1e-38F);
   std::fill_n(in.v.data<float>(), in.v.size(), -1e-38F);
   for (const Isa isa : isas_under_test()) {
@@ -329,7 +329,7 @@ TEST(AttentionCacheFormats, NumbersTooSmallForAScaleAreZero) {
 
 TEST(AttentionCacheFormats, WarmStepsAllocateNothing) {
   const AttentionCase c{1, 1, 1100, 8, 2, 64, 64, true, 0};
-  const AttentionInputs in = make_inputs(c, Dtype::f32);
+  const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
   for (const Dtype format : kFormats) {
     for (const Isa isa : isas_under_test()) {
       Context ctx({.num_threads = 2, .isa = isa});
@@ -353,7 +353,7 @@ TEST(AttentionCacheFormats, WarmStepsAllocateNothing) {
 TEST(AttentionCacheFormats, BadOperandsAreNamed) {
   Context ctx({.num_threads = 1});
   const AttentionCase c{2, 3, 20, 4, 2, 8, 6, false, 0};
-  const AttentionInputs in = make_inputs(c, Dtype::f32);
+  const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
   Cache cache(c, c.S, Dtype::u8);
   const auto store = [&](ConstView k, ConstView v, Index at, const ops::CacheSlice& slice) {
     return error_of<ShapeError>([&] { ops::cache_store(ctx, "cache_store", k, v, slice, at); });
