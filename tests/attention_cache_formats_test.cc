@@ -241,8 +241,7 @@ TEST(AttentionCacheFormats, ProductsOfEightBitsAreWhole) {
     if (isa != Isa::ref)
       found.push_back(kernels::int8_substitute(static_cast<kernels::Level>(isa)));
   }
-  if (kernels::has_vpdpbusd()) found.push_back(kernels::int8_products_vnni);
-  if (kernels::has_sdot()) found.push_back(kernels::int8_products_sdot);
+  if (kernels::int8_instruction() != nullptr) found.push_back(kernels::int8_instruction());
   for (const Index words : {4, 20, 32}) {
     for (const bool largest : {false, true}) {
       std::vector<std::uint8_t> tile(static_cast<std::size_t>(kKeys * words * 4));

@@ -106,3 +106,17 @@ void int8_products_sdot(const std::uint8_t* tile, const std::int8_t* queries, In
 }  // namespace grouphead::kernels
 HWY_POP_ATTRIBUTES
 #endif
+
+namespace grouphead::kernels {
+
+Int8Products int8_instruction() noexcept {
+#if HWY_TARGETS & HWY_AVX3
+  if (has_vpdpbusd()) return int8_products_vnni;
+#endif
+#if GROUPHEAD_HAS_ARM_EXTENSIONS
+  if (has_sdot()) return int8_products_sdot;
+#endif
+  return nullptr;
+}
+
+}  // namespace grouphead::kernels

@@ -16,6 +16,9 @@ using Int8Products = void (*)(const std::uint8_t* tile, const std::int8_t* queri
 /// `ref`, which has none.
 Int8Products int8_substitute(Level level) noexcept;
 
+/// By the processor's instruction for it, vpdpbusd or sdot; null where it has none.
+Int8Products int8_instruction() noexcept;
+
 /// By vpdpbusd. Only where has_vpdpbusd().
 void int8_products_vnni(const std::uint8_t* tile, const std::int8_t* queries, Index words,
                         Index ahead, std::int32_t* to) noexcept;
