@@ -60,12 +60,10 @@ using Held = hn::Vec<D>;
 
 #if HWY_HAVE_SCALABLE
 // So that functions of Highway that ask for a vector's element take these.
-namespace hwy::HWY_NAMESPACE {
 template <class T>
-struct DFromV_t<grouphead::kernels::HWY_NAMESPACE::HeldVector<T>> {
+struct hwy::HWY_NAMESPACE::DFromV_t<grouphead::kernels::HWY_NAMESPACE::HeldVector<T>> {
   using type = ScalableTag<T>;
 };
-}  // namespace hwy::HWY_NAMESPACE
 #endif
 HWY_AFTER_NAMESPACE();
 #endif  // GROUPHEAD_TARGET_IS_LEVEL
