@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <condition_variable>
-#include <cstring>
 #include <deque>
 #include <exception>
 #include <functional>
@@ -35,7 +35,7 @@ class LetterBoxes {
     arrived_.wait(lock, [&] { return is_cancelled_ || !box.empty(); });
     if (is_cancelled_) throw Error("[threads] cancelled");
     if (box.front().size() != bytes.size()) throw Error("[threads] a message of another size");
-    std::memcpy(bytes.data(), box.front().data(), bytes.size());
+    std::ranges::copy(box.front(), bytes.begin());
     box.pop_front();
   }
   void cancel() {
