@@ -12,6 +12,7 @@
 namespace grouphead {
 
 /// Instruction-set levels, slowest first. `ref` is the plain C++ reference of every kernel;
+/// `neon` and `sve256` (SVE with vectors of 256 bits, never the default) are those of 64-bit ARM;
 /// `avx3_bf16` and `avx3_amx` are avx3 with attention of bf16 operands by vdpbf16ps, and by AMX.
 /// Linux lends a process AMX's registers when it asks; the first Context of that level asks.
 enum class Isa : int { ref, neon, sve256, sse4, avx2, avx3, avx3_bf16, avx3_amx };

@@ -130,7 +130,6 @@ bool level_available(Level level) noexcept {
 Level fastest_level() noexcept {
   Level fastest = Level::ref;
   for (const Level level : kLevels) {
-    // sve256 has not passed all tests yet.
     const bool is_left_out = level == Level::sve256 || (level == Level::avx3_bf16 && is_intel());
     if (level_available(level) && !is_left_out) fastest = level;
   }
