@@ -37,6 +37,7 @@
 #include "grouphead/models/sampling.h"
 #include "grouphead/models/transformer.h"
 #include "grouphead/parallel/communicator.h"
+#include "grouphead/parallel/ring_attention.h"
 #include "grouphead/text/tokenizer.h"
 #include "grouphead/train/callbacks.h"
 #include "grouphead/train/fit.h"

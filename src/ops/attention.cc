@@ -27,7 +27,6 @@ void check_statistics(std::string_view operation, const ConstView& q, const Cons
                       wide_dtype(q));
 }
 
-// lse from what the forward noted.
 template <class F>
 void log_sums(const ConstView& statistics, const View& lse) {
   const F* top = statistics.data<F>();
@@ -100,7 +99,8 @@ void backward_bf16(Context& ctx, const ConstView& q, const ConstView& k, const C
     const Tensor wide_q = widened(q), wide_k = widened(k), wide_v = widened(v);
     const Tensor wide_out = widened(out), d_out = widened(g.d_out);
     wide_g.d_out = d_out;
-    backward_wide<float>(ctx, wide_q, wide_k, wide_v, wide.options(), wide_out, statistics, wide_g);
+    backward_wide<float>(ctx, wide_q, wide_k, wide_v, wide.options(), wide_out, statistics, wide_g,
+                         SoftmaxOf::these_keys);
   }
   for (const auto& [from, to] : narrow) convert_heads(ctx, from, to);
 }
@@ -108,13 +108,20 @@ void backward_bf16(Context& ctx, const ConstView& q, const ConstView& k, const C
 void backward_checked(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
                       const AttentionOptions& options, const ConstView& out,
                       const ConstView& statistics, const AttentionGradients& gradients) {
-  const auto run = q.dtype() == Dtype::bf16  ? &backward_bf16
-                   : q.dtype() == Dtype::f32 ? &backward_wide<float>
-                                             : &backward_wide<double>;
-  run(ctx, q, k, v, options, out, statistics, gradients);
+  if (q.dtype() == Dtype::bf16) {
+    return backward_bf16(ctx, q, k, v, options, out, statistics, gradients);
+  }
+  const auto run = q.dtype() == Dtype::f32 ? &backward_wide<float> : &backward_wide<double>;
+  run(ctx, q, k, v, options, out, statistics, gradients, SoftmaxOf::these_keys);
 }
 
 }  // namespace
+
+void write_lse(const ConstView& statistics, const View& lse) {
+  const auto run = lse.dtype() == Dtype::f32 ? &log_sums<float> : &log_sums<double>;
+  run(statistics, lse);
+}
+
 }  // namespace ops
 
 std::vector<double> alibi_slopes(Index num_heads) {
@@ -148,8 +155,7 @@ void attention(Context& ctx, ConstView q, ConstView k, ConstView v, const Attent
     statistics = own = ctx.tensor({2, q.dim(0), q.dim(2), q.dim(1)}, dtype);
   }
   ops::forward_checked(ctx, q, k, v, options, out, statistics);
-  dtype == Dtype::f32 ? ops::log_sums<float>(statistics, softmax.lse)
-                      : ops::log_sums<double>(statistics, softmax.lse);
+  ops::write_lse(statistics, softmax.lse);
 }
 
 void attention_scores(Context& ctx, ConstView q, ConstView k, const AttentionOptions& options,

@@ -310,12 +310,14 @@ void run_backward(Context& ctx, const ConstView& q, const ConstView& k, const Co
 template <class F>
 void backward_wide(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
                    const AttentionOptions& options, const ConstView& out,
-                   const ConstView& statistics, const AttentionGradients& wanted) {
+                   const ConstView& statistics, const AttentionGradients& wanted,
+                   SoftmaxOf softmax) {
   run_backward<F>(ctx, q, k, v, options, statistics, wanted, WideSteps<F>{kernels_of<F>(ctx)},
                   [&](const Sequence& s, const AttentionGradients& part, SequenceBackward<F>& e) {
                     set_operands(s, q, k, v, e.p);
                     const auto [data, batch, time, head] = heads_of<F>(s.queries(out));
                     e.p.out = {const_cast<F*>(data), batch, time, head};  // what the forward wrote
+                    e.p.is_part = softmax == SoftmaxOf::more_keys;
                     e.g.d_out = heads_of<F>(part.d_out);
                   });
 }
@@ -338,9 +340,9 @@ void backward_natively(Context& ctx, const ConstView& q, const ConstView& k, con
 
 template void backward_wide<float>(Context&, const ConstView&, const ConstView&, const ConstView&,
                                    const AttentionOptions&, const ConstView&, const ConstView&,
-                                   const AttentionGradients&);
+                                   const AttentionGradients&, SoftmaxOf);
 template void backward_wide<double>(Context&, const ConstView&, const ConstView&, const ConstView&,
                                     const AttentionOptions&, const ConstView&, const ConstView&,
-                                    const AttentionGradients&);
+                                    const AttentionGradients&, SoftmaxOf);
 
 }  // namespace grouphead::ops

@@ -155,6 +155,9 @@ void set_statistics(const ConstView& statistics, kernels::AttentionProblem<F>& p
   p.sums = p.tops + statistics.size() / 2;
 }
 
+/// SoftmaxOutputs::lse from the statistics that a forward noted.
+void write_lse(const ConstView& statistics, const View& lse);
+
 /// attention() of bf16 operands that were checked; `statistics` may be absent.
 void forward_bf16(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
                   const AttentionOptions& options, const View& out, const View& statistics);
@@ -166,11 +169,14 @@ void forward_wide(Context& ctx, const ConstView& q, const ConstView& k, const Co
 template <class F>
 void scores_wide(Context& ctx, const ConstView& q, const ConstView& k,
                  const AttentionOptions& options, const ConstView& statistics, const View& scores);
-/// attention_backward() of f32 or f64 ones; d_scores, d_bias and d_sinks in their type.
+/// attention_backward() of f32 or f64 ones; d_scores, d_bias and d_sinks in their type. `softmax`:
+/// whether `out` and `statistics` are of these keys, or of these and others.
+enum class SoftmaxOf : std::uint8_t { these_keys, more_keys };
 template <class F>
 void backward_wide(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,
                    const AttentionOptions& options, const ConstView& out,
-                   const ConstView& statistics, const AttentionGradients& gradients);
+                   const ConstView& statistics, const AttentionGradients& gradients,
+                   SoftmaxOf softmax);
 
 /// The same of bf16 ones at a level that has kernels for them: gradients and options in f32.
 void backward_natively(Context& ctx, const ConstView& q, const ConstView& k, const ConstView& v,

@@ -26,7 +26,7 @@ static HWY_INLINE const float* biased_gradients(const AttentionProblem<float>& p
 // all keys. The sum then has the very roundings of what it is subtracted from, which matters where
 // the softmax is sharp. Dropout would be drawn twice for it.
 static HWY_INLINE bool has_own_delta(const AttentionProblem<float>& p) {
-  return p.S <= kGradientKeys && !p.dropout.active;
+  return p.S <= kGradientKeys && !p.is_part && !p.dropout.active;
 }
 
 // A row of a block against a tile of keys.

@@ -115,6 +115,7 @@ struct AttentionProblem {
   const F* slopes = nullptr;  // [Hq]: then slope |t + causal_offset - j| is subtracted (ALiBi)
   const F* sinks = nullptr;   // [Hq]: one more logit of the softmax, without a value
   ProbabilityDropout<F> dropout;
+  bool is_part = false;  // of a backward: the softmax is of more keys than these
   Heads<const F> q, k, v;
   PackedHeads<F> packed;
   Heads<F> out;
