@@ -1,0 +1,81 @@
+// What lay in memory before does not slow attention down: numbers below the normal in it, such as
+// small integers are, would make each product with them take a hundred cycles and more.
+
+#include <csignal>
+#include <cstdint>
+#include <new>
+
+#include "attention_support.h"
+
+#if defined(__SSE2__) && defined(__linux__)
+#include <ucontext.h>
+#include <xmmintrin.h>
+
+namespace grouphead {
+namespace {
+
+using testing_support::AttentionCase;
+using testing_support::AttentionResults;
+using testing_support::isas_under_test;
+using testing_support::make_inputs;
+using testing_support::run_backward;
+using testing_support::run_forward;
+
+constexpr unsigned kMaskSubnormal = 0x100;  // of MXCSR: such an operand raises no signal
+volatile std::sig_atomic_t g_signals = 0;
+
+void go_on_without_signals(int, siginfo_t*, void* context) {
+  g_signals = g_signals + 1;
+  static_cast<ucontext_t*>(context)->uc_mcontext.fpregs->mxcsr |= kMaskSubnormal;
+}
+
+// Memory full of the lowest number above zero.
+class StaleMemory : public Allocator {
+ public:
+  void* allocate(std::size_t bytes, std::size_t alignment) override {
+    void* memory = ::operator new (bytes, std::align_val_t{alignment});
+    std::fill_n(static_cast<std::uint32_t*>(memory), bytes / sizeof(std::uint32_t), 1U);
+    return memory;
+  }
+  void deallocate(void* memory, std::size_t, std::size_t alignment) noexcept override {
+    ::operator delete (memory, std::align_val_t{alignment});
+  }
+};
+
+// Whether an operand of run() was below the normal numbers.
+template <class Run>
+bool meets_subnormals(const Run& run) {
+  struct sigaction ours {};
+  struct sigaction theirs {};
+  ours.sa_sigaction = go_on_without_signals;
+  ours.sa_flags = SA_SIGINFO;
+  sigaction(SIGFPE, &ours, &theirs);
+  g_signals = 0;
+  const unsigned before = _mm_getcsr();
+  _mm_setcsr(before & ~(kMaskSubnormal | 2U));  // 2: the flag of one that was met
+  run();
+  _mm_setcsr(before);
+  sigaction(SIGFPE, &theirs, nullptr);
+  return g_signals > 0;
+}
+
+TEST(AttentionStaleMemory, NoProductMeetsIt) {
+  for (const Isa isa : isas_under_test()) {
+    for (const AttentionCase& c :
+         {AttentionCase{2, 1, 1, 4, 2, 64, 64}, AttentionCase{1, 3, 5, 4, 4, 20, 12},
+          AttentionCase{1, 16, 16, 2, 2, 64, 64}, AttentionCase{1, 70, 37, 2, 1, 8, 24, true, 2},
+          AttentionCase{1, 1, 131, 4, 2, 32, 32}}) {
+      Context ctx({.num_threads = 1, .isa = isa, .allocator = std::make_shared<StaleMemory>()});
+      const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
+      AttentionResults r;
+      EXPECT_FALSE(meets_subnormals([&] { run_forward(ctx, c, in, r); }))
+          << c.key("attention.fwd", Dtype::f32, isa);
+      EXPECT_FALSE(meets_subnormals([&] { run_backward(ctx, c, in, r); }))
+          << c.key("attention.bwd", Dtype::f32, isa);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace grouphead
+#endif
