@@ -56,9 +56,11 @@ static void gradient_delta(const AttentionProblem<float>& p, const AttentionGrad
   }
 }
 
-// P = softmax(S) and dS = P (dP - delta) of one strip, then its share of dQ = dS K.
+// P = softmax(S) and dS = P (dP - delta) of one strip for grouped `keys`, then its share of
+// dQ = dS K.
 static HWY_INLINE void gradient_strip(const GradientScratch& w, const AttentionProblem<float>& p,
-                                      const Visible& seen, Index row, BlockPrefetcher& ahead) {
+                                      const Visible& seen, Index row, Index keys,
+                                      BlockPrefetcher& ahead) {
   float* probs = w.probs + row * kProbRow;
   float* d_logits = w.d_logits + row * kProbRow;
   const auto prefetch = [&]() HWY_ATTR { ahead.prefetch_one(); };
@@ -90,8 +92,8 @@ static HWY_INLINE void gradient_strip(const GradientScratch& w, const AttentionP
       hn::StoreU(hn::Mul(hn::LoadU(kFloats, prob_at + c), hn::Sub(d_prob, delta)), kFloats,
                  d_logit_at + c);
     }
-    fill(probs + i * kProbRow + columns, kGradientKeys - columns, 0.0F);
-    fill(d_logits + i * kProbRow + columns, kGradientKeys - columns, 0.0F);
+    fill(probs + i * kProbRow + columns, keys - columns, 0.0F);
+    fill(d_logits + i * kProbRow + columns, keys - columns, 0.0F);
     if (limit % kLanes == 0) continue;
     for (float* last : {prob_at + columns - kLanes, d_logit_at + columns - kLanes}) {
       const auto sees = hn::FirstN(kFloats, static_cast<std::size_t>(limit % kLanes));
@@ -116,7 +118,8 @@ static HWY_NOINLINE void gradient_strip_with_options(const GradientScratch& w,
                    w.d_logits + row * kProbRow, kProbRow, w.unused);
   for (int i = 0; i < kStripRows; ++i) {
     ahead.prefetch_one();
-    gradient_row(p, g, w.row(row + i), w.strip, b, places[row + i], visibility, i, first_key);
+    gradient_row(p, g, w.row(row + i), w.strip, b, places[row + i], visibility, i, first_key,
+                 grouped_keys(p, first_key));
   }
   for (Index n = 0; n < visibility.num_segments; ++n) {
     const auto [begin, end] = visibility.segments[n];
@@ -128,7 +131,6 @@ static HWY_NOINLINE void gradient_strip_with_options(const GradientScratch& w,
 }
 
 // dV += P^T dO and dK += dS^T Q for kKeyGroup keys from j on and rows [begin, end) of a block.
-constexpr Index kKeyGroup = 2 * kSumRows;
 static HWY_INLINE void add_to_keys(const GradientScratch& w, Index j, Index begin, Index end) {
   for (Index i = j; i < j + kKeyGroup; i += group_rows(w.dvp)) {
     group_product(w.dvp, w.probs + begin * kProbRow + i, 1, kProbRow, w.d_out + begin * w.dvp,
@@ -149,13 +151,13 @@ static HWY_INLINE bool are_finite(const float* x, Index n) {  // n: whole vector
   return hn::AllTrue(kFloats, finite);
 }
 
-// What row i of a block gives to the keys that it sees: those that it gives anything to.
+// What row i of a block gives to those of `keys` keys that it gives anything to.
 static HWY_NOINLINE void add_row_to_keys(const GradientScratch& w, const AttentionProblem<float>& p,
                                          const AttentionGradients<float>& g, Index bn, Index first,
-                                         Index i) {
+                                         Index i, Index keys) {
   const float* q = p.row(p.q, bn / p.Hkv, bn % p.Hkv, first + i);
   const float* d_out = p.row(g.d_out, bn / p.Hkv, bn % p.Hkv, first + i);
-  for (Index j = 0; j < kGradientKeys; ++j) {
+  for (Index j = 0; j < keys; ++j) {
     const float prob = w.probs[i * kProbRow + j];
     for (Index d = 0; prob != 0.0F && d < p.Dv; ++d) w.d_v[j * w.dvp + d] += prob * d_out[d];
     const float d_logit = w.d_logits[i * kProbRow + j];
@@ -170,12 +172,12 @@ static HWY_NOINLINE void add_row_to_keys(const GradientScratch& w, const Attenti
 static HWY_INLINE void set_apart_not_finite(const GradientScratch& w,
                                             const AttentionProblem<float>& p,
                                             const AttentionGradients<float>& g, Index bn,
-                                            Index first, Index begin, Index end) {
+                                            Index first, Index begin, Index end, Index keys) {
   for (Index i = begin; i < end; ++i) {
     if (are_finite(w.q + i * w.dp, w.dp) && are_finite(w.d_out + i * w.dvp, w.dvp)) continue;
     fill(w.q + i * w.dp, w.dp, 0.0F);
     fill(w.d_out + i * w.dvp, w.dvp, 0.0F);
-    if (first + i < p.rows()) add_row_to_keys(w, p, g, bn, first, i);
+    if (first + i < p.rows()) add_row_to_keys(w, p, g, bn, first, i, keys);
   }
 }
 
@@ -207,8 +209,8 @@ static HWY_NOINLINE void gradient_block_with_options(const GradientScratch& w,
       for (Index x = begin / kKeyGroup; x * kKeyGroup < end; ++x) seen |= 1U << x;
     }
   }
-  set_apart_not_finite(w, p, g, bn, first, 0, padded);
   const Index keys = min(kGradientKeys, p.S - first_key);
+  set_apart_not_finite(w, p, g, bn, first, 0, padded, keys);
   for (Index j = 0; j < keys; j += kKeyGroup) {
     const auto sees = [&](Index row) {
       return row < padded && (groups[row / kStripRows] >> j / kKeyGroup & 1) != 0;
@@ -242,13 +244,13 @@ static void gradient_block(const AttentionProblem<float>& p, const AttentionGrad
   for (Index row = 0; row < padded; row += kStripRows) {
     const Visible seen =
         visible_keys(limits + row, p.rows() - first - row, first_key, kGradientKeys);
-    if (seen.any()) gradient_strip(w, p, seen, row, ahead);
+    if (seen.any()) gradient_strip(w, p, seen, row, grouped_keys(p, first_key), ahead);
   }
   // From the first row on that sees key j.
   const Index keys = min(kGradientKeys, p.S - first_key);
   Index row = 0;
   while (row < rows && limits[row] <= first_key) ++row;
-  set_apart_not_finite(w, p, g, bn, first, row, rows);
+  set_apart_not_finite(w, p, g, bn, first, row, rows, keys);
   for (Index j = 0; j < keys; j += kKeyGroup) {
     while (row < rows && limits[row] <= first_key + j) ++row;
     add_to_keys(w, j, row, rows);

@@ -72,6 +72,13 @@ struct GradientScratch {
         used(memory.used()) {}
 };
 
+// Keys of a tile in groups, of which products add to all: what lies behind them is not read.
+constexpr Index kKeyGroup = 2 * kSumRows;
+static_assert(kGradientKeys % kKeyGroup == 0);
+static HWY_INLINE Index grouped_keys(const AttentionProblem<float>& p, Index first_key) {
+  return round_up(min(kGradientKeys, p.S - first_key), kKeyGroup);
+}
+
 static Index gradient_scratch(const AttentionProblem<float>& p) noexcept {
   return GradientScratch::size(p);
 }
@@ -93,10 +100,10 @@ static void gradient_begin(const AttentionProblem<float>& p, Index bn, Index til
   const Index keys = min(kGradientKeys, p.S - first);
   const float* k = p.k.data + bn / p.Hkv * p.k.batch + bn % p.Hkv * p.k.head + first * p.k.time;
   const float* v = p.v.data + bn / p.Hkv * p.v.batch + bn % p.Hkv * p.v.head + first * p.v.time;
-  fill(w.d_k, kGradientKeys * w.dp, 0.0F);
-  fill(w.d_v, kGradientKeys * w.dvp, 0.0F);
-  for (Index j = 0; j < kGradientKeys; j += kPanelKeys) {
-    const Index count = max(0, min(kPanelKeys, keys - j));
+  fill(w.d_k, grouped_keys(p, first) * w.dp, 0.0F);
+  fill(w.d_v, grouped_keys(p, first) * w.dvp, 0.0F);
+  for (Index j = 0; j < keys; j += kPanelKeys) {
+    const Index count = min(kPanelKeys, keys - j);
     if (count < kPanelKeys) {
       fill(w.k_panels + j * p.D, kPanelKeys * p.D, 0.0F);
       fill(w.v_panels + j * p.Dv, kPanelKeys * p.Dv, 0.0F);
@@ -105,7 +112,6 @@ static void gradient_begin(const AttentionProblem<float>& p, Index bn, Index til
     pack_panel(v + j * p.v.time, p.v.time, 0, count, p.Dv, w.v_panels + j * p.Dv);
   }
   for (Index j = 0; j < keys; ++j) copy_row(k + j * p.k.time, p.D, w.dp, 1.0F, w.k_rows + j * w.dp);
-  fill(w.k_rows + keys * w.dp, (kGradientKeys - keys) * w.dp, 0.0F);
   drop_not_finite(w.k_rows, keys * w.dp);
 }
 

@@ -38,12 +38,13 @@ struct GradientRow {
 };
 
 // Probabilities and gradients of logits from the two products of `row`, which is row i of a strip;
-// zeros for what it does not see.
+// zeros for what it does not see of the first `keys` keys.
 template <int kRows>
 static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
                                     const AttentionGradients<float>& g, const GradientRow& row,
                                     const StripMemory<kRows>& strip, Index b, const RowPlace& place,
-                                    const Visibility<kRows>& visibility, int i, Index first_key) {
+                                    const Visibility<kRows>& visibility, int i, Index first_key,
+                                    Index keys) {
   const RowLogits logits_of(p, b, place, first_key, visibility, i, strip);
   const RowSoftmax softmax(row.top, row.inverse);
   const Index element = p.element(p.place(b, place.h, place.t), first_key);
@@ -104,7 +105,7 @@ static HWY_INLINE void gradient_row(const AttentionProblem<float>& p,
                hn::StoreU(hn::Mul(d_logit, slope), kFloats, d_logits + c);
              });
   }
-  for (float* x : {probs, d_logits, d_biased}) fill(x + done, kGradientKeys - done, 0.0F);
+  for (float* x : {probs, d_logits, d_biased}) fill(x + done, keys - done, 0.0F);
 }
 
 }  // namespace grouphead::kernels::HWY_NAMESPACE

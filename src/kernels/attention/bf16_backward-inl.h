@@ -233,7 +233,7 @@ static void bf16_gradient_strip(const Bf16GradientScratch& w, const AttentionPro
                              w.tops[r],
                              w.inverses[r],
                              w.delta[r]};
-    gradient_row(p, g, of_row, w.strip, b, places[r], visibility, i, first_key);
+    gradient_row(p, g, of_row, w.strip, b, places[r], visibility, i, first_key, kGradientKeys);
   }
   for (Index i = 0; i < kBf16Strip; i += 2) {
     const Index place = (row + i) * kGradientKeys;
