@@ -75,6 +75,12 @@ int size_of(MPI_Comm comm) {
   return size;
 }
 
+/// Of a library that threads may call one at a time: no call under it waits for another process.
+std::mutex& one_at_a_time() {
+  static std::mutex mutex;
+  return mutex;
+}
+
 /// Bytes of one message: MPI counts in int.
 constexpr std::size_t kMessage = std::size_t{1} << 30;
 
@@ -114,19 +120,25 @@ class MpiCommunicator final : public Communicator {
       MPI_Request requests[2] = {MPI_REQUEST_NULL, MPI_REQUEST_NULL};
       const std::span<std::byte> first_in = in.first(std::min(in.size(), kMessage));
       const std::span<const std::byte> first_out = out.first(std::min(out.size(), kMessage));
-      if (!first_in.empty()) {
-        check(MPI_Irecv(first_in.data(), static_cast<int>(first_in.size()), MPI_BYTE, from, 0,
-                        comm_, &requests[0]),
-              "MPI_Irecv");
-      }
-      if (!first_out.empty()) {
-        check(MPI_Isend(first_out.data(), static_cast<int>(first_out.size()), MPI_BYTE, to, 0,
-                        comm_, &requests[1]),
-              "MPI_Isend");
-      }
+      start(first_out, to, first_in, from, requests);
       wait_for(requests);
       in = in.subspan(first_in.size());
       out = out.subspan(first_out.size());
+    }
+  }
+
+  void start(std::span<const std::byte> out, int to, std::span<std::byte> in, int from,
+             MPI_Request (&requests)[2]) {
+    const std::scoped_lock lock(one_at_a_time());
+    if (!in.empty()) {
+      check(
+          MPI_Irecv(in.data(), static_cast<int>(in.size()), MPI_BYTE, from, 0, comm_, &requests[0]),
+          "MPI_Irecv");
+    }
+    if (!out.empty()) {
+      check(
+          MPI_Isend(out.data(), static_cast<int>(out.size()), MPI_BYTE, to, 0, comm_, &requests[1]),
+          "MPI_Isend");
     }
   }
 
@@ -135,7 +147,10 @@ class MpiCommunicator final : public Communicator {
     constexpr int kPatience = 200;
     for (int tries = 0;; ++tries) {
       int done = 0;
-      check(MPI_Testall(2, requests, &done, MPI_STATUSES_IGNORE), "MPI_Testall");
+      {
+        const std::scoped_lock lock(one_at_a_time());
+        check(MPI_Testall(2, requests, &done, MPI_STATUSES_IGNORE), "MPI_Testall");
+      }
       if (done != 0) return;
       if (is_cancelled_)
         throw Error("[mpi] expected another process to answer, got a cancelled job");

@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "core/number_text.h"
+#include "grouphead/parallel/ring_attention.h"
 #include "train/operands.h"
 
 namespace grouphead::train {
@@ -98,6 +99,13 @@ Data slice(const Data& data, Index begin, Index end) {
     auto owner = std::make_shared<Tensor>(tensor);
     if (tensor.is_read_only()) return Tensor::wrap(tensor.view().slice(0, begin, end), owner);
     return Tensor(owner->view().slice(0, begin, end), owner);
+  });
+}
+
+Data sequence_part(const Data& data, const Communicator& job) {
+  return mapped(data, [&](const Tensor& tensor) {
+    if (tensor.rank() < 2) return tensor;
+    return ring_part(tensor, 1, ring_share(tensor.dim(1), job.rank(), job.size()));
   });
 }
 

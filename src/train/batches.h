@@ -1,5 +1,6 @@
 #pragma once
 
+#include "grouphead/parallel/communicator.h"
 #include "grouphead/train/fit.h"
 
 namespace grouphead::train {
@@ -9,6 +10,10 @@ Index num_samples(const Data& data);
 
 /// Samples [begin, end) of all tensors, which share the elements.
 Data slice(const Data& data, Index begin, Index end);
+
+/// The positions that this process of `job` has (ring_share()) along axis 1 of all tensors that
+/// have one. Errors: ShapeError.
+Data sequence_part(const Data& data, const Communicator& job);
 
 /// What a model is called with.
 std::vector<Value> values_of(const std::vector<Tensor>& tensors);

@@ -6,6 +6,7 @@
 #include "grouphead/models/model.h"
 #include "grouphead/models/models.h"
 #include "grouphead/models/transformer.h"
+#include "nn/sequence_scope.h"
 #include "nn/whole_gradients.h"
 #include "parallel/owners.h"
 #include "train/batches.h"
@@ -58,9 +59,10 @@ void CompiledModel::State::prepare(Index samples) {
   if (blocks == 0) blocks = config.communicator ? parallel::default_blocks(samples) : 1;
   if (blocks == 1 && !config.communicator) return;
   const auto job = config.communicator ? config.communicator : Communicator::alone();
-  if (blocks < job->size()) {
+  const Index processes = job->size() / sequence_size();
+  if (blocks < processes) {
     core::throw_config_error("compile", "batch_blocks",
-                             "1 or more for each of " + std::to_string(job->size()) +
+                             "1 or more for each of " + std::to_string(processes) +
                                  " processes; a batch of " + std::to_string(samples) +
                                  " has, where none are given,",
                              std::to_string(blocks));
@@ -73,7 +75,15 @@ void CompiledModel::State::prepare(Index samples) {
     elements.push_back(named.parameter->shape().size());
   }
   auto owners = parallel::owners_of(elements, job->size());
-  sums = std::make_unique<train::GradientSums>(job, blocks, std::move(trained), std::move(owners));
+  sums = std::make_unique<train::GradientSums>(job, blocks * sequence_size(), std::move(trained),
+                                               std::move(owners));
+}
+
+Data CompiledModel::State::part_of(const Data& batch, const BatchBlock& block) const {
+  const Index samples = train::num_samples(batch);
+  const Index first = block.begin % samples;
+  const Data part = train::slice(batch, first, first + block.end - block.begin);
+  return config.sequence ? train::sequence_part(part, *config.sequence) : part;
 }
 
 double CompiledModel::State::run(Context& ctx, const Data& batch, RandomStream* random,
@@ -99,7 +109,8 @@ double CompiledModel::State::run(Context& ctx, const Data& batch, RandomStream* 
 double CompiledModel::State::run_blocks(Context& ctx, const Data& batch, RandomStream* random,
                                         StepTrace* events) {
   if (!grads) grads = std::make_unique<Grads>(ctx, parameters);
-  const Index samples = train::num_samples(batch);
+  const Index samples = train::num_samples(batch) * sequence_size();
+  const nn::SequenceScope sequence(config.sequence.get());
   const std::vector<BatchBlock>& own = sums->begin(samples, events);
   if (random == nullptr) random = &own_random;
   const RandomStream step = *random;
@@ -114,7 +125,7 @@ double CompiledModel::State::run_blocks(Context& ctx, const Data& batch, RandomS
     const std::uint64_t first = stream.next_draw();
     LossSink penalties;
     traced(events, "forward and backward of block " + std::to_string(block.number), [&] {
-      const Data part = train::slice(batch, block.begin, block.end);
+      const Data part = part_of(batch, block);
       if (is_last) sums->begin_last(*grads);
       const nn::WholeGradientsScope scope(is_last && tells_whole_gradients(model) ? &mark
                                                                                   : nullptr);
@@ -143,11 +154,12 @@ double CompiledModel::State::test(Context& ctx, const Data& batch, LossSink& pen
 }
 
 double CompiledModel::State::test_blocks(Context& ctx, const Data& batch) {
-  const Index samples = train::num_samples(batch);
+  const Index samples = train::num_samples(batch) * sequence_size();
+  const nn::SequenceScope sequence(config.sequence.get());
   std::vector<double> losses;
   for (const BatchBlock& block : sums->begin(samples, nullptr)) {
     LossSink penalties;
-    losses.push_back(test(ctx, train::slice(batch, block.begin, block.end), penalties));
+    losses.push_back(test(ctx, part_of(batch, block), penalties));
     for (const double penalty : penalties.losses()) losses.back() += penalty;
   }
   return weighted_sum(sums->all_blocks(), sums->gather(losses), samples);

@@ -25,6 +25,11 @@ struct CompiledModel::State {
   bool is_prepared = false;
   RandomStream own_random{0};  // of blocks, where the caller has none
 
+  /// Processes that share out a sequence.
+  Index sequence_size() const noexcept { return config.sequence ? config.sequence->size() : 1; }
+  /// What this process has of a block. Blocks are those of the samples as often as sequences have
+  /// parts: first of all first parts, then of all second ones, ...
+  Data part_of(const Data& batch, const parallel::BatchBlock& block) const;
   /// Makes `sums` for a first batch of so many samples. Errors: ConfigError.
   void prepare(Index samples);
   /// Forward, loss and backward of a batch: grads has the gradients, without penalties of weights.

@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/number_text.h"
 #include "grouphead/models/model.h"
+#include "grouphead/models/models.h"
 #include "ops/arithmetic.h"
 #include "train/batches.h"
 #include "train/compile_config.h"
@@ -54,7 +56,8 @@ bool validates(const FitConfig& config) {
 
 // Each block would have statistics of its own.
 void check_job(const CompileConfig& config, const ParameterList& parameters) {
-  const int processes = config.communicator ? config.communicator->size() : 1;
+  const int sequence = config.sequence ? config.sequence->size() : 1;
+  const int processes = config.communicator ? config.communicator->size() / sequence : 1;
   if (config.batch_blocks < 0 || (config.batch_blocks > 0 && config.batch_blocks < processes)) {
     core::throw_config_error(
         "compile", "batch_blocks",
@@ -67,6 +70,27 @@ void check_job(const CompileConfig& config, const ParameterList& parameters) {
     core::throw_config_error("compile", "batch_blocks",
                              "1, with moving statistics such as " + named.path,
                              std::to_string(config.batch_blocks));
+  }
+}
+
+// Layers that join positions in another way than attention would join those of one process.
+void check_sequence(const CompileConfig& config, const Layer& model) {
+  if (!config.sequence) return;
+  const int own = config.communicator ? config.communicator->size() / config.sequence->size() : 0;
+  if (own == 0 || config.communicator->size() % config.sequence->size() != 0 ||
+      config.communicator->rank() / own != config.sequence->rank()) {
+    core::throw_config_error("compile", "sequence",
+                             "processes s D + d of the communicator, in the order of s", "others");
+  }
+  const auto* const language_model = dynamic_cast<const LanguageModel*>(&model);
+  if (language_model == nullptr) {
+    core::throw_config_error("compile", "sequence", "none but for a LanguageModel",
+                             model.class_name());
+  }
+  const TransformerConfig& transformer = language_model->config().transformer;
+  const double rate = std::max(transformer.dropout, transformer.inter_block_dropout);
+  if (rate > 0) {
+    core::throw_config_error("compile", "sequence", "none with dropout", core::number_text(rate));
   }
 }
 
@@ -91,6 +115,7 @@ CompiledModel::CompiledModel(Layer& model, const CompileConfig& config)
                        .output_names = names_of_outputs(model, config),
                        .parameters = model.parameters()}) {
   check_job(config, state_->parameters);
+  check_sequence(config, model);
   if (state_->optimizer && config.communicator) {
     state_->optimizer->share_state(config.communicator);
   }

@@ -20,7 +20,8 @@ void require(bool holds, std::string_view option, std::string_view expected,
   if (!holds) core::throw_config_error("train", option, expected, got);
 }
 
-TextTrainingConfig checked(const TextTrainingConfig& config, int processes) {
+TextTrainingConfig checked(const TextTrainingConfig& config, const parallel::ProcessGrid& grid) {
+  const int processes = grid.batch_size();
   require(config.batch_blocks >= processes && config.batch_blocks <= config.batch_size,
           "batch blocks",
           processes > 1 ? "one or more for each of " + std::to_string(processes) +
@@ -28,6 +29,11 @@ TextTrainingConfig checked(const TextTrainingConfig& config, int processes) {
                         : "1 to the batch size",
           std::to_string(config.batch_blocks));
   require(config.batch_size >= 1, "batch size", "1 or more", std::to_string(config.batch_size));
+  const Index sequence = grid.sequence ? grid.sequence->size() : 1;
+  require(sequence == 1 || config.sequence_length % (2 * sequence) == 0, "sequence length",
+          "a multiple of two for each of the " + std::to_string(sequence) +
+              " processes that share out a sequence",
+          std::to_string(config.sequence_length));
   require(config.accumulate >= 1, "accumulate", "1 or more", std::to_string(config.accumulate));
   require(config.steps >= 1, "steps", "1 or more", std::to_string(config.steps));
   require(config.warmup_steps >= 0 && config.warmup_steps < config.steps, "warm-up steps",
@@ -59,10 +65,10 @@ std::shared_ptr<AdamW> optimizer_of(const TextTrainingConfig& config) {
 }  // namespace
 
 TextTraining::TextTraining(Context& ctx, const TextTrainingConfig& config, TextData text,
-                           std::shared_ptr<Communicator> job)
+                           parallel::ProcessGrid grid)
     : ctx_(ctx),
-      config_(checked(config, job ? job->size() : 1)),
-      job_(std::move(job)),
+      config_(checked(config, grid)),
+      grid_(std::move(grid)),
       text_(std::move(text)),
       optimizer_(optimizer_of(config)),
       dropout_stream_(config.seed ^ kDropoutStream),
@@ -76,7 +82,8 @@ void TextTraining::compile(Layer& model) {
   compiled_.emplace(model,
                     CompileConfig{.optimizer = optimizer_,
                                   .loss = {sparse_categorical_crossentropy({.from_logits = true})},
-                                  .communicator = job_,
+                                  .communicator = grid_.job,
+                                  .sequence = grid_.sequence,
                                   .batch_blocks = config_.batch_blocks});
 }
 

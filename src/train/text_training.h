@@ -4,8 +4,8 @@
 #include <memory>
 #include <optional>
 
-#include "grouphead/parallel/communicator.h"
 #include "grouphead/train/fit.h"
+#include "parallel/process_grid.h"
 #include "train/text_data.h"
 
 namespace grouphead {
@@ -52,7 +52,7 @@ class TextTraining {
 
   Context& context() const noexcept { return ctx_; }
   /// The processes that train; null: this one.
-  Communicator* job() const noexcept { return job_.get(); }
+  Communicator* job() const noexcept { return grid_.job.get(); }
   /// Where step() writes when it did what; null: nowhere.
   void set_trace(StepTrace* trace) noexcept { compiled_->trace = trace; }
   const TextData& text() const noexcept { return text_; }
@@ -62,16 +62,16 @@ class TextTraining {
   void restore(Index steps_done, std::uint64_t next_dropout_draw) noexcept;
 
  protected:
-  /// `job` is CompileConfig::communicator. Errors: ConfigError.
+  /// `grid`: the communicators of CompileConfig. Errors: ConfigError.
   TextTraining(Context& ctx, const TextTrainingConfig& config, TextData text,
-               std::shared_ptr<Communicator> job);
+               parallel::ProcessGrid grid);
   /// `model` lives as long as this. Before the first step.
   void compile(Layer& model);
 
  private:
   Context& ctx_;
   TextTrainingConfig config_;
-  std::shared_ptr<Communicator> job_;
+  parallel::ProcessGrid grid_;
   TextData text_;
   std::shared_ptr<AdamW> optimizer_;
   std::optional<CompiledModel> compiled_;

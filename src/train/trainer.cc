@@ -65,8 +65,8 @@ TrainerConfig trainer_config(const LanguageModelConfig& model) {
 }
 
 Trainer::Trainer(Context& ctx, const TrainerConfig& config, TextData text,
-                 std::shared_ptr<Communicator> job)
-    : TextTraining(ctx, text_training(config), std::move(text), std::move(job)),
+                 parallel::ProcessGrid grid)
+    : TextTraining(ctx, text_training(config), std::move(text), std::move(grid)),
       config_(config),
       model_(language_model_config(config)) {
   compile(model_);

@@ -41,9 +41,9 @@ TrainerConfig trainer_config(const LanguageModelConfig& model);
 /// A run of such a model.
 class Trainer final : public TextTraining {
  public:
-  /// `job`: the processes that train together; null: this one. Errors: ConfigError.
+  /// `grid`: the processes that train together. Errors: ConfigError.
   Trainer(Context& ctx, const TrainerConfig& config, TextData text,
-          std::shared_ptr<Communicator> job = {});
+          parallel::ProcessGrid grid = {});
 
   const TrainerConfig& config() const noexcept { return config_; }
   const LanguageModel& model() const noexcept { return model_; }

@@ -3,6 +3,7 @@
 #
 #   same       the files of 1, 2, 3 and 4 processes, and those of one without mpirun, byte for byte
 #   resumed    a run of 4 goes on with 1 and the other way round
+#   sequence   the losses of processes that share out sequences, and batches too, within 1e-5
 #   refused    other options or other files in one process; the others say which
 #   faults     a disk that is full in one process; signals
 #   killed     a process killed at a random time, TIMES times (5): the checkpoint can be read, and no
@@ -77,6 +78,28 @@ stopped_at() {
   grep -q "stopped and saved after step" err || fail "no word of the stop: $(cat err)"
 }
 
+# near A B: every loss of two runs, of training and validation, within 1e-5 of itself
+near() {
+  paste -d, "$1/history.csv" "$2/history.csv" | awk -F, '
+    NR == 1 { for (i = 1; i <= NF / 2; ++i) if ($i ~ /loss/) columns[i] = NF / 2 + i; next }
+    { for (i in columns) { a = $i; b = $columns[i]
+        if ((a == "") != (b == "") || a - b > 1e-5 * a || b - a > 1e-5 * a) exit bad = 1 } }
+    END { exit bad || NR != 51 }' || fail "the losses of $1 and $2 differ"
+}
+
+sequence() {
+  plain="$options --dropout 0 --seq 48 --steps 50"
+  "$program" train $plain --out alone >/dev/null
+  for grid in "2 2" "3 3" "4 4" "4 2"; do
+    set -- $grid
+    mpirun -n $1 "$program" train $plain --sp $2 --out by_$1_$2 >/dev/null
+    near by_$1_$2 alone
+  done
+  # A checkpoint knows nothing of the processes.
+  stopped_at 4 $plain --sp 2 --steps 400 --out stopped
+  "$program" train --resume --out stopped --quiet --threads 1 >/dev/null
+}
+
 refused() {
   run="$program train $options --steps 5"
   expect 2 "lr: process 0 has 0.005, process 1 has 0.1" \
@@ -97,6 +120,14 @@ refused() {
     mpirun -n 1 $run --init-from from --batch-blocks 8 --out "$work/refused" : \
     -n 1 -wdir "$work/other" $run --init-from from --batch-blocks 8 --out "$work/refused"
   [ ! -e refused ] || fail "a refused run left a folder"
+  expect 2 "--sp: expected a divisor of the number of processes, 4, got 3" \
+    mpirun -n 4 $run --sp 3 --out refused
+  expect 2 "sequence: expected none with dropout, got 0.1" mpirun -n 2 $run --sp 2 --out refused
+  expect 2 "sequence length: expected a multiple of two for each of the 3 processes" \
+    mpirun -n 3 $run --dropout 0 --sp 3 --out refused
+  expect 2 "--sp: process 0 has 1, process 1 has 2" \
+    mpirun -n 1 $run --out refused : -n 1 $run --sp 2 --out refused
+  expect 2 "--sp: expected a divisor of the number of processes, 1, got 2" $run --sp 2 --out refused
   expect 2 "batch blocks: expected one or more for each of 3 processes" \
     mpirun -n 3 $run --batch-blocks 2 --out refused
 }

@@ -18,6 +18,7 @@
 #include "grouphead/models/model.h"
 #include "io/file.h"
 #include "parallel/batch_blocks.h"
+#include "parallel/process_grid.h"
 #include "saved/checkpoint.h"
 #include "saved/huggingface/tuning.h"
 #include "saved/model_folder.h"
@@ -135,6 +136,7 @@ void require_same_command(const TrainOptions& options, bool is_pretrained, const
                     {"--save-every", std::to_string(options.save_every)},
                     {"--validate-every", std::to_string(options.validate_every)},
                     {"--trace", "=" + options.trace},
+                    {"--sp", std::to_string(options.sequence_processes)},
                     {"a Hugging Face model", yes_no(is_pretrained)}});
 }
 
@@ -169,7 +171,8 @@ int train_bytes(const TrainOptions& options, const std::vector<ConfigOption>& co
   TextData text(read_texts(text_files, has_old_texts ? options.out : "", job),
                 config.sequence_length);
   require_memory(config);
-  Trainer trainer(ctx, config, std::move(text), job.communicator());
+  Trainer trainer(ctx, config, std::move(text),
+                  parallel::make_grid(job.communicator(), options.sequence_processes));
   TrainingRun run{.training = trainer,
                   .history = {},
                   .write =
@@ -395,6 +398,10 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
             kMostSteps);
   verb->add_option("--trace", options->trace,
                    "Write when the last step did what, as JSON for chrome://tracing");
+  add_whole(*verb, "--sp", options->sequence_processes,
+            "Processes of mpirun that share out the positions of each sequence, for a byte-level "
+            "model without dropout; the others share out the batch",
+            1, Index{1} << 20);
   verb->callback([=, &globals, &action] {
     action = [=, &globals] {
       options->config.seed = globals.seed;

@@ -26,6 +26,7 @@ struct TrainOptions {
   Index save_every = 100;
   Index validate_every = 50;
   std::string trace{};
+  Index sequence_processes = 1;
   // Of a model of Hugging Face alone:
   std::string part = "all";
   Index lora_rank = 8;

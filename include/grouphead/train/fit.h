@@ -56,6 +56,11 @@ struct CompileConfig {
   /// same model, and are given the same batches, which are the whole job's: each process computes
   /// some blocks of them. Then step by step all call the same functions.
   std::shared_ptr<Communicator> communicator{};
+  /// Of these processes the ones that have the same samples, and share out their positions; null:
+  /// nobody does. Process (s, d), the s-th here, is s D + d of `communicator`, where D share out a
+  /// batch. The model is a LanguageModel without dropout; inputs and targets have positions along
+  /// axis 1, in a multiple of two for each process.
+  std::shared_ptr<Communicator> sequence{};
   /// Parts that a batch is cut into; gradients and losses are summed over them in a fixed order, so
   /// that any number of processes gives the same bits. 1: the batch as a whole, in one process.
   /// 0: with a communicator the largest power of two up to 8 that divides the first batch, else 1.

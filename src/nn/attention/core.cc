@@ -1,8 +1,10 @@
 #include "nn/attention/core.h"
 
 #include "grouphead/core/tensor_functions.h"
+#include "grouphead/parallel/ring_attention.h"
 #include "nn/attention/saved_state.h"
 #include "nn/layer_checks.h"
+#include "nn/sequence_scope.h"
 #include "ops/activation.h"
 #include "ops/broadcasting.h"
 #include "ops/convert.h"
@@ -155,11 +157,20 @@ void AttentionCore::normalise(Context& ctx, Heads& heads, SavedState* keep) cons
   normalise(ctx, key_norm_.get(), keep != nullptr ? &keep->key_norm : nullptr, heads.k);
 }
 
-// Positions start at 0.
-void AttentionCore::rotate(Context& ctx, Heads& heads) const {
+// Those of `length` positions from 0 on, or of the ones that this process has of a sequence.
+ops::RopeTable AttentionCore::rotations(Index length, const Communicator* sequence) const {
+  if (sequence == nullptr) return rope_tables_->covering(length, length);
+  const Index whole = length * sequence->size();
+  ops::RopeTable table = rope_tables_->covering(whole, whole);
+  const RingShare share = ring_share(whole, sequence->rank(), sequence->size());
+  table.cos = ring_part(table.cos, 0, share);
+  table.sin = ring_part(table.sin, 0, share);
+  return table;
+}
+
+void AttentionCore::rotate(Context& ctx, Heads& heads, const Communicator* sequence) const {
   if (!rope_tables_) return;
-  const Index length = std::max(heads.q.dim(1), heads.k.dim(1));
-  const ops::RopeTable table = rope_tables_->covering(length, length);
+  const ops::RopeTable table = rotations(std::max(heads.q.dim(1), heads.k.dim(1)), sequence);
   for (Tensor* x : {&heads.q, &heads.k}) {
     ops::rope(ctx, table, 0, ops::Direction::forward, *x);
     round(ctx, *x);
@@ -186,6 +197,23 @@ std::optional<RandomDraw> AttentionCore::draw(const Mode& mode) const {
   return RandomDraw{RandomAlgorithm::threefry, seeds_->next()};
 }
 
+// keep.out, and keep.statistics where they are there.
+void AttentionCore::attend(Context& ctx, SavedState& keep) const {
+  const auto& [q, k, v, gate_argument, gate] = keep.heads;
+  if (keep.sequence == nullptr) {
+    return keep.attention.forward(ctx, settings_.policy.compute(), q, k, v, keep.options, keep.out,
+                                  keep.statistics);
+  }
+  if (settings_.policy.compute() != dtype() || keep.call.return_scores) {
+    core::throw_config_error(settings_.layer, "a sequence that several processes have",
+                             "attention in f32 or f64 without scores", "another");
+  }
+  // A ring takes no masks, and without them each query sees its own key.
+  keep.options.masked_rows = MaskedRows::zeros;
+  ring_attention(ctx, *keep.sequence, q, k, v, keep.options, keep.out,
+                 {.statistics = keep.statistics});
+}
+
 AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const Mode& mode,
                                        std::unique_ptr<Saved>* saved) const {
   SavedState keep;
@@ -196,7 +224,8 @@ AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const M
     keep.plain_q = nn::copied(ctx, keep.heads.q);
     keep.plain_k = nn::copied(ctx, keep.heads.k);
   }
-  rotate(ctx, keep.heads);
+  keep.sequence = sequence_job();
+  rotate(ctx, keep.heads, keep.sequence);
 
   keep.call = std::move(call);
   keep.options = keep.call.options();
@@ -210,8 +239,7 @@ AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const M
   if (saved != nullptr || keep.call.return_scores) {
     keep.statistics = ctx.tensor({2, q.dim(0), q.dim(2), q.dim(1)}, dtype());
   }
-  keep.attention.forward(ctx, settings_.policy.compute(), q, k, v, keep.options, keep.out,
-                         keep.statistics);
+  attend(ctx, keep);
   AttentionOutput result;
   if (keep.call.return_scores) {
     result.scores = ctx.tensor({q.dim(0), q.dim(2), q.dim(1), k.dim(1)}, dtype());

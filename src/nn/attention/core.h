@@ -5,6 +5,7 @@
 
 #include "grouphead/core/random.h"
 #include "grouphead/layers/attention_inputs.h"
+#include "grouphead/parallel/communicator.h"
 #include "nn/attention/projection.h"
 #include "nn/attention/rope_tables.h"
 #include "nn/row_norm.h"
@@ -135,7 +136,11 @@ class AttentionCore {
   Heads project(Context& ctx, ConstView query, ConstView key, ConstView value) const;
   void normalise(Context& ctx, Heads& heads, SavedState* keep) const;
   void normalise(Context& ctx, const RowNorm* norm, std::unique_ptr<Saved>* saved, Tensor& x) const;
-  void rotate(Context& ctx, Heads& heads) const;
+  ops::RopeTable rotations(Index length, const Communicator* sequence) const;
+  void rotate(Context& ctx, Heads& heads, const Communicator* sequence) const;
+  void attend(Context& ctx, SavedState& keep) const;
+  void attend_backward(Context& ctx, const SavedState& kept,
+                       const AttentionGradients& gradients) const;
   void rotate_cached(Context& ctx, Heads& heads, const KvCache& cache,
                      std::span<const Index> counts) const;
   void require_cache(const Tensor& x, std::string_view operand, const Projection* projection,

@@ -1,3 +1,4 @@
+#include "grouphead/parallel/ring_attention.h"
 #include "nn/attention/saved_state.h"
 #include "nn/layer_checks.h"
 #include "ops/activation.h"
@@ -51,6 +52,16 @@ Tensor AttentionCore::backward_gate(Context& ctx, const SavedState& kept, const 
   return d_gate;
 }
 
+void AttentionCore::attend_backward(Context& ctx, const SavedState& kept,
+                                    const AttentionGradients& gradients) const {
+  const auto& [q, k, v, gate_argument, gate] = kept.heads;
+  if (kept.sequence != nullptr) {
+    return ring_attention_backward(ctx, *kept.sequence, q, k, v, kept.options, kept.out,
+                                   kept.statistics, gradients);
+  }
+  kept.attention.backward(ctx, q, k, v, kept.options, kept.out, kept.statistics, gradients);
+}
+
 // out = attention(q, k, v), of the rotated projections
 void AttentionCore::backward_heads(Context& ctx, SavedState& kept, const Tensor& d_out,
                                    ConstView d_scores, const AttentionGradientViews& d_in,
@@ -63,19 +74,18 @@ void AttentionCore::backward_heads(Context& ctx, SavedState& kept, const Tensor&
   View sinks = sinks_ ? grads.of(*sinks_) : View();
   if (sinks.has_value()) d_sinks = ctx.tensor(sinks.shape(), dtype());
   if (d_in.d_bias.has_value()) d_bias = ctx.tensor(kept.call.attention_bias.shape(), dtype());
-  kept.attention.backward(ctx, q, k, v, kept.options, kept.out, kept.statistics,
-                          {.d_out = d_out,
-                           .d_scores = d_scores,
-                           .d_q = d_q,
-                           .d_k = d_k,
-                           .d_v = d_v,
-                           .d_bias = d_bias,
-                           .d_sinks = d_sinks});
+  attend_backward(ctx, kept,
+                  {.d_out = d_out,
+                   .d_scores = d_scores,
+                   .d_q = d_q,
+                   .d_k = d_k,
+                   .d_v = d_v,
+                   .d_bias = d_bias,
+                   .d_sinks = d_sinks});
   if (d_sinks.has_value()) ops::add(ctx, sinks, d_sinks, sinks);
   if (d_bias.has_value()) ops::add(ctx, d_in.d_bias, d_bias, d_in.d_bias);
   if (rope_tables_) {
-    const Index end = std::max(d_q.dim(1), d_k.dim(1));
-    const ops::RopeTable table = rope_tables_->covering(end, end);
+    const ops::RopeTable table = rotations(std::max(d_q.dim(1), d_k.dim(1)), kept.sequence);
     ops::rope(ctx, table, 0, ops::Direction::backward, d_q);
     ops::rope(ctx, table, 0, ops::Direction::backward, d_k);
   }

@@ -16,7 +16,8 @@ struct AttentionCore::Heads {
 
 struct AttentionCore::SavedState final : Saved {
   AttentionCall call;
-  AttentionOptions options;  // views of the call's masks
+  Communicator* sequence = nullptr;  // those that have the other positions; null: nobody
+  AttentionOptions options;          // views of the call's masks
   Heads heads;
   ops::GridAttention attention;
   Tensor out;         // [B, T, Hq, Dv], of attention itself
