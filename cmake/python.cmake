@@ -26,13 +26,17 @@ if(GROUPHEAD_IO_KERAS)
   endif()
 endif()
 
-# What type checkers and editors read of it; its docstrings.
+# What type checkers and editors read of it and of its submodule; its docstrings. A package of it
+# alone gives both their names.
+set(package ${CMAKE_CURRENT_BINARY_DIR}/package)
+set(stubs ${CMAKE_CURRENT_BINARY_DIR}/stubs)
+file(WRITE ${package}/grouphead/__init__.py "")
+set_target_properties(_core PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${package}/grouphead)
 nanobind_add_stub(
-  core_stub MODULE _core OUTPUT _core.pyi PYTHON_PATH $<TARGET_FILE_DIR:_core> DEPENDS _core)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/_core.pyi DESTINATION grouphead)
+  core_stub MODULE grouphead._core RECURSIVE OUTPUT_PATH ${stubs} PYTHON_PATH ${package}
+  OUTPUT ${stubs}/_core/__init__.pyi ${stubs}/_core/models.pyi DEPENDS _core)
 # And of the modules whose classes signatures.json makes.
 file(GLOB grouphead_python_modules CONFIGURE_DEPENDS python/grouphead/*.py)
-set(stubs ${CMAKE_CURRENT_BINARY_DIR}/stubs)
 add_custom_command(
   OUTPUT ${stubs}/layers.pyi
   COMMAND ${Python_EXECUTABLE} python/generate_stubs.py ${stubs}

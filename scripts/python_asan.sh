@@ -17,7 +17,7 @@ package=$build/python
 rm -rf "$package"
 mkdir -p "$package"
 cp -r python/grouphead "$package"
-cp "$build"/_core*.so "$package/grouphead"
+cp "$build"/package/grouphead/_core*.so "$package/grouphead"
 # The sanitizer ends a program that asks for more memory than there is, where the library throws.
 [ $# -gt 0 ] || set -- python/tests --ignore=python/tests/test_docs.py \
   --ignore=python/tests/test_types.py --deselect python/tests/test_cache.py::test_errors

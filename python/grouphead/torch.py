@@ -145,25 +145,17 @@ class _Plain(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, attn_mask, is_causal, scale):
         out, statistics = _core._attend_noting(query, key, value, attn_mask, is_causal, scale)
-        ctx.save_for_backward(out, statistics, query, key, value, attn_mask)
-        ctx.settings = is_causal, scale
+        ctx.save_for_backward(out, query, key, value, attn_mask)
+        ctx.settings = statistics, is_causal, scale
         return out
 
     @staticmethod
     def backward(ctx, d_out):
-        gradients = _gradients_once if torch.is_grad_enabled() else _gradients_plain
+        gradients = _gradients_once if torch.is_grad_enabled() else _core._gradients_plain
         return gradients(ctx, d_out)
 
 
-def _gradients_plain(ctx, d_out):
-    q, k, v, mask, *_ = ctx.needs_input_grad
-    gradients = _core._gradients_plain(
-        d_out, *ctx.saved_tensors, *ctx.settings, q | k << 1 | v << 2 | mask << 3
-    )
-    return (*gradients, None, None)
-
-
-_gradients_once = once_differentiable(_gradients_plain)
+_gradients_once = once_differentiable(_core._gradients_plain)
 # Without Python's way there, which is for what _is_traced() tells apart.
 _apply_plain = super(torch.autograd.Function, _Plain).apply
 

@@ -139,17 +139,41 @@ nb::object attend_noting(nb::handle query, nb::handle key, nb::handle value, nb:
   return nb::make_tuple(std::move(out.object), std::move(statistics.object));
 }
 
-// The gradients of query, key, value and a floating mask; None where `needs` has no bit.
-nb::object gradients_plain(nb::handle d_out, nb::handle out, nb::handle statistics,
-                           nb::handle query, nb::handle key, nb::handle value, nb::handle mask,
-                           bool is_causal, nb::handle scale, int needs) {
+// Entry i of the tuple that `object` has under a name.
+class TupleOf {
+ public:
+  TupleOf(nb::handle object, nb::handle name)
+      : tuple_(nb::steal(PyObject_GetAttr(object.ptr(), name.ptr()))) {
+    if (!tuple_.is_valid()) nb::raise_python_error();
+  }
+  nb::handle operator[](Py_ssize_t i) const { return PyTuple_GetItem(tuple_.ptr(), i); }
+
+ private:
+  nb::object tuple_;
+};
+
+// The gradients of query, key, value and a floating mask where they are needed, and None for the
+// two arguments behind them. `noted`: what the forward saved, (out, query, key, value, mask), and
+// its `settings`, (statistics, is_causal, scale).
+nb::object gradients_plain(nb::handle noted, nb::handle d_out) {
+  static const nb::handle saved_name = nb::str("saved_tensors").release();
+  static const nb::handle settings_name = nb::str("settings").release();
+  static const nb::handle needs_name = nb::str("needs_input_grad").release();
+  const TupleOf saved(noted, saved_name);
+  const TupleOf settings(noted, settings_name);
+  const TupleOf needs(noted, needs_name);
+  const nb::handle out = saved[0], query = saved[1], key = saved[2], value = saved[3];
+  const nb::handle mask = saved[4];
   Call call;
-  call.read_again(query, key, value, mask, is_causal, scale);
+  call.read_again(query, key, value, mask, settings[1].is(Py_True), settings[2]);
   const Heads d_result = Heads::read(d_out, {"attention_backward", "d_out"}, Layout::bhtd);
   AttentionGradients gradients{.d_out = *d_result};
   std::array<nb::object, 4> made = {nb::none(), nb::none(), nb::none(), nb::none()};
+  const auto is_needed = [&](std::size_t i) {
+    return needs[static_cast<Py_ssize_t>(i)].is(Py_True);
+  };
   const auto want = [&](std::size_t i, nb::handle like, const ConstView& x) -> View {
-    if ((needs >> i & 1) == 0) return {};
+    if (!is_needed(i)) return {};
     // In the operand's order in memory: what it was made from takes it as it is.
     NewTensor d_x = new_heads(like, swapped(x).shape(), x.dtype(), x.stride(1) > x.stride(2));
     made[i] = std::move(d_x.object);
@@ -158,7 +182,7 @@ nb::object gradients_plain(nb::handle d_out, nb::handle out, nb::handle statisti
   gradients.d_q = want(0, query, call.q);
   gradients.d_k = want(1, key, call.k);
   gradients.d_v = want(2, value, call.v);
-  if (call.options.bias.has_value() && (needs & 8) != 0) {
+  if (call.options.bias.has_value() && is_needed(3)) {
     NewArray d_bias(mask, tensor_view(mask).shape(), call.q.dtype());
     gradients.d_bias = d_bias.view().reshaped(call.options.bias.shape());
     made[3] = d_bias.take();
@@ -167,9 +191,9 @@ nb::object gradients_plain(nb::handle d_out, nb::handle out, nb::handle statisti
     const ContextLease ctx;
     const nb::gil_scoped_release unlocked;
     attention_backward(*ctx, call.q, call.k, call.v, call.options, swapped(tensor_view(out)),
-                       tensor_view(statistics), gradients);
+                       tensor_view(settings[0]), gradients);
   }
-  return nb::make_tuple(made[0], made[1], made[2], made[3]);
+  return nb::make_tuple(made[0], made[1], made[2], made[3], nb::none(), nb::none());
 }
 
 }  // namespace
@@ -183,12 +207,8 @@ void define_torch(nb::module_& m) {
   m.def("_attend_noting", &attend_noting, nb::arg(), nb::arg(), nb::arg(), nb::arg().none(),
         nb::arg(), nb::arg().none(),
         nb::sig("def _attend_noting(" GROUPHEAD_OPERANDS ") -> tuple"));
-  m.def(
-      "_gradients_plain", &gradients_plain, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-      nb::arg(), nb::arg().none(), nb::arg(), nb::arg().none(), nb::arg(),
-      nb::sig(
-          "def _gradients_plain(d_out: object, out: object, statistics: object, " GROUPHEAD_OPERANDS
-          ", needs: int) -> tuple"));
+  m.def("_gradients_plain", &gradients_plain,
+        nb::sig("def _gradients_plain(ctx: object, d_out: object) -> tuple"));
 #undef GROUPHEAD_OPERANDS
 }
 

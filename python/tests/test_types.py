@@ -21,6 +21,8 @@ reveal_type(grouphead.load_pretrained("llama").generate([[1]], max_new_tokens=3)
 reveal_type(grouphead.Tokenizer("tokenizer.json").decode([1, 2]))
 reveal_type(layers.AvgPool1D(2))
 reveal_type(grouphead.generate(model, [1, 2], top_k=5))
+reveal_type(grouphead._core.models.isa())
+reveal_type(grouphead._core.num_threads())
 '''
 TYPES = [
     "grouphead.callbacks.History",
@@ -30,6 +32,8 @@ TYPES = [
     "str",
     "grouphead.layers.AveragePooling1D",
     "list[int]",
+    "str",
+    "int",
 ]
 WRONG = '''
 import numpy as np
@@ -44,6 +48,8 @@ grouphead.generate(None, [1], max_new_tokens="many")
 grouphead.no_such_function
 grouphead.attention(np.zeros(3))
 grouphead.optimizers.Adam(rate=3)
+grouphead._core.models.isa(3)
+grouphead._core.models.no_such_function
 '''
 
 
