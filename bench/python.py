@@ -294,6 +294,8 @@ def main():
              for one in (("keras-torch", "keras-jax") if part == "keras" else (part,))]
     facts = facts_of(options)
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    if options.smoke:
+        print("smoke: tiny sizes, not those of the names; no figure means anything")
     print("| case | before | after | ratio |\n|---|---|---|---|", flush=True)
     return max(run_apart(part, words, options) for part in every)
 
