@@ -6,9 +6,8 @@
 #include <atomic>
 #include <utility>
 
+#include "grid_support.h"
 #include "grouphead/models/model.h"
-#include "thread_communicator.h"
-#include "training_support.h"
 
 namespace grouphead {
 namespace {
@@ -16,62 +15,13 @@ namespace {
 using ::testing::HasSubstr;
 using testing_support::error_of;
 using testing_support::example_text;
+using testing_support::expect_near;
+using testing_support::plain_config;
 using testing_support::run_processes;
+using testing_support::Said;
+using testing_support::said_by;
+using testing_support::said_together;
 using testing_support::same_bits;
-using testing_support::tiny_config;
-
-TrainerConfig plain_config() {
-  TrainerConfig config = tiny_config();
-  config.dropout = 0;
-  config.batch_size = 4;
-  config.sequence_length = 48;
-  config.steps = 50;
-  return config;
-}
-
-/// What a training says.
-struct Said {
-  std::vector<double> losses, norms;
-  double validation = 0;
-  std::vector<Tensor> weights;
-};
-
-Said said_by(const TrainerConfig& config, Index steps, const parallel::ProcessGrid& grid) {
-  Context ctx({.num_threads = 1});
-  Trainer trainer(ctx, config, TextData(example_text(5000), config.sequence_length), grid);
-  Said said;
-  for (Index i = 0; i < steps; ++i) {
-    const auto step = trainer.step();
-    said.losses.push_back(step.loss);
-    said.norms.push_back(step.gradient_norm);
-  }
-  said.validation = trainer.validate();
-  for (const auto& named : trainer.model().parameters()) {
-    Tensor copied(named.parameter->shape(), named.parameter->dtype());
-    copy(named.parameter->value(), copied);
-    said.weights.push_back(copied);
-  }
-  return said;
-}
-
-std::vector<Said> said_together(int size, Index sequence, TrainerConfig config, Index steps) {
-  config.batch_blocks = size / sequence;
-  std::vector<Said> all(static_cast<std::size_t>(size));
-  run_processes(size, [&](std::shared_ptr<Communicator> job) {
-    const auto rank = static_cast<std::size_t>(job->rank());
-    all[rank] = said_by(config, steps, parallel::make_grid(job, sequence));
-  });
-  return all;
-}
-
-void expect_near(const Said& got, const Said& want, const std::string& what) {
-  ASSERT_EQ(got.losses.size(), want.losses.size());
-  for (std::size_t i = 0; i < want.losses.size(); ++i) {
-    EXPECT_NEAR(got.losses[i], want.losses[i], 1e-5 * want.losses[i]) << what << ", step " << i;
-    EXPECT_NEAR(got.norms[i], want.norms[i], 1e-3 * want.norms[i]) << what << ", step " << i;
-  }
-  EXPECT_NEAR(got.validation, want.validation, 1e-5 * want.validation) << what;
-}
 
 TEST(SequenceParallel, FiftyStepsHaveTheLossesOfOneProcess) {
   for (const bool rope : {true, false}) {
@@ -82,7 +32,7 @@ TEST(SequenceParallel, FiftyStepsHaveTheLossesOfOneProcess) {
     for (const auto& [size, sequence] : {std::pair{2, 2}, {3, 3}, {4, 4}, {4, 2}, {6, 3}}) {
       const std::string what = std::to_string(size) + " processes, " + std::to_string(sequence) +
                                " for a sequence" + (rope ? "" : ", without rope");
-      const std::vector<Said> all = said_together(size, sequence, config, 50);
+      const std::vector<Said> all = said_together(size, {.sequence = sequence}, config, 50);
       for (const Said& said : all) expect_near(said, alone, what);
       // All processes end with the same bits.
       for (std::size_t i = 0; i < all[0].weights.size(); ++i) {
@@ -96,7 +46,7 @@ TEST(SequenceParallel, FirstGradientsAreThoseOfOneProcess) {
   TrainerConfig config = plain_config();
   config.dtype = Dtype::f64;
   const Said alone = said_by(config, 2, {});
-  for (const Said& said : said_together(4, 2, config, 2)) {
+  for (const Said& said : said_together(4, {.sequence = 2}, config, 2)) {
     for (std::size_t i = 0; i < 2; ++i) {
       EXPECT_NEAR(said.losses[i], alone.losses[i], 1e-12 * alone.losses[i]);
       EXPECT_NEAR(said.norms[i], alone.norms[i], 1e-10 * alone.norms[i]);
@@ -109,7 +59,8 @@ TEST(SequenceParallel, ProcessesWithoutSamplesGoAlong) {
   TrainerConfig config = plain_config();
   const Said alone = said_by(config, 2, {});
   config.batch_size = 4;
-  for (const Said& said : said_together(8, 2, config, 2)) expect_near(said, alone, "8 processes");
+  for (const Said& said : said_together(8, {.sequence = 2}, config, 2))
+    expect_near(said, alone, "8 processes");
 }
 
 // docs/scale.md's table: each layer's ring, causal, forward and backward, beside the sums of
@@ -121,7 +72,7 @@ TEST(SequenceParallel, AStepSendsWhatTheDocumentationSays) {
   std::atomic<Index> bytes = 0;
   run_processes(6, [&](std::shared_ptr<Communicator> job) {
     Context ctx({.num_threads = 1});
-    const parallel::ProcessGrid grid = parallel::make_grid(job, kSequence);
+    const parallel::ProcessGrid grid = parallel::make_grid(job, {.sequence = kSequence});
     Trainer trainer(ctx, config, TextData(example_text(5000), config.sequence_length), grid);
     trainer.step();
     bytes += grid.sequence->bytes_sent();
@@ -135,7 +86,7 @@ TEST(SequenceParallel, RefusesWhatItDoesNotHave) {
   const auto error = [](int size, Index sequence, const TrainerConfig& config) {
     return error_of<ConfigError>([&] {
       run_processes(size, [&](std::shared_ptr<Communicator> job) {
-        said_by(config, 1, parallel::make_grid(job, sequence));
+        said_by(config, 1, parallel::make_grid(job, {.sequence = sequence}));
       });
     });
   };
@@ -150,7 +101,7 @@ TEST(SequenceParallel, RefusesWhatItDoesNotHave) {
   config = plain_config();
   config.dropout = 0.25;
   EXPECT_EQ(error(2, 2, config), "[compile] sequence: expected none with dropout, got 0.25");
-  EXPECT_EQ(error_of<ConfigError>([] { parallel::make_grid(nullptr, 2); }),
+  EXPECT_EQ(error_of<ConfigError>([] { parallel::make_grid(nullptr, {.sequence = 2}); }),
             "[train] --sp: expected a divisor of the number of processes, 1, got 2");
 }
 

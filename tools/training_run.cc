@@ -49,7 +49,7 @@ void show_attention(Context& ctx, const Trainer& trainer, report::TrainingPage& 
 }  // namespace
 
 void TrainingRun::save() {
-  training.optimizer().gather_state();
+  training.gather();
   if (training.job() != nullptr && training.job()->rank() != 0) return;
   const WritesFiles writes;
   write(history);

@@ -1,6 +1,8 @@
 #include "models/transformer_block.h"
 
+#include "models/tensor_scope.h"
 #include "ops/arithmetic.h"
+#include "ops/broadcasting.h"
 
 namespace grouphead {
 namespace {
@@ -9,10 +11,12 @@ Index feed_forward_width(const TransformerConfig& config) {
   return config.feed_forward > 0 ? config.feed_forward : 4 * config.hidden_size;
 }
 
-GroupQueryAttentionConfig attention_config(const TransformerConfig& config) {
+Index shares_of(const Communicator* job) { return job != nullptr ? job->size() : 1; }
+
+GroupQueryAttentionConfig attention_config(const TransformerConfig& config, Index shares) {
   return {.head_dim = config.hidden_size / config.num_heads,
-          .num_query_heads = config.num_heads,
-          .num_key_value_heads = config.num_key_value_heads,
+          .num_query_heads = config.num_heads / shares,
+          .num_key_value_heads = config.num_key_value_heads / shares,
           .rope = config.rope,
           .causal = true,
           .name = "attn",
@@ -49,15 +53,25 @@ void add_gradient(Context& ctx, const Layer& layer, std::unique_ptr<Saved>& save
   saved.reset();
 }
 
+const Parameter* bias_of(Layer& layer, std::string_view path) {
+  ParameterList parameters;
+  layer.append_parameters({}, parameters);
+  for (const NamedParameter& named : parameters) {
+    if (named.path == path) return named.parameter;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 TransformerBlock::TransformerBlock(const TransformerConfig& config, const std::string& name)
     : name_(name),
       width_(config.hidden_size),
+      tensor_job_(models::tensor_job()),
       attn_norm_(norm_config(config, "attn_norm")),
-      attn_(attention_config(config)),
+      attn_(attention_config(config, shares_of(tensor_job_))),
       ffn_norm_(norm_config(config, "ffn_norm")),
-      ffn_up_({.units = feed_forward_width(config),
+      ffn_up_({.units = feed_forward_width(config) / shares_of(tensor_job_),
                .activation = Activation::gelu,
                .name = "ffn_up",
                .dtype = config.dtype}),
@@ -72,6 +86,8 @@ void TransformerBlock::build(RandomStream& random) {
   ffn_norm_.build(std::span(&x, 1), random);
   ffn_up_.build(std::span(&x, 1), random);
   ffn_down_.build(std::span(&hidden, 1), random);
+  attn_bias_ = bias_of(attn_, "attention_output/bias");
+  ffn_bias_ = bias_of(ffn_down_, "bias");
 }
 
 void TransformerBlock::append_parameters(const std::string& prefix, ParameterList& out) {
@@ -101,6 +117,15 @@ Tensor TransformerBlock::attend(Context& ctx, const Tensor& x, const StackCall& 
   return std::move(both.output);
 }
 
+// y of all parts, each of which has added the whole bias.
+void TransformerBlock::add_parts(Context& ctx, const Parameter& bias, Tensor& y) const {
+  if (tensor_job_ == nullptr) return;
+  tensor_job_->all_reduce(y);
+  Tensor surplus = ctx.tensor(bias.shape(), y.dtype());
+  ops::scale(ctx, bias.value(), static_cast<double>(1 - tensor_job_->size()), surplus);
+  ops::binary_forward(ctx, ops::Binary::add, y, surplus, y);
+}
+
 Tensor TransformerBlock::run(Context& ctx, const Tensor& x, const StackCall& call, Index layer,
                              BlockSaved* saved) const {
   BlockSaved unused;
@@ -118,12 +143,14 @@ Tensor TransformerBlock::run(Context& ctx, const Tensor& x, const StackCall& cal
     y = last_position(ctx, y);
     residual = last_position(ctx, x);
   }
+  add_parts(ctx, *attn_bias_, y);
   keep.attn_dropout = drop(ctx, dropout_, call.mode, y);
   ops::add(ctx, residual, y, y);
 
   n = ffn_norm_(ctx, y, kept(keep.ffn_norm));
   n = ffn_up_(ctx, n, kept(keep.ffn_up));
   Tensor out = ffn_down_(ctx, n, kept(keep.ffn_down));
+  add_parts(ctx, *ffn_bias_, out);
   keep.ffn_dropout = drop(ctx, dropout_, call.mode, out);
   ops::add(ctx, y, out, out);
   return out;
@@ -139,6 +166,7 @@ void TransformerBlock::backward(Context& ctx, BlockSaved& saved, Tensor& d, Grad
     Tensor d_n = ctx.tensor(d.shape(), d.dtype());
     ffn_up_.backward_to(ctx, *saved.ffn_up, d_up, d_n, grads);
     saved.ffn_up.reset();
+    if (tensor_job_ != nullptr) tensor_job_->all_reduce(d_n);
     add_gradient(ctx, ffn_norm_, saved.ffn_norm, d_n, d, grads);
   }
   // y = x + dropout(GQA(LN(x))), of the last position only where the others were not wanted
@@ -154,6 +182,7 @@ void TransformerBlock::backward(Context& ctx, BlockSaved& saved, Tensor& d, Grad
   }
   Tensor d_n = ctx.zeros(d.shape(), d.dtype());
   add_gradient(ctx, attn_, saved.attn, d_attn, d_n, grads);
+  if (tensor_job_ != nullptr) tensor_job_->all_reduce(d_n);
   add_gradient(ctx, attn_norm_, saved.attn_norm, d_n, d, grads);
 }
 

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "grouphead/parallel/communicator.h"
 #include "models/transformer.h"
 
 namespace grouphead {
@@ -35,9 +36,12 @@ class TransformerBlock {
   Tensor attend(Context& ctx, const Tensor& x, const StackCall& call, Index layer,
                 std::unique_ptr<Saved>* saved) const;
   Tensor last_position(Context& ctx, const Tensor& x) const;
+  void add_parts(Context& ctx, const Parameter& bias, Tensor& y) const;
 
   std::string name_;
-  Index width_;  // M
+  Index width_;                                                 // M
+  Communicator* tensor_job_;                                    // null: the block is whole
+  const Parameter *attn_bias_ = nullptr, *ffn_bias_ = nullptr;  // of what the parts add up
   LayerNormalization attn_norm_;
   GroupQueryAttention attn_;
   LayerNormalization ffn_norm_;

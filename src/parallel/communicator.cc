@@ -34,14 +34,15 @@ std::span<std::byte> bytes_in(std::vector<T>& values) {
   return std::as_writable_bytes(std::span(values));
 }
 
+// The sum of `size` rows of numbers, from the first one on.
 template <class F>
-void add_in_order(std::span<const std::byte> all, int size, View values) {
-  const auto count = static_cast<std::size_t>(values.size());
-  F* const out = values.data<F>();
-  const auto* const parts = reinterpret_cast<const F*>(all.data());
-  std::copy_n(parts, count, out);
-  for (std::size_t rank = 1; rank < static_cast<std::size_t>(size); ++rank) {
-    for (std::size_t i = 0; i < count; ++i) out[i] += parts[rank * count + i];
+void add_in_order(std::span<const std::byte> rows, std::size_t size, std::span<std::byte> sum) {
+  const std::size_t count = sum.size() / sizeof(F);
+  F* const out = reinterpret_cast<F*>(sum.data());
+  const auto* const in = reinterpret_cast<const F*>(rows.data());
+  std::copy_n(in, count, out);
+  for (std::size_t row = 1; row < size; ++row) {
+    for (std::size_t i = 0; i < count; ++i) out[i] += in[row * count + i];
   }
 }
 
@@ -118,20 +119,35 @@ std::vector<std::string> Communicator::all_gather(std::string_view own) {
   return all;
 }
 
+// Each process adds up one slice, of what all have there; then the slices go around the ring.
 void Communicator::all_reduce(View values) {
   if (values.dtype() != Dtype::f32 && values.dtype() != Dtype::f64) {
     core::throw_shape_error("all_reduce", "values", "f32 or f64", name_of(values.dtype()));
   }
   if (size_ == 1) return;
-  const std::span<std::byte> own = writable_bytes_of(values);
-  std::vector<double> all((own.size() * static_cast<std::size_t>(size_) + 7) / 8);
-  const std::span<std::byte> parts =
-      bytes_in(all).first(own.size() * static_cast<std::size_t>(size_));
-  all_gather(own, parts);
-  if (values.dtype() == Dtype::f32) {
-    add_in_order<float>(parts, size_, values);
-  } else {
-    add_in_order<double>(parts, size_, values);
+  const std::span<std::byte> all = writable_bytes_of(values);
+  const auto slice = [&](int place) {
+    const int rank = (place % size_ + size_) % size_;
+    const Index begin = values.size() * rank / size_ * grouphead::size_of(values.dtype());
+    const Index end = values.size() * (rank + 1) / size_ * grouphead::size_of(values.dtype());
+    return all.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+  };
+  const std::span<std::byte> own = slice(rank_);
+  std::vector<double> memory((own.size() * static_cast<std::size_t>(size_) + 7) / 8);
+  const auto row = [&](int rank) {
+    return bytes_in(memory).subspan(static_cast<std::size_t>(rank) * own.size(), own.size());
+  };
+  if (!own.empty()) std::memcpy(row(rank_).data(), own.data(), own.size());
+  for (int step = 1; step < size_; ++step) {
+    const int to = (rank_ + step) % size_;
+    const int from = (rank_ - step + size_) % size_;
+    exchange(slice(to), to, row(from), from);
+  }
+  const auto add = values.dtype() == Dtype::f32 ? &add_in_order<float> : &add_in_order<double>;
+  add(bytes_in(memory), static_cast<std::size_t>(size_), own);
+  for (int step = 0; step + 1 < size_; ++step) {
+    exchange(slice(rank_ - step), (rank_ + 1) % size_, slice(rank_ - step - 1),
+             (rank_ - 1 + size_) % size_);
   }
 }
 

@@ -6,16 +6,33 @@
 
 namespace grouphead::parallel {
 
-ProcessGrid make_grid(std::shared_ptr<Communicator> job, Index sequence) {
+ProcessGrid make_grid(std::shared_ptr<Communicator> job, const GridSizes& sizes) {
   const Index size = job ? job->size() : 1;
-  if (sequence < 1 || size % sequence != 0) {
-    core::throw_config_error("train", "--sp",
+  const Index inner = sizes.sequence * sizes.tensors;
+  if (size % inner != 0) {
+    core::throw_config_error("train",
+                             sizes.tensors == 1    ? "--sp"
+                             : sizes.sequence == 1 ? "--tp"
+                                                   : "--sp times --tp",
                              "a divisor of the number of processes, " + std::to_string(size),
-                             std::to_string(sequence));
+                             std::to_string(inner));
+  }
+  if (sizes.batch != 0 && sizes.batch != size / inner) {
+    core::throw_config_error(
+        "train", "--dp",
+        std::to_string(size / inner) + ", as there are " + std::to_string(size) + " processes",
+        std::to_string(sizes.batch));
   }
   ProcessGrid grid(std::move(job));
-  if (sequence == 1) return grid;
-  grid.sequence = grid.job->split(grid.job->rank() % static_cast<int>(size / sequence));
+  if (sizes.tensors > 1) {
+    const int rank = grid.job->rank();
+    const int tensors = static_cast<int>(sizes.tensors);
+    grid.tensors = grid.job->split(rank / tensors);
+    grid.data = grid.job->split(rank % tensors);
+  }
+  if (sizes.sequence > 1) {
+    grid.sequence = grid.data->split(grid.data->rank() % static_cast<int>(size / inner));
+  }
   return grid;
 }
 

@@ -7,24 +7,35 @@
 
 namespace grouphead::parallel {
 
-/// The processes of a job in a grid: process (s, d), the s-th of those that share out a sequence
-/// and the d-th of those that share out a batch, is s D + d. So the parts of all sequences, and
-/// within them the blocks of the batch, are in the order of the ranks, as batch_blocks.h wants it.
+/// Processes along each axis of a grid.
+struct GridSizes {
+  Index batch = 0;     ///< 0: as many as there are
+  Index sequence = 1;  ///< that share out the positions of each sequence
+  Index tensors = 1;   ///< that share out heads and columns
+};
+
+/// The processes of a job in a grid: process (s, d, t), the s-th of S that share out a sequence,
+/// the d-th of D that share out a batch and the t-th of T that share out tensors, is (s D + d) T +
+/// t. So neighbours share tensors, which takes the most messages; and the parts of all sequences,
+/// and within them the blocks of the batch, are in the order of the ranks, as batch_blocks.h wants
+/// it.
 struct ProcessGrid {
   std::shared_ptr<Communicator> job;       ///< all of them; null: this one alone
-  std::shared_ptr<Communicator> sequence;  ///< those of one d; null: sequences are whole
+  std::shared_ptr<Communicator> data;      ///< those of one t, s D + d; null: this one alone
+  std::shared_ptr<Communicator> sequence;  ///< those of one d and t; null: sequences are whole
+  std::shared_ptr<Communicator> tensors;   ///< those of one s and d; null: tensors are whole
 
-  ProcessGrid(std::shared_ptr<Communicator> all = {},  // NOLINT(google-explicit-constructor)
-              std::shared_ptr<Communicator> of_sequence = {})
-      : job(std::move(all)), sequence(std::move(of_sequence)) {}
+  /// A job that shares out the batch alone.
+  ProcessGrid(std::shared_ptr<Communicator> all = {})  // NOLINT(google-explicit-constructor)
+      : job(std::move(all)), data(job) {}
 
   /// Processes that share out a batch, D.
   int batch_size() const noexcept {
-    return job ? job->size() / (sequence ? sequence->size() : 1) : 1;
+    return data ? data->size() / (sequence ? sequence->size() : 1) : 1;
   }
 };
 
-/// `sequence`: processes for each sequence. Errors: ConfigError where it does not divide the job.
-ProcessGrid make_grid(std::shared_ptr<Communicator> job, Index sequence);
+/// Errors: ConfigError where the sizes do not make up the job.
+ProcessGrid make_grid(std::shared_ptr<Communicator> job, const GridSizes& sizes);
 
 }  // namespace grouphead::parallel

@@ -310,6 +310,7 @@ std::vector<double> Optimizer::squares_of(Context& ctx, std::span<const View> gr
     if (is_own(i)) squares[i] = ops::sum_of_squares(ctx, gradients[i]);
   }
   exchange(squares);
+  add_parts(squares);
   return squares;
 }
 

@@ -15,6 +15,25 @@ void Optimizer::share_state(std::shared_ptr<Communicator> job) {
   keep_own_state();
 }
 
+void Optimizer::share_tensors(std::shared_ptr<Communicator> job, std::vector<bool> parts) {
+  tensor_job_ = std::move(job);
+  are_parts_ = std::move(parts);
+}
+
+// Squares of parts become those of their tensors.
+void Optimizer::add_parts(std::vector<double>& squares) const {
+  if (!tensor_job_) return;
+  const auto size = static_cast<std::size_t>(tensor_job_->size());
+  std::vector<double> all(squares.size() * size);
+  tensor_job_->all_gather(std::as_bytes(std::span(squares)),
+                          std::as_writable_bytes(std::span(all)));
+  for (std::size_t i = 0; i < squares.size(); ++i) {
+    if (!are_parts_[i]) continue;
+    squares[i] = 0;
+    for (std::size_t rank = 0; rank < size; ++rank) squares[i] += all[rank * squares.size() + i];
+  }
+}
+
 void Optimizer::choose_owners() {
   if (!job_ || job_->size() == 1) return;
   std::vector<Index> elements;

@@ -82,12 +82,15 @@ void TextTraining::compile(Layer& model) {
   compiled_.emplace(model,
                     CompileConfig{.optimizer = optimizer_,
                                   .loss = {sparse_categorical_crossentropy({.from_logits = true})},
-                                  .communicator = grid_.job,
+                                  .communicator = grid_.data,
                                   .sequence = grid_.sequence,
                                   .batch_blocks = config_.batch_blocks});
 }
 
+std::shared_ptr<AdamW> TextTraining::new_optimizer() const { return optimizer_of(config_); }
+
 TextTraining::StepResult TextTraining::step() {
+  prepare();
   StepResult result;
   result.learning_rate = optimizer_->learning_rate();
   for (Index i = 0; i < config_.accumulate; ++i) {
@@ -104,6 +107,7 @@ TextTraining::StepResult TextTraining::step() {
 }
 
 double TextTraining::validate() {
+  prepare();
   const Index windows =
       std::min(text_.num_validation_windows(), kValidationBatches * config_.batch_size);
   double sum = 0;

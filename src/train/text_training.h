@@ -56,10 +56,13 @@ class TextTraining {
   /// Where step() writes when it did what; null: nowhere.
   void set_trace(StepTrace* trace) noexcept { compiled_->trace = trace; }
   const TextData& text() const noexcept { return text_; }
-  AdamW& optimizer() noexcept { return *optimizer_; }
+  /// With the state of the whole model, after gather() and for restore().
+  virtual AdamW& optimizer() noexcept { return *optimizer_; }
+  /// Collects in the first process what it writes: all call it.
+  virtual void gather() { optimizer_->gather_state(); }
   const RandomStream& dropout_stream() const noexcept { return dropout_stream_; }
   /// Sets what is not in weights and moments.
-  void restore(Index steps_done, std::uint64_t next_dropout_draw) noexcept;
+  virtual void restore(Index steps_done, std::uint64_t next_dropout_draw) noexcept;
 
  protected:
   /// `grid`: the communicators of CompileConfig. Errors: ConfigError.
@@ -67,6 +70,13 @@ class TextTraining {
                parallel::ProcessGrid grid);
   /// `model` lives as long as this. Before the first step.
   void compile(Layer& model);
+  const parallel::ProcessGrid& grid() const noexcept { return grid_; }
+  /// Of the compiled model.
+  AdamW& own_optimizer() noexcept { return *optimizer_; }
+  /// One that is as the own one, and not built.
+  std::shared_ptr<AdamW> new_optimizer() const;
+  /// Before each step and validation.
+  virtual void prepare() {}
 
  private:
   Context& ctx_;

@@ -69,7 +69,34 @@ Trainer::Trainer(Context& ctx, const TrainerConfig& config, TextData text,
     : TextTraining(ctx, text_training(config), std::move(text), std::move(grid)),
       config_(config),
       model_(language_model_config(config)) {
-  compile(model_);
+  if (!this->grid().tensors) {
+    compile(model_);
+    return;
+  }
+  share_ = std::make_unique<train::TensorShare>(this->grid().tensors, model_);
+  compile(share_->model());
+  share_->own(own_optimizer(), new_optimizer(), this->grid().data->rank() == 0);
+}
+
+AdamW& Trainer::optimizer() noexcept {
+  return share_ ? share_->whole_optimizer() : own_optimizer();
+}
+
+void Trainer::gather() {
+  TextTraining::gather();
+  if (share_ && is_shared_ && grid().data->rank() == 0) share_->gather();
+}
+
+void Trainer::restore(Index steps_done, std::uint64_t next_dropout_draw) noexcept {
+  TextTraining::restore(steps_done, next_dropout_draw);
+  is_shared_ = false;
+}
+
+// What others set in the whole model is shared out before it is used.
+void Trainer::prepare() {
+  if (!share_ || is_shared_) return;
+  share_->share_out();
+  is_shared_ = true;
 }
 
 }  // namespace grouphead

@@ -3,7 +3,7 @@
 #
 #   same       the files of 1, 2, 3 and 4 processes, and those of one without mpirun, byte for byte
 #   resumed    a run of 4 goes on with 1 and the other way round
-#   sequence   the losses of processes that share out sequences, and batches too, within 1e-5
+#   grid       the losses of processes that share out sequences, tensors and batches, within 1e-5
 #   refused    other options or other files in one process; the others say which
 #   faults     a disk that is full in one process; signals
 #   killed     a process killed at a random time, TIMES times (5): the checkpoint can be read, and no
@@ -87,17 +87,22 @@ near() {
     END { exit bad || NR != 51 }' || fail "the losses of $1 and $2 differ"
 }
 
-sequence() {
+grid() {
   plain="$options --dropout 0 --seq 48 --steps 50"
   "$program" train $plain --out alone >/dev/null
-  for grid in "2 2" "3 3" "4 4" "4 2"; do
+  for grid in "2 --sp 2" "3 --sp 3" "4 --sp 4" "4 --dp 2 --sp 2" "2 --tp 2" "4 --dp 2 --tp 2" \
+    "4 --sp 2 --tp 2"; do
     set -- $grid
-    mpirun -n $1 "$program" train $plain --sp $2 --out by_$1_$2 >/dev/null
-    near by_$1_$2 alone
+    n=$1
+    shift
+    mpirun -n $n "$program" train $plain "$@" --out "by_$n$*" >/dev/null
+    near "by_$n$*" alone
   done
-  # A checkpoint knows nothing of the processes.
-  stopped_at 4 $plain --sp 2 --steps 400 --out stopped
-  "$program" train --resume --out stopped --quiet --threads 1 >/dev/null
+  # A checkpoint knows nothing of the processes: from four to one and the other way round.
+  stopped_at 4 $plain --sp 2 --tp 2 --steps 400 --batch-blocks 1 --out four
+  "$program" train --resume --quiet --threads 1 --out four >/dev/null
+  stopped_at 1 $plain --steps 400 --batch-blocks 1 --out one
+  mpirun -n 2 "$program" train --resume --tp 2 --quiet --threads 1 --out one >/dev/null
 }
 
 refused() {
@@ -125,6 +130,9 @@ refused() {
   expect 2 "sequence: expected none with dropout, got 0.1" mpirun -n 2 $run --sp 2 --out refused
   expect 2 "sequence length: expected a multiple of two for each of the 3 processes" \
     mpirun -n 3 $run --dropout 0 --sp 3 --out refused
+  expect 2 "--tp: expected a divisor of the 2 key/value heads, got 4" \
+    mpirun -n 4 $run --tp 4 --out refused
+  expect 2 "--dp: expected 4, as there are 4 processes, got 2" mpirun -n 4 $run --dp 2 --out refused
   expect 2 "--sp: process 0 has 1, process 1 has 2" \
     mpirun -n 1 $run --out refused : -n 1 $run --sp 2 --out refused
   expect 2 "--sp: expected a divisor of the number of processes, 1, got 2" $run --sp 2 --out refused

@@ -18,7 +18,6 @@
 #include "grouphead/models/model.h"
 #include "io/file.h"
 #include "parallel/batch_blocks.h"
-#include "parallel/process_grid.h"
 #include "saved/checkpoint.h"
 #include "saved/huggingface/tuning.h"
 #include "saved/model_folder.h"
@@ -136,7 +135,9 @@ void require_same_command(const TrainOptions& options, bool is_pretrained, const
                     {"--save-every", std::to_string(options.save_every)},
                     {"--validate-every", std::to_string(options.validate_every)},
                     {"--trace", "=" + options.trace},
-                    {"--sp", std::to_string(options.sequence_processes)},
+                    {"--dp", std::to_string(options.grid.batch)},
+                    {"--sp", std::to_string(options.grid.sequence)},
+                    {"--tp", std::to_string(options.grid.tensors)},
                     {"a Hugging Face model", yes_no(is_pretrained)}});
 }
 
@@ -172,7 +173,7 @@ int train_bytes(const TrainOptions& options, const std::vector<ConfigOption>& co
                 config.sequence_length);
   require_memory(config);
   Trainer trainer(ctx, config, std::move(text),
-                  parallel::make_grid(job.communicator(), options.sequence_processes));
+                  parallel::make_grid(job.communicator(), options.grid));
   TrainingRun run{.training = trainer,
                   .history = {},
                   .write =
@@ -398,9 +399,18 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
             kMostSteps);
   verb->add_option("--trace", options->trace,
                    "Write when the last step did what, as JSON for chrome://tracing");
-  add_whole(*verb, "--sp", options->sequence_processes,
+  add_whole(*verb, "--dp", options->grid.batch,
+            "Groups of mpirun's processes that share out the batch; the number of processes is the "
+            "product of --dp, --sp and --tp",
+            1, Index{1} << 20)
+      ->default_str("as many as there are");
+  add_whole(*verb, "--tp", options->grid.tensors,
+            "Processes that share out key/value heads and feed-forward columns, of a byte-level "
+            "model",
+            1, Index{1} << 20);
+  add_whole(*verb, "--sp", options->grid.sequence,
             "Processes of mpirun that share out the positions of each sequence, for a byte-level "
-            "model without dropout; the others share out the batch",
+            "model without dropout",
             1, Index{1} << 20);
   verb->callback([=, &globals, &action] {
     action = [=, &globals] {

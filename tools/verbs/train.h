@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel/process_grid.h"
 #include "saved/output_folder.h"
 #include "saved/run_config.h"
 #include "tools/verbs.h"
@@ -26,7 +27,7 @@ struct TrainOptions {
   Index save_every = 100;
   Index validate_every = 50;
   std::string trace{};
-  Index sequence_processes = 1;
+  parallel::GridSizes grid{};
   // Of a model of Hugging Face alone:
   std::string part = "all";
   Index lora_rank = 8;

@@ -93,8 +93,8 @@ void require_same(const saved::TuningCheckpoint& checkpoint, const Tuner& tuner)
 
 int train_pretrained(const TrainOptions& options, const Globals& globals, const Job& job) {
   require_no_sizes(options);
-  if (options.sequence_processes > 1) {
-    throw ConfigError("[train] --sp: expected 1 for a Hugging Face model, got more");
+  if (options.grid.sequence * options.grid.tensors > 1) {
+    throw ConfigError("[train] --sp and --tp: expected 1 for a Hugging Face model, got more");
   }
   const RunFolder folder(options, job);
   std::optional<saved::TuningCheckpoint> checkpoint;

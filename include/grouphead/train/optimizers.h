@@ -91,6 +91,9 @@ class Optimizer {
   /// those of one process. From here on step(), finalize(), swap_averages() and gather_state() are
   /// called by every process. Before or after build(). Errors: ConfigError for a second call.
   void share_state(std::shared_ptr<Communicator> job);
+  /// `parts[i]`: whether parameter i is a part of a tensor that the processes of `job` share out;
+  /// the others are the same in all. Norms are then those of whole tensors. After build().
+  void share_tensors(std::shared_ptr<Communicator> job, std::vector<bool> parts);
   /// The process that moves a parameter of parameters(); its gradient is needed there alone.
   int owner(std::size_t parameter) const noexcept {
     return owners_.empty() ? 0 : owners_[parameter];
@@ -174,6 +177,7 @@ class Optimizer {
   void keep_own_state();
   /// What each process knows of its parameters, for all of them.
   void exchange(std::vector<double>& numbers) const;
+  void add_parts(std::vector<double>& squares) const;
   void broadcast_parameters();
   std::vector<double> squares_of(Context& ctx, std::span<const View> gradients) const;
   std::vector<View> gradients_of(Grads& grads) const;
@@ -198,8 +202,10 @@ class Optimizer {
   std::unique_ptr<Scale> scale_;  // of the loss; null: loss_scale_factor
   bool is_built_ = false;
   bool has_swapped_averages_ = false;
-  std::shared_ptr<Communicator> job_{};  // null: one process
-  std::vector<int> owners_{};            // by parameter; empty: one process
+  std::shared_ptr<Communicator> job_{};         // null: one process
+  std::shared_ptr<Communicator> tensor_job_{};  // null: tensors are whole
+  std::vector<bool> are_parts_{};
+  std::vector<int> owners_{};  // by parameter; empty: one process
 };
 
 // Names and defaults of the configurations are Keras's.
