@@ -151,6 +151,14 @@ void require_bytes(const TrainOptions& options) {
   }
 }
 
+/// What a process computes at a time: a block of the batch, and its part of the sequences.
+TrainerConfig at_a_time(const TrainerConfig& config, const TrainOptions& options) {
+  TrainerConfig own = config;
+  own.batch_size = (config.batch_size + config.batch_blocks - 1) / config.batch_blocks;
+  own.sequence_length /= options.grid.sequence;
+  return own;
+}
+
 int train_bytes(const TrainOptions& options, const std::vector<ConfigOption>& config_options,
                 const Globals& globals, const Job& job) {
   require_bytes(options);
@@ -171,7 +179,7 @@ int train_bytes(const TrainOptions& options, const std::vector<ConfigOption>& co
   job.require_same({{"isa", std::string(name_of(ctx.isa()))}});
   TextData text(read_texts(text_files, has_old_texts ? options.out : "", job),
                 config.sequence_length);
-  require_memory(config);
+  require_memory(at_a_time(config, options));
   Trainer trainer(ctx, config, std::move(text),
                   parallel::make_grid(job.communicator(), options.grid));
   TrainingRun run{.training = trainer,
