@@ -103,6 +103,27 @@ TEST_P(Rings, NoPositionsAtAll) { check({1, 0, 2, 1, 8, 8, {.causal = true}}); }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Rings, ::testing::Range(1, 6));
 
+// Blocks that are shorter than a tile of keys, and longer ones, by each level's kernels.
+TEST(Ring, EveryInstructionSet) {
+  for (const Isa isa : testing_support::isas_under_test()) {
+    for (const Index positions : {96, 1200}) {
+      const RingCase c{1, positions, 4, 2, 24, 16, {.causal = true}};
+      const testing_support::AttentionInputs in = ring_inputs(c, Dtype::f32);
+      Context ctx({.num_threads = 1, .isa = isa});
+      const RingResults whole = whole_results(ctx, c, in);
+      run_processes(3, [&](std::shared_ptr<Communicator> job) {
+        Context own_ctx({.num_threads = 1, .isa = isa});
+        const RingResults got = ring_results(own_ctx, *job, c, in);
+        const RingResults want = parts_of(whole, ring_share(positions, job->rank(), 3));
+        for (std::size_t i = 0; i < got.all().size(); ++i) {
+          EXPECT_LE(largest_difference(*got.all()[i], *want.all()[i]), 1e-5)
+              << "result " << i << ", " << name_of(isa);
+        }
+      });
+    }
+  }
+}
+
 TEST(Ring, LargeLogitsKeepTheirDigits) {
   // Keys of one block weigh all, then those of another: the merge has to shift both ways.
   const RingCase c{1, 64, 1, 1, 8, 8, {.scale = 200.0}};
