@@ -127,8 +127,15 @@ TEST(Linear, RefusesOperandsThatDoNotFit) {
   EXPECT_EQ(forward(x, Tensor({4, 4}), bias, y), "[linear] w: expected [3, 4], got [4, 4]");
   EXPECT_EQ(forward(x, w64, bias, y), "[linear] w: expected f32, got f64");
   EXPECT_EQ(forward(x, w, bias, y3), "[linear] y: expected 2 rows, got [3, 4]");
-  EXPECT_EQ(forward(wide.view().slice(1, 0, 3), w, bias, y),
+  EXPECT_EQ(forward(wide.view().slice(1, 0, 3), w, bias, y), "no error");  // rows may lie apart
+  EXPECT_EQ(forward(ConstView(w.view().raw(), Dtype::f32, {2, 3}, Strides{1, 4}), w, bias, y),
             "[linear] x: expected contiguous elements, got a strided view");
+  Tensor wide_d({2, 6});
+  EXPECT_EQ(error_of<ShapeError>([&] {
+              ops::linear_backward_input(ctx, y, w, packed, Write::add,
+                                         wide_d.view().slice(1, 0, 3));
+            }),
+            "[linear_backward] d_x: expected contiguous elements, got a strided view");
   EXPECT_EQ(forward(halves, w, bias, y), "[linear] x: expected f32 or f64, got bf16");
   EXPECT_EQ(forward(x, {}, bias, y), "[linear] w: expected [3, 4], got nothing");
   EXPECT_EQ(forward({}, w, bias, y), "[linear] x: expected [..., *], got nothing");

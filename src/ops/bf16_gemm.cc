@@ -27,10 +27,10 @@ void narrow(Context& ctx, const float* from, Index count, Bits* to) {
 }
 
 // to [padded][to_row] = x [count][width], rounded; zeros behind.
-void narrow_rows(Context& ctx, const float* x, Index count, Index width, Index padded, Index to_row,
-                 Bits* to) {
+void narrow_rows(Context& ctx, const SpacedRows& x, Index count, Index width, Index padded,
+                 Index to_row, Bits* to) {
   for (Index r = 0; r < padded; ++r, to += to_row) {
-    if (r < count) narrow(ctx, x + r * width, width, to);
+    if (r < count) narrow(ctx, x.data + r * x.stride, width, to);
     std::fill(to + (r < count ? width : 0), to + to_row, Bits{0});
   }
 }
@@ -72,8 +72,8 @@ void finish_tile(const float* tile, Index rows, Index columns, const float* bias
 
 }  // namespace
 
-void multiply(Context& ctx, const Bf16Products& table, Index rows, const float* x, const Weights& w,
-              const Finish& finish, float* y) {
+void multiply(Context& ctx, const Bf16Products& table, Index rows, const SpacedRows& x,
+              const Weights& w, const Finish& finish, float* y) {
   const Index depth = round_up(w.depth, kBf16Depth);
   const Index bytes = depth * round_up(w.columns, kBf16Columns) * static_cast<Index>(sizeof(Bits));
   const void* const packed = w.packed->impl().get(
@@ -87,7 +87,7 @@ void multiply(Context& ctx, const Bf16Products& table, Index rows, const float* 
     const Index padded = round_up(count, kBf16Columns);
     auto* const tile = ctx.impl().scratch<float>(slot, kRows * kStep + kRows * depth / 2);
     auto* const left = reinterpret_cast<Bits*>(tile + kRows * kStep);
-    narrow_rows(ctx, x + first * w.depth, count, w.depth, padded, depth, left);
+    narrow_rows(ctx, {x.data + first * x.stride, x.stride}, count, w.depth, padded, depth, left);
     for (Index c = begin; c < std::min(begin + kColumns, w.columns); c += kStep) {
       const Index width = std::min(kStep, w.columns - c);
       table.multiply({left, depth, kBf16Depth},
@@ -114,9 +114,9 @@ void add_weight_gradient(Context& ctx, const Bf16Products& table, Index rows, In
     const Index size = kBf16Depth * std::max(tall, wide);
     auto* const narrowed =
         static_cast<Bits*>(ctx.impl().scratch(slot, 2 * size * static_cast<Index>(sizeof(Bits))));
-    narrow_rows(ctx, x + first * depth, count, depth, kBf16Depth, tall, narrowed);
+    narrow_rows(ctx, {x + first * depth, depth}, count, depth, kBf16Depth, tall, narrowed);
     table.transpose(narrowed, tall, tall, narrowed + size, x_columns + first * tall);
-    narrow_rows(ctx, d_y + first * columns, count, columns, kBf16Depth, wide, narrowed);
+    narrow_rows(ctx, {d_y + first * columns, columns}, count, columns, kBf16Depth, wide, narrowed);
     for (Index c = 0; c < wide; c += kBf16Columns) {
       table.pack(narrowed + c, wide, kBf16Depth, kBf16Columns, kBf16Depth,
                  d_pairs + c * all_rows + first * kBf16Columns);

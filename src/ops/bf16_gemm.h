@@ -10,7 +10,7 @@
 namespace grouphead::ops::bf16_gemm {
 
 /// y = x w + bias or y += x w, with x [rows, depth] and y [rows, columns]; nothing empty.
-void multiply(Context& ctx, const kernels::Bf16Products& table, Index rows, const float* x,
+void multiply(Context& ctx, const kernels::Bf16Products& table, Index rows, const SpacedRows& x,
               const Weights& w, const Finish& finish, float* y);
 
 /// d_w += x^T d_y with x [rows, depth], d_y [rows, columns]: kGradientRows rows at a time,

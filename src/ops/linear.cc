@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/context_impl.h"
+#include "core/rows.h"
 #include "kernels/cpu/bf16.h"
 #include "kernels/gemm/narrow.h"
 #include "kernels/gemm/reference.h"
@@ -78,7 +79,7 @@ struct Names {
 Sizes check_product(const Names& names, const ConstView& x, const ConstView& w,
                     const ConstView& y) {
   require_float(names.operation, names.x, x);
-  require_rows(names.operation, names.x, x, x.dtype());
+  if (!core::has_spaced_rows(x)) require_rows(names.operation, names.x, x, x.dtype());
   require_rows(names.operation, names.y, y, x.dtype());
   const Sizes sizes{rows_of(x), x.shape().back(), y.shape().back()};
   if (rows_of(y) != sizes.rows) {
@@ -118,9 +119,8 @@ void for_each_tile(Context& ctx, Index rows, Index columns, Index depth, Body&& 
 }
 
 template <class F>
-void forward_reference(Context& ctx, const Sizes& sizes, const F* x, const F* w, const F* bias,
-                       Epilogue epilogue, F* y) {
-  const Matrix<const F> a = row_major(x, sizes.depth);
+void forward_reference(Context& ctx, const Sizes& sizes, Matrix<const F> a, const F* w,
+                       const F* bias, Epilogue epilogue, F* y) {
   const Matrix<const F> b = row_major(w, sizes.columns);
   const Matrix<F> c = row_major(y, sizes.columns);
   const auto gelu = kernels::rowwise_kernels<F>(kernels::Level::ref).gelu_forward;
@@ -218,7 +218,7 @@ const kernels::Bf16Products* bf16_products(const Context& ctx, Dtype grid) {
 }
 
 /// A product of f32 by oneDNN where it serves, by our kernels elsewhere and for bf16's values.
-void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const float* x,
+void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const SpacedRows& x,
               const Weights& w, const Finish& finish, float* y, Dtype grid = Dtype::f32) {
   if (rows == 0 || w.columns == 0) return;
   const auto* const narrow = bf16_products(ctx, grid);
@@ -259,7 +259,7 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packe
   if (const auto* const table = fast_kernels(ctx, x.dtype())) {
     const float* const first = bias.has_value() ? bias.data<float>() : nullptr;
     multiply(
-        ctx, *table, sizes.rows, x.data<float>(),
+        ctx, *table, sizes.rows, {x.data<float>(), core::row_stride(x)},
         {w.data<float>(), sizes.depth, sizes.columns, sizes.columns, 1, &packed, Pass::forward},
         {first, epilogue, Write::overwrite}, y.data<float>(), grid);
     return;
@@ -270,17 +270,18 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packe
     if constexpr (std::is_same_v<F, float>) {
       if (packed.form() != Dtype::f32) weights = widened(sizes, weights, packed);
     }
-    forward_reference(ctx, sizes, x.data<F>(), weights, bias.has_value() ? bias.data<F>() : nullptr,
-                      epilogue, y.data<F>());
+    forward_reference(ctx, sizes, row_major(x.data<F>(), core::row_stride(x)), weights,
+                      bias.has_value() ? bias.data<F>() : nullptr, epilogue, y.data<F>());
   });
 }
 
 void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeights& packed,
                            Write write, View d_x, Dtype grid) {
+  require_rows("linear_backward", "d_x", d_x, d_x.dtype());
   const Sizes sizes = check_product({"linear_backward", "d_x", "d_y", "w"}, d_x, w, d_y);
   if (const auto* const table = fast_kernels(ctx, d_y.dtype())) {
     multiply(
-        ctx, *table, sizes.rows, d_y.data<float>(),
+        ctx, *table, sizes.rows, {d_y.data<float>(), sizes.columns},
         {w.data<float>(), sizes.columns, sizes.depth, 1, sizes.columns, &packed, Pass::backward},
         {nullptr, Epilogue::none, write}, d_x.data<float>(), grid);
     return;
@@ -355,15 +356,15 @@ void gemm(Context& ctx, ConstView a, ConstView b, View c) {
     if (packed_gemm::reads_in_place(*table, sizes.rows, w)) {
       packed_gemm::multiply_in_place(ctx, *table, sizes.rows, a.data<float>(), w, c.data<float>());
     } else {
-      multiply(ctx, *table, sizes.rows, a.data<float>(), w,
+      multiply(ctx, *table, sizes.rows, {a.data<float>(), sizes.depth}, w,
                {nullptr, Epilogue::none, Write::overwrite}, c.data<float>());
     }
     return;
   }
   with_type(a.dtype(), [&](auto type) {
     using F = decltype(type);
-    forward_reference<F>(ctx, sizes, a.data<F>(), b.data<F>(), nullptr, Epilogue::none,
-                         c.data<F>());
+    forward_reference<F>(ctx, sizes, row_major(a.data<F>(), sizes.depth), b.data<F>(), nullptr,
+                         Epilogue::none, c.data<F>());
   });
 }
 

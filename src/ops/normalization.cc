@@ -22,7 +22,8 @@ void add_parts(const kernels::RowwiseKernels<F>& kernels, const F* parts, Index 
 
 void layer_norm_forward(Context& ctx, ConstView x, ConstView gamma, ConstView beta, double epsilon,
                         View y, View mean, View rstd) {
-  const Rows rows = rows_of("layer_norm", "x", x);
+  const Rows rows = spaced_rows_of("layer_norm", "x", x);
+  const Index stride = core::row_stride(x);
   with_float_type("layer_norm", "x", x, [&](auto zero) {
     using F = decltype(zero);
     require_elements("layer_norm", "gamma", gamma, rows.width, kDtypeOf<F>);
@@ -32,10 +33,13 @@ void layer_norm_forward(Context& ctx, ConstView x, ConstView gamma, ConstView be
     F* rstds = optional_elements<F>("layer_norm", "rstd", rstd, rows.count);
     const auto& kernels = rowwise_kernels<F>(ctx);
     for_row_blocks(ctx, rows, [&](Index begin, Index end) {
-      kernels.layer_norm_forward(x.data<F>() + begin * rows.width, gamma.data<F>(), beta.data<F>(),
-                                 epsilon, end - begin, rows.width, y.data<F>() + begin * rows.width,
-                                 means != nullptr ? means + begin : nullptr,
-                                 rstds != nullptr ? rstds + begin : nullptr);
+      const Index step = stride == rows.width ? end - begin : 1;  // rows of one call
+      for (Index row = begin; row < end; row += step) {
+        kernels.layer_norm_forward(x.data<F>() + row * stride, gamma.data<F>(), beta.data<F>(),
+                                   epsilon, step, rows.width, y.data<F>() + row * rows.width,
+                                   means != nullptr ? means + row : nullptr,
+                                   rstds != nullptr ? rstds + row : nullptr);
+      }
     });
   });
 }

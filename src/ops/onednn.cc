@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/context_impl.h"
+#include "ops/dense_rows.h"
 
 #if DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_OMP
 // Of the OpenMP runtime that oneDNN runs on. Declared here because a compiler's own omp.h may be
@@ -388,45 +389,45 @@ void pack(Context& ctx, Library& library, const Weights& w, void* to) {
                           [&](Index unit, int slot) { packer.run(unit, slot, w.data, to); });
 }
 
-/// Unit = a block of rows, all columns.
-void multiply_rows(Context& ctx, const dnnl::stream& stream, const Plan& plan, const float* x,
-                   const Weights& w, const void* weights, const float* bias, float* y) {
+/// Unit = a block of rows, all columns. Rows that lie apart go through scratch, here and below:
+/// oneDNN would sum them in another order.
+void multiply_rows(Context& ctx, const dnnl::stream& stream, const Plan& plan, Index rows,
+                   const SpacedRows& x, const Weights& w, const void* weights, const float* bias,
+                   float* y) {
   ctx.impl().parallel_for(plan.units, [&](Index unit, int slot) {
     const Product& product = unit + 1 == plan.units ? *plan.last : *plan.full;
     const Index row = unit * plan.block;
+    const DenseRows left(x, row, std::min(plan.block, rows - row), w.depth);
+    void* const scratch = ctx.impl().scratch(slot, left.scratch_bytes() + product.scratch_bytes);
     product.compiled.run(slot, stream,
-                         {handle(x + row * w.depth), handle(weights), handle(bias),
-                          y + row * w.columns, ctx.impl().scratch(slot, product.scratch_bytes)});
+                         {handle(left.in(scratch)), handle(weights), handle(bias),
+                          y + row * w.columns, offset(scratch, left.scratch_bytes())});
   });
-}
-
-void copy_rows(Index rows, Index columns, const float* from, Index from_stride, float* to,
-               Index to_stride) {
-  for (Index r = 0; r < rows; ++r) {
-    std::copy_n(from + r * from_stride, columns, to + r * to_stride);
-  }
 }
 
 /// Unit = a strip of columns, all rows. oneDNN's fast products write dense results only, so more
 /// than one row goes through scratch.
 void multiply_strips(Context& ctx, const dnnl::stream& stream, const Plan& plan, Index rows,
-                     const float* x, const Weights& w, const void* weights, const Finish& finish,
-                     float* y) {
+                     const SpacedRows& x, const Weights& w, const void* weights,
+                     const Finish& finish, float* y) {
+  const DenseRows left(x, 0, rows, w.depth);
   ctx.impl().parallel_for(plan.units, [&](Index unit, int slot) {
     const Product& product = unit + 1 == plan.units ? *plan.last : *plan.full;
     const Index column = unit * plan.block;
     const Index columns = std::min(plan.block, w.columns - column);
     const Index tile_bytes = round_up(rows * columns * kFloatBytes, 64);
-    void* const scratch = ctx.impl().scratch(slot, tile_bytes + product.scratch_bytes);
+    const Index own_bytes = tile_bytes + left.scratch_bytes();
+    void* const scratch = ctx.impl().scratch(slot, own_bytes + product.scratch_bytes);
     float* const to = y + column;
     float* const tile = rows == 1 ? to : static_cast<float*>(scratch);
     if (rows > 1 && finish.write == Write::add) {
       copy_rows(rows, columns, to, w.columns, tile, columns);
     }
-    product.compiled.run(slot, stream,
-                         {handle(x), offset(weights, unit * plan.strip_bytes),
-                          handle(finish.bias == nullptr ? nullptr : finish.bias + column), tile,
-                          offset(scratch, tile_bytes)});
+    product.compiled.run(
+        slot, stream,
+        {handle(left.in(offset(scratch, tile_bytes))), offset(weights, unit * plan.strip_bytes),
+         handle(finish.bias == nullptr ? nullptr : finish.bias + column), tile,
+         offset(scratch, own_bytes)});
     if (rows > 1) copy_rows(rows, columns, tile, columns, to, w.columns);
   });
 }
@@ -458,7 +459,7 @@ bool usable(const Context& ctx) {
   return kCpuHasForm && ctx.isa() >= Isa::avx3 && !is_gone;
 }
 
-bool multiply(Context& ctx, Index rows, const float* x, const Weights& w, const Finish& finish,
+bool multiply(Context& ctx, Index rows, const SpacedRows& x, const Weights& w, const Finish& finish,
               float* y) {
   return translate([&] {
     Library& library = Library::of(ctx);
@@ -484,7 +485,7 @@ bool multiply(Context& ctx, Index rows, const float* x, const Weights& w, const 
     if (plan.strips) {
       multiply_strips(ctx, library.stream(), plan, rows, x, w, weights, finish, y);
     } else {
-      multiply_rows(ctx, library.stream(), plan, x, w, weights, finish.bias, y);
+      multiply_rows(ctx, library.stream(), plan, rows, x, w, weights, finish.bias, y);
     }
   });
 }

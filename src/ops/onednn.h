@@ -19,7 +19,7 @@ bool usable(const Context& ctx);
 
 /// y = finish(x w) or y += x w, with x [rows, depth] and y [rows, columns]; nothing empty. False,
 /// and y as it was, where oneDNN is not usable any more.
-bool multiply(Context& ctx, Index rows, const float* x, const Weights& w, const Finish& finish,
+bool multiply(Context& ctx, Index rows, const SpacedRows& x, const Weights& w, const Finish& finish,
               float* y);
 
 }  // namespace grouphead::ops::onednn

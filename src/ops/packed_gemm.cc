@@ -127,7 +127,7 @@ class Kept {
 /// Units are blocks of rows; few rows are cut by columns instead.
 template <class Element>
 void run(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>* multiply,
-         Index rows, const float* x, const Weights& w, const Panels<Element>& panels,
+         Index rows, const SpacedRows& x, const Weights& w, const Panels<Element>& panels,
          const Finish& finish, float* y) {
   const Index strip =
       rows > kUnitRows
@@ -146,7 +146,7 @@ void run(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>*
                                panels.row_stride,
                                panels.scales == nullptr ? nullptr : panels.scales + column};
     float* const to = y + row * w.columns + column;
-    multiply(unit_rows, columns, w.depth, {x + row * w.depth, w.depth, 1}, part,
+    multiply(unit_rows, columns, w.depth, {x.data + row * x.stride, x.stride, 1}, part,
              finish.bias == nullptr ? nullptr : finish.bias + column, finish.write == Write::add,
              to, w.columns);
     if (finish.epilogue == Epilogue::gelu) {
@@ -159,7 +159,8 @@ void run(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>*
 
 template <class Element>
 void multiply_kept(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>* multiply,
-                   Index rows, const float* x, const Weights& w, const Finish& finish, float* y) {
+                   Index rows, const SpacedRows& x, const Weights& w, const Finish& finish,
+                   float* y) {
   const Kept<Element> kept(table, w);
   const auto fill = [&](void* to) { kept.fill(ctx, to); };
   if (w.packed != nullptr) {
@@ -175,8 +176,8 @@ void multiply_kept(Context& ctx, const GemmKernels& table, GemmKernels::Multiply
 
 }  // namespace
 
-void multiply(Context& ctx, const GemmKernels& table, Index rows, const float* x, const Weights& w,
-              const Finish& finish, float* y) {
+void multiply(Context& ctx, const GemmKernels& table, Index rows, const SpacedRows& x,
+              const Weights& w, const Finish& finish, float* y) {
   switch (w.packed == nullptr ? Dtype::f32 : w.packed->form()) {
     case Dtype::bf16:
       return multiply_kept(ctx, table, table.multiply_bf16, rows, x, w, finish, y);

@@ -9,7 +9,7 @@ namespace grouphead::ops::packed_gemm {
 
 /// y = finish(x w) or y += x w, with x [rows, depth] and y [rows, columns]; rows, columns > 0.
 /// Weights are kept in the form that w.packed asks for.
-void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const float* x,
+void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const SpacedRows& x,
               const Weights& w, const Finish& finish, float* y);
 
 /// Whether few rows are multiplied with these weights as they lie, which reads them once.

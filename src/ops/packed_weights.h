@@ -59,6 +59,12 @@ struct PackedWeights::Impl {
 /// Rows of x and d_y that one sum of a weight or bias gradient covers before it is added.
 inline constexpr Index kGradientRows = 512;
 
+/// The left operand of a product: rows [depth], `stride` >= depth elements apart.
+struct SpacedRows {
+  const float* data;
+  Index stride;
+};
+
 /// Weights [depth, columns] of a product: element (d, c) is data[d * row_stride + c *
 /// column_stride]. `packed` keeps the copy; null: used once.
 struct Weights {

@@ -31,7 +31,8 @@ double row_sum(Index width, Term&& term) {
 void rms_norm_forward(Context& ctx, ConstView x, ConstView gamma, MeasuredAbout about,
                       double epsilon, View y, View center, View scale) {
   constexpr std::string_view kName = "rms_norm";
-  const Rows rows = rows_of(kName, "x", x);
+  const Rows rows = spaced_rows_of(kName, "x", x);
+  const Index stride = core::row_stride(x);
   with_float_type(kName, "x", x, [&](auto zero) {
     using F = decltype(zero);
     require_elements(kName, "gamma", gamma, rows.width, kDtypeOf<F>);
@@ -42,7 +43,7 @@ void rms_norm_forward(Context& ctx, ConstView x, ConstView gamma, MeasuredAbout 
     const auto width = static_cast<double>(rows.width);
     for_row_blocks(ctx, rows, [&](Index begin, Index end) {
       for (Index r = begin; r < end; ++r) {
-        const F* in = x.data<F>() + r * rows.width;
+        const F* in = x.data<F>() + r * stride;
         F* out = y.data<F>() + r * rows.width;
         const double c = about == MeasuredAbout::zero
                              ? 0

@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/context_impl.h"
+#include "core/rows.h"
 #include "grouphead/core/context.h"
 #include "kernels/rowwise/rowwise.h"
 
@@ -73,6 +74,13 @@ inline Rows rows_of(std::string_view operation, std::string_view operand, const 
   core::require_contiguous(operation, operand, view);
   const Index width = view.shape().back();
   return {width == 0 ? 0 : view.size() / width, width};
+}
+
+/// The same of a matrix whose rows may lie apart too: core::row_stride().
+inline Rows spaced_rows_of(std::string_view operation, std::string_view operand,
+                           const ConstView& view) {
+  if (!core::has_spaced_rows(view) || view.rank() != 2) return rows_of(operation, operand, view);
+  return {view.dim(0), view.dim(1)};
 }
 
 /// Elements of one unit of work: 64 KiB of f32 stay in L2, and a decode step's few thousand
