@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "gradient_support.h"
+#include "grouphead/core/tensor_functions.h"
 #include "grouphead/layers/group_query_attention.h"
 #include "grouphead/layers/multi_head_attention.h"
 
@@ -16,6 +17,16 @@ inline std::vector<Shape> shapes_of(const std::vector<Value>& in) {
     shapes.push_back(value.tensor.has_value() ? value.tensor.shape() : Shape());
   }
   return shapes;
+}
+
+/// The numbers of an input that is given.
+inline Tensor tensor_of(const LayerInput& x) { return contiguous(x.view()); }
+
+/// Query, value and key as operands; the key only where it is given.
+inline std::vector<Value> operands_of(const AttentionInputs& in) {
+  std::vector<Value> operands = {{tensor_of(in.query), {}}, {tensor_of(in.value), {}}};
+  if (in.key.has_value()) operands.push_back({tensor_of(in.key), {}});
+  return operands;
 }
 
 /// Built for `in`, with random parameters.

@@ -33,7 +33,7 @@ TEST(Sequential, IsBuiltLateWithoutAnInput) {
   Context ctx;
   const Tensor x = random_tensor({5, 3}, 1);
   EXPECT_TRUE(late.parameters().empty());
-  EXPECT_EQ(error_of<ConfigError>([&] { late(ctx, x); }),
+  EXPECT_EQ(error_of<ConfigError>([&] { std::as_const(late)(ctx, x); }),
             "[sequential] parameters: expected build() before the first call, got none");
   late.build({-1, 3});
   Sequential early({.seed = 3});

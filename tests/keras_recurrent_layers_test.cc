@@ -180,7 +180,7 @@ TEST(Recurrent, RefusesShapesThatAreNone) {
   EXPECT_THAT(call({{Tensor::zeros({2, 5, 4}, Dtype::f64), {}}}), HasSubstr("f32"));
   EXPECT_THROW(lstm.build({{2, 5, 4}}), ConfigError);
   LSTM fresh({.units = 3});
-  EXPECT_THROW(fresh(ctx, Tensor::zeros({2, 5, 4})), ConfigError);
+  EXPECT_THROW(std::as_const(fresh)(ctx, Tensor::zeros({2, 5, 4})), ConfigError);
 }
 
 struct Numbers {

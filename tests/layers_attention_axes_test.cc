@@ -19,7 +19,7 @@ Tensor f64(const Shape& shape, std::uint64_t seed) {
 std::unique_ptr<MultiHeadAttention> over(std::vector<Index> axes, const AttentionInputs& in) {
   MultiHeadAttentionConfig config = kConfig;
   config.attention_axes = std::move(axes);
-  return made<MultiHeadAttention>(config, {{in.query, {}}, {in.value, {}}});
+  return made<MultiHeadAttention>(config, operands_of(in));
 }
 
 // The layer of rank 3 with the same numbers.
@@ -31,7 +31,7 @@ std::unique_ptr<MultiHeadAttention> plain(const MultiHeadAttention& layer, Index
   return same;
 }
 
-Tensor sliced(const Tensor& x, int axis, Index at, const Shape& shape) {
+Tensor sliced(const LayerInput& x, int axis, Index at, const Shape& shape) {
   return dense(x.view().slice(axis, at, at + 1)).reshaped(shape);
 }
 
@@ -42,9 +42,10 @@ TEST(AttentionAxes, OfTheLastInnerAxisTreatTheOthersAsBatches) {
   const AttentionInputs in{.query = f64({2, 3, 4, 5}, 1), .value = f64({2, 3, 6, 7}, 2)};
   const auto layer = over({2}, in);
   const AttentionOutput got = layer->with_scores(ctx, in);
-  const AttentionOutput want = plain(*layer, 5, 7)
-                                   ->with_scores(ctx, {.query = in.query.reshaped({6, 4, 5}),
-                                                       .value = in.value.reshaped({6, 6, 7})});
+  const AttentionOutput want =
+      plain(*layer, 5, 7)
+          ->with_scores(ctx, {.query = in.query.view().reshaped({6, 4, 5}),
+                              .value = in.value.view().reshaped({6, 6, 7})});
   EXPECT_EQ(got.output.shape(), Shape({2, 3, 4, 5}));
   EXPECT_EQ(got.scores.shape(), Shape({2, 3, 2, 4, 6}));
   CHECK_CLOSE(got.output.reshaped({6, 4, 5}), want.output, kBound, "axis 2");
@@ -73,9 +74,10 @@ TEST(AttentionAxes, TogetherAreOneLongAxis) {
   const AttentionInputs in{.query = f64({2, 3, 4, 5}, 1), .value = f64({2, 2, 6, 7}, 2)};
   const auto layer = over({}, in);
   const AttentionOutput got = layer->with_scores(ctx, in);
-  const AttentionOutput want = plain(*layer, 5, 7)
-                                   ->with_scores(ctx, {.query = in.query.reshaped({2, 12, 5}),
-                                                       .value = in.value.reshaped({2, 12, 7})});
+  const AttentionOutput want =
+      plain(*layer, 5, 7)
+          ->with_scores(ctx, {.query = in.query.view().reshaped({2, 12, 5}),
+                              .value = in.value.view().reshaped({2, 12, 7})});
   EXPECT_EQ(got.scores.shape(), Shape({2, 2, 3, 4, 2, 6}));
   CHECK_CLOSE(got.output.reshaped({2, 12, 5}), want.output, kBound, "all axes");
   CHECK_CLOSE(got.scores.reshaped({2, 2, 12, 12}), want.scores, kBound, "all axes");
@@ -117,7 +119,7 @@ TEST(AttentionAxes, FoldMasksWithThem) {
         if (full[axis] > 1) offset += at * stride;
         stride *= full[axis];
       }
-      EXPECT_EQ(element(scores, i) > 0, in.attention_mask.data<bool>()[offset]) << i;
+      EXPECT_EQ(element(scores, i) > 0, in.attention_mask.view().data<bool>()[offset]) << i;
     }
   }
 }
@@ -130,7 +132,7 @@ TEST(AttentionAxes, OfOneTakeCausalMasksAndPadding) {
   const Tensor scores = over({1}, in)->with_scores(ctx, in).scores;  // [2, 4, 2, 3, 6]
   for (Index i = 0; i < scores.size(); ++i) {
     const Index s = i % 6, t = i / 6 % 3, b = i / (6 * 3 * 2 * 4);
-    EXPECT_EQ(element(scores, i) > 0, s <= t && in.value_mask.data<bool>()[b * 6 + s]) << i;
+    EXPECT_EQ(element(scores, i) > 0, s <= t && in.value_mask.view().data<bool>()[b * 6 + s]) << i;
   }
   // Along axis 2, if that is as long as axis 1.
   const Tensor square = f64({2, 3, 3, 5}, 1);

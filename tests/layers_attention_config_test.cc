@@ -174,7 +174,7 @@ TEST(FlashAttention, ChangesNothingButWhatKerasRefuses) {
   GroupQueryAttentionConfig config{.head_dim = 4, .num_query_heads = 2, .num_key_value_heads = 1};
   const AttentionInputs in{.query = random_tensor({1, 3, 5}, 1),
                            .value = random_tensor({1, 4, 5}, 2)};
-  const std::vector<Value> operands = {{in.query, {}}, {in.value, {}}};
+  const std::vector<Value> operands = operands_of(in);
   const Tensor want = (*made<GroupQueryAttention>(config, operands))(ctx, in);
   for (const bool flash : {false, true}) {
     config.flash_attention = flash;

@@ -17,7 +17,6 @@ AttentionInputs cross(Index batch = 2, Index queries = 5, Index keys = 7) {
   return {.query = random_tensor({batch, queries, 16}, 1),
           .value = random_tensor({batch, keys, 12}, 2)};
 }
-std::vector<Value> operands(const AttentionInputs& in) { return {{in.query, {}}, {in.value, {}}}; }
 
 constexpr double kBound = 1e-5;  // sums of a hundred numbers around 1
 
@@ -27,8 +26,8 @@ TEST(AttentionIdentities, EqualHeadsMakeBothLayersOne) {
   in.use_causal_mask = true;
   GroupQueryAttentionConfig config = kGqa;
   config.num_key_value_heads = 4;
-  const auto gqa = made<GroupQueryAttention>(config, operands(in));
-  const auto mha = made<MultiHeadAttention>(kMha, operands(in));
+  const auto gqa = made<GroupQueryAttention>(config, operands_of(in));
+  const auto mha = made<MultiHeadAttention>(kMha, operands_of(in));
   copy_parameters(*gqa, *mha);
   EXPECT_TRUE(same_bits((*mha)(ctx, in), (*gqa)(ctx, in)));
   EXPECT_TRUE(same_bits(mha->with_scores(ctx, in).scores, gqa->with_scores(ctx, in).scores));
@@ -37,12 +36,13 @@ TEST(AttentionIdentities, EqualHeadsMakeBothLayersOne) {
 TEST(AttentionIdentities, OrderOfKeysDoesNotMatter) {
   Context ctx;
   const AttentionInputs in = cross();
-  const auto layer = made<GroupQueryAttention>(kGqa, operands(in));
+  const auto layer = made<GroupQueryAttention>(kGqa, operands_of(in));
   AttentionInputs turned = in;
-  turned.value = Tensor(in.value.shape());
+  Tensor value(in.value.shape());
   for (Index s = 0; s < 7; ++s) {
-    copy(in.value.view().slice(1, s, s + 1), turned.value.view().slice(1, 6 - s, 7 - s));
+    copy(in.value.view().slice(1, s, s + 1), value.view().slice(1, 6 - s, 7 - s));
   }
+  turned.value = value;
   CHECK_CLOSE((*layer)(ctx, turned), (*layer)(ctx, in), kBound, "reversed keys");
 }
 
@@ -56,7 +56,7 @@ std::vector<Tensor> gradients(Context& ctx, const Layer& layer, const AttentionI
   const ConstView d_out = d_y;
   for (int pass = 0; pass < passes; ++pass) {
     std::unique_ptr<Saved> saved;
-    layer.forward(ctx, operands(in), {}, &saved);
+    layer.forward(ctx, operands_of(in), {}, &saved);
     layer.backward(ctx, *saved, std::span(&d_out, 1), d_in, grads);
   }
   std::vector<Tensor> found;
@@ -71,7 +71,7 @@ std::vector<Tensor> gradients(Context& ctx, const Layer& layer, const AttentionI
 TEST(AttentionIdentities, TwoBackwardPassesAddAndNoCotangentIsZero) {
   Context ctx;
   const AttentionInputs in = cross();
-  const auto layer = made<GroupQueryAttention>(kGqa, operands(in));
+  const auto layer = made<GroupQueryAttention>(kGqa, operands_of(in));
   const Tensor d_y = random_tensor(in.query.shape(), 3);
   const auto once = gradients(ctx, *layer, in, d_y, 1);
   const auto twice = gradients(ctx, *layer, in, d_y, 2);
@@ -92,7 +92,7 @@ TEST(AttentionIdentities, OfNoPositionsThereIsNothingToRotate) {
   GroupQueryAttentionConfig config = kGqa;
   config.rope = RopeConfig{};
   for (const Index batch : {0, 2}) {
-    const auto layer = made<GroupQueryAttention>(config, operands(cross()));
+    const auto layer = made<GroupQueryAttention>(config, operands_of(cross()));
     const AttentionInputs nothing = cross(batch, 0, 0);
     EXPECT_EQ((*layer)(ctx, nothing).shape(), (Shape{batch, 0, 16}));
     const Tensor d_y = Tensor::zeros({batch, 0, 16});
@@ -109,12 +109,12 @@ TEST(AttentionIdentities, ThreadsDoNotChangeTheBits) {
   config.value_dim = 5;
   config.sliding_window = 70;
   config.dropout = 0.2;
-  const auto layer = made<MultiHeadAttention>(config, operands(in));
+  const auto layer = made<MultiHeadAttention>(config, operands_of(in));
   std::vector<std::vector<Tensor>> results;
   for (const int threads : {1, 2, 3}) {
     Context ctx({.num_threads = threads});
     results.push_back(
-        AttentionProblem{.layer = *layer, .in = operands(in), .training = true}.gradients(ctx));
+        AttentionProblem{.layer = *layer, .in = operands_of(in), .training = true}.gradients(ctx));
   }
   for (const auto& result : results) {
     for (std::size_t i = 0; i < result.size(); ++i) {
@@ -131,7 +131,7 @@ Index peak_of(Index length) {
   config.dropout = 0.1;
   config.sliding_window = 64;
   const AttentionInputs in{.query = x, .value = x, .value_mask = random_mask({1, length}, 2)};
-  const auto layer = made<GroupQueryAttention>(config, operands(in));
+  const auto layer = made<GroupQueryAttention>(config, operands_of(in));
   Grads grads(ctx, layer->parameters());
   RandomStream random(1);
   std::unique_ptr<Saved> saved;
@@ -179,9 +179,9 @@ TEST(AttentionDropout, OfOneLeavesTheOutputsBiasAndTheScores) {
   Context ctx;
   const AttentionInputs in = cross();
   MultiHeadAttentionConfig config = kMha;
-  const auto without = made<MultiHeadAttention>(config, operands(in));
+  const auto without = made<MultiHeadAttention>(config, operands_of(in));
   config.dropout = 1;
-  const auto layer = made<MultiHeadAttention>(config, operands(in));
+  const auto layer = made<MultiHeadAttention>(config, operands_of(in));
   const AttentionOutput out = layer->with_scores(ctx, in, nullptr, {.training = true});
   const ConstView bias = layer->parameters().back().parameter->value();
   for (Index i = 0; i < out.output.size(); ++i) {
@@ -202,21 +202,21 @@ TEST(AttentionPenalties, CountTheOutputTwiceInGroupQueryAttentionAlone) {
     LossSink losses;
     AttentionArguments arguments;
     arguments.return_attention_scores = scores;
-    layer.call(ctx, operands(in), {.losses = &losses, .arguments = &arguments}, nullptr);
+    layer.call(ctx, operands_of(in), {.losses = &losses, .arguments = &arguments}, nullptr);
     return losses.losses();
   };
-  const auto grouped = made<GroupQueryAttention>(gqa, operands(in));
+  const auto grouped = made<GroupQueryAttention>(gqa, operands_of(in));
   const std::vector<double> six = losses_of(*grouped, false);
   ASSERT_EQ(six.size(), 6U);  // q, k, gate, v, output, and the output again
   EXPECT_EQ(six[4], six[5]);
   EXPECT_EQ(losses_of(*grouped, true).size(), 7U);
-  EXPECT_EQ(losses_of(*made<MultiHeadAttention>(mha, operands(in)), true).size(), 5U);
+  EXPECT_EQ(losses_of(*made<MultiHeadAttention>(mha, operands_of(in)), true).size(), 5U);
 }
 
 TEST(AttentionPolicies, LeaveInSixteenBitsCloseToFloat32) {
   Context ctx;
   const AttentionInputs in = cross();
-  const auto exact = made<GroupQueryAttention>(kGqa, operands(in));
+  const auto exact = made<GroupQueryAttention>(kGqa, operands_of(in));
   const AttentionOutput want = exact->with_scores(ctx, in);
   struct Policy {
     const char* name;
@@ -231,7 +231,7 @@ TEST(AttentionPolicies, LeaveInSixteenBitsCloseToFloat32) {
     GroupQueryAttentionConfig config = kGqa;
     config.dtype = policy.name;
     GroupQueryAttention layer(config);
-    build(layer, shapes_of(operands(in)));
+    build(layer, shapes_of(operands_of(in)));
     for (std::size_t i = 0; i < layer.parameters().size(); ++i) {
       const Parameter& from = *exact->parameters()[i].parameter;
       View to = layer.parameters()[i].parameter->edit();

@@ -22,11 +22,7 @@ AttentionInputs cross_masked() {
   return {.query = random_tensor({kB, kT, 6}, 1), .value = random_tensor({kB, kS, 7}, 2)};
 }
 
-std::vector<Value> masked_operands(const AttentionInputs& in) {
-  return {{in.query, {}}, {in.value, {}}};
-}
-
-bool at(const Tensor& mask, Index i) { return mask.data<bool>()[i]; }
+bool at(const LayerInput& mask, Index i) { return mask.view().data<bool>()[i]; }
 
 // Scores are 0 exactly where visible(b, h, t, s) is false.
 template <class Visible>
@@ -48,8 +44,8 @@ void expect_visible(const Tensor& scores, Visible&& visible) {
 TEST(AttentionMask, MayHaveEveryRankAndSize) {
   Context ctx;
   AttentionInputs in = cross_masked();
-  const auto gqa = made<GroupQueryAttention>(kMaskedGqa, masked_operands(in));
-  const auto mha = made<MultiHeadAttention>(kMaskedMha, masked_operands(in));
+  const auto gqa = made<GroupQueryAttention>(kMaskedGqa, operands_of(in));
+  const auto mha = made<MultiHeadAttention>(kMaskedMha, operands_of(in));
   for (const Shape& shape :
        {Shape{kT, kS}, Shape{1, kS}, Shape{kT, 1}, Shape{kB, kT, kS}, Shape{1, kT, kS},
         Shape{kB, 1, kS}, Shape{kB, kT, 1}, Shape{1, 1, kS}, Shape{kB, kH, kT, kS},
@@ -75,7 +71,7 @@ TEST(AttentionMask, MayHaveEveryRankAndSize) {
 TEST(AttentionMask, MayBeOfIntegers) {
   Context ctx;
   AttentionInputs in = cross_masked();
-  const auto layer = made<GroupQueryAttention>(kMaskedGqa, masked_operands(in));
+  const auto layer = made<GroupQueryAttention>(kMaskedGqa, operands_of(in));
   in.attention_mask = random_mask({kT, kS}, 7);
   const Tensor want = (*layer)(ctx, in);
   Tensor bytes({kT, kS}, Dtype::u8);
@@ -101,8 +97,7 @@ TEST(AttentionMask, IsCombinedWithAllOthers) {
   in.use_causal_mask = true;
   GroupQueryAttentionConfig config = kMaskedGqa;
   config.sliding_window = 2;
-  const auto layer =
-      made<GroupQueryAttention>(config, {{in.query, {}}, {in.value, {}}, {in.key, {}}});
+  const auto layer = made<GroupQueryAttention>(config, operands_of(in));
   expect_visible(layer->with_scores(ctx, in).scores, [&](Index b, Index, Index t, Index s) {
     return at(in.query_mask, b * kT + t) && at(in.value_mask, b * kS + s) &&
            at(in.key_mask, b * kS + s) && at(in.attention_mask, (b * kT + t) * kS + s) && s <= t &&
@@ -114,8 +109,8 @@ TEST(CausalMask, StartsAtTheTopLeftUnlessShifted) {
   Context ctx;
   AttentionInputs in = cross_masked();
   in.use_causal_mask = true;
-  const auto gqa = made<GroupQueryAttention>(kMaskedGqa, masked_operands(in));
-  const auto mha = made<MultiHeadAttention>(kMaskedMha, masked_operands(in));
+  const auto gqa = made<GroupQueryAttention>(kMaskedGqa, operands_of(in));
+  const auto mha = made<MultiHeadAttention>(kMaskedMha, operands_of(in));
   for (const Index offset : {-1, 0, 2}) {
     in.causal_offset = offset;
     const auto visible = [&](Index, Index, Index t, Index s) { return s <= t + offset; };
@@ -129,7 +124,7 @@ TEST(SlidingWindow, IsSymmetric) {
   const AttentionInputs in = cross_masked();
   MultiHeadAttentionConfig config = kMaskedMha;
   config.sliding_window = 2;
-  const auto mha = made<MultiHeadAttention>(config, masked_operands(in));
+  const auto mha = made<MultiHeadAttention>(config, operands_of(in));
   expect_visible(mha->with_scores(ctx, in).scores,
                  [](Index, Index, Index t, Index s) { return std::abs(t - s) < 2; });
 }
@@ -148,8 +143,9 @@ TEST(AttachedMasks, StandInForThoseThatAreNotGiven) {
   const Tensor query_mask = bools({kB, kT}, {1, 1, 0, 1, 1, 1});
   const Tensor value_mask = bools({kB, kS}, {1, 1, 1, 0, 1, 1, 1, 1, 1, 1});
   const Tensor key_mask = bools({kB, kS}, {1, 1, 1, 1, 1, 0, 1, 1, 1, 1});
-  const std::vector<Value> attached = {
-      {in.query, query_mask}, {in.value, value_mask}, {in.key, key_mask}};
+  const std::vector<Value> attached = {{tensor_of(in.query), query_mask},
+                                       {tensor_of(in.value), value_mask},
+                                       {tensor_of(in.key), key_mask}};
   const auto gqa = made<GroupQueryAttention>(kMaskedGqa, attached);
   const auto mha = made<MultiHeadAttention>(kMaskedMha, attached);
   const auto visible = [&](Index b, Index, Index t, Index s) {
@@ -209,9 +205,9 @@ TEST(MaskedRows, FollowKerasPathOrTheOption) {
       GroupQueryAttentionConfig config = kMaskedGqa;
       config.masked_rows = rule;
       config.dropout = dropout;
-      const auto layer = made<GroupQueryAttention>(config, masked_operands(in));
+      const auto layer = made<GroupQueryAttention>(config, operands_of(in));
       // With keys of zero all logits are equal: the mean of the values.
-      const auto even = made<GroupQueryAttention>(config, masked_operands(in));
+      const auto even = made<GroupQueryAttention>(config, operands_of(in));
       for (const auto& entry : even->parameters()) {
         if (entry.path.starts_with("key/")) fill_zero(entry.parameter->edit());
       }
@@ -250,17 +246,18 @@ TEST(Masks, KeepNanOfHiddenKeysOutOfTheResult) {
   AttentionInputs in = cross_masked();
   in.key = random_tensor({kB, kS, 3}, 3);
   in.attention_mask = bools({kB, 1, kS}, {1, 1, 0, 1, 1, 1, 1, 1, 1, 0});
-  const auto layer =
-      made<GroupQueryAttention>(kMaskedGqa, {{in.query, {}}, {in.value, {}}, {in.key, {}}});
+  const auto layer = made<GroupQueryAttention>(kMaskedGqa, operands_of(in));
   AttentionInputs dirty = in;
-  dirty.key = in.key.clone();
-  dirty.key.data<float>()[2 * 3] = std::numeric_limits<float>::quiet_NaN();
-  dirty.key.data<float>()[(kS + 4) * 3 + 1] = std::numeric_limits<float>::infinity();
+  Tensor key = tensor_of(in.key);
+  key.data<float>()[2 * 3] = std::numeric_limits<float>::quiet_NaN();
+  key.data<float>()[(kS + 4) * 3 + 1] = std::numeric_limits<float>::infinity();
+  dirty.key = key;
   EXPECT_TRUE(same_bits((*layer)(ctx, dirty), (*layer)(ctx, in)));
   EXPECT_TRUE(same_bits(layer->with_scores(ctx, dirty).scores, layer->with_scores(ctx, in).scores));
   dirty = in;
-  dirty.value = in.value.clone();
-  dirty.value.data<float>()[2 * 7] = std::numeric_limits<float>::quiet_NaN();
+  Tensor value = tensor_of(in.value);
+  value.data<float>()[2 * 7] = std::numeric_limits<float>::quiet_NaN();
+  dirty.value = value;
   EXPECT_TRUE(same_bits(layer->with_scores(ctx, dirty).scores, layer->with_scores(ctx, in).scores));
 }
 
@@ -268,7 +265,7 @@ TEST(Masks, LeaveTheRightLogitsWhereTheseAreHuge) {
   // A masked logit of Keras's explicit path is -1e9, larger than these.
   Context ctx;
   const AttentionInputs inputs = cross_masked();
-  const auto layer = made<GroupQueryAttention>(kMaskedGqa, masked_operands(inputs));
+  const auto layer = made<GroupQueryAttention>(kMaskedGqa, operands_of(inputs));
   for (const auto& entry : layer->parameters()) {
     View w = entry.parameter->edit();
     if (entry.path == "query/bias") std::fill_n(w.data<float>(), w.size(), -1e6F);
@@ -287,7 +284,7 @@ TEST(Masks, LeaveTheRightLogitsWhereTheseAreHuge) {
 TEST(Masks, AreRefusedByName) {
   Context ctx;
   const AttentionInputs in = cross_masked();
-  const auto gqa = made<GroupQueryAttention>(kMaskedGqa, masked_operands(in));
+  const auto gqa = made<GroupQueryAttention>(kMaskedGqa, operands_of(in));
   const auto refusal = [&](const auto& change) {
     AttentionInputs changed = in;
     change(changed);
@@ -332,7 +329,7 @@ TEST(Masks, AreRefusedByName) {
 TEST(Masks, OfRankFourWorkNextToOthersForABatchOfOne) {
   Context ctx;
   AttentionInputs in{.query = random_tensor({1, kT, 6}, 1), .value = random_tensor({1, kS, 7}, 2)};
-  const auto layer = made<GroupQueryAttention>(kMaskedGqa, masked_operands(in));
+  const auto layer = made<GroupQueryAttention>(kMaskedGqa, operands_of(in));
   in.attention_mask = random_mask({1, kH, kT, kS}, 3);
   in.value_mask = bools({1, kS}, {1, 0, 1, 1, 1});
   const Tensor scores = layer->with_scores(ctx, in).scores;
@@ -344,7 +341,7 @@ TEST(Masks, OfRankFourWorkNextToOthersForABatchOfOne) {
 TEST(AttentionBias, IsAddedToTheLogits) {
   Context ctx;
   AttentionInputs in = cross_masked();
-  const auto layer = made<GroupQueryAttention>(kMaskedGqa, masked_operands(in));
+  const auto layer = made<GroupQueryAttention>(kMaskedGqa, operands_of(in));
   const Tensor plain = layer->with_scores(ctx, in).scores;
   in.attention_bias = random_tensor({kB, kT, kS}, 9);
   const Tensor biased = layer->with_scores(ctx, in).scores;
@@ -352,11 +349,11 @@ TEST(AttentionBias, IsAddedToTheLogits) {
     const Index bias = (row / (kH * kT) * kT + row % kT) * kS;
     double sum = 0;
     for (Index s = 0; s < kS; ++s) {
-      sum += element(plain, row * kS + s) * std::exp(element(in.attention_bias, bias + s));
+      sum += element(plain, row * kS + s) * std::exp(element(in.attention_bias.view(), bias + s));
     }
     for (Index s = 0; s < kS; ++s) {
-      const double want =
-          element(plain, row * kS + s) * std::exp(element(in.attention_bias, bias + s)) / sum;
+      const double want = element(plain, row * kS + s) *
+                          std::exp(element(in.attention_bias.view(), bias + s)) / sum;
       EXPECT_NEAR(element(biased, row * kS + s), want, 1e-6);
     }
   }

@@ -75,10 +75,12 @@ Tensor formula(const GroupQueryAttention& layer, const AttentionInputs& in) {
     return bias ? p[i * each + 1].parameter->value() : ConstView();
   };
   const Index d = config.head_dim, hq = config.num_query_heads, hkv = config.num_key_value_heads;
-  const Index batch = in.query.dim(0), queries = in.query.dim(1), keys = in.value.dim(1);
-  Tensor q = projected(in.query, kernel(0), bias_of(0), hq * d);
-  Tensor k = projected(in.key.has_value() ? in.key : in.value, kernel(1), bias_of(1), hkv * d);
-  const Tensor v = projected(in.value, kernel(2), bias_of(2), hkv * d);
+  const Shape& query = in.query.shape();
+  const Index batch = query[0], queries = query[1], keys = in.value.shape()[1];
+  const LayerInput& key = in.key.has_value() ? in.key : in.value;
+  Tensor q = projected(in.query.view(), kernel(0), bias_of(0), hq * d);
+  Tensor k = projected(key.view(), kernel(1), bias_of(1), hkv * d);
+  const Tensor v = projected(in.value.view(), kernel(2), bias_of(2), hkv * d);
   if (config.rope) {
     rotate(q, queries, d, *config.rope);
     rotate(k, keys, d, *config.rope);

@@ -1,22 +1,37 @@
 // Keras's seeds.
 
+#include "core/seed.h"
+
 #include "core/check.h"
-#include "grouphead/core/random.h"
 
 namespace grouphead {
 
-std::uint32_t checked_seed(Index seed) {
+std::uint64_t core::checked_seed(Index seed) {
   if (seed < 0 || seed >= Index{1} << 32) {
     core::throw_config_error("seed", "seed", "0 <= seed < 2^32", std::to_string(seed));
   }
-  return static_cast<std::uint32_t>(seed);
+  return static_cast<std::uint64_t>(seed);
 }
+
+void core::require_seed(const std::optional<std::uint64_t>& seed) {
+  if (seed) checked_seed(static_cast<Index>(*seed));
+}
+
+std::uint64_t core::draw_seed(RandomStream& random) noexcept {
+  return philox4x32(random.next(), 0).words[0];
+}
+
+SeedGenerator::SeedGenerator(std::uint64_t seed, std::string name)
+    : seed_(core::checked_seed(static_cast<Index>(seed))), name_(std::move(name)) {}
 
 ConfigValue SeedGenerator::get_config() const {
-  return ConfigValue::Object{{"seed", Index{seed_}}, {"name", name_}};
+  return ConfigValue::Object{{"seed", static_cast<Index>(seed_)}, {"name", name_}};
 }
 
-Seed::Seed(Index seed) : seed_(checked_seed(seed)), config_(seed) {}
+void Seed::set(Index seed) {
+  seed_ = core::checked_seed(seed);
+  config_ = seed;
+}
 
 Seed::Seed(std::shared_ptr<SeedGenerator> generator)
     : generator_(std::move(generator)),
@@ -35,7 +50,8 @@ Seed Seed::from_config(const ConfigValue& config) {
   if (!own["seed"].is_null()) {
     const std::string name =
         own["name"].is_null() ? "seed_generator" : own["name"].as_string("name");
-    seed = std::make_shared<SeedGenerator>(checked_seed(own["seed"].as_integer("seed")), name);
+    seed =
+        std::make_shared<SeedGenerator>(core::checked_seed(own["seed"].as_integer("seed")), name);
   }
   seed.config_ = config;
   return seed;
@@ -45,11 +61,7 @@ ConfigValue Seed::config() const { return config_; }
 
 RandomKey Seed::next(RandomStream& random) const {
   if (generator_) return generator_->next();
-  return {seed_ ? *seed_ : draw_seed(random), 0};
-}
-
-std::uint32_t draw_seed(RandomStream& random) noexcept {
-  return philox4x32(random.next(), 0).words[0];
+  return {seed_ ? *seed_ : core::draw_seed(random), 0};
 }
 
 }  // namespace grouphead

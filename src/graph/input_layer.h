@@ -25,11 +25,16 @@ class InputLayer final : public Layer {
   Dtype input_dtype() const noexcept { return config_.dtype; }
   bool is_optional() const noexcept { return config_.optional; }
   bool is_text() const noexcept { return is_text_; }
+  /// Whether the shape is that of the first inputs, to which Keras's Sequential does not hold later
+  /// ones: then others of its rank do, where the layers take them.
+  bool is_example() const noexcept { return is_example_; }
+  void set_is_example() noexcept { is_example_ = true; }
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   InputConfig config_;
   bool is_text_;
+  bool is_example_ = false;
   Shape shape_;
 };
 

@@ -109,6 +109,13 @@ void Model::append_parameters(const std::string& prefix, ParameterList& out) {
   if (graph_) graph::append_parameters_of(graph_->layers(), prefix, out);
 }
 
+std::vector<Tensor> Model::operator()(Context& ctx, std::span<const Tensor> in) {
+  std::vector<Shape> shapes;
+  for (const Tensor& tensor : in) shapes.push_back(tensor.shape());
+  build_once(shapes);
+  return std::as_const(*this)(ctx, in);
+}
+
 std::vector<Tensor> Model::operator()(Context& ctx, std::span<const Tensor> in) const {
   std::vector<Value> values;
   for (const Tensor& tensor : in) values.push_back({tensor, {}});
@@ -125,8 +132,9 @@ std::vector<Tensor> Model::operator()(Context& ctx, const std::map<std::string, 
   return (*this)(ctx, tensors);
 }
 
-Tensor Model::operator()(Context& ctx, const Tensor& x) const {
-  return (*this)(ctx, std::span(&x, 1)).front();
+Tensor Model::typed_call(Context& ctx, const LayerInput& x, std::unique_ptr<Saved>* saved) const {
+  const Value in{x.tensor(ctx), {}};
+  return run(ctx, std::span(&in, 1), {}, std::nullopt, saved).front().tensor;
 }
 
 const std::vector<Symbol>& Model::inputs() const { return graph().inputs(); }

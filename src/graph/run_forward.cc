@@ -10,8 +10,10 @@
 namespace grouphead::graph {
 namespace {
 
-bool fits(const Shape& got, const Shape& expected, bool is_decoding) noexcept {
+bool fits(const Shape& got, const InputLayer& layer, bool is_decoding) noexcept {
+  const Shape& expected = layer.shape();
   if (got.rank() != expected.rank()) return false;
+  if (layer.is_example()) return true;
   for (int axis = 0; axis < got.rank(); ++axis) {
     if (axis == 1 && is_decoding) continue;  // a part of the positions
     if (expected[axis] != -1 && expected[axis] != got[axis]) return false;
@@ -48,7 +50,7 @@ Value received(std::string_view model, const Symbol& input, const Value& given, 
   Value value = given;
   value.tensor = layer.is_text() ? with_text_axis(given.tensor, layer.shape())
                                  : with_expected_rank(given.tensor, layer.shape());
-  if (!fits(value.tensor.shape(), layer.shape(), is_decoding)) {
+  if (!fits(value.tensor.shape(), layer, is_decoding)) {
     core::throw_shape_error(model, input.name(), layer.shape().to_string(),
                             given.tensor.shape().to_string());
   }

@@ -93,9 +93,12 @@ void Sequential::create_parameters(std::span<const Shape> inputs, RandomStream& 
   if (shape.rank() < 1) throw_config_error(name(), "input", "a batch axis", shape.to_string());
   if (!input_.has_value()) {
     const bool is_lookup = layers_[0]->class_name() == "Embedding";
-    input_ = input({.shape = {shape.begin() + 1, shape.end()},
+    const auto first = std::make_shared<graph::InputLayer>(
+        InputConfig{.shape = {shape.begin() + 1, shape.end()},
                     .batch_size = shape[0],
                     .dtype = is_lookup ? Dtype::i32 : layers_[0]->policy().compute()});
+    first->set_is_example();
+    input_ = graph::symbol_of(first);
   }
   connect_layers(random);
 }
@@ -103,6 +106,16 @@ void Sequential::create_parameters(std::span<const Shape> inputs, RandomStream& 
 void Sequential::build(const std::vector<Index>& input_shape) {
   const Shape shape = Shape::partial(input_shape);
   build(std::span(&shape, 1), random_);
+}
+
+void Sequential::build_for_call(std::span<const Shape> inputs) {
+  std::vector<Shape> shapes;
+  for (const Shape& shape : inputs) {
+    std::vector<Index> dims(shape.begin(), shape.end());
+    if (!dims.empty()) dims[0] = -1;
+    shapes.push_back(Shape::partial(dims));
+  }
+  build(shapes, random_);
 }
 
 void Sequential::append_parameters(const std::string& prefix, ParameterList& out) {

@@ -142,7 +142,7 @@ ConfigValue Gqa::get_config() const {
   config.set("final_norm", options_.final_norm);
   config.set("position", nn::rope_config(options_.position));
   config.set("edifice_gains", options_.edifice_gains);
-  config.set("seed", seed_config(options_.seed));
+  config.set("seed", nn::seed_config(options_.seed));
   return config;
 }
 
@@ -189,7 +189,14 @@ Tensor Gqa::run(Context& ctx, const Tensor& x, const Mode& mode,
   return y;
 }
 
-Tensor Gqa::operator()(Context& ctx, const Tensor& x) const { return run(ctx, x, {}, nullptr); }
+void Gqa::build_for_call(std::span<const Shape> inputs) {
+  RandomStream random(options_.seed);
+  Layer::build(inputs, random);
+}
+
+Tensor Gqa::typed_call(Context& ctx, const LayerInput& x, std::unique_ptr<Saved>* saved) const {
+  return run(ctx, x.tensor(ctx), {}, saved);
+}
 
 std::vector<Value> Gqa::forward(Context& ctx, std::span<const Value> in, const Mode& mode,
                                 std::unique_ptr<Saved>* saved) const {

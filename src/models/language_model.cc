@@ -90,7 +90,7 @@ ConfigValue LanguageModel::get_config() const {
   ConfigValue config = Layer::get_config();
   config.set("vocab_size", config_.vocab_size);
   write_transformer_config(config_.transformer, config);
-  config.set("seed", seed_config(config_.seed));
+  config.set("seed", nn::seed_config(config_.seed));
   return config;
 }
 

@@ -16,8 +16,7 @@ bool is_same(const TransformerConfig& a, const TransformerConfig& b);
 /// The key `dtype` of a model of one type. Errors: ConfigError unless f32 or f64.
 Dtype dtype_from(std::string_view model, nn::ConfigReader& reader);
 
-/// A seed as an integer of a configuration, which has a sign, and back.
-inline ConfigValue seed_config(std::uint64_t seed) { return static_cast<Index>(seed); }
+/// What nn::seed_config() writes.
 inline std::uint64_t seed_from(nn::ConfigReader& reader) {
   return static_cast<std::uint64_t>(reader.integer("seed", 0));
 }

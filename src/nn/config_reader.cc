@@ -2,7 +2,7 @@
 
 #include "core/check.h"
 #include "core/comma_list.h"
-#include "grouphead/core/random.h"
+#include "core/seed.h"
 
 namespace grouphead::nn {
 
@@ -52,10 +52,10 @@ DtypePolicy ConfigReader::dtype() {
 
 Activation ConfigReader::activation() { return Activation::from_config(value("activation")); }
 
-std::optional<std::uint32_t> ConfigReader::seed() {
+std::optional<std::uint64_t> ConfigReader::seed() {
   const ConfigValue& held = value("seed");
   if (held.is_null()) return {};
-  return checked_seed(held.as_integer("seed"));
+  return core::checked_seed(held.as_integer("seed"));
 }
 
 void ConfigReader::finish() const {

@@ -31,8 +31,8 @@ class ConfigReader {
   std::string name(std::string_view fallback) { return string("name", fallback); }
   bool trainable() { return boolean("trainable", true); }
   DtypePolicy dtype();
-  /// `seed`: an integer that a SeedGenerator takes, or null.
-  std::optional<std::uint32_t> seed();
+  /// `seed`: an integer that a SeedGenerator takes, or null. seed_config() writes it.
+  std::optional<std::uint64_t> seed();
   /// `activation`, as Activation::from_config() takes it; linear when absent.
   Activation activation();
 
@@ -45,5 +45,10 @@ class ConfigReader {
   const ConfigValue& config_;
   std::set<std::string, std::less<>> asked_;
 };
+
+/// A seed as an integer of a configuration, which has a sign; null where there is none.
+inline ConfigValue seed_config(const std::optional<std::uint64_t>& seed) {
+  return seed ? ConfigValue(static_cast<Index>(*seed)) : ConfigValue();
+}
 
 }  // namespace grouphead::nn

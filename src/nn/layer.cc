@@ -168,6 +168,15 @@ void Layer::build(std::initializer_list<Shape> inputs, std::uint64_t seed) {
   build(std::span(inputs.begin(), inputs.size()), random);
 }
 
+void Layer::build_once(std::span<const Shape> inputs) {
+  if (!is_built_) build_for_call(inputs);
+}
+
+void Layer::build_for_call(std::span<const Shape> inputs) {
+  RandomStream random(0);
+  build(inputs, random);
+}
+
 ParameterList Layer::parameters() {
   ParameterList list;
   append_parameters("", list);

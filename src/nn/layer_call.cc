@@ -46,6 +46,24 @@ Tensor Layer::leaving(Context& ctx, Tensor tensor) const {
   return rounded;
 }
 
+Tensor LayerInput::tensor(Context& ctx) const {
+  return view_.has_value() ? nn::copied(ctx, view_) : tensor_;
+}
+
+Tensor Layer::operator()(Context& ctx, const LayerInput& x, std::unique_ptr<Saved>* saved) {
+  build_once({x.shape()});
+  return typed_call(ctx, x, saved);
+}
+
+Tensor Layer::operator()(Context& ctx, const LayerInput& x, std::unique_ptr<Saved>* saved) const {
+  return typed_call(ctx, x, saved);
+}
+
+Tensor Layer::typed_call(Context& ctx, const LayerInput& x, std::unique_ptr<Saved>* saved) const {
+  const Value in{x.tensor(ctx), {}};
+  return forward(ctx, std::span(&in, 1), Mode{}, saved).at(0).tensor;
+}
+
 std::vector<Value> Layer::call(Context& ctx, std::span<const Value> in, const Mode& mode,
                                std::unique_ptr<Saved>* saved) const {
   if (mode.decoding != nullptr) nn::require_decodable(*this, in, mode);

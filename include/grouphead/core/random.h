@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -11,6 +12,9 @@
 
 #pragma GCC visibility push(default)
 namespace grouphead {
+
+// Seeds are std::uint64_t, and std::optional of it where none may be given. Those that Keras has,
+// of layers' own generators and of initializers, are below 2^32.
 
 /// Where one random draw happens: a counter-based generator is a pure function of this key and the
 /// element's index, so neither threads nor tiles change its numbers.
@@ -44,10 +48,10 @@ enum class RandomAlgorithm : int {
 /// calls. Source: keras.random.SeedGenerator.
 class SeedGenerator {
  public:
-  explicit SeedGenerator(std::uint32_t seed, std::string name = "seed_generator")
-      : seed_(seed), name_(std::move(name)) {}
+  /// Errors: ConfigError unless seed < 2^32.
+  explicit SeedGenerator(std::uint64_t seed, std::string name = "seed_generator");
   RandomKey next() noexcept { return {seed_, next_draw_.fetch_add(1)}; }
-  std::uint32_t seed() const noexcept { return seed_; }
+  std::uint64_t seed() const noexcept { return seed_; }
   std::uint32_t next_draw() const noexcept { return next_draw_.load(); }
   void set_next_draw(std::uint32_t draw) noexcept { next_draw_.store(draw); }
 
@@ -55,7 +59,7 @@ class SeedGenerator {
   ConfigValue get_config() const;
 
  private:
-  std::uint32_t seed_;
+  std::uint64_t seed_;
   std::string name_;
   std::atomic<std::uint32_t> next_draw_{0};
 };
@@ -65,8 +69,10 @@ class Seed {
  public:
   Seed() = default;  ///< none: each draw takes a key of the model's stream
   /// Every draw gives the same numbers. Errors: ConfigError unless 0 <= seed < 2^32.
-  Seed(Index seed);                      // NOLINT(google-explicit-constructor)
-  Seed(int seed) : Seed(Index{seed}) {}  // NOLINT(google-explicit-constructor)
+  template <std::integral Integer>
+  Seed(Integer seed) {  // NOLINT(google-explicit-constructor)
+    set(static_cast<Index>(seed));
+  }
   /// Each draw takes the generator's next key.
   Seed(std::shared_ptr<SeedGenerator> generator);  // NOLINT(google-explicit-constructor)
   /// From an integer, null, or Keras's envelope of a SeedGenerator. Errors: ConfigError.
@@ -78,15 +84,12 @@ class Seed {
   RandomKey next(RandomStream& random) const;
 
  private:
-  std::optional<std::uint32_t> seed_;
+  void set(Index seed);
+
+  std::optional<std::uint64_t> seed_;
   std::shared_ptr<SeedGenerator> generator_;
   ConfigValue config_;
 };
-
-/// `seed` as generators take it. Errors: ConfigError unless 0 <= seed < 2^32.
-std::uint32_t checked_seed(Index seed);
-/// An integer seed by the next draw of a stream: what a layer takes where the user gives none.
-std::uint32_t draw_seed(RandomStream& random) noexcept;
 
 /// One draw of a layer that drops: which generator, and its key.
 struct RandomDraw {

@@ -18,6 +18,8 @@ struct ScoredAttentionArguments : CallArguments {
   bool return_attention_scores = false;  ///< the second output
 };
 
+namespace detail {
+
 /// What Attention and AdditiveAttention share: attention of one head without projections.
 ///
 /// Operands  query [..., T, D], value [..., S, Dv], key [..., S, D] (absent: the value),
@@ -31,11 +33,10 @@ struct ScoredAttentionArguments : CallArguments {
 /// Errors    ConfigError for unknown call keywords; ShapeError
 /// Memory    no T x S buffer unless scores are returned
 /// Speed     products of queries and keys take attention's fast kernels, unless scores are
-/// returned;
-///           the other rules take plain loops
-class BaseScoredAttention : public Layer {
+///           returned; the other rules take plain loops
+class ScoredAttention : public Layer {
  public:
-  ~BaseScoredAttention() override;
+  ~ScoredAttention() override;
   std::span<const std::string_view> input_names() const override;
   std::unique_ptr<CallArguments> arguments_from_config(const ConfigValue& keywords) const override;
   ConfigValue arguments_config(const CallArguments* arguments) const override;
@@ -50,11 +51,11 @@ class BaseScoredAttention : public Layer {
  protected:
   struct Options {
     double dropout;
-    std::optional<Index> seed;
+    std::optional<std::uint64_t> seed;
   };
   /// Errors: ConfigError for a dropout outside [0, 1] or a seed outside 32 bits.
-  BaseScoredAttention(std::string name, const DtypePolicy& policy, Regularizer activity_regularizer,
-                      const Options& options);
+  ScoredAttention(std::string name, const DtypePolicy& policy, Regularizer activity_regularizer,
+                  const Options& options);
 
   /// What build() does before it makes parameters. Returns D, -1 if unknown.
   Index start_build(std::span<const Shape> inputs, RandomStream& random);
@@ -86,6 +87,8 @@ class BaseScoredAttention : public Layer {
   std::unique_ptr<SeedGenerator> seeds_;  // null without dropout
 };
 
+}  // namespace detail
+
 /// How Attention makes a logit of a query and a key.
 enum class ScoreMode : std::uint8_t {
   dot,    ///< sum_d q_d k_d
@@ -97,7 +100,7 @@ struct AttentionConfig {
   bool use_scale = false;
   ScoreMode score_mode = ScoreMode::dot;
   double dropout = 0;  ///< in [0, 1]
-  std::optional<Index> seed{};
+  std::optional<std::uint64_t> seed{};
   std::string name = "attention";
   DtypePolicy dtype{};
   Regularizer activity_regularizer{};
@@ -105,7 +108,7 @@ struct AttentionConfig {
 
 /// Dot-product attention (Luong et al. 2015): logits scale q k, without 1 / sqrt(D), or by concat
 /// concat_score_weight sum_d tanh(scale (q_d + k_d)). Source: keras.layers.Attention.
-class Attention final : public BaseScoredAttention {
+class Attention final : public detail::ScoredAttention {
  public:
   using Config = AttentionConfig;
   /// Errors: ConfigError for a dropout or seed out of range.
@@ -125,7 +128,7 @@ class Attention final : public BaseScoredAttention {
 struct AdditiveAttentionConfig {
   bool use_scale = true;
   double dropout = 0;  ///< in [0, 1]
-  std::optional<Index> seed{};
+  std::optional<std::uint64_t> seed{};
   std::string name = "additive_attention";
   DtypePolicy dtype{};
   Regularizer activity_regularizer{};
@@ -133,7 +136,7 @@ struct AdditiveAttentionConfig {
 
 /// Additive attention (Bahdanau et al. 2015): logits sum_d scale_d tanh(q_d + k_d).
 /// Source: keras.layers.AdditiveAttention.
-class AdditiveAttention final : public BaseScoredAttention {
+class AdditiveAttention final : public detail::ScoredAttention {
  public:
   using Config = AdditiveAttentionConfig;
   /// Errors: ConfigError for a dropout or seed out of range.

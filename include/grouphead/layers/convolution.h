@@ -110,8 +110,6 @@ class Convolution : public Layer {
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
 
-  Tensor operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved = nullptr) const;
-
  protected:
   template <class Config>
   Convolution(const Config& config, ConvolutionSettings settings)
@@ -120,6 +118,8 @@ class Convolution : public Layer {
     check();
   }
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  Tensor typed_call(Context& ctx, const LayerInput& x,
+                    std::unique_ptr<Saved>* saved) const override;
 
  private:
   void check() const;

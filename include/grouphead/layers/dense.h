@@ -30,12 +30,12 @@ struct DenseConfig {
   DtypePolicy dtype{};
 };
 
-// Beside forward(), a layer of one input has a typed front, `layer(ctx, x)`: the same computation
-// (forward() calls it) without containers. Without `saved` it allocates nothing once the Context
-// is warm.
-
 /// y = activation(x kernel + bias). Shapes: x [..., M], kernel [M, N], bias [N], y [..., N].
 /// Hands the mask on. Source: keras.layers.Dense.
+///
+/// `layer(ctx, x)` without `saved` allocates nothing once the Context is warm, and reads a view in
+/// place where its rows are equally spaced and contiguous each, as in a slice of the last axis;
+/// else it takes one copy.
 class Dense final : public Layer, public HasLora {
  public:
   using Config = DenseConfig;
@@ -56,14 +56,15 @@ class Dense final : public Layer, public HasLora {
   nn::LowRank* low_rank() const noexcept override;
 
   const DenseConfig& config() const noexcept { return config_; }
-  Tensor operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved = nullptr) const;
-  /// Inference into a given output.
+  /// Inference into a given output. x: rows as above.
   void apply(Context& ctx, ConstView x, View y) const;
   /// backward() that replaces d_x [..., M] instead of adding to it: saves zeroing and reading it.
   void backward_to(Context& ctx, Saved& saved, ConstView d_y, View d_x, Grads& grads) const;
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  Tensor typed_call(Context& ctx, const LayerInput& x,
+                    std::unique_ptr<Saved>* saved) const override;
   /// The gradient of what the activation is applied to; nothing without an activation.
   Tensor before_activation(Context& ctx, const Tensor& pre_activation, ConstView d_y) const;
   /// Rounds what the activation is applied to as Keras stores it.

@@ -11,7 +11,7 @@ namespace grouphead {
 /// Keras's arguments.
 struct DropoutConfig {
   double rate = 0;                      ///< share of the elements that become 0, in [0, 1]
-  std::optional<std::uint32_t> seed{};  ///< of the layer's own generator; none: drawn by build()
+  std::optional<std::uint64_t> seed{};  ///< of the layer's own generator; none: drawn by build()
   /// Along an axis of 1 all elements are kept or dropped together; -1: an axis of the input's size.
   /// Empty: each element for itself.
   std::vector<Index> noise_shape{};
@@ -22,14 +22,14 @@ struct DropoutConfig {
 
 struct SpatialDropout1DConfig {
   double rate = 0;
-  std::optional<std::uint32_t> seed{};
+  std::optional<std::uint64_t> seed{};
   std::string name = "spatial_dropout1d";
   DtypePolicy dtype{};
 };
 
 struct SpatialDropout2DConfig {
   double rate = 0;
-  std::optional<std::uint32_t> seed{};
+  std::optional<std::uint64_t> seed{};
   bool channels_first = false;  ///< Keras's data_format
   std::string name = "spatial_dropout2d";
   DtypePolicy dtype{};
@@ -37,7 +37,7 @@ struct SpatialDropout2DConfig {
 
 struct GaussianNoiseConfig {
   double stddev = 0;  ///< in [0, 1]
-  std::optional<std::uint32_t> seed{};
+  std::optional<std::uint64_t> seed{};
   std::string name = "gaussian_noise";
   DtypePolicy dtype{};
   Regularizer activity_regularizer{};
@@ -45,7 +45,7 @@ struct GaussianNoiseConfig {
 
 struct GaussianDropoutConfig {
   double rate = 0;  ///< in [0, 1]
-  std::optional<std::uint32_t> seed{};
+  std::optional<std::uint64_t> seed{};
   std::string name = "gaussian_dropout";
   DtypePolicy dtype{};
   Regularizer activity_regularizer{};
@@ -53,7 +53,7 @@ struct GaussianDropoutConfig {
 
 struct AlphaDropoutConfig {
   double rate = 0;  ///< in [0, 1)
-  std::optional<std::uint32_t> seed{};
+  std::optional<std::uint64_t> seed{};
   std::vector<Index> noise_shape{};  ///< as in DropoutConfig
   std::string name = "alpha_dropout";
   DtypePolicy dtype{};

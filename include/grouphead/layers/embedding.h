@@ -22,10 +22,10 @@ struct EmbeddingConfig {
   Regularizer activity_regularizer{};
 };
 
-/// Row lookup: tokens [...] to [..., M]. Tokens are i32; forward() takes any type, floating numbers
-/// are cut off towards 0. Errors: ShapeError for a token outside [0, V).
-/// Tokens have no gradient: what is passed for it in backward() stays as it is.
-/// Source: keras.layers.Embedding.
+/// Row lookup: tokens [...] to [..., M]. `layer(ctx, tokens)` takes i32, forward() any type;
+/// floating numbers are cut off towards 0. Errors: ShapeError for a token outside [0, V). Tokens
+/// have no gradient: what is passed for it in backward() stays as it is. Source:
+/// keras.layers.Embedding.
 class Embedding final : public Layer, public HasLora {
  public:
   using Config = EmbeddingConfig;
@@ -45,16 +45,18 @@ class Embedding final : public Layer, public HasLora {
   void merge_lora() override;
   nn::LowRank* low_rank() const noexcept override;
 
-  /// Inference, also of tokens that are no Tensor.
-  Tensor operator()(Context& ctx, ConstView tokens) const;
-
  protected:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  Tensor typed_call(Context& ctx, const LayerInput& x,
+                    std::unique_ptr<Saved>* saved) const override;
   Tensor received(Context& ctx, const Tensor& tensor) const override {
     return widened(ctx, tensor);
   }
 
  private:
+  /// Rows of tokens (i32, contiguous).
+  Tensor looked_up(Context& ctx, ConstView tokens) const;
+
   EmbeddingConfig config_;
   std::unique_ptr<Parameter> embeddings_;
   std::unique_ptr<nn::LowRank> lora_;  // null where the embeddings are used as they are

@@ -31,7 +31,7 @@ struct GroupQueryAttentionConfig {
   Constraint kernel_constraint{};
   Constraint bias_constraint{};
   bool use_gate = false;                ///< heads *= sigmoid(query W_g + b_g)
-  std::optional<std::uint32_t> seed{};  ///< of dropout
+  std::optional<std::uint64_t> seed{};  ///< of dropout
   std::optional<RopeConfig> rope{};     ///< rotates q and k
   bool causal = false;                  ///< every call has use_causal_mask
   Index output_dim = 0;                 ///< width of y; 0: the query's
@@ -56,7 +56,7 @@ struct GroupQueryAttentionConfig {
 /// Memory   O(T + S): no T x S buffer but the scores, where asked for. Saved: inputs, q, k, v,
 ///          per-head results and their log-sum-exps
 /// Source   Ainslie et al. 2023, arXiv:2305.13245; keras.layers.GroupQueryAttention 3.15.1
-class GroupQueryAttention final : public Layer {
+class GroupQueryAttention final : public detail::AttentionLayer {
  public:
   using Config = GroupQueryAttentionConfig;
   explicit GroupQueryAttention(const GroupQueryAttentionConfig& config);
@@ -70,8 +70,6 @@ class GroupQueryAttention final : public Layer {
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
   bool can_decode(std::span<const Shape> inputs, const CallArguments* arguments) const override;
-  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
-                             std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
@@ -79,14 +77,6 @@ class GroupQueryAttention final : public Layer {
   const GroupQueryAttentionConfig& config() const noexcept { return config_; }
   /// Where dropout draws without Mode::random. Null before build() and without dropout.
   const SeedGenerator* seed_generator() const noexcept;
-
-  /// The typed front of forward(), with 16-bit policies of call(): what it saves is for backward()
-  /// or call_backward(). `mode` without arguments.
-  Tensor operator()(Context& ctx, const AttentionInputs& in,
-                    std::unique_ptr<Saved>* saved = nullptr, const Mode& mode = {}) const;
-  /// The same with the scores.
-  AttentionOutput with_scores(Context& ctx, const AttentionInputs& in,
-                              std::unique_ptr<Saved>* saved = nullptr, const Mode& mode = {}) const;
 
   /// Causal self-attention of x [B, T, M] at positions cache.length(b) .. + T - 1 of each sequence
   /// b: stores their keys and values in layer `layer` of the cache and attends to all stored
@@ -115,6 +105,8 @@ class GroupQueryAttention final : public Layer {
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  std::vector<Value> run(Context& ctx, const nn::AttentionOperands& in, const Mode& mode,
+                         std::unique_ptr<Saved>* saved) const override;
   GroupQueryAttentionConfig config_;
   std::unique_ptr<nn::AttentionCore> core_;
 };

@@ -13,6 +13,7 @@
 #include "grouphead/core/random.h"
 #include "grouphead/core/tensor.h"
 #include "grouphead/layers/constraints.h"
+#include "grouphead/layers/layer_input.h"
 #include "grouphead/layers/regularizers.h"
 
 #pragma GCC visibility push(default)
@@ -183,10 +184,13 @@ struct Saved {
 
 /// The interface of every layer, the library's or a user's.
 ///
-/// A layer is configured by its constructor and gets its parameters by build(). Calls are const and
-/// may run concurrently, each with its own Context; what changes parameters takes a non-const
-/// layer. forward() and backward() hold the mathematics, in dtype(); call() is what Keras's
-/// `layer(...)` does around them.
+/// A layer is configured by its constructor and gets its parameters by build(), or by the first
+/// typed call of a layer that is not const. forward() and backward() hold the mathematics, in
+/// dtype(); call() is what Keras's `layer(...)` does around them.
+///
+/// Threads: calls of a built layer may run concurrently, each with its own Context. What changes
+/// parameters takes a non-const layer, and nobody else may use the layer meanwhile: so it is with a
+/// first call that builds.
 ///
 /// Operands stand in the order of input_names(); one that is not given has no tensor, as a shape it
 /// is [], as a view it is absent, and the last ones may be left out.
@@ -244,6 +248,20 @@ class Layer {
   void build(std::initializer_list<Shape> inputs, std::uint64_t seed = 0);
   /// Whether build() is done; a layer without parameters may be built any number of times.
   bool is_built() const noexcept { return is_built_; }
+  /// What a first call does before it computes, as in Keras: unless is_built(), build() for inputs
+  /// of these shapes, with the initial values of seed 0, or of its configuration's seed where a
+  /// model has one. Layers of equal shapes then begin with equal numbers; call build() for others.
+  void build_once(std::span<const Shape> inputs);
+  void build_once(std::initializer_list<Shape> inputs) {
+    build_once(std::span(inputs.begin(), inputs.size()));
+  }
+
+  /// The typed call of one input: forward() in inference, its first output; with `saved` it keeps
+  /// there what backward() needs. A layer that is not const is built first (build_once()).
+  /// Errors: those of build() and forward(); ConfigError for a const layer before build().
+  Tensor operator()(Context& ctx, const LayerInput& x, std::unique_ptr<Saved>* saved = nullptr);
+  Tensor operator()(Context& ctx, const LayerInput& x,
+                    std::unique_ptr<Saved>* saved = nullptr) const;
 
   /// Computes the outputs. With `saved`, keeps there what backward() needs.
   /// Errors: ShapeError; ConfigError before build().
@@ -274,6 +292,11 @@ class Layer {
  protected:
   /// What build() does: makes this layer's parameters and builds its sub-layers.
   virtual void create_parameters(std::span<const Shape> inputs, RandomStream& random) = 0;
+  /// build() in build_once(): a layer with a seed of its own takes that.
+  virtual void build_for_call(std::span<const Shape> inputs);
+  /// The typed call, for layers that do it without forward()'s containers, or without the copy of a
+  /// view.
+  virtual Tensor typed_call(Context& ctx, const LayerInput& x, std::unique_ptr<Saved>* saved) const;
   /// For a layer whose constructor makes its parameters.
   void set_built() noexcept { is_built_ = true; }
   /// The numbers of `tensor`, in the layer's arithmetic type: rounded to policy().compute() on the

@@ -33,7 +33,7 @@ struct MultiHeadAttentionConfig {
   Constraint kernel_constraint{};
   Constraint bias_constraint{};
   bool use_gate = false;                ///< heads *= sigmoid(query W_g + b_g)
-  std::optional<std::uint32_t> seed{};  ///< of dropout
+  std::optional<std::uint64_t> seed{};  ///< of dropout
   std::optional<double> softcap{};      ///< logits x become softcap tanh(x / softcap)
   std::vector<double> alibi_slopes{};   ///< of each query head, see alibi_slopes(); empty: none
   bool sinks = false;  ///< one more logit for each head's softmax, trained, without a value
@@ -57,7 +57,7 @@ struct MultiHeadAttentionConfig {
 /// Memory   as GroupQueryAttention; axes that are not the last inner ones in ascending order cost a
 ///          copy of the inputs and of y
 /// Source   Vaswani et al. 2017, arXiv:1706.03762; keras.layers.MultiHeadAttention 3.15.1
-class MultiHeadAttention final : public Layer {
+class MultiHeadAttention final : public detail::AttentionLayer {
  public:
   using Config = MultiHeadAttentionConfig;
   explicit MultiHeadAttention(const MultiHeadAttentionConfig& config);
@@ -70,19 +70,9 @@ class MultiHeadAttention final : public Layer {
   std::vector<Shape> output_shapes(std::span<const Shape> inputs,
                                    const CallArguments* arguments) const override;
   bool can_decode(std::span<const Shape> inputs, const CallArguments* arguments) const override;
-  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
-                             std::unique_ptr<Saved>* saved) const override;
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
-
-  /// The typed front of forward(), with 16-bit policies of call(): what it saves is for backward()
-  /// or call_backward(). `mode` without arguments.
-  Tensor operator()(Context& ctx, const AttentionInputs& in,
-                    std::unique_ptr<Saved>* saved = nullptr, const Mode& mode = {}) const;
-  /// The same with the scores.
-  AttentionOutput with_scores(Context& ctx, const AttentionInputs& in,
-                              std::unique_ptr<Saved>* saved = nullptr, const Mode& mode = {}) const;
 
   /// As GroupQueryAttention's: causal self-attention of x [B, T, M] over a cache, and attention to
   /// a source whose keys and values are computed once. Errors: ConfigError where attention_axes are
@@ -113,6 +103,8 @@ class MultiHeadAttention final : public Layer {
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  std::vector<Value> run(Context& ctx, const nn::AttentionOperands& in, const Mode& mode,
+                         std::unique_ptr<Saved>* saved) const override;
   ConstParameterList projection(std::string_view prefix) const;
   nn::AttentionAxes axes_of(int rank) const;
   void require_one_axis() const;

@@ -33,6 +33,8 @@ struct LayerNormalizationConfig {
 /// Shapes   x, y of any rank; gamma, beta: the sizes of the axes, which build() must know
 /// Types    with 16-bit policies the input is not rounded and gamma and beta keep their type
 /// Mask     handed on
+/// Views    in inference read in place over the last axis alone, where rows are contiguous and
+///          evenly spaced, as in a slice of that axis; else one copy
 /// Errors   ShapeError for an axis that x has not, or twice
 /// Source   keras.layers.LayerNormalization
 class LayerNormalization final : public Layer {
@@ -48,10 +50,10 @@ class LayerNormalization final : public Layer {
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
 
-  Tensor operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved = nullptr) const;
-
  protected:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  Tensor typed_call(Context& ctx, const LayerInput& x,
+                    std::unique_ptr<Saved>* saved) const override;
   Tensor received(Context& ctx, const Tensor& tensor) const override {
     return widened(ctx, tensor);
   }
@@ -82,7 +84,7 @@ struct RMSNormalizationConfig {
 };
 
 /// y = scale x / sqrt(mean(x^2) + epsilon), the mean over `axis`. As in Keras, the result has no
-/// mask. Shapes and errors as LayerNormalization's.
+/// mask. Shapes, views and errors as LayerNormalization's.
 /// Source: Zhang & Sennrich 2019; keras.layers.RMSNormalization.
 class RMSNormalization final : public Layer {
  public:
@@ -99,6 +101,8 @@ class RMSNormalization final : public Layer {
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  Tensor typed_call(Context& ctx, const LayerInput& x,
+                    std::unique_ptr<Saved>* saved) const override;
   RMSNormalizationConfig config_;
   std::unique_ptr<Parameter> scale_;
 };

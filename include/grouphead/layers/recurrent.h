@@ -39,7 +39,7 @@ struct RecurrentConfig {
   Constraint bias_constraint{};
   double dropout = 0;            ///< of the inputs; one mask serves all steps. Clamped to [0, 1]
   double recurrent_dropout = 0;  ///< of the state, likewise
-  std::optional<std::uint32_t> seed{};  ///< of the cell's generator; none: drawn by build()
+  std::optional<std::uint64_t> seed{};  ///< of the cell's generator; none: drawn by build()
   bool return_sequences = false;        ///< the output of each step, else of the last one
   bool return_state = false;            ///< the last states as further outputs
   bool go_backwards = false;            ///< the last step first; outputs stand in this order
@@ -86,8 +86,6 @@ class Recurrent : public Layer {
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
 
-  /// Inference, the first output: `lstm(ctx, x)`.
-  Tensor operator()(Context& ctx, const Tensor& x) const;
   /// Of the sequence; those of the cells are in cells().
   const RecurrentConfig& config() const noexcept { return config_; }
   /// Where Keras's files have the variables of one cell, by its name in parameter paths.

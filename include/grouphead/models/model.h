@@ -59,12 +59,14 @@ class Model : public Layer {
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
 
-  /// Inference: Keras's `model(x)`. Errors: ShapeError; ConfigError before build().
+  /// Inference: Keras's `model(x)`. One input gives the first output; several give all. A model
+  /// that is not const is built first (build_once()). Errors: ShapeError; ConfigError before
+  /// build().
+  using Layer::operator();
+  std::vector<Tensor> operator()(Context& ctx, std::span<const Tensor> in);
   std::vector<Tensor> operator()(Context& ctx, std::span<const Tensor> in) const;
   /// Inputs by their keys where there are any, else by their names.
   std::vector<Tensor> operator()(Context& ctx, const std::map<std::string, Tensor>& in) const;
-  /// One input, the first output.
-  Tensor operator()(Context& ctx, const Tensor& x) const;
 
   /// Errors: ConfigError before build().
   const std::vector<Symbol>& inputs() const;
@@ -99,6 +101,8 @@ class Model : public Layer {
 
  protected:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  Tensor typed_call(Context& ctx, const LayerInput& x,
+                    std::unique_ptr<Saved>* saved) const override;
   /// A model whose graph comes later.
   Model(const std::string& name, const DtypePolicy& policy);
   Tensor received(Context& ctx, const Tensor& tensor) const override;
@@ -125,8 +129,10 @@ struct SequentialConfig {
 };
 
 /// A chain of layers of one input and one output. With an input first, layers are built as they
-/// are added, else by build() or by the model around it. Attention layers attend to their input:
-/// query = value = key (beyond Keras, which refuses them here). Source: keras.Sequential.
+/// are added, else by build(), by the model around it, or by the first call or the first batch that
+/// a CompiledModel trains on, for batches of any size, from the configuration's seed. Attention
+/// layers attend to their input: query = value = key (beyond Keras, which refuses them here).
+/// Source: keras.Sequential.
 class Sequential final : public Model {
  public:
   using Config = SequentialConfig;
@@ -156,6 +162,7 @@ class Sequential final : public Model {
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  void build_for_call(std::span<const Shape> inputs) override;
   void connect_layers(RandomStream& random);
   std::vector<Layer*> distinct_layers() const;
 

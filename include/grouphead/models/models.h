@@ -82,8 +82,6 @@ class Gqa final : public Layer {
   void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   const GqaOptions& options() const noexcept { return options_; }
-  /// Inference.
-  Tensor operator()(Context& ctx, const Tensor& x) const;
   /// A cache that fits this model; of `stored` numbers, see KvCacheConfig: absent: the model's own.
   KvCache make_cache(Context& ctx, Index batch, Index capacity,
                      std::optional<Dtype> stored = {}) const;
@@ -97,6 +95,9 @@ class Gqa final : public Layer {
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  void build_for_call(std::span<const Shape> inputs) override;
+  Tensor typed_call(Context& ctx, const LayerInput& x,
+                    std::unique_ptr<Saved>* saved) const override;
   Tensor run(Context& ctx, const Tensor& x, const Mode& mode, std::unique_ptr<Saved>* saved) const;
 
   GqaOptions options_;

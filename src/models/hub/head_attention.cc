@@ -3,7 +3,7 @@
 #include <numeric>
 
 #include "core/number_text.h"
-#include "grouphead/core/random.h"
+#include "core/seed.h"
 #include "models/hub/hub_layers.h"
 #include "nn/attention/masks.h"
 #include "nn/decoding.h"
@@ -105,7 +105,7 @@ class HeadAttention final : public Layer {
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override {
     nn::require_count(name(), "number of inputs", inputs.size(), 3, 4);
-    if (config_.dropout > 0) seeds_ = std::make_unique<SeedGenerator>(draw_seed(random));
+    if (config_.dropout > 0) seeds_ = std::make_unique<SeedGenerator>(core::draw_seed(random));
   }
 
   /// A Decoder's.

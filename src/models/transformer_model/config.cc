@@ -311,7 +311,7 @@ void check_transformer_model(const TransformerModelConfig& c) {
 void write_transformer_model(const TransformerModelConfig& config, ConfigValue& out) {
   Writer writer(out);
   visit_model(writer, config);
-  out.set("seed", seed_config(config.seed));
+  out.set("seed", nn::seed_config(config.seed));
 }
 
 }  // namespace grouphead::models

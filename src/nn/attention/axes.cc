@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/rows.h"
 
 namespace grouphead::nn {
 namespace {
@@ -63,8 +64,10 @@ Shape AttentionAxes::folded(const Shape& x) const {
   return {batch, length, x.back()};
 }
 
-Tensor AttentionAxes::fold(Context& ctx, const Tensor& x) const {
-  return in_place_ ? x.reshaped(folded(x.shape())) : fold_copy(ctx, x);
+LayerInput AttentionAxes::fold(Context& ctx, const LayerInput& x, bool is_kept) const {
+  if (!in_place_) return fold_copy(ctx, x.view());
+  const bool stays = !is_kept && rank_ == 3 && core::as_rows(x.view()).has_value();
+  return stays ? x : LayerInput(x.tensor(ctx).reshaped(folded(x.shape())));
 }
 
 Tensor AttentionAxes::fold_copy(Context& ctx, ConstView x) const {

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "grouphead/core/context.h"
+#include "grouphead/layers/layer_input.h"
 
 namespace grouphead::nn {
 
@@ -34,8 +35,9 @@ class AttentionAxes {
 
   /// [B', T, last axis] of a complete shape of this rank.
   Shape folded(const Shape& x) const;
-  /// x as [B', T, last axis]: shared elements where is_in_place(), else a copy.
-  Tensor fold(Context& ctx, const Tensor& x) const;
+  /// x as [B', T, last axis]: shared elements where is_in_place(), else a copy. A view stays one
+  /// where it has rank 3 and evenly spaced rows, unless x `is_kept` for longer than the call.
+  LayerInput fold(Context& ctx, const LayerInput& x, bool is_kept) const;
   Tensor fold_copy(Context& ctx, ConstView x) const;
   /// The way back, of y [B', T, E], for a query's shape: [B, d_1 .. d_n, E].
   Tensor unfold(Context& ctx, const Tensor& y, const Shape& query) const;

@@ -2,6 +2,7 @@
 
 // What the configurations of GroupQueryAttention and MultiHeadAttention have in common.
 
+#include "core/seed.h"
 #include "grouphead/layers/attention_inputs.h"
 #include "grouphead/layers/rope.h"
 #include "nn/attention/layer_call.h"
@@ -29,6 +30,7 @@ void check_attention_config(std::string_view layer, const Config& config, Index 
   if (!(config.dropout >= 0 && config.dropout <= 1)) {
     core::throw_config_error(layer, "dropout", "0 to 1", std::to_string(config.dropout));
   }
+  core::require_seed(config.seed);
   if (config.sliding_window && *config.sliding_window < 1) {
     core::throw_config_error(layer, "sliding_window", "none or 1 or more",
                              std::to_string(*config.sliding_window));
@@ -77,7 +79,7 @@ void write_attention_rules(const Config& config, ConfigValue& out) {
   nn::write_initializers_and_regularizers(config, out);
   out.set("activity_regularizer", config.activity_regularizer.config());
   nn::write_constraints(config, out);
-  out.set("seed", config.seed ? ConfigValue(Index{*config.seed}) : ConfigValue());
+  out.set("seed", nn::seed_config(config.seed));
   if (config.softcap) out.set("softcap", *config.softcap);
   if (!config.alibi_slopes.empty()) {
     out.set("alibi_slopes",

@@ -1,5 +1,6 @@
 #include "nn/attention/core.h"
 
+#include "core/seed.h"
 #include "grouphead/core/tensor_functions.h"
 #include "grouphead/parallel/ring_attention.h"
 #include "nn/attention/saved_state.h"
@@ -23,7 +24,7 @@ AttentionOptions AttentionCall::options() const {
           .query_mask = query_mask,
           .bias = attention_bias,
           // The mean over no keys is nothing.
-          .masked_rows = value.dim(1) == 0 ? MaskedRows::zeros : masked_rows};
+          .masked_rows = value.shape()[1] == 0 ? MaskedRows::zeros : masked_rows};
 }
 
 AttentionCore::AttentionCore(const AttentionSettings& settings) : settings_(settings) {
@@ -76,7 +77,7 @@ void AttentionCore::build(const AttentionWidths& widths, bool trainable, RandomS
     fill_zero(sinks_->edit());
   }
   if (s.dropout > 0) {
-    seeds_ = std::make_unique<SeedGenerator>(s.seed ? *s.seed : draw_seed(random));
+    seeds_ = std::make_unique<SeedGenerator>(s.seed ? *s.seed : core::draw_seed(random));
   }
 }
 
@@ -103,11 +104,15 @@ void AttentionCore::append_parameters(const std::string& prefix, ParameterList& 
 void AttentionCore::require_fit(const AttentionCall& call) const {
   const std::string_view layer = settings_.layer;
   nn::require_built(layer, is_built());
-  core::require_dense(layer, "query", call.query, {-1, -1, query_->num_inputs()}, dtype());
-  const Index batch = call.query.dim(0);
-  core::require_dense(layer, "value", call.value, {batch, -1, value_->num_inputs()}, dtype());
-  const Index length = call.value.dim(1);
-  core::require_dense(layer, "key", call.key, {batch, length, key_->num_inputs()}, dtype());
+  const auto require = [&](std::string_view operand, const LayerInput& x, const Projection& reads,
+                           Index batch, Index length) {
+    core::require_shape(layer, operand, x.view(), {batch, length, reads.num_inputs()});
+    core::require_dtype(layer, operand, x.view(), dtype());
+  };
+  require("query", call.query, *query_, -1, -1);
+  const Index batch = call.query.shape()[0];
+  require("value", call.value, *value_, batch, -1);
+  require("key", call.key, *key_, batch, call.value.shape()[1]);
 }
 
 void AttentionCore::round(Context& ctx, View x) const {
@@ -217,7 +222,7 @@ void AttentionCore::attend(Context& ctx, SavedState& keep) const {
 AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const Mode& mode,
                                        std::unique_ptr<Saved>* saved) const {
   SavedState keep;
-  keep.heads = project(ctx, call.query, call.key, call.value);
+  keep.heads = project(ctx, call.query.view(), call.key.view(), call.value.view());
   normalise(ctx, keep.heads, saved != nullptr ? &keep : nullptr);
   keep.is_penalised = settings_.activity_regularizer && mode.losses != nullptr;
   if (keep.is_penalised && rope_tables_) {

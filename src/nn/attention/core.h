@@ -36,7 +36,7 @@ struct AttentionSettings {
   Index key_dim = 1;    ///< D
   Index value_dim = 1;  ///< Dv
   double dropout = 0;
-  std::optional<std::uint32_t> seed{};
+  std::optional<std::uint64_t> seed{};
   bool use_gate = false;
   Regularizer activity_regularizer{};  ///< of each projection
   ProjectionOptions projections{};
@@ -59,9 +59,9 @@ struct AttentionWidths {
 
 /// One call, checked: its values are in policy.arithmetic(), its masks bool.
 struct AttentionCall {
-  Tensor query;           ///< [B, T, Mq]
-  Tensor key;             ///< [B, S, Mk]
-  Tensor value;           ///< [B, S, Mv]
+  LayerInput query;       ///< [B, T, Mq]; a view's rows are evenly spaced, here and below
+  LayerInput key;         ///< [B, S, Mk]
+  LayerInput value;       ///< [B, S, Mv]
   Tensor query_mask;      ///< [B, T] or absent
   Tensor key_mask;        ///< [B, S] or absent
   Tensor attention_mask;  ///< [B or 1, Hq or 1, T or 1, S or 1] or absent

@@ -47,7 +47,7 @@ Tensor AttentionCore::backward_gate(Context& ctx, const SavedState& kept, const 
   ops::binary_forward(ctx, ops::Binary::multiply, d_gated, kept.out, d_gate);
   add_penalty_gradient(ctx, kept, gate, d_gate);
   ops::activation_backward(ctx, Activation::sigmoid, kept.heads.gate_argument, d_gate, d_gate);
-  gate_->backward(ctx, kept.call.query, d_gate, ops::Write::add, d_query, grads);
+  gate_->backward(ctx, kept.call.query.view(), d_gate, ops::Write::add, d_query, grads);
   ops::binary_forward(ctx, ops::Binary::multiply, d_gated, gate, d_gate);
   return d_gate;
 }
@@ -97,9 +97,9 @@ void AttentionCore::backward_heads(Context& ctx, SavedState& kept, const Tensor&
     query_norm_->backward(ctx, *kept.query_norm, d_q, ops::Write::overwrite, d_q, grads);
     key_norm_->backward(ctx, *kept.key_norm, d_k, ops::Write::overwrite, d_k, grads);
   }
-  query_->backward(ctx, kept.call.query, d_q, ops::Write::add, d_in.d_query, grads);
-  key_->backward(ctx, kept.call.key, d_k, ops::Write::add, d_in.d_key, grads);
-  value_->backward(ctx, kept.call.value, d_v, ops::Write::add, d_in.d_value, grads);
+  query_->backward(ctx, kept.call.query.view(), d_q, ops::Write::add, d_in.d_query, grads);
+  key_->backward(ctx, kept.call.key.view(), d_k, ops::Write::add, d_in.d_key, grads);
+  value_->backward(ctx, kept.call.value.view(), d_v, ops::Write::add, d_in.d_value, grads);
 }
 
 }  // namespace grouphead::nn

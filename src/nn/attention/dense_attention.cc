@@ -8,10 +8,6 @@
 namespace grouphead {
 namespace {
 
-ConfigValue seed_config(const std::optional<Index>& seed) {
-  return seed ? ConfigValue(*seed) : ConfigValue();
-}
-
 ScoreMode score_mode(nn::ConfigReader& reader, const std::string& layer) {
   const std::string mode = reader.string("score_mode", "dot");
   if (mode != "dot" && mode != "concat") {
@@ -26,15 +22,14 @@ void read_common(nn::ConfigReader& reader, Config& config) {
   nn::read_base(reader, config);
   config.use_scale = reader.boolean("use_scale", config.use_scale);
   config.dropout = reader.number("dropout", 0);
-  const ConfigValue& seed = reader.value("seed");
-  if (!seed.is_null()) config.seed = seed.as_integer("seed");
+  config.seed = reader.seed();
 }
 
 }  // namespace
 
 Attention::Attention(const AttentionConfig& config)
-    : BaseScoredAttention(config.name, config.dtype, config.activity_regularizer,
-                          {config.dropout, config.seed}),
+    : detail::ScoredAttention(config.name, config.dtype, config.activity_regularizer,
+                              {config.dropout, config.seed}),
       config_(config) {}
 
 ConfigValue Attention::get_config() const {
@@ -42,7 +37,7 @@ ConfigValue Attention::get_config() const {
   config.set("use_scale", config_.use_scale);
   config.set("score_mode", is_dot() ? "dot" : "concat");
   config.set("dropout", config_.dropout);
-  config.set("seed", seed_config(config_.seed));
+  config.set("seed", nn::seed_config(config_.seed));
   return config;
 }
 
@@ -53,15 +48,15 @@ void Attention::create_parameters(std::span<const Shape> inputs, RandomStream& r
 }
 
 AdditiveAttention::AdditiveAttention(const AdditiveAttentionConfig& config)
-    : BaseScoredAttention(config.name, config.dtype, config.activity_regularizer,
-                          {config.dropout, config.seed}),
+    : detail::ScoredAttention(config.name, config.dtype, config.activity_regularizer,
+                              {config.dropout, config.seed}),
       config_(config) {}
 
 ConfigValue AdditiveAttention::get_config() const {
   ConfigValue config = Layer::get_config();
   config.set("use_scale", config_.use_scale);
   config.set("dropout", config_.dropout);
-  config.set("seed", seed_config(config_.seed));
+  config.set("seed", nn::seed_config(config_.seed));
   return config;
 }
 

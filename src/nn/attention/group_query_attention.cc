@@ -57,7 +57,7 @@ const nn::AttentionAxes& axis_1() {
 }  // namespace
 
 GroupQueryAttention::GroupQueryAttention(const GroupQueryAttentionConfig& config)
-    : Layer(config.name, config.dtype, config.activity_regularizer),
+    : AttentionLayer(config.name, config.dtype, config.activity_regularizer),
       config_(checked(config)),
       core_(std::make_unique<nn::AttentionCore>(settings_of(config))) {}
 
@@ -124,9 +124,9 @@ bool GroupQueryAttention::can_decode(std::span<const Shape> /*inputs*/,
   return true;
 }
 
-std::vector<Value> GroupQueryAttention::forward(Context& ctx, std::span<const Value> in,
-                                                const Mode& mode,
-                                                std::unique_ptr<Saved>* saved) const {
+std::vector<Value> GroupQueryAttention::run(Context& ctx, const nn::AttentionOperands& in,
+                                            const Mode& mode, std::unique_ptr<Saved>* saved) const {
+  nn::require_operands(kLayer, in);
   return nn::attention_forward(ctx, *core_, rules_of(config_), axis_1(), in, mode, saved);
 }
 
@@ -137,17 +137,6 @@ void GroupQueryAttention::backward(Context& ctx, Saved& saved, std::span<const C
 
 void GroupQueryAttention::append_parameters(const std::string& prefix, ParameterList& out) {
   core_->append_parameters(prefix, out);
-}
-
-Tensor GroupQueryAttention::operator()(Context& ctx, const AttentionInputs& in,
-                                       std::unique_ptr<Saved>* saved, const Mode& mode) const {
-  return nn::attention_front(ctx, *this, in, false, mode, saved).output;
-}
-
-AttentionOutput GroupQueryAttention::with_scores(Context& ctx, const AttentionInputs& in,
-                                                 std::unique_ptr<Saved>* saved,
-                                                 const Mode& mode) const {
-  return nn::attention_front(ctx, *this, in, true, mode, saved);
 }
 
 Tensor GroupQueryAttention::apply_cached(Context& ctx, const Tensor& x, KvCache& cache, Index layer,

@@ -6,7 +6,8 @@
 #include "ops/arithmetic.h"
 #include "ops/convert.h"
 
-namespace grouphead::nn {
+namespace grouphead {
+namespace nn {
 namespace {
 
 struct LayerSaved final : Saved {
@@ -88,7 +89,7 @@ AttentionArguments arguments_of(std::string_view layer, const CallArguments* arg
 
 /// A Decoder's step: causal self-attention over what its cache holds and the new positions.
 Value attention_step(Context& ctx, const AttentionCore& core, const AttentionRules& rules,
-                     const AttentionAxes& axes, std::span<const Value> in, const Mode& mode) {
+                     const AttentionAxes& axes, const AttentionOperands& in, const Mode& mode) {
   const auto require = [&](bool holds, std::string_view operand, std::string_view expected,
                            std::string_view got) {
     if (!holds) core::throw_config_error(rules.layer, operand, expected, got);
@@ -100,19 +101,17 @@ Value attention_step(Context& ctx, const AttentionCore& core, const AttentionRul
           "false while a Decoder runs", "true");
   require(axes.is_axis_1() && axes.rank() == 3, "attention axes",
           "axis 1 of [B, T, M] while a Decoder runs", "others");
-  const Tensor& query = in[kQuery].tensor;
+  const Tensor query = in[kQuery].input.tensor(ctx);
   for (const AttentionOperand other : {kValue, kKey}) {
-    const Tensor& tensor = operand(in, other).tensor;
-    require(!tensor.has_value() || tensor.view().raw() == query.view().raw(),
+    require(!in.has(other) || in[other].input.view().raw() == in[kQuery].input.view().raw(),
             kAttentionOperandNames[other], "the query itself while a Decoder runs",
             "another tensor");
   }
   for (const AttentionOperand mask : {kQueryMask, kValueMask, kKeyMask}) {
-    require_no_padding(rules.layer, kAttentionOperandNames[mask], operand(in, mask).tensor);
+    require_no_padding(rules.layer, kAttentionOperandNames[mask], in[mask].input.tensor(ctx));
   }
   for (const AttentionOperand mask : {kAttentionMask, kAttentionBias}) {
-    require(!operand(in, mask).tensor.has_value(), kAttentionOperandNames[mask],
-            "none while a Decoder runs", "one");
+    require(!in.has(mask), kAttentionOperandNames[mask], "none while a Decoder runs", "one");
   }
   if (in[kQuery].mask) require_no_padding(rules.layer, "mask", *in[kQuery].mask);
   KvCache& cache = core.next_cache(ctx, *mode.decoding);
@@ -183,9 +182,9 @@ std::vector<Shape> attention_output_shapes(const AttentionRules& rules, const At
 
 std::vector<Value> attention_forward(Context& ctx, const AttentionCore& core,
                                      const AttentionRules& rules, const AttentionAxes& axes,
-                                     std::span<const Value> in, const Mode& mode,
+                                     const AttentionOperands& in, const Mode& mode,
                                      std::unique_ptr<Saved>* saved) {
-  const AttentionShapes shapes = attention_shapes(rules.layer, in);
+  const AttentionShapes shapes = attention_shapes(in);
   if (mode.decoding != nullptr) return {attention_step(ctx, core, rules, axes, in, mode)};
   const std::vector<Shape> shapes_out =
       attention_output_shapes(rules, axes, shapes, mode.arguments);
@@ -194,13 +193,13 @@ std::vector<Value> attention_forward(Context& ctx, const AttentionCore& core,
     core::throw_config_error(rules.layer, "return_attention_scores", "false with flash_attention",
                              "true");
   }
-  AttentionCall call = attention_call(ctx, rules, axes, in, shapes, arguments);
+  AttentionCall call = attention_call(ctx, rules, axes, in, shapes, arguments, saved != nullptr);
   core.require_fit(call);
   std::unique_ptr<LayerSaved> keep;
   if (saved != nullptr) {
     keep = std::make_unique<LayerSaved>(axes, shapes);
-    keep->value_is_query = !operand(in, kValue).tensor.has_value();
-    keep->key_is_value = !operand(in, kKey).tensor.has_value();
+    keep->value_is_query = !in.has(kValue);
+    keep->key_is_value = !in.has(kKey);
     if (call.attention_bias.has_value()) keep->bias = call.attention_bias.shape();
     keep->num_heads = rules.num_heads;
   }
@@ -241,37 +240,75 @@ void attention_backward(Context& ctx, const AttentionCore& core, std::string_vie
   value.add(ctx);
 }
 
-namespace {
+}  // namespace nn
 
-Tensor converted(Context& ctx, const Tensor& x, Dtype dtype) {
-  Tensor out = ctx.tensor(x.shape(), dtype);
-  ops::convert_rounded(x, dtype, out);
-  return out;
+std::vector<Value> detail::AttentionLayer::forward(Context& ctx, std::span<const Value> in,
+                                                   const Mode& mode,
+                                                   std::unique_ptr<Saved>* saved) const {
+  return run(ctx, nn::attention_operands(in), mode, saved);
 }
 
-}  // namespace
-
-AttentionOutput attention_front(Context& ctx, const Layer& layer, const AttentionInputs& in,
-                                bool return_scores, Mode mode, std::unique_ptr<Saved>* saved) {
+AttentionOutput detail::AttentionLayer::called(Context& ctx, const AttentionInputs& in,
+                                               bool return_scores, Mode mode,
+                                               std::unique_ptr<Saved>* saved) const {
   AttentionArguments arguments;
   arguments.use_causal_mask = in.use_causal_mask;
   arguments.return_attention_scores = return_scores;
   arguments.causal_offset = in.causal_offset;
   mode.arguments = &arguments;
-  const bool has_casts = layer.policy().compute() != layer.dtype();
-  // Without a policy's casts, floating inputs of another type are converted, as call() does.
-  const auto taken = [&](const Tensor& x) {
-    const bool is_other =
-        x.has_value() && ops::is_floating(x.dtype()) && x.dtype() != layer.dtype();
-    return Value{is_other && !has_casts ? converted(ctx, x, layer.dtype()) : x, {}};
-  };
-  const std::array<Value, kNumOperands> values = {
-      taken(in.query),          taken(in.value),         taken(in.key),
-      taken(in.query_mask),     taken(in.value_mask),    taken(in.key_mask),
-      taken(in.attention_mask), taken(in.attention_bias)};
-  std::vector<Value> out =
-      has_casts ? layer.call(ctx, values, mode, saved) : layer.forward(ctx, values, mode, saved);
+  const std::array<const LayerInput*, nn::kNumOperands> inputs = {
+      &in.query,    &in.value,          &in.key,           &in.query_mask, &in.value_mask,
+      &in.key_mask, &in.attention_mask, &in.attention_bias};
+  std::vector<Value> out;
+  if (policy().compute() != dtype()) {
+    std::array<Value, nn::kNumOperands> values;
+    for (std::size_t i = 0; i < values.size(); ++i) values[i].tensor = inputs[i]->tensor(ctx);
+    out = call(ctx, values, mode, saved);
+  } else {
+    nn::AttentionOperands operands;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const LayerInput& x = *inputs[i];
+      // Without a policy's casts, floating inputs of another type are converted, as call() does.
+      const bool is_other = x.has_value() && ops::is_floating(x.dtype()) && x.dtype() != dtype();
+      operands.given[i].input = is_other ? LayerInput(widened(ctx, x.tensor(ctx))) : x;
+    }
+    out = run(ctx, operands, mode, saved);
+  }
   return {out[0].tensor, out.size() > 1 ? out[1].tensor : Tensor()};
 }
 
-}  // namespace grouphead::nn
+void detail::AttentionLayer::build_for(const AttentionInputs& in) {
+  const auto shape = [](const LayerInput& x) { return x.has_value() ? x.shape() : Shape(); };
+  build_once({shape(in.query), shape(in.value), shape(in.key)});
+}
+
+Tensor detail::AttentionLayer::operator()(Context& ctx, const AttentionInputs& in,
+                                          std::unique_ptr<Saved>* saved, const Mode& mode) {
+  build_for(in);
+  return std::as_const(*this)(ctx, in, saved, mode);
+}
+
+Tensor detail::AttentionLayer::operator()(Context& ctx, const AttentionInputs& in,
+                                          std::unique_ptr<Saved>* saved, const Mode& mode) const {
+  return called(ctx, in, false, mode, saved).output;
+}
+
+AttentionOutput detail::AttentionLayer::with_scores(Context& ctx, const AttentionInputs& in,
+                                                    std::unique_ptr<Saved>* saved,
+                                                    const Mode& mode) {
+  build_for(in);
+  return std::as_const(*this).with_scores(ctx, in, saved, mode);
+}
+
+AttentionOutput detail::AttentionLayer::with_scores(Context& ctx, const AttentionInputs& in,
+                                                    std::unique_ptr<Saved>* saved,
+                                                    const Mode& mode) const {
+  return called(ctx, in, true, mode, saved);
+}
+
+Tensor detail::AttentionLayer::typed_call(Context& ctx, const LayerInput& x,
+                                          std::unique_ptr<Saved>* saved) const {
+  return called(ctx, {.query = x}, false, {}, saved).output;
+}
+
+}  // namespace grouphead

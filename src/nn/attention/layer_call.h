@@ -19,14 +19,10 @@ std::vector<Shape> attention_output_shapes(const AttentionRules& rules, const At
 
 std::vector<Value> attention_forward(Context& ctx, const AttentionCore& core,
                                      const AttentionRules& rules, const AttentionAxes& axes,
-                                     std::span<const Value> in, const Mode& mode,
+                                     const AttentionOperands& in, const Mode& mode,
                                      std::unique_ptr<Saved>* saved);
 void attention_backward(Context& ctx, const AttentionCore& core, std::string_view layer,
                         Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                         Grads& grads);
-
-/// The typed front of either layer.
-AttentionOutput attention_front(Context& ctx, const Layer& layer, const AttentionInputs& in,
-                                bool return_scores, Mode mode, std::unique_ptr<Saved>* saved);
 
 }  // namespace grouphead::nn

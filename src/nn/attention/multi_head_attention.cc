@@ -54,7 +54,7 @@ std::vector<Index> integers(std::string_view key, const ConfigValue& value) {
 }  // namespace
 
 MultiHeadAttention::MultiHeadAttention(const MultiHeadAttentionConfig& config)
-    : Layer(config.name, config.dtype),
+    : AttentionLayer(config.name, config.dtype),
       config_(checked(config)),
       core_(std::make_unique<nn::AttentionCore>(settings_of(config))) {}
 
@@ -116,12 +116,11 @@ bool MultiHeadAttention::can_decode(std::span<const Shape> /*inputs*/,
   return true;
 }
 
-std::vector<Value> MultiHeadAttention::forward(Context& ctx, std::span<const Value> in,
-                                               const Mode& mode,
-                                               std::unique_ptr<Saved>* saved) const {
-  const nn::AttentionShapes shapes = nn::attention_shapes(kLayer, in);
-  return nn::attention_forward(ctx, *core_, rules_of(config_), axes_of(shapes[0].rank()), in, mode,
-                               saved);
+std::vector<Value> MultiHeadAttention::run(Context& ctx, const nn::AttentionOperands& in,
+                                           const Mode& mode, std::unique_ptr<Saved>* saved) const {
+  nn::require_operands(kLayer, in);
+  return nn::attention_forward(ctx, *core_, rules_of(config_),
+                               axes_of(in[nn::kQuery].input.shape().rank()), in, mode, saved);
 }
 
 void MultiHeadAttention::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
@@ -131,17 +130,6 @@ void MultiHeadAttention::backward(Context& ctx, Saved& saved, std::span<const Co
 
 void MultiHeadAttention::append_parameters(const std::string& prefix, ParameterList& out) {
   core_->append_parameters(prefix, out);
-}
-
-Tensor MultiHeadAttention::operator()(Context& ctx, const AttentionInputs& in,
-                                      std::unique_ptr<Saved>* saved, const Mode& mode) const {
-  return nn::attention_front(ctx, *this, in, false, mode, saved).output;
-}
-
-AttentionOutput MultiHeadAttention::with_scores(Context& ctx, const AttentionInputs& in,
-                                                std::unique_ptr<Saved>* saved,
-                                                const Mode& mode) const {
-  return nn::attention_front(ctx, *this, in, true, mode, saved);
 }
 
 void MultiHeadAttention::require_one_axis() const {

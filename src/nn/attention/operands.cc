@@ -1,5 +1,7 @@
 #include "nn/attention/operands.h"
 
+#include <algorithm>
+
 #include "nn/attention/masks.h"
 #include "nn/layer_checks.h"
 
@@ -7,13 +9,12 @@ namespace grouphead::nn {
 namespace {
 
 // The mask given for x, else the one attached to x.
-Tensor mask_of(Context& ctx, std::string_view layer, std::span<const Value> in, AttentionOperand x,
-               AttentionOperand mask) {
-  const Value& explicit_mask = operand(in, mask);
-  if (explicit_mask.tensor.has_value()) {
-    return bool_mask(ctx, layer, kAttentionOperandNames[mask], explicit_mask.tensor);
+Tensor mask_of(Context& ctx, std::string_view layer, const AttentionOperands& in,
+               AttentionOperand x, AttentionOperand mask) {
+  if (in.has(mask)) {
+    return bool_mask(ctx, layer, kAttentionOperandNames[mask], in[mask].input.tensor(ctx));
   }
-  return operand(in, x).mask.value_or(Tensor());
+  return in[x].mask.value_or(Tensor());
 }
 
 // Which positions are real: [B, T] and [B, S], or absent.
@@ -37,12 +38,12 @@ void require_positions(const AttentionRules& rules, const AttentionAxes& axes,
 }
 
 Positions position_masks(Context& ctx, const AttentionRules& rules, const AttentionAxes& axes,
-                         std::span<const Value> in, const AttentionShapes& shapes) {
+                         const AttentionOperands& in, const AttentionShapes& shapes) {
   const std::string_view layer = rules.layer;
   // Keras's MultiHeadAttention overwrites the argument by the attached mask.
   const Tensor query = rules.honours_query_mask ? mask_of(ctx, layer, in, kQuery, kQueryMask)
                                                 : in[kQuery].mask.value_or(Tensor());
-  const bool value_is_query = !operand(in, kValue).tensor.has_value();
+  const bool value_is_query = !in.has(kValue);
   const Tensor value = mask_of(ctx, layer, in, value_is_query ? kQuery : kValue, kValueMask);
   const Tensor key = mask_of(ctx, layer, in, kKey, kKeyMask);
   require_positions(rules, axes, kQueryMask, query, shapes[0]);
@@ -74,10 +75,10 @@ MaskedRows masked_rows_of(const AttentionRules& rules, bool return_scores, int r
 }
 
 void fold_masks(Context& ctx, const AttentionRules& rules, const AttentionAxes& axes,
-                std::span<const Value> in, const AttentionShapes& shapes, AttentionCall& call) {
+                const AttentionOperands& in, const AttentionShapes& shapes, AttentionCall& call) {
   const Tensor mask = bool_mask(ctx, rules.layer, kAttentionOperandNames[kAttentionMask],
-                                operand(in, kAttentionMask).tensor);
-  const Tensor& bias = operand(in, kAttentionBias).tensor;
+                                in[kAttentionMask].input.tensor(ctx));
+  const Tensor bias = in[kAttentionBias].input.tensor(ctx);
   const Positions positions = position_masks(ctx, rules, axes, in, shapes);
   const bool has_positions = positions.query_mask.has_value() || positions.key_mask.has_value();
   // Keras aligns [B, T, 1] with such a mask from the right: the batch would meet the heads.
@@ -86,8 +87,8 @@ void fold_masks(Context& ctx, const AttentionRules& rules, const AttentionAxes& 
                             "rank 2 or 3 next to masks of query, value or key",
                             mask.shape().to_string());
   }
-  call.query_mask = repeated(ctx, positions.query_mask, call.query.dim(0));
-  call.key_mask = repeated(ctx, positions.key_mask, call.query.dim(0));
+  call.query_mask = repeated(ctx, positions.query_mask, call.query.shape()[0]);
+  call.key_mask = repeated(ctx, positions.key_mask, call.query.shape()[0]);
   if (!mask.has_value() && !bias.has_value()) return;
   const Shape scores = axes.scores(shapes[0], rules.num_heads, shapes[1]);
   call.attention_mask = folded_mask(ctx, rules.layer, kAttentionOperandNames[kAttentionMask], mask,
@@ -102,10 +103,17 @@ void fold_masks(Context& ctx, const AttentionRules& rules, const AttentionAxes& 
 
 }  // namespace
 
-// The operand, or one without a tensor.
-const Value& operand(std::span<const Value> in, AttentionOperand which) {
-  static const Value kNone;
-  return which < in.size() ? in[which] : kNone;
+AttentionOperands attention_operands(std::span<const Value> values) {
+  AttentionOperands operands;
+  operands.count = values.size();
+  for (std::size_t i = 0; i < std::min<std::size_t>(values.size(), kNumOperands); ++i) {
+    operands.given[i] = {values[i].tensor, values[i].mask};
+  }
+  return operands;
+}
+
+void require_operands(std::string_view layer, const AttentionOperands& in) {
+  nn::require_count(layer, "number of inputs", in.count, 1, kNumOperands);
 }
 
 AttentionShapes attention_shapes(std::string_view layer, std::span<const Shape> inputs) {
@@ -116,13 +124,10 @@ AttentionShapes attention_shapes(std::string_view layer, std::span<const Shape> 
   return {query, value, key};
 }
 
-AttentionShapes attention_shapes(std::string_view layer, std::span<const Value> inputs) {
-  std::array<Shape, kNumOperands> shapes;
-  nn::require_count(layer, "number of inputs", inputs.size(), 1, kNumOperands);
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].tensor.has_value()) shapes[i] = inputs[i].tensor.shape();
-  }
-  return attention_shapes(layer, std::span<const Shape>(shapes.data(), inputs.size()));
+AttentionShapes attention_shapes(const AttentionOperands& in) {
+  const Shape& query = in[kQuery].input.shape();
+  const Shape& value = in.has(kValue) ? in[kValue].input.shape() : query;
+  return {query, value, in.has(kKey) ? in[kKey].input.shape() : value};
 }
 
 void require_shapes(const AttentionRules& rules, const AttentionAxes& axes,
@@ -149,15 +154,12 @@ void require_shapes(const AttentionRules& rules, const AttentionAxes& axes,
 }
 
 AttentionCall attention_call(Context& ctx, const AttentionRules& rules, const AttentionAxes& axes,
-                             std::span<const Value> in, const AttentionShapes& shapes,
-                             const AttentionArguments& arguments) {
-  const Tensor& query = in[kQuery].tensor;
-  const Tensor& value = operand(in, kValue).tensor.has_value() ? operand(in, kValue).tensor : query;
-  const Tensor& key = operand(in, kKey).tensor.has_value() ? operand(in, kKey).tensor : value;
+                             const AttentionOperands& in, const AttentionShapes& shapes,
+                             const AttentionArguments& arguments, bool is_kept) {
   AttentionCall call;
-  call.query = axes.fold(ctx, query);
-  call.value = &value == &query ? call.query : axes.fold(ctx, value);
-  call.key = &key == &value ? call.value : axes.fold(ctx, key);
+  call.query = axes.fold(ctx, in[kQuery].input, is_kept);
+  call.value = in.has(kValue) ? axes.fold(ctx, in[kValue].input, is_kept) : call.query;
+  call.key = in.has(kKey) ? axes.fold(ctx, in[kKey].input, is_kept) : call.value;
   fold_masks(ctx, rules, axes, in, shapes, call);
   call.causal = rules.causal || arguments.use_causal_mask;
   call.causal_offset = arguments.causal_offset;
@@ -166,7 +168,7 @@ AttentionCall attention_call(Context& ctx, const AttentionRules& rules, const At
   if (rules.window) require_order(rules, axes, "sliding_window", shapes);
   call.return_scores = arguments.return_attention_scores;
   call.masked_rows = masked_rows_of(rules, call.return_scores, axes.rank());
-  call.batch = query.dim(0);
+  call.batch = shapes[0][0];
   return call;
 }
 

@@ -1,12 +1,14 @@
 #include "nn/attention/projection.h"
 
+#include "core/rows.h"
 #include "nn/loading_scope.h"
 
 namespace grouphead::nn {
 namespace {
 
+// Contiguous, or rows of so many columns that are evenly spaced.
 ConstView as_matrix(ConstView x, Index columns) {
-  return x.reshaped({x.size() / columns, columns});
+  return x.is_contiguous() ? x.reshaped({x.size() / columns, columns}) : core::as_rows(x);
 }
 View as_matrix(View x, Index columns) { return x.reshaped({x.size() / columns, columns}); }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/number_text.h"
+#include "core/seed.h"
 #include "grouphead/layers/attention.h"
 #include "grouphead/layers/initializers.h"
 #include "nn/layer_checks.h"
@@ -134,7 +135,7 @@ void add_number(double number, View scalar) {
 }  // namespace
 
 // One call, its operands with all leading axes as one.
-struct BaseScoredAttention::Call {
+struct detail::ScoredAttention::Call {
   Tensor query, key, value;        // [B, T, D], [B, S, D], [B, S, Dv]
   Tensor query_mask, value_mask;   // bool [B, T], [B, S] or absent
   std::optional<Tensor> own_mask;  // query's mask as it came, for the output
@@ -144,7 +145,7 @@ struct BaseScoredAttention::Call {
   std::optional<RandomDraw> draw;
 };
 
-struct BaseScoredAttention::SavedState final : Saved {
+struct detail::ScoredAttention::SavedState final : Saved {
   Call call;
   Tensor query, key;                    // scaled
   Tensor weights;                       // of the tangents
@@ -158,11 +159,11 @@ struct BaseScoredAttention::SavedState final : Saved {
 // that see no key. All other logits are made here, and those of a call that returns scores: it has
 // a T x S buffer anyway, and gets probabilities whose sums and gradients are good to the last bits.
 
-bool BaseScoredAttention::is_fused(const SavedState& kept) {
+bool detail::ScoredAttention::is_fused(const SavedState& kept) {
   return kept.options.rule == ops::ScoreRule::dot && !kept.scores.has_value();
 }
 
-AttentionOptions BaseScoredAttention::kernel_options(const SavedState& kept) {
+AttentionOptions detail::ScoredAttention::kernel_options(const SavedState& kept) {
   const ops::ScoredAttentionOptions& own = kept.options;
   return {.scale = 1,
           .causal = own.causal,
@@ -172,7 +173,7 @@ AttentionOptions BaseScoredAttention::kernel_options(const SavedState& kept) {
           .draw = own.draw};
 }
 
-void BaseScoredAttention::attend(Context& ctx, SavedState& kept) const {
+void detail::ScoredAttention::attend(Context& ctx, SavedState& kept) const {
   const Call& call = kept.call;
   const Index B = call.query.dim(0);
   const Index T = call.query.dim(1);
@@ -190,8 +191,8 @@ void BaseScoredAttention::attend(Context& ctx, SavedState& kept) const {
                                 kept.max, kept.inverse, kept.scores);
 }
 
-void BaseScoredAttention::attend_backward(Context& ctx, const SavedState& kept,
-                                          const ops::ScoredGradients& gradients) {
+void detail::ScoredAttention::attend_backward(Context& ctx, const SavedState& kept,
+                                              const ops::ScoredGradients& gradients) {
   const Tensor& value = kept.call.value;
   if (is_fused(kept)) {
     grouphead::attention_backward(ctx, one_head(kept.query), one_head(kept.key), one_head(value),
@@ -206,27 +207,24 @@ void BaseScoredAttention::attend_backward(Context& ctx, const SavedState& kept,
                                  kept.scores, kept.options, gradients);
 }
 
-BaseScoredAttention::BaseScoredAttention(std::string name, const DtypePolicy& policy,
+detail::ScoredAttention::ScoredAttention(std::string name, const DtypePolicy& policy,
                                          Regularizer activity_regularizer, const Options& options)
     : Layer(std::move(name), policy, std::move(activity_regularizer)), options_(options) {
   if (!(options.dropout >= 0 && options.dropout <= 1)) {
     core::throw_config_error(this->name(), "dropout", "0 <= dropout <= 1",
                              core::number_text(options.dropout));
   }
-  if (options.seed && (*options.seed < 0 || *options.seed >= Index{1} << 32)) {
-    core::throw_config_error(this->name(), "seed", "0 <= seed < 2^32",
-                             std::to_string(*options.seed));
-  }
+  core::require_seed(options.seed);
   if (options.dropout > 0 && options.seed) {
-    seeds_ = std::make_unique<SeedGenerator>(static_cast<std::uint32_t>(*options.seed));
+    seeds_ = std::make_unique<SeedGenerator>(*options.seed);
   }
 }
 
-BaseScoredAttention::~BaseScoredAttention() = default;
+detail::ScoredAttention::~ScoredAttention() = default;
 
-std::span<const std::string_view> BaseScoredAttention::input_names() const { return kNames; }
+std::span<const std::string_view> detail::ScoredAttention::input_names() const { return kNames; }
 
-std::unique_ptr<CallArguments> BaseScoredAttention::arguments_from_config(
+std::unique_ptr<CallArguments> detail::ScoredAttention::arguments_from_config(
     const ConfigValue& keywords) const {
   auto arguments = std::make_unique<ScoredAttentionArguments>();
   if (keywords.is_null()) return arguments;
@@ -242,7 +240,7 @@ std::unique_ptr<CallArguments> BaseScoredAttention::arguments_from_config(
   return arguments;
 }
 
-ConfigValue BaseScoredAttention::arguments_config(const CallArguments* arguments) const {
+ConfigValue detail::ScoredAttention::arguments_config(const CallArguments* arguments) const {
   const ScoredAttentionArguments& own = given(arguments, name());
   ConfigValue keywords = ConfigValue::Object{};
   if (own.return_attention_scores) keywords.set("return_attention_scores", true);
@@ -250,8 +248,8 @@ ConfigValue BaseScoredAttention::arguments_config(const CallArguments* arguments
   return keywords;
 }
 
-std::vector<Shape> BaseScoredAttention::output_shapes(std::span<const Shape> inputs,
-                                                      const CallArguments* arguments) const {
+std::vector<Shape> detail::ScoredAttention::output_shapes(std::span<const Shape> inputs,
+                                                          const CallArguments* arguments) const {
   const Shapes shapes = checked_shapes(name(), inputs);
   std::vector<Shape> out = {nn::with_last_axis(shapes.query, shapes.value.back())};
   if (given(arguments, name()).return_attention_scores) {
@@ -260,31 +258,31 @@ std::vector<Shape> BaseScoredAttention::output_shapes(std::span<const Shape> inp
   return out;
 }
 
-Index BaseScoredAttention::start_build(std::span<const Shape> inputs, RandomStream& random) {
+Index detail::ScoredAttention::start_build(std::span<const Shape> inputs, RandomStream& random) {
   nn::require_unbuilt(name(), is_built());
   const Shapes shapes = checked_shapes(name(), inputs);
   if (options_.dropout > 0 && !seeds_) {
-    seeds_ = std::make_unique<SeedGenerator>(draw_seed(random));
+    seeds_ = std::make_unique<SeedGenerator>(core::draw_seed(random));
   }
   return shapes.query.back();
 }
 
-std::unique_ptr<Parameter> BaseScoredAttention::one(std::string parameter) const {
+std::unique_ptr<Parameter> detail::ScoredAttention::one(std::string parameter) const {
   auto made = std::make_unique<Parameter>(std::move(parameter), Shape{}, policy(),
                                           ParameterOptions{.trainable = trainable()});
   fill_ones(made->edit());
   return made;
 }
 
-std::optional<RandomDraw> BaseScoredAttention::draw(const Mode& mode) const {
+std::optional<RandomDraw> detail::ScoredAttention::draw(const Mode& mode) const {
   if (!mode.training || options_.dropout == 0) return {};
   if (mode.random != nullptr) return RandomDraw{RandomAlgorithm::philox, mode.random->next()};
   nn::require_built(name(), seeds_ != nullptr);
   return RandomDraw{RandomAlgorithm::threefry, seeds_->next()};
 }
 
-BaseScoredAttention::Call BaseScoredAttention::checked(Context& ctx, std::span<const Value> in,
-                                                       const CallArguments* arguments) const {
+detail::ScoredAttention::Call detail::ScoredAttention::checked(
+    Context& ctx, std::span<const Value> in, const CallArguments* arguments) const {
   nn::require_count(name(), "number of inputs", in.size(), 2, kOperands);
   std::vector<Shape> input_shapes;
   for (const Value& value : in) {
@@ -323,14 +321,14 @@ BaseScoredAttention::Call BaseScoredAttention::checked(Context& ctx, std::span<c
   return call;
 }
 
-Tensor BaseScoredAttention::scaled(Context& ctx, const Tensor& x) const {
+Tensor detail::ScoredAttention::scaled(Context& ctx, const Tensor& x) const {
   if (!scale_) return x;
   Tensor y = ctx.tensor(x.shape(), dtype());
   ops::scale(ctx, x, number_of(*scale_), y);
   return y;
 }
 
-Tensor BaseScoredAttention::tangent_weights(Context& ctx, Index width) const {
+Tensor detail::ScoredAttention::tangent_weights(Context& ctx, Index width) const {
   Tensor weights = ctx.tensor({width}, dtype());
   if (weights_) {
     copy(ops::broadcast_to(name(), weights_->numbers(), weights.shape()), weights);
@@ -340,9 +338,9 @@ Tensor BaseScoredAttention::tangent_weights(Context& ctx, Index width) const {
   return weights;
 }
 
-std::vector<Value> BaseScoredAttention::forward(Context& ctx, std::span<const Value> in,
-                                                const Mode& mode,
-                                                std::unique_ptr<Saved>* saved) const {
+std::vector<Value> detail::ScoredAttention::forward(Context& ctx, std::span<const Value> in,
+                                                    const Mode& mode,
+                                                    std::unique_ptr<Saved>* saved) const {
   nn::require_built(name(), is_built() || !has_parameters());
   auto keep = std::make_unique<SavedState>();
   keep->call = checked(ctx, in, mode.arguments);
@@ -377,8 +375,8 @@ std::vector<Value> BaseScoredAttention::forward(Context& ctx, std::span<const Va
   return outputs;
 }
 
-void BaseScoredAttention::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
-                                   std::span<View> d_in, Grads& grads) const {
+void detail::ScoredAttention::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,
+                                       std::span<View> d_in, Grads& grads) const {
   auto& kept = nn::saved_as<SavedState>(name(), saved);
   const Call& call = kept.call;
   nn::require_count(name(), "number of output gradients", d_out.size(), 1, 2);
@@ -421,7 +419,7 @@ void BaseScoredAttention::backward(Context& ctx, Saved& saved, std::span<const C
   add(d_key, call.has_key ? kKey : kValue);
 }
 
-void BaseScoredAttention::append_parameters(const std::string& prefix, ParameterList& out) {
+void detail::ScoredAttention::append_parameters(const std::string& prefix, ParameterList& out) {
   if (scale_) out.push_back({prefix + scale_->name(), scale_.get()});
   if (weights_) out.push_back({prefix + weights_->name(), weights_.get()});
 }

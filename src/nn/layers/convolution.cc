@@ -134,13 +134,13 @@ Shape shape_of(const ops::ConvolutionProblem& problem, Index filters) {
 
 }  // namespace
 
-Tensor detail::Convolution::operator()(Context& ctx, const Tensor& x,
+Tensor detail::Convolution::typed_call(Context& ctx, const LayerInput& input,
                                        std::unique_ptr<Saved>* saved) const {
   nn::require_built(name(), kernel_ != nullptr);
   const detail::ConvolutionSettings& s = settings_;
-  const Shape shape = output_shapes(std::span(&x.shape(), 1), nullptr)[0];
-  core::require_dtype(name(), "input", x, dtype());
-  const Tensor in = nn::with_channels_last(ctx, s.windows.data_format, x);
+  const Shape shape = output_shapes(std::span(&input.shape(), 1), nullptr)[0];
+  core::require_dtype(name(), "input", input.view(), dtype());
+  const Tensor in = nn::with_channels_last(ctx, s.windows.data_format, input.tensor(ctx));
   const ops::ConvolutionProblem problem = problem_of(s, in, kernel_filters());
   Tensor z = ctx.tensor(shape_of(problem, problem.filters), dtype());
   ops::convolution_forward(ctx, problem, in, kernel_->numbers(), kernel_->packed(),
@@ -171,7 +171,7 @@ std::vector<Value> detail::Convolution::forward(Context& ctx, std::span<const Va
                                                 const Mode& /*mode*/,
                                                 std::unique_ptr<Saved>* saved) const {
   nn::require_count(name(), "number of inputs", in.size(), 1, 1);
-  return {Value{(*this)(ctx, in[0].tensor, saved), {}}};
+  return {Value{typed_call(ctx, in[0].tensor, saved), {}}};
 }
 
 void detail::Convolution::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,

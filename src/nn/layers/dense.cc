@@ -1,5 +1,6 @@
 #include "grouphead/layers/dense.h"
 
+#include "core/rows.h"
 #include "nn/attention/projection_config.h"
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
@@ -67,8 +68,12 @@ void Dense::apply(Context& ctx, ConstView x, View y) const {
   nn::require_built(kLayer, projection_ != nullptr);
   require_matrix(x.shape());
   nn::require_last_axis(kLayer, x, projection_->num_inputs(), dtype());
+  const ConstView rows = core::as_rows(x);
+  if (!rows.has_value()) {
+    core::throw_shape_error(kLayer, "input", "contiguous rows, evenly spaced", "others");
+  }
   const bool is_fused = config_.activation == Activation::gelu && policy().compute() == dtype();
-  projection_->forward(ctx, x, is_fused ? ops::Epilogue::gelu : ops::Epilogue::none, y);
+  projection_->forward(ctx, rows, is_fused ? ops::Epilogue::gelu : ops::Epilogue::none, y);
   if (is_fused || config_.activation == Activation::linear) return;
   round_product(y);
   ops::activation_forward(ctx, config_.activation, y, y);
@@ -78,22 +83,26 @@ void Dense::round_product(View product) const {
   if (policy().compute() != dtype()) ops::convert_rounded(product, policy().compute(), product);
 }
 
-Tensor Dense::operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved) const {
+Tensor Dense::typed_call(Context& ctx, const LayerInput& x, std::unique_ptr<Saved>* saved) const {
   nn::require_built(kLayer, projection_ != nullptr);
   require_matrix(x.shape());
-  nn::require_last_axis(kLayer, x, projection_->num_inputs(), dtype());
+  nn::require_last_axis(kLayer, x.view(), projection_->num_inputs(), dtype());
   Tensor y = ctx.tensor(nn::with_last_axis(x.shape(), config_.units), dtype());
   if (saved == nullptr) {
-    apply(ctx, x, y);
+    if (core::as_rows(x.view()).has_value()) {
+      apply(ctx, x.view(), y);
+    } else {
+      apply(ctx, x.tensor(ctx), y);
+    }
     return y;
   }
   auto keep = std::make_unique<DenseSaved>();
-  keep->x = x;
+  keep->x = x.tensor(ctx);
   if (config_.activation == Activation::linear) {
-    projection_->forward(ctx, x, ops::Epilogue::none, y);
+    projection_->forward(ctx, keep->x, ops::Epilogue::none, y);
   } else {
     keep->pre_activation = ctx.tensor(y.shape(), dtype());
-    projection_->forward(ctx, x, ops::Epilogue::none, keep->pre_activation);
+    projection_->forward(ctx, keep->x, ops::Epilogue::none, keep->pre_activation);
     round_product(keep->pre_activation);
     ops::activation_forward(ctx, config_.activation, keep->pre_activation, y);
   }
@@ -104,7 +113,7 @@ Tensor Dense::operator()(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* 
 std::vector<Value> Dense::forward(Context& ctx, std::span<const Value> in, const Mode& /*mode*/,
                                   std::unique_ptr<Saved>* saved) const {
   nn::require_count(kLayer, "number of inputs", in.size(), 1, 1);
-  return {Value{(*this)(ctx, in[0].tensor, saved), in[0].mask}};
+  return {Value{typed_call(ctx, in[0].tensor, saved), in[0].mask}};
 }
 
 void Dense::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/number_text.h"
+#include "core/seed.h"
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
 #include "nn/layers/random_numbers.h"
@@ -165,6 +166,7 @@ Regularizer activity_regularizer_of(const Config& config) {
 template <class Config>
 detail::RandomLayer<Config>::RandomLayer(const Config& config)
     : Layer(config.name, config.dtype, activity_regularizer_of(config)), config_(config) {
+  core::require_seed(config.seed);
   const bool draws = strength(config) > 0;
   if (config.seed && draws) generator_ = std::make_unique<SeedGenerator>(*config.seed);
 }
@@ -186,7 +188,7 @@ ConfigValue detail::RandomLayer<Config>::get_config() const {
   } else {
     config.set("rate", config_.rate);
   }
-  config.set("seed", config_.seed ? ConfigValue(Index{*config_.seed}) : ConfigValue());
+  config.set("seed", nn::seed_config(config_.seed));
   write(config_, config);
   return config;
 }
@@ -197,7 +199,7 @@ void detail::RandomLayer<Config>::create_parameters(std::span<const Shape> input
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
   require_rank<Config>(name(), inputs[0]);
   if (!generator_ && strength(config_) > 0) {
-    generator_ = std::make_unique<SeedGenerator>(draw_seed(random));
+    generator_ = std::make_unique<SeedGenerator>(core::draw_seed(random));
   }
 }
 

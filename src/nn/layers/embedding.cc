@@ -70,10 +70,16 @@ void Embedding::create_parameters(std::span<const Shape> inputs, RandomStream& r
   if (config_.lora) nn::enable_lora(lora_, embeddings_.get(), *config_.lora, policy(), random);
 }
 
-Tensor Embedding::operator()(Context& ctx, ConstView tokens) const {
+Tensor Embedding::typed_call(Context& ctx, const LayerInput& x,
+                             std::unique_ptr<Saved>* saved) const {
+  if (saved != nullptr) return Layer::typed_call(ctx, x, saved);
   nn::require_built(kLayer, embeddings_ != nullptr);
-  core::require_dtype(kLayer, "tokens", tokens, Dtype::i32);
-  core::require_contiguous(kLayer, "tokens", tokens);
+  core::require_dtype(kLayer, "tokens", x.view(), Dtype::i32);
+  if (x.view().is_contiguous()) return looked_up(ctx, x.view());
+  return looked_up(ctx, x.tensor(ctx));
+}
+
+Tensor Embedding::looked_up(Context& ctx, ConstView tokens) const {
   Tensor y = ctx.tensor(nn::with_appended_axis(tokens.shape(), config_.output_dim), dtype());
   const Index rows = tokens.size();
   const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;
@@ -87,7 +93,8 @@ std::vector<Value> Embedding::forward(Context& ctx, std::span<const Value> in, c
                                       std::unique_ptr<Saved>* saved) const {
   nn::require_count(kLayer, "number of inputs", in.size(), 1, 1);
   const Tensor tokens = nn::as_type(ctx, in[0].tensor, Dtype::i32);
-  Tensor y = (*this)(ctx, tokens);
+  nn::require_built(kLayer, embeddings_ != nullptr);
+  Tensor y = looked_up(ctx, tokens);
   if (saved != nullptr) {
     auto keep = std::make_unique<EmbeddingSaved>();
     keep->tokens = tokens;

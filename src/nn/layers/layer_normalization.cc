@@ -89,12 +89,12 @@ void LayerNormalization::normalize(Context& ctx, ConstView rows, View y, View me
   }
 }
 
-Tensor LayerNormalization::operator()(Context& ctx, const Tensor& x,
+Tensor LayerNormalization::typed_call(Context& ctx, const LayerInput& x,
                                       std::unique_ptr<Saved>* saved) const {
   nn::require_built(name(), width_ > 0);
-  core::require_dtype(name(), "input", x, dtype());
+  core::require_dtype(name(), "input", x.view(), dtype());
   const nn::NormalizedRows layout(name(), config_.axis, width_, x.shape());
-  const Tensor rows = layout.is_trailing() ? x.reshaped(layout.rows()) : layout.gather(ctx, x);
+  const nn::InputRows input(ctx, layout, x, saved != nullptr);
   Tensor y = ctx.tensor(x.shape(), dtype());
   Tensor moved =
       layout.is_trailing() ? y.reshaped(layout.rows()) : ctx.tensor(layout.rows(), dtype());
@@ -104,12 +104,12 @@ Tensor LayerNormalization::operator()(Context& ctx, const Tensor& x,
     mean = ctx.tensor({layout.num_rows()}, dtype());
     scale = ctx.tensor({layout.num_rows()}, dtype());
   }
-  normalize(ctx, rows, moved, mean, scale);
+  normalize(ctx, input.view(), moved, mean, scale);
   if (!layout.is_trailing()) layout.scatter(ctx, moved, y);
   if (saved == nullptr) return y;
   auto keep = std::make_unique<LayerNormalizationSaved>();
   keep->shape = x.shape();
-  keep->rows = rows;
+  keep->rows = input.tensor();
   keep->mean = std::move(mean);
   keep->scale = std::move(scale);
   *saved = std::move(keep);
@@ -120,7 +120,7 @@ std::vector<Value> LayerNormalization::forward(Context& ctx, std::span<const Val
                                                const Mode& /*mode*/,
                                                std::unique_ptr<Saved>* saved) const {
   nn::require_count(name(), "number of inputs", in.size(), 1, 1);
-  return {Value{(*this)(ctx, in[0].tensor, saved), in[0].mask}};
+  return {Value{typed_call(ctx, in[0].tensor, saved), in[0].mask}};
 }
 
 void LayerNormalization::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/rows.h"
 #include "nn/shapes.h"
 #include "ops/strided.h"
 
@@ -81,6 +82,17 @@ void NormalizedRows::scatter(Context& ctx, ConstView rows, View to) const {
 void NormalizedRows::add(Context& ctx, ConstView rows, View to) const {
   const View view = ops::permuted(to, order());
   ops::add_elements(ctx, rows.reshaped(view.shape()), view);
+}
+
+InputRows::InputRows(Context& ctx, const NormalizedRows& layout, const LayerInput& x,
+                     bool is_kept) {
+  if (layout.is_trailing() && !is_kept) {
+    view_ = core::as_rows(x.view());
+    if (view_.has_value() && view_.shape() == layout.rows()) return;
+  }
+  tensor_ =
+      layout.is_trailing() ? x.tensor(ctx).reshaped(layout.rows()) : layout.gather(ctx, x.view());
+  view_ = std::as_const(tensor_).view();
 }
 
 }  // namespace grouphead::nn

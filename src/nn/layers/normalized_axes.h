@@ -6,6 +6,7 @@
 
 #include "grouphead/core/config_value.h"
 #include "grouphead/core/context.h"
+#include "grouphead/layers/layer_input.h"
 
 namespace grouphead::nn {
 
@@ -43,6 +44,20 @@ class NormalizedRows {
   Index width_ = 0;
 
   std::span<const int> order() const noexcept { return {order_.data(), rank_}; }
+};
+
+/// The rows of an input: those of a view in place where they are evenly spaced and nobody keeps
+/// them, else a tensor's, shared or copied.
+class InputRows {
+ public:
+  InputRows(Context& ctx, const NormalizedRows& layout, const LayerInput& x, bool is_kept);
+  ConstView view() const noexcept { return view_; }
+  /// Absent where the rows are a view's, in place.
+  const Tensor& tensor() const noexcept { return tensor_; }
+
+ private:
+  Tensor tensor_;
+  ConstView view_;
 };
 
 }  // namespace grouphead::nn

@@ -301,11 +301,6 @@ void Recurrent::backward(Context& ctx, Saved& saved, std::span<const ConstView> 
   }
 }
 
-Tensor Recurrent::operator()(Context& ctx, const Tensor& x) const {
-  const Value in{x, {}};
-  return forward(ctx, std::span(&in, 1), Mode{}, nullptr)[0].tensor;
-}
-
 namespace {
 
 RecurrentConfig named(RecurrentConfig config, std::string_view name) {

@@ -48,24 +48,29 @@ void RMSNormalization::create_parameters(std::span<const Shape> inputs, RandomSt
 std::vector<Value> RMSNormalization::forward(Context& ctx, std::span<const Value> in,
                                              const Mode& /*mode*/,
                                              std::unique_ptr<Saved>* saved) const {
-  nn::require_built(name(), scale_ != nullptr);
   nn::require_count(name(), "number of inputs", in.size(), 1, 1);
-  const Tensor& x = in[0].tensor;
-  core::require_dtype(name(), "input", x, dtype());
+  return {Value{typed_call(ctx, in[0].tensor, saved), {}}};
+}
+
+Tensor RMSNormalization::typed_call(Context& ctx, const LayerInput& x,
+                                    std::unique_ptr<Saved>* saved) const {
+  nn::require_built(name(), scale_ != nullptr);
+  core::require_dtype(name(), "input", x.view(), dtype());
   const nn::NormalizedRows layout(name(), config_.axis, scale_->shape().size(), x.shape());
+  const nn::InputRows input(ctx, layout, x, saved != nullptr);
   auto keep = std::make_unique<RMSNormalizationSaved>();
   keep->shape = x.shape();
-  keep->rows = layout.is_trailing() ? x.reshaped(layout.rows()) : layout.gather(ctx, x);
+  keep->rows = input.tensor();
   keep->center = ctx.tensor({layout.num_rows()}, dtype());
   keep->size = ctx.tensor({layout.num_rows()}, dtype());
   Tensor y = ctx.tensor(x.shape(), dtype());
   Tensor moved =
       layout.is_trailing() ? y.reshaped(layout.rows()) : ctx.tensor(layout.rows(), dtype());
-  ops::rms_norm_forward(ctx, keep->rows, scale_->numbers(), ops::MeasuredAbout::zero,
+  ops::rms_norm_forward(ctx, input.view(), scale_->numbers(), ops::MeasuredAbout::zero,
                         config_.epsilon, moved, keep->center, keep->size);
   if (!layout.is_trailing()) layout.scatter(ctx, moved, y);
   if (saved != nullptr) *saved = std::move(keep);
-  return {Value{std::move(y), {}}};
+  return y;
 }
 
 void RMSNormalization::backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out,

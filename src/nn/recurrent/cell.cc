@@ -4,6 +4,8 @@
 #include <limits>
 
 #include "core/check.h"
+#include "core/seed.h"
+#include "nn/config_reader.h"
 #include "nn/layer_checks.h"
 #include "nn/loading_scope.h"
 #include "ops/dropout.h"
@@ -71,6 +73,7 @@ RecurrentCell::RecurrentCell(std::string_view layer, const RecurrentCellConfig& 
   }
   options.dropout = clamped(options.dropout);
   options.recurrent_dropout = clamped(options.recurrent_dropout);
+  core::require_seed(options.seed);
   const bool drops = options.dropout > 0 || options.recurrent_dropout > 0;
   if (options.seed && drops) generator_ = std::make_unique<SeedGenerator>(*options.seed);
 }
@@ -96,7 +99,7 @@ void RecurrentCell::write_options(ConfigValue& config) const {
   config.set("dropout", options.dropout);
   config.set("recurrent_dropout", options.recurrent_dropout);
   if (kind() == CellKind::gru) config.set("reset_after", options.reset_after);
-  config.set("seed", options.seed ? ConfigValue(Index{*options.seed}) : ConfigValue());
+  config.set("seed", nn::seed_config(options.seed));
 }
 
 void RecurrentCell::build(Index inputs, bool trainable, RandomStream& random) {
@@ -121,7 +124,7 @@ void RecurrentCell::build(Index inputs, bool trainable, RandomStream& random) {
   }
   if (bias_) start_bias(random);
   const bool drops = options.dropout > 0 || options.recurrent_dropout > 0;
-  if (!generator_ && drops) generator_ = std::make_unique<SeedGenerator>(draw_seed(random));
+  if (!generator_ && drops) generator_ = std::make_unique<SeedGenerator>(core::draw_seed(random));
 }
 
 void RecurrentCell::start_bias(RandomStream& random) const {
