@@ -13,8 +13,9 @@ struct CompiledModel::State {
   std::shared_ptr<Optimizer> optimizer;
   train::CompiledLoss loss;
   train::CompiledMetrics metrics;
-  std::vector<std::string> output_names;
-  ParameterList parameters;
+  std::vector<std::string> output_names{};  // this and the next are empty until is_ready
+  ParameterList parameters{};
+  bool is_ready = false;  // whether the model is built, and the optimizer for its parameters
   std::unique_ptr<Grads> grads{};               // made for the first step
   StateUpdates updates{};                       // of the last batch, until its step
   std::unique_ptr<train::GradientSums> sums{};  // null: batches are not cut; made with grads
@@ -30,6 +31,11 @@ struct CompiledModel::State {
   /// What this process has of a block. Blocks are those of the samples as often as sequences have
   /// parts: first of all first parts, then of all second ones, ...
   Data part_of(const Data& batch, const parallel::BatchBlock& block) const;
+  /// Takes what a built model has. Errors: ConfigError.
+  void adopt();
+  /// The same, of a model that is built first, as Keras does at the first batch, where it is not.
+  /// Errors: ConfigError where x has no tensor; what build() throws.
+  void build_for(const std::vector<Tensor>& x);
   /// Makes `sums` for a first batch of so many samples. Errors: ConfigError.
   void prepare(Index samples);
   /// Forward, loss and backward of a batch: grads has the gradients, without penalties of weights.

@@ -111,19 +111,39 @@ CompiledModel::CompiledModel(Layer& model, const CompileConfig& config)
                        .config = config,
                        .optimizer = config.optimizer.get(),
                        .loss = {config.loss, config.loss_weights},
-                       .metrics = {config.metrics, config.weighted_metrics},
-                       .output_names = names_of_outputs(model, config),
-                       .parameters = model.parameters()}) {
-  check_job(config, state_->parameters);
+                       .metrics = {config.metrics, config.weighted_metrics}}) {
+  check_job(config, {});
   check_sequence(config, model);
-  if (state_->optimizer && config.communicator) {
-    state_->optimizer->share_state(config.communicator);
+  if (model.is_built()) state_->adopt();
+}
+
+void CompiledModel::State::adopt() {
+  parameters = model.parameters();
+  check_job(config, parameters);
+  output_names = names_of_outputs(model, config);
+  if (optimizer && config.communicator) optimizer->share_state(config.communicator);
+  if (optimizer && !optimizer->is_built()) {
+    const bool scales = config.auto_scale_loss && !optimizer->scales_loss();
+    if (scales && has_mixed_float16(model)) optimizer->scale_loss();
+    optimizer->build(parameters);
   }
-  if (state_->optimizer && !state_->optimizer->is_built()) {
-    const bool scales = config.auto_scale_loss && !state_->optimizer->scales_loss();
-    if (scales && has_mixed_float16(model)) state_->optimizer->scale_loss();
-    state_->optimizer->build(state_->parameters);
+  is_ready = true;
+}
+
+void CompiledModel::State::build_for(const std::vector<Tensor>& x) {
+  if (is_ready) return;
+  std::vector<Shape> shapes;
+  for (const Tensor& tensor : x) {
+    shapes.push_back(tensor.has_value() ? tensor.shape() : Shape());
   }
+  const bool tells_shape =
+      std::any_of(x.begin(), x.end(), [](const Tensor& one) { return one.has_value(); });
+  if (!model.is_built() && !tells_shape) {
+    core::throw_config_error(model.name(), "x", "a tensor, whose shape the model is built for",
+                             "none");
+  }
+  model.build_once(shapes);
+  adopt();
 }
 
 CompiledModel::~CompiledModel() = default;
@@ -167,6 +187,7 @@ double CompiledModel::compute_gradients(Context& ctx, const Data& batch, RandomS
 double CompiledModel::add_gradients(Context& ctx, const Data& batch, RandomStream* random) {
   State& s = *state_;
   s.is_between_validations = false;
+  s.build_for(batch.x);
   s.prepare(train::num_samples(batch));
   LossSink penalties;
   double total =
@@ -203,6 +224,7 @@ double CompiledModel::gradient_norm() const noexcept { return state_->gradient_n
 
 double CompiledModel::test_on_batch(Context& ctx, const Data& batch) {
   State& s = *state_;
+  s.build_for(batch.x);
   s.prepare(train::num_samples(batch));
   LossSink penalties;
   double total = s.sums ? s.test_blocks(ctx, batch) : s.test(ctx, batch, penalties);
@@ -258,6 +280,7 @@ Logs CompiledModel::evaluate(Context& ctx, const BatchSource& source,
 
 std::vector<Tensor> CompiledModel::predict(Context& ctx, const std::vector<Tensor>& x,
                                            Index batch_size) {
+  state_->build_for(x);
   train::ArrayBatches batches({.x = x}, {.batch_size = batch_size});
   const Index samples = train::num_samples({.x = x});
   std::vector<Tensor> outputs;
@@ -324,11 +347,13 @@ Parts parts_of(Context& ctx, const Data& data, const FitConfig& config) {
 /// One call of fit().
 class Fitting {
  public:
-  Fitting(Context& ctx, CompiledModel& model, const BatchSource& source, Index steps,
-          const FitConfig& config, bool& is_interrupted)
+  /// `first`: the first batch of config.initial_epoch, where it was asked for already.
+  Fitting(Context& ctx, CompiledModel& model, const BatchSource& source, std::optional<Data> first,
+          Index steps, const FitConfig& config, bool& is_interrupted)
       : ctx_(ctx),
         model_(model),
         source_(source),
+        first_(std::move(first)),
         steps_(steps),
         config_(config),
         is_interrupted_(is_interrupted) {}
@@ -361,7 +386,7 @@ class Fitting {
         history_.interrupted = is_interrupted_ = true;
         return false;
       }
-      const std::optional<Data> batch = source_(epoch, step_);
+      const std::optional<Data> batch = next(epoch);
       if (!batch && step_ == 0) throw_no_batch("fit");
       if (!batch) break;
       for (const auto& callback : config_.callbacks) callback->on_train_batch_begin(model_, step_);
@@ -377,6 +402,12 @@ class Fitting {
     return true;
   }
 
+  std::optional<Data> next(Index epoch) {
+    std::optional<Data> first = std::exchange(first_, std::nullopt);
+    if (first && epoch == config_.initial_epoch && step_ == 0) return first;
+    return source_(epoch, step_);
+  }
+
   void report(Index epoch, bool epoch_is_over, const Logs& logs) {
     if (!config_.progress) return;
     config_.progress({.epoch = epoch,
@@ -390,6 +421,7 @@ class Fitting {
   Context& ctx_;
   CompiledModel& model_;
   const BatchSource& source_;
+  std::optional<Data> first_;
   Index steps_;
   const FitConfig& config_;
   bool& is_interrupted_;
@@ -450,7 +482,15 @@ History CompiledModel::fit(Context& ctx, const BatchSource& source, const FitCon
     if (!config.validation_source) return {};
     return evaluate(ctx, config.validation_source, config.validation_steps, config.callbacks);
   };
-  return Fitting(ctx, *this, source, steps, config, state_->is_interrupted).run(validate);
+  // Callbacks find the model built.
+  std::optional<Data> first;
+  if (!state_->is_ready && config.initial_epoch < config.epochs) {
+    first = source(config.initial_epoch, 0);
+    if (!first) throw_no_batch("fit");
+    state_->build_for(first->x);
+  }
+  return Fitting(ctx, *this, source, std::move(first), steps, config, state_->is_interrupted)
+      .run(validate);
 }
 
 }  // namespace grouphead
