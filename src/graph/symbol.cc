@@ -57,11 +57,11 @@ void add_operand(Node& node, const std::string& name, const Operand& operand) {
 void add_keywords(Node& node, const Keywords& keywords) {
   ConfigValue::Object settings;
   for (const Keywords::Entry& entry : keywords.entries()) {
-    if (const auto* operand = std::get_if<Operand>(&entry.value)) {
-      add_operand(node, entry.name, *operand);
+    if (!entry.setting) {
+      add_operand(node, entry.name, entry.operand);
       continue;
     }
-    const auto& setting = std::get<ConfigValue>(entry.value);
+    const ConfigValue& setting = *entry.setting;
     const bool is_operand =
         place_of(node.layer->input_names(), entry.name) >= 0 || entry.name == "mask";
     if (entry.name == "training") {
@@ -141,18 +141,18 @@ Dtype Symbol::dtype() const { return node_->dtypes[static_cast<std::size_t>(outp
 
 const std::string& Symbol::name() const { return node_->layer->name(); }
 
-Operand::Operand(Symbol symbol) : value_(std::move(symbol)) {}
-Operand::Operand(Tensor constant) : value_(std::move(constant)) {}
-Operand::Operand(const Outputs& one) : value_(static_cast<Symbol>(one)) {}
+Operand::Operand(Symbol symbol) : symbol_(std::move(symbol)) {}
+Operand::Operand(Tensor constant) : constant_(std::make_shared<Tensor>(std::move(constant))) {}
+Operand::Operand(const Outputs& one) : symbol_(one) {}
 
 Keywords::Entry::Entry(std::string key, Symbol symbol)
-    : name(std::move(key)), value(Operand(std::move(symbol))) {}
+    : name(std::move(key)), operand(std::move(symbol)) {}
 Keywords::Entry::Entry(std::string key, Tensor constant)
-    : name(std::move(key)), value(Operand(std::move(constant))) {}
-Keywords::Entry::Entry(std::string key, Operand operand)
-    : name(std::move(key)), value(std::move(operand)) {}
-Keywords::Entry::Entry(std::string key, ConfigValue setting)
-    : name(std::move(key)), value(std::move(setting)) {}
+    : name(std::move(key)), operand(std::move(constant)) {}
+Keywords::Entry::Entry(std::string key, Operand value)
+    : name(std::move(key)), operand(std::move(value)) {}
+Keywords::Entry::Entry(std::string key, ConfigValue value)
+    : name(std::move(key)), setting(std::move(value)) {}
 
 Operands::Operands(const Outputs& one) : list_{one} {}
 

@@ -387,12 +387,15 @@ std::shared_ptr<Metric> Metric::from_config(const ConfigValue& identifier) {
                      identifier["config"]);
 }
 
+MetricChoice::MetricChoice(const char* name) : identifier_(name) {}
+MetricChoice::MetricChoice(const ConfigValue& identifier) : identifier_(identifier) {}
+MetricChoice::MetricChoice(std::shared_ptr<Metric> metric) : metric_(std::move(metric)) {}
+
 void MetricChoice::require_known() const {
-  const auto* identifier = std::get_if<ConfigValue>(&choice_);
-  if (identifier == nullptr) return;
-  const std::string own = identifier->is_object() ? nn::own_name_in(*identifier) : std::string();
+  if (metric_) return;
+  const std::string own = identifier_.is_object() ? nn::own_name_in(identifier_) : std::string();
   const std::string name = nn::is_own_name(own)      ? own
-                           : identifier->is_string() ? identifier->as_string("metric")
+                           : identifier_.is_string() ? identifier_.as_string("metric")
                                                      : std::string();
   if (nn::is_own_name(name) && !own_metrics().find(name) && !train::is_own_function(name)) {
     throw_unknown(name);
@@ -400,12 +403,12 @@ void MetricChoice::require_known() const {
 }
 
 ConfigValue MetricChoice::config() const {
-  if (const auto* identifier = std::get_if<ConfigValue>(&choice_)) {
+  if (!metric_) {
     const bool is_function =
-        identifier->is_string() && train::is_own_function(identifier->as_string("metric"));
-    return is_function ? train::function_envelope(identifier->as_string("metric")) : *identifier;
+        identifier_.is_string() && train::is_own_function(identifier_.as_string("metric"));
+    return is_function ? train::function_envelope(identifier_.as_string("metric")) : identifier_;
   }
-  const Metric& metric = *std::get<std::shared_ptr<Metric>>(choice_);
+  const Metric& metric = *metric_;
   if (const std::string name = own_metrics().name_of(typeid(metric)); !name.empty()) {
     return nn::own_envelope(name, metric.get_config());
   }
@@ -414,10 +417,9 @@ ConfigValue MetricChoice::config() const {
 
 // Source: keras.src.trainers.compile_utils.get_metric.
 std::shared_ptr<Metric> MetricChoice::resolve(const Shape& target, const Shape& prediction) const {
-  if (const auto* metric = std::get_if<std::shared_ptr<Metric>>(&choice_)) return *metric;
-  const ConfigValue& identifier = std::get<ConfigValue>(choice_);
-  if (!identifier.is_string()) return Metric::from_config(identifier);
-  const std::string& name = identifier.as_string("metric");
+  if (metric_) return metric_;
+  if (!identifier_.is_string()) return Metric::from_config(identifier_);
+  const std::string& name = identifier_.as_string("metric");
   std::shared_ptr<Metric> metric;
   if (name == "accuracy" || name == "acc") {
     const bool is_binary = prediction.back() == 1;
@@ -427,7 +429,7 @@ std::shared_ptr<Metric> MetricChoice::resolve(const Shape& target, const Shape& 
              : is_sparse ? sparse_categorical_accuracy()
                          : categorical_accuracy();
   } else {
-    metric = Metric::from_config(identifier);
+    metric = Metric::from_config(identifier_);
   }
   if (train::is_own_function(name)) return metric;
   metric->rename(name);

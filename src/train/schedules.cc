@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <variant>
 
 #include "core/check.h"
 #include "core/number_text.h"
@@ -169,10 +170,10 @@ constexpr Entry kEntries[] = {
     {kClass<PolynomialDecay>, read<PolynomialDecay>},
 };
 
-const LearningRate::Form& with_steps(std::string_view schedule, std::string_view key, Index steps,
-                                     const LearningRate::Form& form) {
-  if (steps > 0) return form;
-  core::throw_config_error(schedule, key, "1 or more", std::to_string(steps));
+template <class Schedule>
+const Schedule& with_steps(std::string_view key, Index steps, const Schedule& schedule) {
+  if (steps > 0) return schedule;
+  core::throw_config_error(schedule.name, key, "1 or more", std::to_string(steps));
 }
 
 double quotient(Index a, Index b) noexcept {
@@ -235,25 +236,32 @@ double PolynomialDecay::operator()(Index step) const noexcept {
          end_learning_rate;
 }
 
-LearningRate::LearningRate(double rate) : rate_(rate) {
+struct LearningRate::Form {
+  std::variant<double, CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay,
+               PiecewiseConstantDecay, PolynomialDecay, Function, Own>
+      rate;
+};
+
+LearningRate::LearningRate(double rate) : form_(std::make_shared<Form>(Form{rate})) {
   if (rate >= 0 && std::isfinite(rate)) return;
   core::throw_config_error("optimizer", "learning_rate", "a finite number of 0 or more",
                            core::number_text(rate));
 }
 LearningRate::LearningRate(const CosineDecay& s)
-    : rate_(with_steps(s.name, "decay_steps", s.decay_steps, s)) {}
+    : form_(std::make_shared<Form>(Form{with_steps("decay_steps", s.decay_steps, s)})) {}
 LearningRate::LearningRate(const CosineDecayRestarts& s)
-    : rate_(with_steps(s.name, "first_decay_steps", s.first_decay_steps, s)) {
+    : form_(std::make_shared<Form>(Form{with_steps("first_decay_steps", s.first_decay_steps, s)})) {
   if (s.t_mul > 0 && std::isfinite(s.t_mul)) return;
   core::throw_config_error(s.name, "t_mul", "a finite number above 0", core::number_text(s.t_mul));
 }
 LearningRate::LearningRate(const ExponentialDecay& s)
-    : rate_(with_steps(s.name, "decay_steps", s.decay_steps, s)) {}
+    : form_(std::make_shared<Form>(Form{with_steps("decay_steps", s.decay_steps, s)})) {}
 LearningRate::LearningRate(const InverseTimeDecay& s)
-    : rate_(with_steps(s.name, "decay_steps", s.decay_steps, s)) {}
+    : form_(std::make_shared<Form>(Form{with_steps("decay_steps", s.decay_steps, s)})) {}
 LearningRate::LearningRate(const PolynomialDecay& s)
-    : rate_(with_steps(s.name, "decay_steps", s.decay_steps, s)) {}
-LearningRate::LearningRate(const PiecewiseConstantDecay& s) : rate_(s) {
+    : form_(std::make_shared<Form>(Form{with_steps("decay_steps", s.decay_steps, s)})) {}
+LearningRate::LearningRate(const PiecewiseConstantDecay& s)
+    : form_(std::make_shared<Form>(Form{s})) {
   if (!s.boundaries.empty() && s.values.size() == s.boundaries.size() + 1 &&
       std::is_sorted(s.boundaries.begin(), s.boundaries.end())) {
     return;
@@ -262,10 +270,16 @@ LearningRate::LearningRate(const PiecewiseConstantDecay& s) : rate_(s) {
       s.name, "values", "one more than ascending boundaries",
       std::to_string(s.values.size()) + " for " + std::to_string(s.boundaries.size()));
 }
-LearningRate::LearningRate(Function function) : rate_(std::move(function)) {}
-LearningRate::LearningRate(Own schedule) : rate_(std::move(schedule)) {
-  if (std::get<Own>(rate_)) return;
+LearningRate::LearningRate(Function function)
+    : form_(std::make_shared<Form>(Form{std::move(function)})) {}
+LearningRate::LearningRate(Own schedule)
+    : form_(std::make_shared<Form>(Form{std::move(schedule)})) {
+  if (std::get<Own>(form_->rate)) return;
   core::throw_config_error("optimizer", "learning_rate", "a schedule", "none");
+}
+
+bool LearningRate::is_number() const noexcept {
+  return std::holds_alternative<double>(form_->rate);
 }
 
 void detail::register_schedule(const std::string& name, std::type_index type, ScheduleMaker make) {
@@ -300,9 +314,9 @@ double LearningRate::operator()(Index step) const {
           return schedule(step);
         }
       },
-      rate_);
+      form_->rate);
 }
 
-ConfigValue LearningRate::config() const { return std::visit(ConfigOf{}, rate_); }
+ConfigValue LearningRate::config() const { return std::visit(ConfigOf{}, form_->rate); }
 
 }  // namespace grouphead

@@ -2,10 +2,10 @@
 
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "grouphead/core/config_value.h"
@@ -64,11 +64,12 @@ class Operand {
   Operand(Tensor constant);     // NOLINT(google-explicit-constructor)
 
   bool has_value() const noexcept { return symbol() != nullptr || constant() != nullptr; }
-  const Symbol* symbol() const noexcept { return std::get_if<Symbol>(&value_); }
-  const Tensor* constant() const noexcept { return std::get_if<Tensor>(&value_); }
+  const Symbol* symbol() const noexcept { return symbol_.has_value() ? &symbol_ : nullptr; }
+  const Tensor* constant() const noexcept { return constant_.get(); }
 
  private:
-  std::variant<std::monostate, Symbol, Tensor> value_;
+  Symbol symbol_;
+  std::shared_ptr<const Tensor> constant_;
 };
 
 /// The operands of a call in the order of Layer::input_names().
@@ -88,7 +89,6 @@ class Operands {
 
 /// A call's arguments by Keras's keywords: operands (`attention_mask`), `training`, and what the
 /// layer reads as CallArguments (`use_causal_mask`).
-using Keyword = std::variant<ConfigValue, Operand>;
 class Keywords {
  public:
   struct Entry {
@@ -97,10 +97,11 @@ class Keywords {
     Entry(std::string key, Operand operand);
     Entry(std::string key, ConfigValue setting);
     template <class T, std::enable_if_t<std::is_arithmetic_v<T>, int> = 0>
-    Entry(std::string key, T setting) : Entry(std::move(key), ConfigValue(setting)) {}
+    Entry(std::string key, T value) : Entry(std::move(key), ConfigValue(value)) {}
 
     std::string name;
-    Keyword value;
+    Operand operand;                     ///< where there is no setting
+    std::optional<ConfigValue> setting;  ///< what is no operand
   };
 
   Keywords() = default;

@@ -7,7 +7,6 @@
 #include <string_view>
 #include <type_traits>
 #include <typeindex>
-#include <variant>
 #include <vector>
 
 #include "grouphead/train/losses.h"
@@ -235,12 +234,9 @@ std::shared_ptr<Metric> sum_metric(const MetricConfig& config = {});
 /// `accuracy` or `acc`, the shapes of the first batch choose between the three kinds.
 class MetricChoice {
  public:
-  MetricChoice(const char* name)
-      : choice_(ConfigValue(name)) {}  // NOLINT(google-explicit-constructor)
-  MetricChoice(const ConfigValue& identifier)
-      : choice_(identifier) {}  // NOLINT(google-explicit-constructor)
-  MetricChoice(std::shared_ptr<Metric> metric)
-      : choice_(std::move(metric)) {}  // NOLINT(google-explicit-constructor)
+  MetricChoice(const char* name);                // NOLINT(google-explicit-constructor)
+  MetricChoice(const ConfigValue& identifier);   // NOLINT(google-explicit-constructor)
+  MetricChoice(std::shared_ptr<Metric> metric);  // NOLINT(google-explicit-constructor)
 
   /// For targets and predictions of these shapes. Errors: ConfigError.
   std::shared_ptr<Metric> resolve(const Shape& target, const Shape& prediction) const;
@@ -250,7 +246,8 @@ class MetricChoice {
   void require_known() const;
 
  private:
-  std::variant<ConfigValue, std::shared_ptr<Metric>> choice_;
+  std::shared_ptr<Metric> metric_;  // none: what identifier_ says
+  ConfigValue identifier_;
 };
 
 }  // namespace grouphead

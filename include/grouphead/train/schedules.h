@@ -6,7 +6,6 @@
 #include <string>
 #include <type_traits>
 #include <typeindex>
-#include <variant>
 #include <vector>
 
 #include "grouphead/core/config_value.h"
@@ -122,9 +121,6 @@ class LearningRate {
  public:
   using Function = std::function<double(Index step)>;
   using Own = std::shared_ptr<const LearningRateSchedule>;
-  using Form =
-      std::variant<double, CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay,
-                   PiecewiseConstantDecay, PolynomialDecay, Function, Own>;
 
   LearningRate(double rate);  // NOLINT(google-explicit-constructor)
   // Errors: ConfigError for steps below 1, or lists that do not belong together.
@@ -144,13 +140,14 @@ class LearningRate {
 
   double operator()(Index step) const;
   /// Whether it is a plain number, which a callback may change.
-  bool is_number() const noexcept { return std::holds_alternative<double>(rate_); }
+  bool is_number() const noexcept;
   /// A number or Keras's envelope. Errors: ConfigError for a function, which no file can hold, and
   /// for a schedule that was not registered.
   ConfigValue config() const;
 
  private:
-  Form rate_;
+  struct Form;
+  std::shared_ptr<const Form> form_;
 };
 
 }  // namespace grouphead
