@@ -145,13 +145,8 @@ TEST(Preprocessing, RefusesWhatIsNone) {
   EXPECT_THAT(refused("StringLookup", words({"a", "b", "a"})), HasSubstr("'a' twice"));
   EXPECT_THAT(refused("StringLookup", ConfigValue::Object{{"vocabulary", "words.txt"}}),
               HasSubstr("other files are not read"));
-  EXPECT_THAT(refused("StringLookup", with(words({"a"}), "invert", true)), HasSubstr("invert"));
-  EXPECT_THAT(refused("StringLookup", with(words({"a"}), "num_oov_indices", 2)),
-              HasSubstr("num_oov_indices"));
   EXPECT_THAT(refused("IntegerLookup", with(words({1, 2}), "max_tokens", 2)),
               HasSubstr("max_tokens"));
-  EXPECT_THAT(refused("IntegerLookup", with(words({1}), "oov_method", "farmhash")),
-              HasSubstr("oov_method"));
   EXPECT_THAT(refused("TextVectorization", ConfigValue::Object{{"split", "words"}}),
               HasSubstr("split"));
   EXPECT_THAT(refused("TextVectorization", ConfigValue::Object{{"ngrams", 1000}}),

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <span>
@@ -26,11 +27,13 @@ template <class Token>
 struct LookupConfig {
   std::optional<Index> max_tokens{};  ///< of the vocabulary, with mask and unknown tokens
   Index num_oov_indices = 1;          ///< places of unknown tokens
-  std::optional<Token> mask_token{};  ///< integers: becomes 0; else it is left out
-  std::optional<Token> oov_token{};   ///< none: -1 or "[UNK]"
+  bool hashes_integers = false;       ///< which of these an integer has: by a hash, not a remainder
+  std::optional<std::array<std::int64_t, 2>> salt{};  ///< a key of that hash, and of that of texts
+  std::optional<Token> mask_token{};                  ///< integers: becomes 0; else it is left out
+  std::optional<Token> oov_token{};                   ///< none: -1 or "[UNK]"
   std::vector<Token> vocabulary{};    ///< none: set_vocabulary(), or the assets of a file
   std::vector<double> idf_weights{};  ///< tf_idf: one for each token of the vocabulary
-  bool invert = false;                ///< from places to tokens; not of strings
+  bool invert = false;                ///< from places (i64) to tokens
   LookupMode output_mode = LookupMode::integers;
   bool pad_to_max_tokens = false;          ///< rows of max_tokens numbers, whatever the vocabulary
   std::optional<Index> vocabulary_size{};  ///< of a vocabulary that is still to be set
@@ -101,9 +104,10 @@ class IntegerLookup final : public LookupLayer {
   std::unique_ptr<nn::Vocabulary<std::int64_t>> words_;
 };
 
-/// The same for texts, as text_tensor() makes them; [..., N] gives what integers [...] do.
-/// Errors: as IntegerLookup; ConfigError for `invert`, and for more than one place of unknown
-/// tokens, which Keras chooses by a hash. Source: keras.layers.StringLookup.
+/// The same for texts, as text_tensor() makes them; [..., N] gives what integers [...] do. With
+/// `invert` places [...] give texts [..., N], N the bytes of the longest token. Places of unknown
+/// texts are chosen by TensorFlow's hash. Errors: as IntegerLookup.
+/// Source: keras.layers.StringLookup; tf.strings.to_hash_bucket_fast and to_hash_bucket_strong.
 class StringLookup final : public LookupLayer {
  public:
   using Config = StringLookupConfig;
@@ -120,6 +124,7 @@ class StringLookup final : public LookupLayer {
   std::vector<std::string> vocabulary() const;
   bool has_vocabulary() const override;
   void set_vocabulary_lines(const std::vector<std::string>& lines) override;
+  Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const override;
 
  private:
   std::unique_ptr<nn::Vocabulary<std::string>> words_;

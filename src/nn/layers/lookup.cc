@@ -1,6 +1,7 @@
 #include "grouphead/layers/lookup.h"
 
 #include <charconv>
+#include <cstring>
 
 #include "nn/categories.h"
 #include "nn/layer_checks.h"
@@ -26,6 +27,18 @@ Shape shape_of_texts(std::string_view layer, const Shape& bytes) {
                             bytes.to_string());
   }
   return nn::without_last_axis(bytes);
+}
+
+/// The tokens at places (i64), as text_tensor() has them, all as wide as the longest that there is.
+Tensor tokens_at(const nn::Vocabulary<std::string>& words, const Tensor& places) {
+  const Index width = words.longest();
+  Tensor texts = Tensor::zeros(nn::with_appended_axis(places.shape(), width), Dtype::u8);
+  for (Index i = 0; i < places.size(); ++i) {
+    const std::string token = words.token(places.data<std::int64_t>()[i]);
+    if (token.empty()) continue;
+    std::memcpy(texts.data<std::uint8_t>() + i * width, token.data(), token.size());
+  }
+  return texts;
 }
 
 }  // namespace
@@ -80,7 +93,11 @@ void LookupLayer::backward(Context& /*ctx*/, Saved& /*saved*/, std::span<const C
 
 IntegerLookup::IntegerLookup(const IntegerLookupConfig& config)
     : LookupLayer(named(config, "integer_lookup").name, config.output_mode, config.trainable),
-      words_(std::make_unique<nn::Vocabulary<std::int64_t>>(name(), config, -1)) {}
+      words_(std::make_unique<nn::Vocabulary<std::int64_t>>(name(), config, -1)) {
+  if (config.salt && !config.hashes_integers) {
+    core::throw_config_error(name(), "salt", "none without oov_method farmhash", "one");
+  }
+}
 IntegerLookup::~IntegerLookup() = default;
 
 ConfigValue IntegerLookup::get_config() const {
@@ -134,15 +151,7 @@ void IntegerLookup::set_vocabulary_lines(const std::vector<std::string>& lines) 
 
 StringLookup::StringLookup(const StringLookupConfig& config)
     : LookupLayer(named(config, "string_lookup").name, config.output_mode, config.trainable),
-      words_(std::make_unique<nn::Vocabulary<std::string>>(name(), config, "[UNK]")) {
-  if (config.invert) {
-    core::throw_config_error(name(), "invert", "false: take tokens from vocabulary()", "true");
-  }
-  if (config.num_oov_indices > 1) {
-    core::throw_config_error(name(), "num_oov_indices", "0 or 1: others need Keras's hash",
-                             std::to_string(config.num_oov_indices));
-  }
-}
+      words_(std::make_unique<nn::Vocabulary<std::string>>(name(), config, "[UNK]")) {}
 StringLookup::~StringLookup() = default;
 
 ConfigValue StringLookup::get_config() const {
@@ -155,7 +164,15 @@ ConfigValue StringLookup::get_config() const {
 std::vector<Shape> StringLookup::output_shapes(std::span<const Shape> inputs,
                                                const CallArguments* /*arguments*/) const {
   nn::require_count(name(), "number of inputs", inputs.size(), 1, 1);
+  if (words_->config().invert) {
+    return {nn::with_appended_axis(inputs[0], words_->is_set() ? words_->longest() : -1)};
+  }
   return {looked_up_shape(shape_of_texts(name(), inputs[0]), words_->depth())};
+}
+
+Dtype StringLookup::output_dtype(std::span<const Dtype> inputs,
+                                 const CallArguments* arguments) const {
+  return words_->config().invert ? Dtype::u8 : LookupLayer::output_dtype(inputs, arguments);
 }
 
 std::vector<Value> StringLookup::forward(Context& ctx, std::span<const Value> in,
@@ -164,6 +181,10 @@ std::vector<Value> StringLookup::forward(Context& ctx, std::span<const Value> in
   nn::require_count(name(), "number of inputs", in.size(), 1, 1);
   words_->require_set();
   const Tensor& x = in[0].tensor;
+  if (words_->config().invert) {
+    if (saved != nullptr) *saved = std::make_unique<Saved>();
+    return {{tokens_at(*words_, nn::as_type(ctx, x, Dtype::i64)), {}}};
+  }
   Tensor places = ctx.tensor(shape_of_texts(name(), x.shape()), Dtype::i64);
   const std::vector<std::string> texts = texts_of(x);
   for (std::size_t i = 0; i < texts.size(); ++i) {

@@ -30,6 +30,17 @@ void refuse(ConfigReader& reader, std::string_view layer, const char* key) {
   core::throw_config_error(layer, key, "null or false", value.to_string());
 }
 
+std::optional<HashKey> read_salt(ConfigReader& reader, std::string_view layer) {
+  const ConfigValue& value = reader.value("salt");
+  if (value.is_null()) return {};
+  if (!value.is_list()) return HashKey{value.as_integer("salt"), value.as_integer("salt")};
+  const auto& list = value.as_list("salt");
+  if (list.size() != 2) {
+    core::throw_config_error(layer, "salt", "one integer or two", value.to_string());
+  }
+  return HashKey{list[0].as_integer("salt"), list[1].as_integer("salt")};
+}
+
 std::optional<Index> optional_integer(ConfigReader& reader, const char* key) {
   const ConfigValue& value = reader.value(key);
   if (value.is_null()) return {};

@@ -20,6 +20,8 @@ LookupMode lookup_mode_from(std::string_view layer, const std::string& name);
 std::string_view name_of(LookupMode mode) noexcept;
 /// Errors: ConfigError unless absent, null or false.
 void refuse(ConfigReader& reader, std::string_view layer, const char* key);
+/// Two integers, or one for both; null: none. Errors: ConfigError for others.
+std::optional<HashKey> read_salt(ConfigReader& reader, std::string_view layer);
 std::optional<Index> optional_integer(ConfigReader& reader, const char* key);
 /// An optional number as Keras writes it.
 ConfigValue number_or_null(const std::optional<Index>& number);
@@ -73,10 +75,11 @@ LookupConfig<Token> read_index_lookup(ConfigReader& reader, std::string_view nam
     token_from(token, target->emplace());
   }
   config.invert = reader.boolean("invert", config.invert);
-  refuse(reader, config.name, "salt");
+  config.salt = read_salt(reader, config.name);
   const std::string method = reader.string("oov_method", "floormod");
-  if (method != "floormod") {
-    core::throw_config_error(config.name, "oov_method", "floormod", method);
+  config.hashes_integers = method == "farmhash";
+  if (!config.hashes_integers && method != "floormod") {
+    core::throw_config_error(config.name, "oov_method", "floormod or farmhash", method);
   }
   return config;
 }
@@ -109,8 +112,9 @@ void write_index_lookup(const Vocabulary<Token>& words, ConfigValue& config) {
   config.set("sparse", false);
   config.set("pad_to_max_tokens", own.pad_to_max_tokens);
   write_vocabulary(words, config);
-  config.set("oov_method", "floormod");
-  config.set("salt", nullptr);
+  config.set("oov_method", own.hashes_integers ? "farmhash" : "floormod");
+  config.set("salt", own.salt ? ConfigValue(ConfigValue::List{(*own.salt)[0], (*own.salt)[1]})
+                              : ConfigValue());
 }
 
 }  // namespace grouphead::nn

@@ -2,11 +2,13 @@
 
 // Tokens and their places. Source: keras.src.layers.preprocessing.index_lookup.IndexLookup.
 
+#include <algorithm>
 #include <limits>
 #include <unordered_map>
 
 #include "core/check.h"
 #include "grouphead/layers/lookup.h"
+#include "nn/lookup/hash.h"
 
 namespace grouphead::nn {
 
@@ -117,6 +119,14 @@ class Vocabulary {
     return list;
   }
 
+  /// Bytes of the longest token, 1 or more.
+  Index longest() const {
+    std::size_t bytes = 1;
+    for (const Token& token : all()) bytes = std::max(bytes, token.size());
+    if (config_.mask_token) bytes = std::max(bytes, config_.mask_token->size());
+    return static_cast<Index>(std::max(bytes, config_.oov_token->size()));
+  }
+
   void require_set() const {
     if (!is_set()) {
       fail("vocabulary", "one, from the configuration, a file's assets or set_vocabulary()",
@@ -125,11 +135,15 @@ class Vocabulary {
   }
 
  private:
-  std::int64_t unknown_place(const std::int64_t& token) const noexcept {
+  std::int64_t unknown_place(const std::int64_t& token) const {
+    if (config_.hashes_integers) return unknown_place(std::to_string(token));
     const std::int64_t rest = token % config_.num_oov_indices;
     return rest < 0 ? rest + config_.num_oov_indices : rest;
   }
-  std::int64_t unknown_place(const std::string& /*token*/) const noexcept { return 0; }
+  std::int64_t unknown_place(const std::string& token) const noexcept {
+    return config_.num_oov_indices == 1 ? 0
+                                        : hash_bucket(token, config_.num_oov_indices, config_.salt);
+  }
 
   // Unknown tokens weigh the mean of all; places without a token nothing.
   void set_weights(std::size_t num_tokens, const std::vector<double>& given, bool has_special) {

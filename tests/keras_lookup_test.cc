@@ -1,0 +1,138 @@
+// Lookups whose unknown tokens have several places, and those from places to tokens:
+// tests/golden/keras_lookups.
+
+#include <gmock/gmock.h>
+
+#include "grouphead/layers/lookup.h"
+#include "grouphead/layers/serialization.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "nn/lookup/hash.h"
+#include "support.h"
+
+namespace grouphead {
+namespace {
+
+using ::testing::HasSubstr;
+using testing_support::error_of;
+
+const std::string kLookupCases = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_lookups/cases.json";
+
+/// Rows of texts or integers as a tensor.
+Tensor tensor_of(const ConfigValue& rows) {
+  std::vector<std::string> texts;
+  std::vector<std::int64_t> numbers;
+  for (const ConfigValue& row : rows.as_list("rows")) {
+    for (const ConfigValue& one : row.as_list("row")) {
+      if (one.is_string()) {
+        texts.push_back(one.as_string("text"));
+      } else {
+        numbers.push_back(one.as_integer("number"));
+      }
+    }
+  }
+  const auto count = static_cast<Index>(rows.as_list("rows").size());
+  if (!texts.empty()) {
+    return text_tensor(texts, Shape{count, static_cast<Index>(texts.size()) / count});
+  }
+  return Tensor::from({count, static_cast<Index>(numbers.size()) / count},
+                      std::span<const std::int64_t>(numbers));
+}
+
+void expect_rows(const Tensor& got, const ConfigValue& want) {
+  std::vector<ConfigValue> wanted;
+  for (const ConfigValue& row : want.as_list("rows")) {
+    for (const ConfigValue& one : row.as_list("row")) wanted.push_back(one);
+  }
+  if (wanted.front().is_string()) {
+    const std::vector<std::string> texts = texts_of(got);
+    ASSERT_EQ(texts.size(), wanted.size());
+    for (std::size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(ConfigValue(texts[i]), wanted[i]);
+    return;
+  }
+  ASSERT_EQ(got.size(), static_cast<Index>(wanted.size()));
+  for (Index i = 0; i < got.size(); ++i) {
+    const double number = got.dtype() == Dtype::i64
+                              ? static_cast<double>(got.data<std::int64_t>()[i])
+                              : static_cast<double>(got.data<float>()[i]);
+    EXPECT_EQ(number, wanted[static_cast<std::size_t>(i)].as_number("number")) << i;
+  }
+}
+
+TEST(KerasLookup, GivesWhatKerasDoes) {
+  const ConfigValue cases = io::parse_json(io::read_file(kLookupCases), "cases.json");
+  int count = 0;
+  for (const ConfigValue& each : cases["cases"].as_list("cases")) {
+    SCOPED_TRACE(each["config"].to_string());
+    const auto layer = make_layer(each["class_name"].as_string("class_name"), each["config"]);
+    const Tensor x = tensor_of(each["inputs"]);
+    Context ctx;
+    const std::vector<Value> in = {{x, {}}};
+    const Tensor y = layer->call(ctx, in, {}, nullptr)[0].tensor;
+    expect_rows(y, each["expect"]);
+    EXPECT_EQ(y.shape(), layer->output_shapes(std::span(&x.shape(), 1), nullptr)[0]);
+    const Dtype dtype = x.dtype();
+    EXPECT_EQ(y.dtype(), layer->output_dtype(std::span(&dtype, 1), nullptr));
+    for (const char* key : {"oov_method", "salt", "num_oov_indices", "invert"}) {
+      EXPECT_EQ(layer->get_config()[key], each["config"][key]) << key;
+    }
+    ++count;
+  }
+  EXPECT_EQ(count, 15);
+}
+
+TEST(KerasLookup, HashIsThatOfTensorFlow) {
+  // tf.strings.to_hash_bucket_fast and to_hash_bucket_strong of 2^62 + 12345 buckets.
+  constexpr std::int64_t kBuckets = (std::int64_t{1} << 62) + 12345;
+  const nn::HashKey key = {-5, (std::int64_t{1} << 40) + 7};
+  EXPECT_EQ(nn::hash_bucket("", kBuckets, {}), 1936946117179596765);
+  EXPECT_EQ(nn::hash_bucket("", kBuckets, key), 3328512087719583354);
+  EXPECT_EQ(nn::hash_bucket("a", kBuckets, {}), 3694432073954563441);
+  EXPECT_EQ(nn::hash_bucket("a", kBuckets, key), 1503676406015799909);
+  EXPECT_EQ(nn::hash_bucket("abc", kBuckets, {}), 2640714258260161385);
+  EXPECT_EQ(nn::hash_bucket("abc", kBuckets, key), 1379171014911207859);
+  EXPECT_EQ(nn::hash_bucket("abcde", kBuckets, {}), 157421906844021801);
+  EXPECT_EQ(nn::hash_bucket("abcde", kBuckets, key), 2542110923329206410);
+  EXPECT_EQ(nn::hash_bucket("yyyyyyyy", kBuckets, {}), 3441460688694223233);
+  EXPECT_EQ(nn::hash_bucket("yyyyyyyy", kBuckets, key), 214518198866835523);
+  EXPECT_EQ(nn::hash_bucket("wwwwwwwwwwwwwwwww", kBuckets, {}), 2471948257725526776);
+  EXPECT_EQ(nn::hash_bucket("wwwwwwwwwwwwwwwww", kBuckets, key), 4270288611541488818);
+  EXPECT_EQ(nn::hash_bucket("papbjSRRmTff hagQQhm lRloiQSam e ", kBuckets, {}),
+            2763427446897824312);
+  EXPECT_EQ(nn::hash_bucket("papbjSRRmTff hagQQhm lRloiQSam e ", kBuckets, key),
+            429871844923308468);
+  EXPECT_EQ(nn::hash_bucket("fQgikS ilkkdjhSpeRQdkbncmeekdSRmcRQhRciljRQdoidbjaSacndbghRnfdofh",
+                            kBuckets, {}),
+            890756395572830100);
+  EXPECT_EQ(nn::hash_bucket("fQgikS ilkkdjhSpeRQdkbncmeekdSRmcRQhRciljRQdoidbjaSacndbghRnfdofh",
+                            kBuckets, key),
+            235764862647093815);
+  EXPECT_EQ(nn::hash_bucket(
+                "eTmifcSalinQjeoipfo bi dRnclcoaf fcmTiSjg ghkicc lo "
+                "QbfjTQilShmQmfpiSkhiShaSmknhigcTfRoReSio feeoljmhdgjcdhmkpdfbbSagbp SokidSfdh",
+                kBuckets, {}),
+            4524306153728629848);
+  EXPECT_EQ(nn::hash_bucket(
+                "eTmifcSalinQjeoipfo bi dRnclcoaf fcmTiSjg ghkicc lo "
+                "QbfjTQilShmQmfpiSkhiShaSmknhigcTfRoReSio feeoljmhdgjcdhmkpdfbbSagbp SokidSfdh",
+                kBuckets, key),
+            953663653391229719);
+}
+
+TEST(KerasLookup, RefusesWhatIsNone) {
+  const auto refused = [](ConfigValue config) {
+    config.set("vocabulary", ConfigValue::List{1, 2});
+    return error_of<ConfigError>([&] { make_layer("IntegerLookup", config); });
+  };
+  const auto with = [](const char* key, ConfigValue value) {
+    return ConfigValue::Object{{key, std::move(value)}};
+  };
+  EXPECT_THAT(refused(with("oov_method", "crc")), HasSubstr("floormod or farmhash"));
+  EXPECT_THAT(refused(with("salt", 3)), HasSubstr("none without oov_method farmhash"));
+  ConfigValue three = with("salt", ConfigValue::List{1, 2, 3});
+  three.set("oov_method", "farmhash");
+  EXPECT_THAT(refused(three), HasSubstr("one integer or two"));
+}
+
+}  // namespace
+}  // namespace grouphead
