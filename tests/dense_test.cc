@@ -65,7 +65,7 @@ TEST(Dense, TakesOlderFilesAndRefusesWhatItHasNot) {
             ConfigValue("GlorotUniform"));
   EXPECT_EQ(
       error_of<ConfigError>([&] { make_layer("Dense", with(plain, "quantization_config", 4)); }),
-      "[dense] quantization_config: expected null, got 4");
+      "[dense] quantization_config: expected null or an object, got 4");
   EXPECT_THAT(error_of<ConfigError>([&] { make_layer("Dense", with(plain, "unit", 4)); }),
               HasSubstr("got unit"));
   EXPECT_THAT(error_of<ConfigError>([&] { make_layer("Dense", with(plain, "activation", "x")); }),

@@ -34,7 +34,6 @@ TEST_F(Quantized, FilesComputeWhatKerasDoes) {
     const io::Safetensors values = io::read_safetensors(kFolder + name + ".safetensors");
     const Tensor got = predicted(kFolder + name + ".keras", values);
     EXPECT_LT(distance(got, values.at("expect.output")), 1e-5);
-    // Written, they are floating-point models.
     save_model(*load_model(kFolder + name + ".keras"), path("again.keras"));
     EXPECT_TRUE(testing_support::same_bits(predicted(path("again.keras"), values), got));
   }

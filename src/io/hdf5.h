@@ -80,12 +80,16 @@ class Hdf5Writer {
              const std::vector<std::string>& values);
   /// An array and the groups around it; bf16 as Keras marks it.
   void dataset(const std::string& path, const ConstView& numbers);
+  /// Bytes (u8) as what their bits are with a sign.
+  void int8_dataset(const std::string& path, const ConstView& bytes);
 
   /// The file; nothing can be added after it. Lives as long as this.
   std::string_view finish();
 
  private:
   struct File;
+  void write(const std::string& path, const ConstView& numbers, bool is_int8);
+
   std::unique_ptr<File> file_;
 };
 

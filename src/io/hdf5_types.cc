@@ -88,6 +88,8 @@ Hdf5Type type_from_hdf5(hid_t type) {
   return {};
 }
 
+Hdf5Id int8_to_hdf5() { return copy_of(H5T_STD_I8LE); }
+
 Hdf5Id type_to_hdf5(Dtype dtype) {
   switch (dtype) {
     case Dtype::f32:

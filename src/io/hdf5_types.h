@@ -18,5 +18,6 @@ Hdf5Type type_from_hdf5(hid_t type);
 
 /// The type that h5py writes. Errors: IoError.
 Hdf5Id type_to_hdf5(Dtype dtype);
+Hdf5Id int8_to_hdf5();
 
 }  // namespace grouphead::io

@@ -121,13 +121,21 @@ void Hdf5Writer::texts(const std::string& group, const std::string& name,
 }
 
 void Hdf5Writer::dataset(const std::string& path, const ConstView& numbers) {
+  write(path, numbers, false);
+}
+
+void Hdf5Writer::int8_dataset(const std::string& path, const ConstView& bytes) {
+  write(path, bytes, true);
+}
+
+void Hdf5Writer::write(const std::string& path, const ConstView& numbers, bool is_int8) {
   const Hdf5Lock lock;
   hsize_t dims[kMaxRank] = {};
   for (int i = 0; i < numbers.rank(); ++i) dims[i] = static_cast<hsize_t>(numbers.dim(i));
   const Hdf5Id space(
       numbers.rank() == 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(numbers.rank(), dims, nullptr),
       H5Sclose, kFailed);
-  const Hdf5Id type = type_to_hdf5(numbers.dtype());
+  const Hdf5Id type = is_int8 ? int8_to_hdf5() : type_to_hdf5(numbers.dtype());
   const Hdf5Id creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, kFailed);
   require(H5Pset_obj_track_times(creation.get(), false));
   const Hdf5Id made(H5Dcreate2(file_->file.get(), path.c_str(), type.get(), space.get(),

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "core/comma_list.h"
 #include "core/seed.h"
+#include "nn/quantization_config.h"
 
 namespace grouphead::nn {
 
@@ -36,6 +37,9 @@ std::string ConfigReader::string(std::string_view key, std::string_view fallback
 DtypePolicy ConfigReader::dtype() {
   const ConfigValue& held = value("dtype");
   if (held.is_null()) return {};
+  // What is quantized of a layer is read by read_quantization(); others only have the source.
+  const std::optional<QuantizedPolicy> quantized = quantized_policy(held);
+  if (quantized) return is_read_mode(quantized->mode) ? quantized->source : quantized->mode;
   if (held.is_string()) return held.as_string("dtype");
   const ConfigValue& name = held["config"]["name"];
   const bool is_plain = !held.contains("class_name") ||

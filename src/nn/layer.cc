@@ -5,7 +5,9 @@
 
 #include "core/check.h"
 #include "core/comma_list.h"
+#include "grouphead/layers/quantization.h"
 #include "nn/loading_scope.h"
+#include "nn/quantized_numbers.h"
 #include "ops/convert.h"
 #include "ops/linear.h"
 
@@ -16,6 +18,14 @@ struct Parameter::Rounded {
   Tensor copy;
   std::mutex mutex;
   std::atomic<bool> is_current{false};
+};
+
+/// Quantized numbers, and value() once somebody asked for it.
+struct Parameter::Quantized {
+  std::unique_ptr<nn::QuantizedNumbers> numbers;
+  Tensor value;
+  std::mutex mutex;
+  std::atomic<bool> has_value{false};
 };
 
 namespace {
@@ -30,6 +40,7 @@ Tensor new_numbers(const Shape& shape, Dtype dtype) {
 Parameter::Parameter(std::string name, const Shape& shape, const DtypePolicy& policy,
                      ParameterOptions options)
     : name_(std::move(name)),
+      shape_(shape),
       policy_(policy),
       value_(new_numbers(shape, policy.variable())),
       options_(std::move(options)),
@@ -42,12 +53,25 @@ Parameter::Parameter(std::string name, const Shape& shape, const DtypePolicy& po
 
 Parameter::~Parameter() = default;
 
+ConstView Parameter::value() const {
+  if (!quantized_) return value_.view();
+  if (!quantized_->has_value.load(std::memory_order_acquire)) {
+    const std::lock_guard lock(quantized_->mutex);
+    if (!quantized_->has_value.load(std::memory_order_relaxed)) {
+      quantized_->value = Tensor(shape_, dtype());
+      ops::convert_rounded(quantized_->numbers->widened(), dtype(), quantized_->value);
+      quantized_->has_value.store(true, std::memory_order_release);
+    }
+  }
+  return std::as_const(quantized_->value).view();
+}
+
 ConstView Parameter::numbers() const {
-  if (!rounded_) return value_.view();
+  if (!rounded_) return value();
   if (!rounded_->is_current.load(std::memory_order_acquire)) {
     const std::lock_guard lock(rounded_->mutex);
     if (!rounded_->is_current.load(std::memory_order_relaxed)) {
-      ops::convert_rounded(value_.view(), policy_.compute(), rounded_->copy);
+      ops::convert_rounded(value(), policy_.compute(), rounded_->copy);
       rounded_->is_current.store(true, std::memory_order_release);
     }
   }
@@ -55,9 +79,32 @@ ConstView Parameter::numbers() const {
 }
 
 View Parameter::edit() {
+  if (quantized_) {
+    value();
+    value_ = quantized_->value;
+    quantized_.reset();
+  }
   packed_->invalidate();
   if (rounded_) rounded_->is_current.store(false, std::memory_order_release);
   return value_.view();
+}
+
+const nn::QuantizedNumbers* Parameter::quantized() const noexcept {
+  return quantized_ ? quantized_->numbers.get() : nullptr;
+}
+
+void Parameter::set_quantized(std::unique_ptr<nn::QuantizedNumbers> numbers) {
+  core::require_shape("set_quantized", name_, numbers->shape(),
+                      std::span<const Index>(shape_.begin(), shape_.end()));
+  quantized_.reset();
+  edit();
+  value_ = Tensor();
+  quantized_ = std::make_unique<Quantized>();
+  quantized_->numbers = std::move(numbers);
+}
+
+void round_inputs(const ParameterList& parameters, bool rounds) {
+  for (const auto& [path, parameter] : parameters) parameter->set_rounds_inputs(rounds);
 }
 
 Index count_elements(const ConstParameterList& parameters) noexcept {

@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "core/number_text.h"
 #include "nn/loading_scope.h"
+#include "nn/quantized_numbers.h"
 #include "ops/arithmetic.h"
 #include "ops/convert.h"
 #include "ops/linear.h"
@@ -106,6 +107,14 @@ std::unique_ptr<Parameter> LowRank::changed() const {
   return made;
 }
 
+std::unique_ptr<Parameter> LowRank::change() const {
+  auto made = std::make_unique<Parameter>(w_.name(), w_.shape(), policy_.arithmetic());
+  const View numbers = made->edit();
+  fill_zero(numbers);
+  add_to(numbers, policy_.compute());
+  return made;
+}
+
 Tensor LowRank::gradient_sums(Context& ctx, Grads& grads) const {
   const auto asks = [&](const Parameter& parameter) { return grads.of(parameter).has_value(); };
   if (!asks(w_) && !asks(*a_) && !asks(*b_)) return {};
@@ -131,7 +140,11 @@ void LowRank::add_gradient(Context& ctx, View d_w, Grads& grads) const {
 Tensor LowRank::merged() const {
   const Dtype arithmetic = w_.gradient_dtype();
   Tensor sum(w_.shape(), arithmetic);
-  ops::convert_rounded(w_.value(), arithmetic, sum);
+  if (w_.quantized() != nullptr) {
+    copy(w_.quantized()->scaled(), sum);
+  } else {
+    ops::convert_rounded(w_.value(), arithmetic, sum);
+  }
   add_to(sum, arithmetic);
   Tensor stored(w_.shape(), w_.dtype());
   ops::convert_rounded(sum, w_.dtype(), stored);
@@ -139,6 +152,10 @@ Tensor LowRank::merged() const {
 }
 
 void LowRank::merge() {
+  if (w_.quantized() != nullptr) {
+    w_.set_quantized(w_.quantized()->requantized(merged()));
+    return;
+  }
   copy(merged(), w_.edit());
   w_.set_trainable(a_->trainable());
 }

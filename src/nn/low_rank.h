@@ -15,6 +15,8 @@ class LowRank {
 
   /// The changed w, to compute with: in the arithmetic type, each step rounded as Keras rounds.
   std::unique_ptr<Parameter> changed() const;
+  /// The change alone, for a w that is quantized: added to the product with w.
+  std::unique_ptr<Parameter> change() const;
   /// Sums for its gradient, zero; absent where nobody asks for it.
   Tensor gradient_sums(Context& ctx, Grads& grads) const;
   /// Adds to w's and the factors' gradients what came into such sums, which are spent.

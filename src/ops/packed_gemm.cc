@@ -188,6 +188,42 @@ void multiply(Context& ctx, const GemmKernels& table, Index rows, const SpacedRo
   }
 }
 
+namespace {
+
+/// Panels of the numbers as they are; columns after the last are zero.
+void pack_bytes(Context& ctx, const GemmKernels& table, const ByteWeights& w, std::int8_t* to) {
+  const Tensor numbers = w.numbers();
+  const auto* const first = reinterpret_cast<const std::int8_t*>(numbers.data<std::uint8_t>());
+  const Matrix<const std::int8_t> from = w.is_transposed
+                                             ? Matrix<const std::int8_t>{first, 1, w.depth}
+                                             : Matrix<const std::int8_t>{first, w.columns, 1};
+  ctx.impl().parallel_for(ceil_div(w.columns, table.panel), [&](Index unit, int) {
+    const Index column = unit * table.panel;
+    const Index width = std::min(table.panel, w.columns - column);
+    std::int8_t* row = to + column * w.depth;
+    for (Index d = 0; d < w.depth; ++d, row += table.panel) {
+      for (Index c = 0; c < width; ++c) row[c] = from.at(d, column + c);
+      std::fill(row + width, row + table.panel, std::int8_t{0});
+    }
+  });
+}
+
+}  // namespace
+
+void multiply(Context& ctx, const GemmKernels& table, Index rows, const float* x,
+              const ByteWeights& w, float* y) {
+  const Pass pass = w.is_transposed ? Pass::backward : Pass::forward;
+  const Index bytes = w.depth * round_up(w.columns, table.panel);
+  const void* const memory = w.packed->impl().get(
+      pass, static_cast<std::size_t>(ctx.isa()), bytes,
+      [&](void* to) { pack_bytes(ctx, table, w, static_cast<std::int8_t*>(to)); });
+  const Weights sizes{nullptr, w.depth, w.columns, w.columns, 1, w.packed, pass};
+  const Panels<std::int8_t> panels{static_cast<const std::int8_t*>(memory), w.depth * table.panel,
+                                   table.panel};
+  run(ctx, table, table.multiply_int8, rows, {x, w.depth}, sizes, panels,
+      {nullptr, Epilogue::none, Write::overwrite}, y);
+}
+
 bool reads_in_place(const GemmKernels& table, Index rows, const Weights& w) noexcept {
   return w.packed == nullptr && rows <= kPlainRows && w.column_stride == 1 &&
          w.columns % table.vector == 0;

@@ -3,6 +3,7 @@
 // Matrix products by the kernels of src/kernels/gemm/gemm.h.
 
 #include "kernels/gemm/gemm.h"
+#include "ops/byte_product.h"
 #include "ops/packed_weights.h"
 
 namespace grouphead::ops::packed_gemm {
@@ -11,6 +12,10 @@ namespace grouphead::ops::packed_gemm {
 /// Weights are kept in the form that w.packed asks for.
 void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const SpacedRows& x,
               const Weights& w, const Finish& finish, float* y);
+
+/// y = x w of weights in 8 bits.
+void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const float* x,
+              const ByteWeights& w, float* y);
 
 /// Whether few rows are multiplied with these weights as they lie, which reads them once.
 bool reads_in_place(const kernels::GemmKernels& table, Index rows, const Weights& w) noexcept;

@@ -1,33 +1,18 @@
 #include "saved/keras_config.h"
 
 #include "nn/own_classes.h"
+#include "nn/quantization_config.h"
 
 namespace grouphead::saved {
 namespace {
 
-/// Whether weights of this mode are read: `int8`, `int4`, `int4/128`, `float8`.
-bool is_read(std::string_view mode) {
-  return mode == "int8" || mode == "int4" || mode == "float8" || mode.starts_with("int4/");
-}
-
-// `int8_from_float32` is a policy's name too.
+/// A policy as classes of users know it: that of the layer before it was quantized.
 ConfigValue plain_policy(const ConfigValue& dtype) {
-  constexpr std::string_view kMark = "_from_";
-  if (dtype.is_string()) {
-    const std::string_view name = dtype.as_string("dtype");
-    const std::size_t mark = name.find(kMark);
-    const bool has_source = mark != std::string_view::npos && is_read(name.substr(0, mark));
-    return has_source ? ConfigValue(name.substr(mark + kMark.size())) : dtype;
-  }
-  const ConfigValue& mode = dtype["config"]["mode"];
-  if (!mode.is_string()) return dtype;
+  const std::optional<nn::QuantizedPolicy> policy = nn::quantized_policy(dtype);
+  if (!policy) return dtype;
   // Other modes stay what they are, which no layer takes.
-  return is_read(mode.as_string("mode")) ? dtype["config"]["source_name"] : mode;
+  return nn::is_read_mode(policy->mode) ? policy->source : policy->mode;
 }
-
-/// Says how weights were made, not what a layer computes: they come as the numbers that they stand
-/// for.
-constexpr std::string_view kQuantization = "quantization_config";
 
 bool is_of_lora(std::string_view key) { return key == "lora_rank" || key == "lora_alpha"; }
 
@@ -68,10 +53,6 @@ ConfigValue plain_config(const ConfigValue& config) {
       made.emplace_back(key, plain_options(value));
     } else if (key == "class_name" && value == ConfigValue("GroupedQueryAttention")) {
       made.emplace_back(key, "GroupQueryAttention");
-    } else if (key == "dtype" && (value.is_string() || value.is_object())) {
-      made.emplace_back(key, plain_policy(value));
-    } else if (key == kQuantization) {
-      made.emplace_back(key, nullptr);
     } else {
       made.emplace_back(key, plain_config(value));
     }

@@ -103,7 +103,10 @@ class Walk {
     }
     objects.push_back(std::move(own));
     for (const SubLayer& part : parts) {
+      const std::size_t first = objects.size();
       add(*part.layer, std::string(path).append("/").append(part.attribute));
+      const bool is_called = layer.class_name() == "TimeDistributed" && first < objects.size();
+      if (is_called) objects[first].is_called_inside = true;
     }
   }
 

@@ -16,8 +16,9 @@ struct KerasObject {
   std::string other_path{};  ///< where older files have it; empty: there too
   std::string name{};        ///< the layer's, which says nothing of the place
   std::vector<Parameter*> variables{};
-  nn::LowRank* lora = nullptr;   ///< of the first variable, which files have merged with it
-  const Layer* layer = nullptr;  ///< that the variables belong to
+  nn::LowRank* lora = nullptr;    ///< of the first variable, which files have merged with it
+  const Layer* layer = nullptr;   ///< that the variables belong to
+  bool is_called_inside = false;  ///< by a TimeDistributed, as if it were not quantized
 };
 
 /// In Keras's order, each layer once. Children of a model go by their classes, numbered in the

@@ -7,15 +7,25 @@
 namespace grouphead::saved {
 namespace {
 
+using Form = nn::QuantizedNumbers::Form;
+
 constexpr std::size_t kOfFloat8 = 6;  // scales and histories, behind the layer's variables
 constexpr std::size_t kOfGroups = 3;
+// Arrays of a ReversibleEmbedding with two tables, of 8 bits and of 4 in groups.
+constexpr std::size_t kOfTwoTables = 4;
+constexpr std::size_t kOfTwoGroupedTables = 7;
+constexpr std::string_view kReversible = "ReversibleEmbedding";
 
 const io::Hdf5Dataset& dataset_of(const KerasArray& array) {
   return array.file->datasets().at(array.path);
 }
 
-bool is_table(const Layer& layer) {
-  return layer.class_name() == "Embedding" || layer.class_name() == "ReversibleEmbedding";
+bool is_int8(const KerasArray& array) { return dataset_of(array).is_int8; }
+
+Form form_of(const QuantizedArrays& arrays, const Layer& layer) {
+  const bool is_table = layer.class_name() == "Embedding" || layer.class_name() == kReversible;
+  if (!is_table) return Form::kernel;
+  return arrays.variable == 0 ? Form::table : Form::reversed;
 }
 
 /// A kernel as a matrix, which is how Keras packs two numbers of 4 bits into a byte.
@@ -24,38 +34,74 @@ struct Matrix {
   Index columns;
 };
 
-Matrix matrix_of(const QuantizedArrays& arrays, const Shape& shape) {
+Matrix matrix_of(const QuantizedArrays& arrays, Form form, const Shape& shape) {
   const Shape& stored = dataset_of(arrays.numbers).shape;
+  if (form == Form::reversed) return {shape[0], shape[1]};
   const Index rows = stored.rank() == 2 && stored[0] > 0 ? stored[0] : 1;
   return {rows, shape.size() / rows};
 }
 
-/// Whether the numbers have 4 bits. One column looks alike in 4 and 8 bits; the largest of 8 bits
-/// is 127, and bytes of one number of 4 bits end at 15.
-bool is_packed(const QuantizedArrays& arrays, const Shape& shape) {
+/// Whether the numbers have 4 bits, by their arrays. One column looks alike in 4 and 8 bits; the
+/// largest of 8 bits is 127, and bytes of one number of 4 bits end at 15.
+bool has_4_bits(const QuantizedArrays& arrays, Form form, const Shape& shape) {
   const Shape& stored = dataset_of(arrays.numbers).shape;
-  const Matrix matrix = matrix_of(arrays, shape);
-  if (stored.rank() != 2 || stored[1] != (matrix.columns + 1) / 2) return false;
+  if (stored.rank() != 2) return false;
+  const Matrix matrix = matrix_of(arrays, form, shape);
+  const bool fits = form == Form::reversed
+                        ? stored[0] == (matrix.rows + 1) / 2 && stored[1] == matrix.columns
+                        : stored[1] == (matrix.columns + 1) / 2;
+  if (!fits) return false;
   if (stored.size() != shape.size() || arrays.has_groups()) return true;
   const Tensor bytes = arrays.numbers.file->read(arrays.numbers.path);
   const auto* first = bytes.data<std::int32_t>();
   return std::all_of(first, first + bytes.size(), [](std::int32_t b) { return b >= 0 && b < 16; });
 }
 
-/// Whether an int8 kernel has its sums over its first axes, so that the numbers of its scale belong
-/// to its last ones. Source: keras.layers.EinsumDense, its quantized form.
-bool sums_over_first_axes(const Layer& layer) {
-  if (layer.class_name() != "EinsumDense") return true;
+/// What the layer's configuration says, else what Keras takes for arrays like these.
+Quantization quantization_of(const QuantizedArrays& arrays, const Layer& layer,
+                             const Shape& shape) {
+  const auto* takes = dynamic_cast<const HasQuantization*>(&layer);
+  if (takes != nullptr && takes->quantization() != nullptr) return *takes->quantization();
+  if (has_4_bits(arrays, form_of(arrays, layer), shape)) return {.mode = QuantizationMode::int4};
+  return {.mode = QuantizationMode::int8, .inputs = InputRounding()};
+}
+
+/// Where the scales of an EinsumDense belong: they stand in the order in which the output has the
+/// kernel's axes. Source: keras.layers.EinsumDense, _adjust_scale_for_quant.
+std::vector<Index> einsum_strides(const Layer& layer, const Shape& shape) {
   const std::string equation = layer.get_config()["equation"].as_string("equation");
   const std::size_t comma = equation.find(',');
   const std::size_t arrow = equation.find("->");
   const std::string kernel = equation.substr(comma + 1, arrow - comma - 1);
   const std::string output = equation.substr(arrow + 2);
-  bool is_output = false;
-  for (const char letter : kernel) {
-    const bool is_in_output = output.find(letter) != std::string::npos;
-    if (is_output && !is_in_output) return false;
-    is_output = is_in_output;
+  std::vector<Index> strides(kernel.size(), 0);
+  Index count = 1;
+  for (auto letter = output.rbegin(); letter != output.rend(); ++letter) {
+    const std::size_t axis = kernel.find(*letter);
+    if (axis == std::string::npos) continue;
+    strides[axis] = count;
+    count *= shape[static_cast<int>(axis)];
+  }
+  return strides;
+}
+
+/// How many scales an int8 kernel with these strides has.
+Index count_scales(const std::vector<Index>& strides, const Shape& shape) {
+  Index count = 1;
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    if (strides[static_cast<std::size_t>(axis)] > 0) count *= shape[axis];
+  }
+  return count;
+}
+
+/// Whether these are the strides of the axes [first, end) of `shape`, in their order.
+bool are_strides_of(const std::vector<Index>& strides, const Shape& shape, int first, int end) {
+  Index expected = 1;
+  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+    const bool counts = axis >= first && axis < end;
+    const Index stride = strides[static_cast<std::size_t>(axis)];
+    if (shape[axis] > 1 && stride != (counts ? expected : 0)) return false;
+    if (counts) expected *= shape[axis];
   }
   return true;
 }
@@ -67,67 +113,79 @@ bool fits_last_axes(const Shape& shape, Index count) {
   return elements == count;
 }
 
-bool fits_groups(const QuantizedArrays& arrays, const Layer& layer, const Matrix& matrix) {
+bool fits_groups(const QuantizedArrays& arrays, Form form, const Matrix& matrix) {
   const Shape& scale = dataset_of(arrays.scale).shape;
-  const Index grouped = is_table(layer) ? matrix.columns : matrix.rows;
-  const Index others = is_table(layer) ? matrix.rows : matrix.columns;
-  const int kept = is_table(layer) ? 0 : 1;
-  return scale.rank() == 2 && scale[kept] == others && dataset_of(arrays.zero).shape == scale &&
+  const bool is_table = form == Form::table;
+  const Index grouped = is_table ? matrix.columns : matrix.rows;
+  const Index others = is_table ? matrix.rows : matrix.columns;
+  return scale.rank() == 2 && scale[is_table ? 0 : 1] == others &&
+         dataset_of(arrays.zero).shape == scale &&
          dataset_of(arrays.groups).shape.size() == grouped;
 }
 
-/// Numbers of 4 bits with a sign, two in a byte, the first one in its low bits.
-Tensor unpacked(const Tensor& bytes, const Matrix& matrix, const Shape& shape) {
-  Tensor out(shape, Dtype::f64);
-  const Index width = (matrix.columns + 1) / 2;
-  for (Index i = 0; i < out.size(); ++i) {
-    const Index row = i / matrix.columns;
-    const Index column = i % matrix.columns;
-    const auto byte =
-        static_cast<std::uint32_t>(bytes.data<std::int32_t>()[row * width + column / 2]);
-    const auto bits = static_cast<std::int32_t>(byte >> (column % 2 == 0 ? 0U : 4U) & 15U);
-    out.data<double>()[i] = bits < 8 ? bits : bits - 16;
-  }
-  return out;
+bool fits_int8(const QuantizedArrays& arrays, const Layer& layer, Form form, const Shape& shape) {
+  const Index scales = dataset_of(arrays.scale).shape.size();
+  if (form == Form::table) return scales == shape[0];
+  if (layer.class_name() != "EinsumDense") return fits_last_axes(shape, scales);
+  return scales == count_scales(einsum_strides(layer, shape), shape);
 }
 
-/// w = (q - zero) scale, by groups. Source: keras.src.quantizers.dequantize_with_sz_map.
-void scale_groups(const QuantizedArrays& arrays, const Layer& layer, const Matrix& matrix,
-                  double* w) {
-  const Tensor scale = as_f64(arrays.scale.file->read(arrays.scale.path));
-  const Tensor zero = as_f64(arrays.zero.file->read(arrays.zero.path));
-  const Tensor groups = as_f64(arrays.groups.file->read(arrays.groups.path));
-  const Index count = is_table(layer) ? scale.dim(1) : scale.dim(0);
-  for (Index g = 0; g < groups.size(); ++g) {
-    const double group = groups.data<double>()[g];
+void require_groups(const QuantizedArrays& arrays, const Tensor& groups, Index count) {
+  for (Index i = 0; i < groups.size(); ++i) {
+    const double group = groups.data<double>()[i];
     if (group >= 0 && group < static_cast<double>(count)) continue;
     throw IoError("[load] " + arrays.groups.path + ": expected groups below " +
                   std::to_string(count) + ", got another");
   }
-  for (Index i = 0; i < matrix.rows * matrix.columns; ++i) {
-    const Index row = i / matrix.columns;
-    const Index column = i % matrix.columns;
-    const auto group = static_cast<Index>(groups.data<double>()[is_table(layer) ? column : row]);
-    const Index at = is_table(layer) ? row * count + group : group * matrix.columns + column;
-    w[i] = (w[i] - zero.data<double>()[at]) * scale.data<double>()[at];
-  }
+}
+
+/// As the file has it; int8 as u8.
+Tensor read(const KerasArray& array) {
+  Tensor numbers = array.file->read(array.path);
+  if (!is_int8(array)) return numbers;
+  Tensor bytes(numbers.shape(), Dtype::u8);
+  const auto* const first = numbers.data<std::int32_t>();
+  std::transform(first, first + numbers.size(), bytes.data<std::uint8_t>(),
+                 [](std::int32_t number) { return static_cast<std::uint8_t>(number); });
+  return bytes;
+}
+
+bool is_floating_array(const KerasArray& array) {
+  const Dtype dtype = dataset_of(array).dtype;
+  return dtype == Dtype::f32 || dtype == Dtype::f64 || dtype == Dtype::bf16 || dtype == Dtype::f16;
 }
 
 }  // namespace
 
-std::optional<QuantizedArrays> take_quantized(std::vector<KerasArray>& ordered,
-                                              std::size_t expected) {
+std::vector<QuantizedArrays> take_quantized(const Layer& layer, std::vector<KerasArray>& ordered,
+                                            std::size_t expected) {
   if (expected == 0) return {};
-  const std::size_t more = ordered.size() - expected;
-  QuantizedArrays found{.numbers = ordered[0]};
-  const bool is_int8 = dataset_of(ordered[0]).is_int8;
-  if (is_int8 && (more == 1 || more == kOfGroups)) {
-    found.scale = ordered[expected];
-    if (more == kOfGroups) {
-      found.zero = ordered[expected + 1];
-      found.groups = ordered[expected + 2];
+  const std::size_t got = ordered.size();
+  const bool has_two = layer.class_name() == kReversible && expected == 2;
+  std::vector<QuantizedArrays> found{{.numbers = ordered[0]}};
+  if (is_int8(ordered[0]) && has_two) {
+    if (got != kOfTwoTables && got != kOfTwoGroupedTables) return {};
+    const bool has_groups = got == kOfTwoGroupedTables;
+    const std::size_t second = has_groups ? 4 : 2;
+    if (!is_int8(ordered[second])) return {};
+    found[0].scale = ordered[1];
+    found.push_back({.variable = 1, .numbers = ordered[second], .scale = ordered[second + 1]});
+    if (has_groups) {
+      found[0].zero = ordered[2];
+      found[0].groups = found[1].groups = ordered[3];
+      found[1].zero = ordered[second + 2];
     }
-  } else if (is_int8 || more != kOfFloat8) {
+    ordered.clear();
+    return found;
+  }
+  const std::size_t more = got - expected;
+  if (is_int8(ordered[0]) && (more == 1 || more == kOfGroups)) {
+    found[0].scale = ordered[expected];
+    if (more == kOfGroups) {
+      found[0].zero = ordered[expected + 1];
+      found[0].groups = ordered[expected + 2];
+    }
+  } else if (is_int8(ordered[0]) || more != kOfFloat8) {
     return {};
   }
   ordered.resize(expected);
@@ -136,49 +194,95 @@ std::optional<QuantizedArrays> take_quantized(std::vector<KerasArray>& ordered,
 }
 
 std::string problem_of(const QuantizedArrays& arrays, const Layer& layer, const Shape& shape) {
-  const io::Hdf5Dataset& numbers = dataset_of(arrays.numbers);
-  const io::Hdf5Dataset& scale = dataset_of(arrays.scale);
   for (const KerasArray* array : {&arrays.numbers, &arrays.scale, &arrays.zero, &arrays.groups}) {
     if (array->file != nullptr && !dataset_of(*array).problem.empty()) {
       return dataset_of(*array).problem;
     }
   }
-  const Matrix matrix = matrix_of(arrays, shape);
+  const Form form = form_of(arrays, layer);
+  const QuantizationMode mode = quantization_of(arrays, layer, shape).mode;
+  if (mode == QuantizationMode::float8) return "expected floating-point numbers, got int8";
+  const Matrix matrix = matrix_of(arrays, form, shape);
   const bool divides = matrix.rows * matrix.columns == shape.size();
+  const bool has_scales =
+      is_floating_array(arrays.scale) && dataset_of(arrays.scale).shape.size() > 0;
   if (arrays.has_groups()) {
-    const bool fits = divides && is_packed(arrays, shape) && fits_groups(arrays, layer, matrix);
+    const bool fits = mode == QuantizationMode::int4 && divides && has_scales &&
+                      is_floating_array(arrays.groups) &&
+                      (is_int8(arrays.zero) || is_floating_array(arrays.zero)) &&
+                      has_4_bits(arrays, form, shape) && fits_groups(arrays, form, matrix);
     return fits ? "" : "expected numbers of 4 bits in groups, with a scale and a zero for each";
   }
-  if (divides && is_packed(arrays, shape)) {
-    const Index scales = is_table(layer) ? matrix.rows : matrix.columns;
-    return scale.shape.size() == scales ? "" : "expected numbers of 4 bits with a scale for each";
+  const Shape& stored = dataset_of(arrays.numbers).shape;
+  if (mode == QuantizationMode::int4) {
+    const Index scales = form == Form::table ? matrix.rows : matrix.columns;
+    const bool fits = divides && has_scales && has_4_bits(arrays, form, shape) &&
+                      dataset_of(arrays.scale).shape.size() == scales;
+    return fits ? "" : "expected numbers of 4 bits with a scale for each";
   }
-  if (numbers.shape != shape) {
-    return "expected " + shape.to_string() + ", got " + numbers.shape.to_string();
-  }
-  const bool fits = is_table(layer)
-                        ? scale.shape.size() == shape[0]
-                        : fits_last_axes(shape, scale.shape.size()) && sums_over_first_axes(layer);
-  return fits ? "" : "expected int8 numbers with a scale for each of the last axes";
+  if (stored != shape) return "expected " + shape.to_string() + ", got " + stored.to_string();
+  const bool fits = has_scales && fits_int8(arrays, layer, form, shape);
+  return fits ? "" : "expected int8 numbers with a scale for each that is not summed over";
 }
 
-Tensor dequantized(const QuantizedArrays& arrays, const Layer& layer, const Shape& shape) {
-  const Matrix matrix = matrix_of(arrays, shape);
-  const Tensor stored = arrays.numbers.file->read(arrays.numbers.path);
-  const bool packed = is_packed(arrays, shape);
-  Tensor out = packed ? unpacked(stored, matrix, shape) : as_f64(stored);
-  double* w = out.data<double>();
+std::unique_ptr<nn::QuantizedNumbers> quantized_numbers(const QuantizedArrays& arrays,
+                                                        const Layer& layer,
+                                                        const Parameter& parameter) {
+  const Shape& shape = parameter.shape();
+  Form form = form_of(arrays, layer);
+  const Quantization how = quantization_of(arrays, layer, shape);
+  nn::QuantizedNumbers::Arrays made{.numbers = read(arrays.numbers), .scale = read(arrays.scale)};
   if (arrays.has_groups()) {
-    scale_groups(arrays, layer, matrix, w);
-    return out;
+    made.zero = read(arrays.zero);
+    made.groups = read(arrays.groups);
+    require_groups(arrays, as_f64(made.groups), made.scale.dim(form == Form::table ? 1 : 0));
   }
-  // w = q / scale, as Keras's quantized layers compute with. Source: keras.layers.Dense.
-  const Tensor scale = as_f64(arrays.scale.file->read(arrays.scale.path));
-  const Index row = is_table(layer) ? out.size() / std::max<Index>(1, shape[0]) : 1;
-  for (Index i = 0; i < out.size(); ++i) {
-    w[i] /= scale.data<double>()[is_table(layer) ? i / row : i % scale.size()];
+  std::vector<Index> strides;
+  if (how.mode == QuantizationMode::int8 && layer.class_name() == "EinsumDense") {
+    strides = einsum_strides(layer, shape);
+    int last = shape.rank();
+    while (last > 0 && strides[static_cast<std::size_t>(last - 1)] == 0) --last;
+    int first = 0;
+    while (first < shape.rank() && strides[static_cast<std::size_t>(first)] == 0) ++first;
+    if (are_strides_of(strides, shape, first, shape.rank())) {
+      strides.clear();
+    } else if (are_strides_of(strides, shape, 0, last)) {
+      form = Form::table;
+      strides.clear();
+    }
   }
-  return out;
+  return std::make_unique<nn::QuantizedNumbers>(how, shape, form, std::move(made),
+                                                parameter.gradient_dtype(), std::move(strides));
+}
+
+std::vector<StoredArray> stored_arrays(const std::vector<Parameter*>& variables,
+                                       const nn::QuantizedNumbers* first) {
+  std::vector<StoredArray> list;
+  std::vector<StoredArray> behind;
+  const auto stored = [](const Tensor& numbers) {
+    return StoredArray{numbers.view(), numbers.dtype() == Dtype::u8};
+  };
+  for (const Parameter* variable : variables) {
+    const bool is_replaced = first != nullptr && variable == variables.front();
+    const nn::QuantizedNumbers* const quantized = is_replaced ? first : variable->quantized();
+    if (quantized == nullptr) {
+      list.push_back({variable->value()});
+      continue;
+    }
+    const auto& arrays = quantized->arrays();
+    const bool is_second = quantized->form() == Form::reversed;
+    if (is_second) {  // of a ReversibleEmbedding: behind all of the first
+      list.insert(list.end(), behind.begin(), behind.end());
+      behind.clear();
+    }
+    list.push_back(stored(arrays.numbers));
+    behind.push_back(stored(arrays.scale));
+    if (!arrays.groups.has_value()) continue;
+    behind.push_back(stored(arrays.zero));
+    if (!is_second) behind.push_back(stored(arrays.groups));
+  }
+  list.insert(list.end(), behind.begin(), behind.end());
+  return list;
 }
 
 }  // namespace grouphead::saved

@@ -33,10 +33,12 @@ class WeightsToLoad {
  private:
   struct Entry {
     KerasArray array;
-    QuantizedArrays quantized{};     // of int8 numbers
-    const Layer* layer = nullptr;    // that has them
+    QuantizedArrays quantized{};   // of int8 numbers
+    const Layer* layer = nullptr;  // that has them
+    bool is_called_inside = false;
     Parameter* parameter = nullptr;  // null: `state`
     Tensor state{};
+    std::unique_ptr<nn::QuantizedNumbers> made{};
     Tensor converted{};  // in the target's type; absent where the file's elements are copied
 
     ConstView target() const { return parameter != nullptr ? parameter->value() : state.view(); }

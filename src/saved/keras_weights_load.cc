@@ -65,9 +65,11 @@ void WeightsToLoad::add_object(const KerasObject& object,
   }
   if (expected == got) return add(what, ordered, object.variables);
   if (got > expected) {
-    if (const auto quantized = take_quantized(ordered, expected)) {
-      add_quantized(what, object, *quantized);
-      return add(what, ordered, {object.variables.begin() + 1, object.variables.end()});
+    const auto quantized = take_quantized(*object.layer, ordered, expected);
+    for (const QuantizedArrays& of_one : quantized) add_quantized(what, object, of_one);
+    if (!quantized.empty()) {
+      const auto rest = object.variables.begin() + static_cast<std::ptrdiff_t>(quantized.size());
+      return add(what, ordered, {rest, object.variables.end()});
     }
   }
   problems_.push_back(what + ": expected " + counted(expected) + ", got " + counted(got));
@@ -75,7 +77,7 @@ void WeightsToLoad::add_object(const KerasObject& object,
 
 void WeightsToLoad::add_quantized(const std::string& what, const KerasObject& object,
                                   const QuantizedArrays& arrays) {
-  Parameter* parameter = object.variables[0];
+  Parameter* parameter = object.variables[arrays.variable];
   if (!arrays.is_quantized()) {
     return add_entry(what, {.array = arrays.numbers, .parameter = parameter});
   }
@@ -84,6 +86,7 @@ void WeightsToLoad::add_quantized(const std::string& what, const KerasObject& ob
     entries_.push_back({.array = arrays.numbers,
                         .quantized = arrays,
                         .layer = object.layer,
+                        .is_called_inside = object.is_called_inside,
                         .parameter = parameter});
   } else {
     problems_.push_back(what + ": " + problem);
@@ -153,14 +156,16 @@ void WeightsToLoad::add_entry(const std::string& what, Entry entry) {
 }
 
 void WeightsToLoad::convert(Entry& entry) const {
+  if (entry.quantized.is_quantized()) {
+    entry.made = quantized_numbers(entry.quantized, *entry.layer, *entry.parameter);
+    if (entry.is_called_inside) entry.made->leave_out_scales();
+    return;
+  }
   const Dtype wanted = entry.target().dtype();
   const io::Hdf5Dataset& dataset = entry.array.dataset();
-  const bool has_scale = entry.quantized.is_quantized();
   const bool is_checked = dataset.dtype != Dtype::boolean;  // its bytes may be any
-  if (!has_scale && is_checked && dataset.dtype == wanted && !dataset.elements.empty()) return;
-  const Tensor numbers = has_scale
-                             ? dequantized(entry.quantized, *entry.layer, entry.target().shape())
-                             : entry.array.file->read(entry.array.path);
+  if (is_checked && dataset.dtype == wanted && !dataset.elements.empty()) return;
+  const Tensor numbers = entry.array.file->read(entry.array.path);
   entry.converted = cast(numbers, wanted, where_ + ": " + entry.array.path);
 }
 
@@ -172,6 +177,10 @@ void WeightsToLoad::load() {
   }
   for (Entry& entry : entries_) convert(entry);
   for (Entry& entry : entries_) {
+    if (entry.made) {
+      entry.parameter->set_quantized(std::move(entry.made));
+      continue;
+    }
     const View target = entry.parameter != nullptr ? entry.parameter->edit() : entry.state.view();
     if (entry.converted.has_value()) {
       copy(entry.converted, target);

@@ -15,8 +15,9 @@ const std::string kOptimizer = "optimizer";
 struct Contents {
   std::string path;
   std::string name;
-  std::vector<ConstView> arrays{};
+  std::vector<StoredArray> arrays{};
   std::vector<Tensor> owned{};  // arrays that are in no parameter
+  std::unique_ptr<nn::QuantizedNumbers> merged{};
 };
 
 // Keras's iteration has 32 bits on JAX. The learning rate keeps its 64, which Keras rounds.
@@ -31,7 +32,7 @@ Contents contents_of(const std::string& path, const std::string& name,
         static_cast<std::int32_t>(*variable.value.data<std::int64_t>());
     contents.owned.back() = iteration;
   }
-  for (const Tensor& tensor : contents.owned) contents.arrays.push_back(tensor.view());
+  for (const Tensor& tensor : contents.owned) contents.arrays.push_back({tensor.view()});
   return contents;
 }
 
@@ -58,10 +59,15 @@ std::vector<Contents> contents_of(const std::vector<KerasObject>& objects,
   std::vector<Contents> all;
   for (const KerasObject& object : objects) {
     Contents& contents = all.emplace_back(Contents{.path = object.path, .name = object.name});
-    for (const Parameter* variable : object.variables) contents.arrays.push_back(variable->value());
+    contents.arrays = stored_arrays(object.variables);
     if (object.lora == nullptr) continue;
     contents.owned.push_back(object.lora->merged());
-    contents.arrays[0] = contents.owned[0].view();
+    if (const auto* const numbers = object.variables[0]->quantized()) {
+      contents.merged = numbers->requantized(contents.owned[0]);
+      contents.arrays = stored_arrays(object.variables, contents.merged.get());
+      continue;
+    }
+    contents.arrays[0] = {contents.owned[0].view()};
   }
   if (optimizer != nullptr && optimizer->is_built()) append_contents(*optimizer, all);
   return all;
@@ -78,7 +84,9 @@ void write_group(const Contents& contents, io::Hdf5Writer& file) {
 }
 
 void write_array(const Contents& contents, std::size_t i, io::Hdf5Writer& file) {
-  file.dataset(variables_of(contents) + "/" + std::to_string(i), contents.arrays[i]);
+  const StoredArray& array = contents.arrays[i];
+  const std::string path = variables_of(contents) + "/" + std::to_string(i);
+  array.is_int8 ? file.int8_dataset(path, array.numbers) : file.dataset(path, array.numbers);
 }
 
 /// Files of at most so many bytes of numbers.
@@ -91,7 +99,7 @@ class Shards {
 
   void add(const Contents& contents) {
     for (std::size_t i = 0; i < contents.arrays.size(); ++i) {
-      const Index bytes = contents.arrays[i].bytes();
+      const Index bytes = contents.arrays[i].numbers.bytes();
       if (bytes > largest_) {
         throw IoError("[save] " + list_.string() + ": " + variables_of(contents) + "/" +
                       std::to_string(i) + ": expected at most " + std::to_string(largest_) +
@@ -159,7 +167,7 @@ std::unique_ptr<io::Hdf5Writer> weights_file(const std::vector<KerasObject>& obj
   Index bytes = 0;
   for (const Contents& contents : all) {
     bytes += kAround;
-    for (const ConstView& array : contents.arrays) bytes += array.bytes() + kAround;
+    for (const StoredArray& array : contents.arrays) bytes += array.numbers.bytes() + kAround;
   }
   auto file = std::make_unique<io::Hdf5Writer>(bytes);
   for (const Contents& contents : all) {

@@ -4,6 +4,7 @@
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
 #include "grouphead/layers/lora.h"
+#include "grouphead/layers/quantization.h"
 
 #pragma GCC visibility push(default)
 namespace grouphead {
@@ -26,6 +27,7 @@ struct DenseConfig {
   Constraint bias_constraint{};
   std::optional<LoraOptions>
       lora{};  ///< Keras's lora_rank and lora_alpha: enable_lora() by build()
+  std::optional<Quantization> quantization{};
   std::string name = "dense";
   DtypePolicy dtype{};
 };
@@ -36,7 +38,7 @@ struct DenseConfig {
 /// `layer(ctx, x)` without `saved` allocates nothing once the Context is warm, and reads a view in
 /// place where its rows are equally spaced and contiguous each, as in a slice of the last axis;
 /// else it takes one copy.
-class Dense final : public Layer, public HasLora {
+class Dense final : public Layer, public HasLora, public HasQuantization {
  public:
   using Config = DenseConfig;
   /// Errors: ConfigError for units below 1.
@@ -54,6 +56,7 @@ class Dense final : public Layer, public HasLora {
   void enable_lora(const LoraOptions& config, std::uint64_t seed = 0) override;
   void merge_lora() override;
   nn::LowRank* low_rank() const noexcept override;
+  const Quantization* quantization() const noexcept override;
 
   const DenseConfig& config() const noexcept { return config_; }
   /// Inference into a given output. x: rows as above.

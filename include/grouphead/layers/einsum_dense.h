@@ -4,12 +4,14 @@
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
 #include "grouphead/layers/lora.h"
+#include "grouphead/layers/quantization.h"
 
 #pragma GCC visibility push(default)
 namespace grouphead {
 
 namespace nn {
 class Einsum;
+class Float8;
 struct EinsumEquation;
 struct EinsumShapes;
 }  // namespace nn
@@ -31,6 +33,7 @@ struct EinsumDenseConfig {
   Constraint bias_constraint{};
   std::optional<LoraOptions>
       lora{};  ///< Keras's lora_rank and lora_alpha: enable_lora() by build()
+  std::optional<Quantization> quantization{};
   std::string name = "einsum_dense";
   DtypePolicy dtype{};
 };
@@ -39,7 +42,7 @@ struct EinsumDenseConfig {
 /// those that the output has. Its result has no mask. Equations that are a product of the input's
 /// last axes with the kernel's first are computed in place, others around reordered copies.
 /// Source: keras.layers.EinsumDense.
-class EinsumDense final : public Layer, public HasLora {
+class EinsumDense final : public Layer, public HasLora, public HasQuantization {
  public:
   using Config = EinsumDenseConfig;
   /// Errors: ConfigError for equations of other forms, or with a letter twice in an operand.
@@ -57,10 +60,13 @@ class EinsumDense final : public Layer, public HasLora {
   void enable_lora(const LoraOptions& config, std::uint64_t seed = 0) override;
   void merge_lora() override;
   nn::LowRank* low_rank() const noexcept override;
+  const Quantization* quantization() const noexcept override;
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
   nn::EinsumShapes shapes_of(const Shape& input) const;
+  /// What a call computes with in the kernel's place; null: the kernel itself.
+  std::unique_ptr<Parameter> changed_kernel(Context& ctx) const;
 
   EinsumDenseConfig config_;
   std::unique_ptr<nn::EinsumEquation> equation_;
@@ -68,7 +74,8 @@ class EinsumDense final : public Layer, public HasLora {
   std::unique_ptr<nn::Einsum> einsum_;
   std::unique_ptr<Parameter> kernel_;
   std::unique_ptr<Parameter> bias_;
-  std::unique_ptr<nn::LowRank> lora_;  // null where the kernel is used as it is
+  std::unique_ptr<nn::Float8> float8_;  // null but with that quantization
+  std::unique_ptr<nn::LowRank> lora_;   // null where the kernel is used as it is
   int input_rank_ = 0;
 };
 

@@ -3,6 +3,7 @@
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
 #include "grouphead/layers/lora.h"
+#include "grouphead/layers/quantization.h"
 
 #pragma GCC visibility push(default)
 namespace grouphead {
@@ -17,6 +18,7 @@ struct EmbeddingConfig {
   bool mask_zero = false;  ///< token 0 is padding: the output's mask is tokens != 0
   std::optional<LoraOptions>
       lora{};  ///< Keras's lora_rank and lora_alpha: enable_lora() by build()
+  std::optional<Quantization> quantization{};
   std::string name = "embedding";
   DtypePolicy dtype{};
   Regularizer activity_regularizer{};
@@ -26,7 +28,7 @@ struct EmbeddingConfig {
 /// floating numbers are cut off towards 0. Errors: ShapeError for a token outside [0, V). Tokens
 /// have no gradient: what is passed for it in backward() stays as it is. Source:
 /// keras.layers.Embedding.
-class Embedding final : public Layer, public HasLora {
+class Embedding final : public Layer, public HasLora, public HasQuantization {
  public:
   using Config = EmbeddingConfig;
   /// Errors: ConfigError for sizes below 1.
@@ -44,6 +46,7 @@ class Embedding final : public Layer, public HasLora {
   void enable_lora(const LoraOptions& config, std::uint64_t seed = 0) override;
   void merge_lora() override;
   nn::LowRank* low_rank() const noexcept override;
+  const Quantization* quantization() const noexcept override;
 
  protected:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;

@@ -28,7 +28,8 @@ struct Value {
 
 namespace nn {
 struct DecodingState;
-}
+class QuantizedNumbers;
+}  // namespace nn
 namespace ops {
 class PackedWeights;
 }
@@ -52,10 +53,12 @@ class Parameter {
 
   /// Keras's variable name inside its layer: `kernel`, `bias`, `gamma`, ...
   const std::string& name() const noexcept { return name_; }
-  const Shape& shape() const noexcept { return value_.shape(); }
-  Dtype dtype() const noexcept { return value_.dtype(); }  ///< as stored: policy.variable()
+  const Shape& shape() const noexcept { return shape_; }
+  Dtype dtype() const noexcept { return policy_.variable(); }  ///< as stored
   /// Whether an optimizer changes it.
-  bool trainable() const noexcept { return options_.trainable && !options_.is_state; }
+  bool trainable() const noexcept {
+    return options_.trainable && !options_.is_state && quantized() == nullptr;
+  }
   /// Whether StateUpdates do.
   bool is_updated() const noexcept { return options_.trainable && options_.is_state; }
   /// False: nothing changes it.
@@ -63,15 +66,24 @@ class Parameter {
   const Regularizer& regularizer() const noexcept { return options_.regularizer; }
   const Constraint& constraint() const noexcept { return options_.constraint; }
 
-  /// As stored.
-  ConstView value() const noexcept { return value_.view(); }
+  /// As stored; of quantized numbers those that they stand for, which are made at the first call
+  /// and kept. Threads: safe for concurrent readers.
+  ConstView value() const;
   /// What a layer computes with: in policy.arithmetic(), rounded to policy.compute(). The value
   /// itself where these are its type, else a copy that is kept until the next edit().
   /// Threads: safe for concurrent readers.
   ConstView numbers() const;
   /// Write access. What was derived from the old numbers is made anew at the next use, so ask
-  /// again before each change.
+  /// again before each change. Quantized numbers become floating-point ones.
   View edit();
+
+  /// The numbers in 4 or 8 bits that it has in the place of its own; null: none.
+  const nn::QuantizedNumbers* quantized() const noexcept;
+  /// Takes them, of its shape.
+  void set_quantized(std::unique_ptr<nn::QuantizedNumbers> numbers);
+  /// Whether a product with quantized numbers rounds its inputs if they say so; true at the start.
+  bool rounds_inputs() const noexcept { return rounds_inputs_; }
+  void set_rounds_inputs(bool rounds) noexcept { rounds_inputs_ = rounds; }
 
   /// Reordered copies of numbers() that the matrix products keep.
   ops::PackedWeights& packed() const noexcept { return *packed_; }
@@ -80,12 +92,16 @@ class Parameter {
 
  private:
   std::string name_;
+  Shape shape_;
   DtypePolicy policy_;
-  Tensor value_;
+  Tensor value_;  // absent where the numbers are quantized
   ParameterOptions options_;
   std::unique_ptr<ops::PackedWeights> packed_;
   struct Rounded;
-  std::unique_ptr<Rounded> rounded_;  // null where value_ is what numbers() gives
+  std::unique_ptr<Rounded> rounded_;  // null where value() is what numbers() gives
+  struct Quantized;
+  std::unique_ptr<Quantized> quantized_;  // null where value_ has the numbers
+  bool rounds_inputs_ = true;
 };
 
 /// A parameter and its path inside the model: `block_1/attn/query/kernel`.

@@ -17,6 +17,7 @@
 #include "grouphead/layers/normalization.h"
 #include "grouphead/layers/pooling.h"
 #include "grouphead/layers/preprocessing.h"
+#include "grouphead/layers/quantization.h"
 #include "grouphead/layers/recurrent.h"
 #include "grouphead/layers/reshaping.h"
 #include "grouphead/layers/resizing.h"

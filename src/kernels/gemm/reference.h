@@ -29,6 +29,11 @@ template <class F>
 void gemm_reference(Index rows, Index columns, Index depth, Matrix<const F> a, Matrix<const F> b,
                     bool add, Matrix<F> c) noexcept;
 
+/// The same with weights of 8 bits and a sign, not added to c.
+template <class F>
+void byte_gemm_reference(Index rows, Index columns, Index depth, Matrix<const F> a,
+                         Matrix<const std::int8_t> b, Matrix<F> c) noexcept;
+
 /// Adds bias [columns] to every row of y.
 template <class F>
 void add_bias_reference(Index rows, Index columns, const F* bias, Matrix<F> y) noexcept;

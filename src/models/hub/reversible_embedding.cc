@@ -7,6 +7,8 @@
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
 #include "nn/loading_scope.h"
+#include "nn/quantization_config.h"
+#include "nn/quantized_product.h"
 #include "nn/registry.h"
 #include "ops/activation.h"
 #include "ops/arithmetic.h"
@@ -33,7 +35,7 @@ struct ReversibleSaved final : Saved {
   Tensor tangents;                // tanh(logits / cap), where they are capped
 };
 
-class ReversibleEmbedding final : public Layer {
+class ReversibleEmbedding final : public Layer, public HasQuantization {
  public:
   explicit ReversibleEmbedding(const ReversibleEmbeddingConfig& config)
       : Layer(config.tokens.name, config.tokens.dtype, config.tokens.activity_regularizer),
@@ -47,6 +49,7 @@ class ReversibleEmbedding final : public Layer {
   }
 
   std::string_view class_name() const override { return "ReversibleEmbedding"; }
+  const Quantization* quantization() const noexcept override { return lookup_.quantization(); }
   ConfigValue get_config() const override {
     ConfigValue config = lookup_.get_config();
     config.set("name", name());
@@ -172,7 +175,12 @@ class ReversibleEmbedding final : public Layer {
     nn::require_last_axis(name(), x, config_.tokens.output_dim, dtype());
     Tensor y = ctx.tensor(nn::with_last_axis(x.shape(), config_.tokens.input_dim), dtype());
     const Parameter& weights = reverse_weights();
-    if (config_.tie_weights) {
+    if (weights.quantized() != nullptr) {
+      const Index rows = y.size() / config_.tokens.input_dim;
+      nn::quantized_linear(
+          ctx, nn::rounded_rows(ctx, weights, x.view().reshaped({rows, config_.tokens.output_dim})),
+          weights, config_.tie_weights, {}, y.view().reshaped({rows, config_.tokens.input_dim}));
+    } else if (config_.tie_weights) {
       ops::linear_backward_input(ctx, x, weights.numbers(), weights.packed(), ops::Write::overwrite,
                                  y);
     } else {
@@ -241,7 +249,7 @@ std::shared_ptr<Layer> nn::make_reversible_embedding(const ConfigValue& given) {
     config.logit_soft_cap = reader.number("logit_soft_cap", 0);
   }
   reader.value("input_length");  // Keras ignores it
-  nn::require_plain_weights(reader, "reversible_embedding");
+  tokens.quantization = nn::read_quantization(reader, "reversible_embedding", true);
   reader.finish();
   return nn::with_trainable(std::make_shared<models::hub::ReversibleEmbedding>(config), given);
 }

@@ -2,6 +2,10 @@
 
 #include "core/rows.h"
 #include "nn/loading_scope.h"
+#include "nn/quantized_product.h"
+#include "ops/activation.h"
+#include "ops/arithmetic.h"
+#include "ops/strided.h"
 
 namespace grouphead::nn {
 namespace {
@@ -20,7 +24,8 @@ Projection::Projection(const Shape& kernel, int contracted_axes, const Projectio
           "kernel", kernel, policy,
           ParameterOptions{options.trainable, options.kernel_regularizer,
                            options.kernel_constraint})),
-      grid_(policy.compute()) {
+      grid_(policy.compute()),
+      float8_(Float8::of(options.quantization, policy)) {
   const Shape outputs(std::span<const Index>(kernel.begin() + contracted_axes, kernel.end()));
   num_outputs_ = outputs.size();
   num_inputs_ = kernel.size() / num_outputs_;
@@ -37,17 +42,74 @@ Projection::Projection(const Shape& kernel, int contracted_axes, const Projectio
 }
 
 void Projection::forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View y) const {
+  Tensor together;  // what is rounded has no gaps
+  if ((float8_ || kernel_->quantized() != nullptr) && !x.is_contiguous()) {
+    together = ctx.tensor(x.shape(), x.dtype());
+    ops::copy_elements(ctx, x, together);
+    x = std::as_const(together).view();
+  }
+  if (float8_) {
+    return forward_float8(ctx, as_matrix(x, num_inputs_), epilogue, as_matrix(y, num_outputs_));
+  }
   const ConstView bias = bias_ ? bias_->numbers().reshaped({num_outputs_}) : ConstView();
+  if (kernel_->quantized() != nullptr) {
+    return forward_quantized(ctx, as_matrix(x, num_inputs_), bias, epilogue,
+                             as_matrix(y, num_outputs_));
+  }
   const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;
   const Parameter& kernel = changed ? *changed : *kernel_;
   ops::linear_forward(ctx, as_matrix(x, num_inputs_), as_matrix(kernel.numbers(), num_outputs_),
                       kernel.packed(), bias, epilogue, as_matrix(y, num_outputs_), grid_);
 }
 
+void Projection::forward_float8(Context& ctx, ConstView x, ops::Epilogue epilogue, View y) const {
+  const Tensor inputs = float8_->rounded_inputs(ctx, x);
+  const std::unique_ptr<Parameter> kernel = float8_->rounded_kernel(ctx, *kernel_);
+  const Tensor bias = float8_->rounded_bias(ctx, bias_.get());
+  ops::linear_forward(ctx, inputs, as_matrix(kernel->numbers(), num_outputs_), kernel->packed(),
+                      bias.has_value() ? bias.view().reshaped({num_outputs_}) : ConstView(),
+                      epilogue, y);
+}
+
+void Projection::backward_float8(Context& ctx, ConstView x, ConstView d_y, ops::Write write,
+                                 View d_x, Grads& grads) const {
+  const View d_bias = bias_ ? grads.of(*bias_) : View();
+  if (d_bias.has_value()) {
+    ops::linear_backward_weights(ctx, x, d_y, View(), d_bias.reshaped({num_outputs_}));
+  }
+  const Tensor gradient = float8_->rounded_gradient(ctx, d_y);
+  const View d_kernel = grads.of(*kernel_);
+  if (d_kernel.has_value()) {
+    const Tensor inputs = float8_->rounded_inputs(ctx, x);
+    ops::linear_backward_weights(ctx, inputs, gradient, as_matrix(d_kernel, num_outputs_), View());
+  }
+  if (!d_x.has_value()) return;
+  const std::unique_ptr<Parameter> kernel = float8_->rounded_kernel(ctx, *kernel_);
+  ops::linear_backward_input(ctx, gradient, as_matrix(kernel->numbers(), num_outputs_),
+                             kernel->packed(), write, d_x);
+}
+
+void Projection::forward_quantized(Context& ctx, ConstView x, ConstView bias,
+                                   ops::Epilogue epilogue, View y) const {
+  quantized_linear(ctx, rounded_rows(ctx, *kernel_, x), *kernel_, false, bias, y);
+  if (lora_) {
+    const std::unique_ptr<Parameter> change = lora_->change();
+    Tensor product = ctx.tensor(y.shape(), y.dtype());
+    ops::linear_forward(ctx, x, as_matrix(change->numbers(), num_outputs_), change->packed(), {},
+                        ops::Epilogue::none, product);
+    ops::add(ctx, y, product, y);
+  }
+  if (epilogue == ops::Epilogue::gelu) ops::activation_forward(ctx, Activation::gelu, y, y);
+}
+
 void Projection::backward(Context& ctx, ConstView x, ConstView d_y, ops::Write write, View d_x,
                           Grads& grads) const {
   ops::require_whole_weights(kernel_->packed());
   const ConstView d_rows = as_matrix(d_y, num_outputs_);
+  if (float8_) {
+    return backward_float8(ctx, as_matrix(x, num_inputs_), d_rows, write,
+                           d_x.has_value() ? as_matrix(d_x, num_inputs_) : View(), grads);
+  }
   Tensor sums = lora_ ? lora_->gradient_sums(ctx, grads) : Tensor();
   const View d_kernel = lora_ ? sums.view() : grads.of(*kernel_);
   const View d_bias = bias_ ? grads.of(*bias_) : View();
@@ -68,6 +130,7 @@ void Projection::backward(Context& ctx, ConstView x, ConstView d_y, ops::Write w
 void Projection::append_parameters(const std::string& prefix, ParameterList& out) {
   out.push_back({prefix + "kernel", kernel_.get()});
   if (bias_) out.push_back({prefix + "bias", bias_.get()});
+  if (float8_) float8_->append_parameters(prefix, out);
   if (lora_) lora_->append_parameters(prefix, out);
 }
 

@@ -5,6 +5,7 @@
 
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
+#include "nn/float8.h"
 #include "nn/low_rank.h"
 #include "ops/linear.h"
 
@@ -20,6 +21,7 @@ struct ProjectionOptions {
   Regularizer bias_regularizer{};
   Constraint kernel_constraint{};
   Constraint bias_constraint{};
+  std::optional<Quantization> quantization{};  ///< float8 rounds the product's operands
 };
 
 /// y = x kernel + bias, the part that Dense and the four projections of attention share: a kernel
@@ -46,11 +48,18 @@ class Projection {
   void append_parameters(const std::string& prefix, ParameterList& out);
 
  private:
+  void forward_float8(Context& ctx, ConstView x, ops::Epilogue epilogue, View y) const;
+  void backward_float8(Context& ctx, ConstView x, ConstView d_y, ops::Write write, View d_x,
+                       Grads& grads) const;
+  void forward_quantized(Context& ctx, ConstView x, ConstView bias, ops::Epilogue epilogue,
+                         View y) const;
+
   Index num_inputs_ = 1;
   Index num_outputs_ = 1;
   std::unique_ptr<Parameter> kernel_;
   Dtype grid_;                       // of x, kernel and bias: products are of bf16 where that is it
   std::unique_ptr<Parameter> bias_;  // null without use_bias
+  std::unique_ptr<Float8> float8_;   // null without
   std::unique_ptr<nn::LowRank> lora_;  // null where the kernel is used as it is
 };
 

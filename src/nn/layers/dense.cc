@@ -4,6 +4,7 @@
 #include "nn/attention/projection_config.h"
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
+#include "nn/quantization_config.h"
 #include "nn/registry.h"
 #include "ops/activation.h"
 #include "ops/convert.h"
@@ -40,7 +41,8 @@ ConfigValue Dense::get_config() const {
   config.set("use_bias", config_.use_bias);
   nn::write_initializers_and_regularizers(config_, config);
   nn::write_constraints(config_, config);
-  config.set("quantization_config", nullptr);
+  nn::write_quantization(*this, projection_ ? &projection_->kernel() : nullptr,
+                         config_.quantization, config);
   if (low_rank() != nullptr) low_rank()->write_config(config);
   return config;
 }
@@ -57,9 +59,10 @@ void Dense::create_parameters(std::span<const Shape> inputs, RandomStream& rando
   nn::require_unbuilt(kLayer, projection_ != nullptr);
   const Index width = nn::built_width(kLayer, inputs);
   require_matrix(inputs[0]);
-  projection_ = std::make_unique<nn::Projection>(
-      Shape{width, config_.units}, 1,
-      nn::projection_options(config_, config_.use_bias, trainable()), policy(), random);
+  nn::ProjectionOptions options = nn::projection_options(config_, config_.use_bias, trainable());
+  options.quantization = config_.quantization;
+  projection_ =
+      std::make_unique<nn::Projection>(Shape{width, config_.units}, 1, options, policy(), random);
   if (!config_.lora) return;
   nn::enable_lora(projection_->lora(), &projection_->kernel(), *config_.lora, policy(), random);
 }
@@ -159,6 +162,10 @@ nn::LowRank* Dense::low_rank() const noexcept {
   return projection_ ? projection_->lora().get() : nullptr;
 }
 
+const Quantization* Dense::quantization() const noexcept {
+  return config_.quantization ? &*config_.quantization : nullptr;
+}
+
 std::shared_ptr<Layer> nn::make_dense(const ConfigValue& config) {
   ConfigReader reader("Dense", config);
   DenseConfig options;
@@ -168,7 +175,7 @@ std::shared_ptr<Layer> nn::make_dense(const ConfigValue& config) {
   options.use_bias = reader.boolean("use_bias", true);
   read_projection_rules(reader, options);
   options.lora = read_lora(reader);
-  require_plain_weights(reader, kLayer);
+  options.quantization = read_quantization(reader, kLayer);
   reader.finish();
   return with_trainable(std::make_shared<Dense>(options), config);
 }

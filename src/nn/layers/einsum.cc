@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "nn/quantized_product.h"
+#include "ops/byte_product.h"
 #include "ops/linear.h"
 #include "ops/reduction.h"
 #include "ops/strided.h"
@@ -250,6 +252,14 @@ ConstView Einsum::output_rows(Context& ctx, ConstView y, const Sizes& n, Tensor&
   return copy;
 }
 
+bool Einsum::has_transposed_kernel() const {
+  Axes rotated(kernel_order_.begin() + static_cast<std::ptrdiff_t>(num_depth_),
+               kernel_order_.end());
+  rotated.insert(rotated.end(), kernel_order_.begin(),
+                 kernel_order_.begin() + static_cast<std::ptrdiff_t>(num_depth_));
+  return num_shared_ == 0 && is_identity(rotated);
+}
+
 bool Einsum::has_plain_kernel() const { return num_shared_ == 0 && is_identity(kernel_order_); }
 
 template <class Body>
@@ -266,8 +276,56 @@ void Einsum::for_matrices(Context& ctx, const Parameter& kernel, const Sizes& n,
   }
 }
 
+void Einsum::forward_quantized(Context& ctx, ConstView x, const Parameter& kernel, View y) const {
+  const Sizes n = sizes(x.shape(), kernel.shape());
+  const Index rows = n.batches * n.rows;
+  const Index summed = product(x.shape(), x_order_, x_order_.size() - num_summed_, x_order_.size());
+  Tensor ordered;
+  if (!is_identity(x_order_)) {
+    const ConstView permuted = ops::permuted(x, x_order_);
+    ordered = ctx.tensor(permuted.shape(), x.dtype());
+    ops::copy_elements(ctx, permuted, ordered);
+    x = std::as_const(ordered).view();
+  }
+  // One scale over all axes that the output has not.
+  RoundedRows in = rounded_rows(ctx, kernel, x.reshaped({rows, n.depth * summed}));
+  Tensor sums;
+  if (num_summed_ > 0) {
+    sums = ctx.tensor({rows, n.depth}, x.dtype());
+    const ConstView parts = in.x.reshaped({rows, n.depth, summed});
+    ops::sum_to(ctx, parts, 1, ops::Write::overwrite, sums.view().reshaped({rows, n.depth, 1}));
+    in.x = std::as_const(sums).view();
+  }
+  Tensor result;
+  if (!is_identity(y_order_)) result = ctx.tensor({rows, n.columns}, y.dtype());
+  const View out = result.has_value() ? result.view() : y.reshaped({rows, n.columns});
+  const bool is_table = kernel.quantized()->form() == QuantizedNumbers::Form::table;
+  const bool is_transposed = is_table && has_transposed_kernel();
+  if (is_transposed || has_plain_kernel()) {
+    quantized_linear(ctx, in, kernel, is_transposed, {}, out);
+  } else {
+    const ConstView inputs = in.x.reshaped({n.batches, n.rows, n.depth});
+    const View products = out.reshaped({n.batches, n.rows, n.columns});
+    for_matrices(ctx, kernel, n, [&](Index b, ConstView weights, ops::PackedWeights& packed) {
+      ops::linear_forward(ctx, matrix(inputs, b), weights, packed, {}, ops::Epilogue::none,
+                          matrix(products, b));
+    });
+    if (in.scales.has_value()) ops::unscale(ctx, in.scales, {}, {}, out);
+  }
+  if (result.has_value()) copy_result(ctx, result, y);
+}
+
+void Einsum::copy_result(Context& ctx, View result, View y) const {
+  const View ordered = ops::permuted(y, y_order_);
+  ops::copy_elements(ctx, result.reshaped(ordered.shape()), ordered);
+}
+
 bool Einsum::forward(Context& ctx, ConstView x, const Parameter& kernel, ConstView bias,
                      View y) const {
+  if (kernel.quantized() != nullptr) {
+    forward_quantized(ctx, x, kernel, y);
+    return false;
+  }
   const Sizes n = sizes(x.shape(), kernel.shape());
   Tensor copied_x;
   Tensor result;
@@ -282,10 +340,7 @@ bool Einsum::forward(Context& ctx, ConstView x, const Parameter& kernel, ConstVi
     ops::linear_forward(ctx, matrix(rows, b), weights, packed, added, ops::Epilogue::none,
                         matrix(out, b));
   });
-  if (result.has_value()) {
-    const View ordered = ops::permuted(y, y_order_);
-    ops::copy_elements(ctx, result.view().reshaped(ordered.shape()), ordered);
-  }
+  if (result.has_value()) copy_result(ctx, result, y);
   return adds_bias;
 }
 

@@ -62,6 +62,11 @@ class Einsum {
   ConstView output_rows(Context& ctx, ConstView y, const Sizes& n, Tensor& copy) const;
   /// The kernel in its order is one matrix, whose packed form is kept.
   bool has_plain_kernel() const;
+  /// It is the transpose of that matrix.
+  bool has_transposed_kernel() const;
+  /// forward() of a quantized kernel, whose bias is added behind it.
+  void forward_quantized(Context& ctx, ConstView x, const Parameter& kernel, View y) const;
+  void copy_result(Context& ctx, View result, View y) const;
   /// body(b, weights, packed) for the kernel's matrices [depth, columns].
   template <class Body>
   void for_matrices(Context& ctx, const Parameter& kernel, const Sizes& n, Body&& body) const;

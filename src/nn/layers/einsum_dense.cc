@@ -2,12 +2,15 @@
 
 #include "nn/attention/projection_config.h"
 #include "nn/base_config.h"
+#include "nn/float8.h"
 #include "nn/layer_checks.h"
 #include "nn/layers/einsum.h"
 #include "nn/loading_scope.h"
 #include "nn/low_rank.h"
+#include "nn/quantization_config.h"
 #include "nn/registry.h"
 #include "ops/activation.h"
+#include "ops/arithmetic.h"
 #include "ops/broadcasting.h"
 #include "ops/convert.h"
 #include "ops/reduction.h"
@@ -46,7 +49,7 @@ ConfigValue EinsumDense::get_config() const {
   nn::write_initializers_and_regularizers(config_, config);
   config.set("activity_regularizer", config_.activity_regularizer.config());
   nn::write_constraints(config_, config);
-  config.set("quantization_config", nullptr);
+  nn::write_quantization(*this, kernel_.get(), config_.quantization, config);
   if (low_rank() != nullptr) low_rank()->write_config(config);
   return config;
 }
@@ -73,6 +76,7 @@ void EinsumDense::create_parameters(std::span<const Shape> inputs, RandomStream&
   if (config_.kernel_initializer) {
     nn::initialize(*kernel_, config_.kernel_initializer, shapes.fans, random);
   }
+  float8_ = nn::Float8::of(config_.quantization, policy());
   if (config_.lora) nn::enable_lora(lora_, kernel_.get(), *config_.lora, policy(), random);
   if (config_.bias_axes.empty()) return;
   bias_ = std::make_unique<Parameter>(
@@ -81,6 +85,11 @@ void EinsumDense::create_parameters(std::span<const Shape> inputs, RandomStream&
   if (config_.bias_initializer) {
     nn::initialize(*bias_, config_.bias_initializer, fans_of(shapes.bias), random);
   }
+}
+
+std::unique_ptr<Parameter> EinsumDense::changed_kernel(Context& ctx) const {
+  if (float8_) return float8_->rounded_kernel(ctx, *kernel_);
+  return lora_ ? lora_->changed() : nullptr;
 }
 
 std::vector<Value> EinsumDense::forward(Context& ctx, std::span<const Value> in,
@@ -98,9 +107,18 @@ std::vector<Value> EinsumDense::forward(Context& ctx, std::span<const Value> in,
         x.shape().to_string());
   }
   Tensor y = ctx.tensor(shapes.output, dtype());
-  const ConstView bias = bias_ ? bias_->numbers() : ConstView();
-  const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;
-  const bool has_bias = einsum_->forward(ctx, x, changed ? *changed : *kernel_, bias, y);
+  const Tensor rounded_bias = float8_ ? float8_->rounded_bias(ctx, bias_.get()) : Tensor();
+  ConstView bias = bias_ ? bias_->numbers() : ConstView();
+  if (rounded_bias.has_value()) bias = rounded_bias.view();
+  const Tensor inputs = float8_ ? float8_->rounded_inputs(ctx, x) : x;
+  const bool is_quantized = kernel_->quantized() != nullptr;
+  const std::unique_ptr<Parameter> changed = is_quantized ? nullptr : changed_kernel(ctx);
+  const bool has_bias = einsum_->forward(ctx, inputs, changed ? *changed : *kernel_, bias, y);
+  if (lora_ && is_quantized) {
+    Tensor change = ctx.tensor(y.shape(), dtype());
+    einsum_->forward(ctx, x, *lora_->change(), {}, change);
+    ops::add(ctx, y, change, y);
+  }
   if (bias_ && !has_bias) ops::binary_forward(ctx, ops::Binary::add, y, bias, y);
   Tensor pre_activation;
   if (config_.activation != Activation::linear) {
@@ -133,6 +151,12 @@ void EinsumDense::backward(Context& ctx, Saved& saved, std::span<const ConstView
   }
   const View d_bias = bias_ ? grads.of(*bias_) : View();
   if (d_bias.has_value()) ops::sum_to(ctx, d_y, 1, ops::Write::add, d_bias);
+  if (float8_) {
+    const Tensor gradient = float8_->rounded_gradient(ctx, d_y);
+    const Tensor inputs = float8_->rounded_inputs(ctx, kept.x);
+    return einsum_->backward(ctx, inputs, *changed_kernel(ctx), gradient, d_in[0],
+                             grads.of(*kernel_));
+  }
   if (!lora_) return einsum_->backward(ctx, kept.x, *kernel_, d_y, d_in[0], grads.of(*kernel_));
   Tensor sums = lora_->gradient_sums(ctx, grads);
   einsum_->backward(ctx, kept.x, *lora_->changed(), d_y, d_in[0], sums.view());
@@ -142,6 +166,7 @@ void EinsumDense::backward(Context& ctx, Saved& saved, std::span<const ConstView
 void EinsumDense::append_parameters(const std::string& prefix, ParameterList& out) {
   if (kernel_) out.push_back({prefix + "kernel", kernel_.get()});
   if (bias_) out.push_back({prefix + "bias", bias_.get()});
+  if (float8_) float8_->append_parameters(prefix, out);
   if (lora_) lora_->append_parameters(prefix, out);
 }
 
@@ -154,13 +179,17 @@ void EinsumDense::merge_lora() { nn::merge_lora(lora_); }
 
 nn::LowRank* EinsumDense::low_rank() const noexcept { return lora_.get(); }
 
+const Quantization* EinsumDense::quantization() const noexcept {
+  return config_.quantization ? &*config_.quantization : nullptr;
+}
+
 std::shared_ptr<Layer> nn::make_einsum_dense(const ConfigValue& config) {
   ConfigReader reader("EinsumDense", config);
   EinsumDenseConfig options;
   read_base(reader, options);
   read_projection_rules(reader, options);
   options.lora = read_lora(reader);
-  require_plain_weights(reader, kLayer);
+  options.quantization = read_quantization(reader, kLayer);
   options.equation = reader.string("equation", "");
   const ConfigValue& shape = reader.value("output_shape");
   if (shape.is_integer()) {

@@ -8,6 +8,8 @@
 #include "nn/loading_scope.h"
 #include "nn/low_rank.h"
 #include "nn/operations/promotion.h"
+#include "nn/quantization_config.h"
+#include "nn/quantized_product.h"
 #include "nn/registry.h"
 #include "nn/shapes.h"
 #include "ops/embedding.h"
@@ -48,7 +50,7 @@ ConfigValue Embedding::get_config() const {
   config.set("activity_regularizer", activity_regularizer().config());
   config.set("embeddings_constraint", config_.embeddings_constraint.config());
   config.set("mask_zero", config_.mask_zero);
-  config.set("quantization_config", nullptr);
+  nn::write_quantization(*this, embeddings_.get(), config_.quantization, config);
   if (low_rank() != nullptr) low_rank()->write_config(config);
   return config;
 }
@@ -82,6 +84,11 @@ Tensor Embedding::typed_call(Context& ctx, const LayerInput& x,
 Tensor Embedding::looked_up(Context& ctx, ConstView tokens) const {
   Tensor y = ctx.tensor(nn::with_appended_axis(tokens.shape(), config_.output_dim), dtype());
   const Index rows = tokens.size();
+  if (embeddings_->quantized() != nullptr && !lora_) {
+    nn::quantized_lookup(ctx, tokens.reshaped({rows}), *embeddings_,
+                         y.view().reshaped({rows, config_.output_dim}));
+    return y;
+  }
   const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;
   ops::embedding_forward(ctx, tokens.reshaped({rows}),
                          (changed ? *changed : *embeddings_).numbers(),
@@ -131,6 +138,10 @@ void Embedding::merge_lora() { nn::merge_lora(lora_); }
 
 nn::LowRank* Embedding::low_rank() const noexcept { return lora_.get(); }
 
+const Quantization* Embedding::quantization() const noexcept {
+  return config_.quantization ? &*config_.quantization : nullptr;
+}
+
 namespace nn {
 
 std::shared_ptr<Layer> make_embedding(const ConfigValue& given) {
@@ -148,7 +159,7 @@ std::shared_ptr<Layer> make_embedding(const ConfigValue& given) {
   config.mask_zero = reader.boolean("mask_zero", config.mask_zero);
   reader.value("input_length");  // Keras ignores it
   config.lora = read_lora(reader);
-  require_plain_weights(reader, kLayer);
+  config.quantization = read_quantization(reader, kLayer);
   reader.finish();
   return with_trainable(std::make_shared<Embedding>(config), given);
 }

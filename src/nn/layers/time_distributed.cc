@@ -7,6 +7,7 @@
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
 #include "nn/nested_config.h"
+#include "nn/quantization_config.h"
 #include "nn/registry.h"
 #include "nn/shapes.h"
 #include "ops/strided.h"
@@ -211,11 +212,28 @@ void TimeDistributed::append_parameters(const std::string& prefix, ParameterList
 
 std::vector<SubLayer> TimeDistributed::sub_layers() const { return {{"layer", layer_}}; }
 
+namespace {
+
+/// A layer as Keras's TimeDistributed calls it, as if it were not quantized. Numbers in 4 and 8
+/// bits are told so when they are loaded; with float8 there is nothing else.
+ConfigValue without_float8(const ConfigValue& layer) {
+  if (!layer.is_object() || !layer["config"].is_object()) return layer;
+  const auto policy = nn::quantized_policy(layer["config"]["dtype"]);
+  if (!policy || policy->mode != "float8") return layer;
+  ConfigValue config = layer["config"];
+  config.set("dtype", policy->source);
+  ConfigValue made = layer;
+  made.set("config", std::move(config));
+  return made;
+}
+
+}  // namespace
+
 std::shared_ptr<Layer> nn::make_time_distributed(const ConfigValue& given) {
   ConfigReader reader("TimeDistributed", given);
   TimeDistributedConfig config;
   read_base(reader, config);
-  config.layer = nested_layer(config.name, "layer", reader.value("layer"));
+  config.layer = nested_layer(config.name, "layer", without_float8(reader.value("layer")));
   reader.finish();
   return with_trainable(std::make_shared<TimeDistributed>(config), given);
 }
