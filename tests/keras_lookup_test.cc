@@ -132,6 +132,12 @@ TEST(KerasLookup, RefusesWhatIsNone) {
   ConfigValue three = with("salt", ConfigValue::List{1, 2, 3});
   three.set("oov_method", "farmhash");
   EXPECT_THAT(refused(three), HasSubstr("one integer or two"));
+  // Numbers of places that would fill the memory.
+  EXPECT_THAT(refused(with("num_oov_indices", std::int64_t{10'000'000'000})),
+              HasSubstr("0 to 2147483647"));
+  ConfigValue weighed = with("num_oov_indices", 1'000'001);
+  weighed.set("output_mode", "tf_idf");
+  EXPECT_THAT(refused(weighed), HasSubstr("0 to 1000000"));
 }
 
 }  // namespace

@@ -93,6 +93,16 @@ TEST(FirstCall, ThatFailsLeavesTheLayerUnbuilt) {
   EXPECT_EQ(dense(ctx, random_tensor({3, 5}, 1)).shape(), Shape({3, 4}));
 }
 
+TEST(FirstCall, OfASequentialThatFailsCanBeTriedAgain) {
+  Context ctx;
+  Sequential chain;
+  chain.add(std::make_shared<Dense>(DenseConfig{.units = 4}));
+  chain.add(std::make_shared<GlobalAveragePooling1D>(GlobalAveragePooling1DConfig{}));
+  EXPECT_THROW(chain(ctx, random_tensor({2, 6}, 1)), ShapeError);
+  EXPECT_FALSE(chain.is_built());
+  EXPECT_EQ(chain(ctx, random_tensor({2, 5, 6}, 1)).shape(), Shape({2, 4}));
+}
+
 TEST(FirstCall, KeepsWhatBackwardNeeds) {
   Context ctx;
   const Tensor x = random_tensor({3, 5}, 1);

@@ -91,7 +91,8 @@ void Sequential::create_parameters(std::span<const Shape> inputs, RandomStream& 
   const Shape& shape = inputs[0];
   if (layers_.empty()) throw_config_error(name(), "layers", "1 or more", "none");
   if (shape.rank() < 1) throw_config_error(name(), "input", "a batch axis", shape.to_string());
-  if (!input_.has_value()) {
+  const Symbol given = input_;
+  if (!given.has_value()) {
     const bool is_lookup = layers_[0]->class_name() == "Embedding";
     const auto first = std::make_shared<graph::InputLayer>(
         InputConfig{.shape = {shape.begin() + 1, shape.end()},
@@ -100,7 +101,12 @@ void Sequential::create_parameters(std::span<const Shape> inputs, RandomStream& 
     first->set_is_example();
     input_ = graph::symbol_of(first);
   }
-  connect_layers(random);
+  try {
+    connect_layers(random);
+  } catch (...) {
+    input_ = given;
+    throw;
+  }
 }
 
 void Sequential::build(const std::vector<Index>& input_shape) {

@@ -59,9 +59,9 @@ class Model : public Layer {
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
 
-  /// Inference: Keras's `model(x)`. One input gives the first output; several give all. A model
-  /// that is not const is built first (build_once()). Errors: ShapeError; ConfigError before
-  /// build().
+  /// Inference: Keras's `model(x)`. One input gives the first output; several give all. With a
+  /// list of inputs, a model that is not const is built first (build_once()). Errors: ShapeError;
+  /// ConfigError before build().
   using Layer::operator();
   std::vector<Tensor> operator()(Context& ctx, std::span<const Tensor> in);
   std::vector<Tensor> operator()(Context& ctx, std::span<const Tensor> in) const;

@@ -29,8 +29,10 @@ class Vocabulary {
       fail("max_tokens", "more than 1", std::to_string(*config_.max_tokens));
     }
     if (config_.pad_to_max_tokens && !config_.max_tokens) fail("max_tokens", "a number", "none");
-    if (config_.num_oov_indices < 0) {
-      fail("num_oov_indices", "0 or more", std::to_string(config_.num_oov_indices));
+    const Index most = config_.output_mode == LookupMode::tf_idf ? kMostWeighed : kMostUnknown;
+    if (config_.num_oov_indices < 0 || config_.num_oov_indices > most) {
+      fail("num_oov_indices", "0 to " + std::to_string(most),
+           std::to_string(config_.num_oov_indices));
     }
     if (config_.invert && config_.output_mode != LookupMode::integers) {
       fail("output_mode", "int with invert", "another");
@@ -60,15 +62,8 @@ class Vocabulary {
   /// The tokens, with or without mask and unknown ones in front.
   void set(const std::vector<Token>& given, const std::vector<double>& idf_weights) {
     if (given.empty()) fail("vocabulary", "a token or more", "none");
-    std::vector<Token> special;
-    if (first_unknown() > 0) special.push_back(*config_.mask_token);
-    special.insert(special.end(), static_cast<std::size_t>(config_.num_oov_indices),
-                   *config_.oov_token);
-    const bool has_special =
-        given.size() >= special.size() && std::equal(special.begin(), special.end(), given.begin());
-    const auto begin =
-        given.begin() + (has_special ? static_cast<std::ptrdiff_t>(special.size()) : 0);
-    std::vector<Token> tokens(begin, given.end());
+    const bool has_special = begins_with_special(given);
+    std::vector<Token> tokens(given.begin() + (has_special ? first_token() : 0), given.end());
     std::unordered_map<Token, std::int64_t> places;
     for (const Token& token : tokens) {
       const auto place = first_token() + static_cast<std::int64_t>(places.size());
@@ -122,7 +117,7 @@ class Vocabulary {
   /// Bytes of the longest token, 1 or more.
   Index longest() const {
     std::size_t bytes = 1;
-    for (const Token& token : all()) bytes = std::max(bytes, token.size());
+    for (const Token& token : tokens_) bytes = std::max(bytes, token.size());
     if (config_.mask_token) bytes = std::max(bytes, config_.mask_token->size());
     return static_cast<Index>(std::max(bytes, config_.oov_token->size()));
   }
@@ -135,6 +130,18 @@ class Vocabulary {
   }
 
  private:
+  static constexpr Index kMostUnknown = std::numeric_limits<std::int32_t>::max();
+  static constexpr Index kMostWeighed = 1'000'000;  // each has a number in memory
+
+  bool begins_with_special(const std::vector<Token>& given) const {
+    const auto token = [&](Index i) { return given[static_cast<std::size_t>(i)]; };
+    if (static_cast<Index>(given.size()) < first_token()) return false;
+    if (first_unknown() > 0 && token(0) != *config_.mask_token) return false;
+    for (Index i = first_unknown(); i < first_token(); ++i) {
+      if (token(i) != *config_.oov_token) return false;
+    }
+    return true;
+  }
   std::int64_t unknown_place(const std::int64_t& token) const {
     if (config_.hashes_integers) return unknown_place(std::to_string(token));
     const std::int64_t rest = token % config_.num_oov_indices;
