@@ -168,6 +168,19 @@ TEST_F(Cli, AKilledRunLeavesACheckpointThatLoads) {
   }
 }
 
+TEST_F(Cli, ACheckpointWithoutBatchBlocksIsRefused) {
+  ASSERT_EQ(run(tiny("run")).code, 0);
+  std::string state = contents_of(folder_ / "run/state.safetensors");
+  const std::string key = R"(\"batch_blocks\": )";
+  const std::size_t place = state.find(key + "1");
+  ASSERT_NE(place, std::string::npos);
+  state[place + key.size()] = '0';
+  put("run/state.safetensors", state);
+  const Outcome outcome = run({"train", "--resume", "--out", path("run")});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("batch blocks: expected 1 to the batch size, got 0"));
+}
+
 TEST_F(Cli, AResumedRunMustBeTheSameUnlessAllowed) {
   ASSERT_EQ(run(tiny("run")).code, 0);
   const std::string before = contents_of(folder_ / "run/state.safetensors");

@@ -89,9 +89,8 @@ TrainingMemory training_memory(const TrainerConfig& config) noexcept {
   return memory;
 }
 
-void require_memory(const TrainerConfig& config) {
+void require_memory(const TrainerConfig& config, const TrainingMemory& needed) {
   const std::optional<double> available = available_memory();
-  const TrainingMemory needed = training_memory(config);
   if (!available || needed.total() <= *available) return;
   throw ConfigError(fmt::format(
       "[train] memory: expected a run that fits into the {} that are free, got one of {} or more:\n"

@@ -24,6 +24,6 @@ struct TrainingMemory {
 TrainingMemory training_memory(const TrainerConfig& config) noexcept;
 
 /// Errors: ConfigError with the numbers when training would need more than there is.
-void require_memory(const TrainerConfig& config);
+void require_memory(const TrainerConfig& config, const TrainingMemory& needed);
 
 }  // namespace grouphead::tools

@@ -146,6 +146,7 @@ class _Plain(torch.autograd.Function):
     def forward(ctx, query, key, value, attn_mask, is_causal, scale):
         out, statistics = _core._attend_noting(query, key, value, attn_mask, is_causal, scale)
         ctx.save_for_backward(out, query, key, value, attn_mask)
+        # `statistics` is no tensor of the call: it lives as long as the graph does.
         ctx.settings = statistics, is_causal, scale
         return out
 

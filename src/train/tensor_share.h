@@ -11,8 +11,8 @@ namespace grouphead::train {
 /// (models/tensor_scope.h), and its way from and to the whole model, which files hold.
 class TensorShare {
  public:
-  /// `whole` outlives this. Errors: ConfigError where the processes divide neither its key/value
-  /// heads nor its columns.
+  /// `whole` outlives this. Errors: ConfigError unless the processes divide its key/value heads and
+  /// its columns.
   TensorShare(std::shared_ptr<Communicator> job, LanguageModel& whole);
 
   LanguageModel& model() noexcept { return *model_; }

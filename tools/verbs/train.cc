@@ -154,7 +154,8 @@ void require_bytes(const TrainOptions& options) {
 /// What a process computes at a time: a block of the batch, and its part of the sequences.
 TrainerConfig at_a_time(const TrainerConfig& config, const TrainOptions& options) {
   TrainerConfig own = config;
-  own.batch_size = (config.batch_size + config.batch_blocks - 1) / config.batch_blocks;
+  const Index blocks = std::max<Index>(1, config.batch_blocks);  // of a file, and not checked yet
+  own.batch_size = (config.batch_size + blocks - 1) / blocks;
   own.sequence_length /= options.grid.sequence;
   return own;
 }
@@ -179,7 +180,7 @@ int train_bytes(const TrainOptions& options, const std::vector<ConfigOption>& co
   job.require_same({{"isa", std::string(name_of(ctx.isa()))}});
   TextData text(read_texts(text_files, has_old_texts ? options.out : "", job),
                 config.sequence_length);
-  require_memory(at_a_time(config, options));
+  require_memory(config, training_memory(at_a_time(config, options)));
   Trainer trainer(ctx, config, std::move(text),
                   parallel::make_grid(job.communicator(), options.grid));
   TrainingRun run{.training = trainer,
@@ -355,6 +356,48 @@ std::vector<std::string> absolute(const std::vector<std::string>& files) {
   return paths;
 }
 
+namespace {
+
+// What is of models of Hugging Face alone.
+void add_pretrained(CLI::App& verb, TrainOptions& options) {
+  verb.add_option("--train", options.part,
+                  "Weights of a Hugging Face model that are trained: all, those of the attention, "
+                  "or low-rank changes of them")
+      ->check(CLI::IsMember({"all", "attention", "lora"}))
+      ->capture_default_str();
+  add_whole(verb, "--lora-rank", options.lora_rank, "Rank of the changes of --train lora", 1,
+            Index{1} << 16);
+  add_real(verb, "--lora-alpha", options.lora_alpha, "They are scaled by this over the rank",
+           kAboveZero);
+  add_whole(verb, "--accumulate", options.accumulate,
+            "Batches of a step, for a Hugging Face model: as one batch of that many times --batch",
+            1, Index{1} << 20);
+  verb.add_option("--dtype-policy", options.dtype_policy,
+                  "What the products of a Hugging Face model are computed in; weights, gradients "
+                  "and logits are of 32 bits")
+      ->check(CLI::IsMember({"float32", "mixed_bfloat16"}))
+      ->capture_default_str();
+}
+
+// How the processes of mpirun share out a run.
+void add_grid(CLI::App& verb, parallel::GridSizes& grid) {
+  add_whole(verb, "--dp", grid.batch,
+            "Groups of mpirun's processes that share out the batch; the number of processes is the "
+            "product of --dp, --sp and --tp",
+            1, Index{1} << 20)
+      ->default_str("as many as there are");
+  add_whole(verb, "--tp", grid.tensors,
+            "Processes that share out key/value heads and feed-forward columns, of a byte-level "
+            "model",
+            1, Index{1} << 20);
+  add_whole(verb, "--sp", grid.sequence,
+            "Processes of mpirun that share out the positions of each sequence, for a byte-level "
+            "model without dropout",
+            1, Index{1} << 20);
+}
+
+}  // namespace
+
 void add_train(CLI::App& app, const Globals& globals, Action& action) {
   CLI::App* verb = app.add_subcommand(
       "train", "Trains a byte-level language model, or one of Hugging Face, on text");
@@ -385,41 +428,13 @@ void add_train(CLI::App& app, const Globals& globals, Action& action) {
                  "Write into a folder that holds a run or other files; those of the same names "
                  "are replaced")
       ->excludes(resume);
-  verb->add_option("--train", options->part,
-                   "Weights of a Hugging Face model that are trained: all, those of the attention, "
-                   "or low-rank changes of them")
-      ->check(CLI::IsMember({"all", "attention", "lora"}))
-      ->capture_default_str();
-  add_whole(*verb, "--lora-rank", options->lora_rank, "Rank of the changes of --train lora", 1,
-            Index{1} << 16);
-  add_real(*verb, "--lora-alpha", options->lora_alpha, "They are scaled by this over the rank",
-           kAboveZero);
-  add_whole(*verb, "--accumulate", options->accumulate,
-            "Batches of a step, for a Hugging Face model: as one batch of that many times --batch",
-            1, Index{1} << 20);
-  verb->add_option("--dtype-policy", options->dtype_policy,
-                   "What the products of a Hugging Face model are computed in; weights, gradients "
-                   "and logits are of 32 bits")
-      ->check(CLI::IsMember({"float32", "mixed_bfloat16"}))
-      ->capture_default_str();
+  add_pretrained(*verb, *options);
   add_whole(*verb, "--save-every", options->save_every, "Steps between checkpoints", 1, kMostSteps);
   add_whole(*verb, "--validate-every", options->validate_every, "Steps between validations", 1,
             kMostSteps);
   verb->add_option("--trace", options->trace,
                    "Write when the last step did what, as JSON for chrome://tracing");
-  add_whole(*verb, "--dp", options->grid.batch,
-            "Groups of mpirun's processes that share out the batch; the number of processes is the "
-            "product of --dp, --sp and --tp",
-            1, Index{1} << 20)
-      ->default_str("as many as there are");
-  add_whole(*verb, "--tp", options->grid.tensors,
-            "Processes that share out key/value heads and feed-forward columns, of a byte-level "
-            "model",
-            1, Index{1} << 20);
-  add_whole(*verb, "--sp", options->grid.sequence,
-            "Processes of mpirun that share out the positions of each sequence, for a byte-level "
-            "model without dropout",
-            1, Index{1} << 20);
+  add_grid(*verb, options->grid);
   verb->callback([=, &globals, &action] {
     action = [=, &globals] {
       options->config.seed = globals.seed;

@@ -121,7 +121,8 @@ int train_pretrained(const TrainOptions& options, const Globals& globals, const 
 
   Context ctx({.num_threads = globals.threads});
   job.require_same({{"isa", std::string(name_of(ctx.isa()))}});
-  Tuner tuner(ctx, pretrained.model, config, std::move(text), job.communicator());
+  Tuner tuner(ctx, pretrained.model, config, std::move(text),
+              parallel::make_grid(job.communicator(), options.grid).job);
   TrainingRun run{.training = tuner,
                   .history = {},
                   .write =
