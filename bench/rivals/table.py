@@ -17,7 +17,7 @@ import sys
 
 NAMES = {"grouphead": "grouphead", "torch": "PyTorch", "onnxruntime": "ONNX Runtime",
          "openvino": "OpenVINO", "jax": "JAX", "keras-torch": "Keras on PyTorch",
-         "keras-jax": "Keras on JAX", "openblas": "OpenBLAS"}
+         "keras-jax": "Keras on JAX", "openblas": "OpenBLAS", "ggml": "ggml"}
 MOST_FOREIGN, MOST_SPREAD = 0.1, 0.1
 
 
