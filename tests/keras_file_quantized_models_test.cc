@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <map>
 
 #include "grouphead/files/saved_model.h"
@@ -11,6 +12,7 @@
 #include "grouphead/layers/lora.h"
 #include "grouphead/layers/quantization.h"
 #include "grouphead/models/model.h"
+#include "grouphead/train/fit.h"
 #include "io/file.h"
 #include "io/hdf5.h"
 #include "io/safetensors.h"
@@ -121,10 +123,12 @@ TEST_F(QuantizedModels, PredictWhatKerasPredicts) {
 }
 
 TEST_F(QuantizedModels, GradientsOfInputsAreKeras) {
+  int count = 0;
   for (const std::string& name : model_names()) {
     SCOPED_TRACE(name);
     const QuantizedModel given(name);
     if (!given.values.tensors.contains("expect.d_inputs")) continue;
+    ++count;
     const std::vector<Value> in = {{given.x, {}}};
     std::unique_ptr<Saved> saved;
     const Tensor y = given.model->call(ctx_, in, {}, &saved)[0].tensor;
@@ -137,6 +141,7 @@ TEST_F(QuantizedModels, GradientsOfInputsAreKeras) {
     given.model->call_backward(ctx_, *saved, d_out, d_in, grads);
     EXPECT_LT(distance(d_x, given.values.at("expect.d_inputs")), 1e-4);
   }
+  EXPECT_EQ(count, 17);
 }
 
 TEST_F(QuantizedModels, BitsDependOnNeitherThreadsNorRows) {
@@ -155,13 +160,43 @@ TEST_F(QuantizedModels, BitsDependOnNeitherThreadsNorRows) {
 }
 
 TEST_F(QuantizedModels, FilesAreWrittenWithTheSameNumbers) {
+  int num_quantized = 0;
   for (const std::string& name : model_names()) {
     SCOPED_TRACE(name);
     const auto model = load_model(kModels + name + ".keras");
     save_model(*model, path("again.keras"));
     EXPECT_TRUE(arrays_of(kModels + name + ".keras") == arrays_of(path("again.keras")));
     EXPECT_EQ(load_model(path("again.keras"))->get_config(), model->get_config());
+    const ParameterList parameters = model->parameters();
+    num_quantized += std::any_of(parameters.begin(), parameters.end(), [](const auto& named) {
+      return named.parameter->quantized() != nullptr;
+    });
   }
+  EXPECT_EQ(num_quantized, 36);  // all but those of float8
+}
+
+std::vector<HasLora*> lora_layers(const Model& model) {
+  std::vector<HasLora*> found;
+  for (const auto& layer : model.layers()) {
+    if (auto* lora = dynamic_cast<HasLora*>(layer.get())) found.push_back(lora);
+  }
+  return found;
+}
+
+/// Factors of rank 2, as the tensors `lora_kernel_a.0`, ...; these parameters by those names.
+std::map<std::string, Parameter*> enable_lora(const Model& model, const io::Safetensors& values) {
+  std::map<std::string, Parameter*> factors;
+  const std::vector<HasLora*> layers = lora_layers(model);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    layers[i]->enable_lora({.rank = 2, .alpha = 3.0});
+    for (const auto& [place, parameter] : dynamic_cast<Layer*>(layers[i])->parameters()) {
+      if (!place.starts_with("lora")) continue;
+      const std::string name = place + "." + std::to_string(i);
+      copy(values.at(name), parameter->edit());
+      factors[name] = parameter;
+    }
+  }
+  return factors;
 }
 
 // Behind a quantized kernel; files have both as one kernel, quantized anew.
@@ -170,26 +205,85 @@ TEST_F(QuantizedModels, LoraIsAddedAndMergedAsInKeras) {
     SCOPED_TRACE(mode);
     const auto model = load_model(kModels + "dense_" + mode + ".keras");
     const io::Safetensors values = io::read_safetensors(kModels + "lora_" + mode + ".safetensors");
-    std::vector<HasLora*> layers;
-    for (const auto& layer : model->layers()) {
-      if (auto* lora = dynamic_cast<HasLora*>(layer.get())) layers.push_back(lora);
-    }
-    ASSERT_EQ(layers.size(), 4U);
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-      layers[i]->enable_lora({.rank = 2, .alpha = 3.0});
-      for (const auto& [place, parameter] : dynamic_cast<Layer*>(layers[i])->parameters()) {
-        if (!place.starts_with("lora")) continue;
-        copy(values.at(place + "." + std::to_string(i)), parameter->edit());
-      }
-    }
+    ASSERT_EQ(enable_lora(*model, values).size(), 8U);
     EXPECT_LT(distance((*model)(ctx_, values.at("inputs.x")), values.at("expect.output")), 1e-5);
     save_model(*model, path("merged.keras"));
     expect_close(kModels + "lora_" + mode + ".keras", path("merged.keras"));
-    for (HasLora* layer : layers) layer->merge_lora();
+    for (HasLora* layer : lora_layers(*model)) layer->merge_lora();
     const auto merged = load_model(path("merged.keras"));
     const Tensor x = values.at("inputs.x");
     EXPECT_TRUE(same_bits((*model)(ctx_, x), (*merged)(ctx_, x)));
   }
+}
+
+TEST_F(QuantizedModels, LoraIsTrainedAsInKeras) {
+  for (const std::string mode : {"int8", "int4_groups"}) {
+    SCOPED_TRACE(mode);
+    const auto model = load_model(kModels + "dense_" + mode + ".keras");
+    const io::Safetensors values = io::read_safetensors(kModels + "lora_" + mode + ".safetensors");
+    const std::map<std::string, Parameter*> factors = enable_lora(*model, values);
+    CompiledModel compiled(*model,
+                           {.optimizer = std::make_shared<SGD>(SGDConfig{.learning_rate = 0.1}),
+                            .loss = {mean_squared_error()}});
+    const Tensor zeros = Tensor::zeros(values.at("expect.output").shape(), Dtype::f32);
+    compiled.train_on_batch(ctx_, {.x = {values.at("inputs.x")}, .y = {zeros}});
+    for (const auto& [name, factor] : factors) {
+      EXPECT_TRUE(factor->trainable()) << name;
+      EXPECT_LT(distance(factor->value(), values.at("step." + name)), 1e-5) << name;
+    }
+    EXPECT_EQ(factors.size(), 8U);
+  }
+}
+
+TEST_F(QuantizedModels, LoraIsTrainedWhereTheLayerIs) {
+  const auto model = load_model(kModels + "dense_int8.keras");
+  auto* const dense = dynamic_cast<Dense*>(model->layers()[1].get());
+  ASSERT_NE(dense, nullptr);
+  dense->set_trainable(false);
+  dense->enable_lora({.rank = 2});
+  for (const auto& [place, parameter] : dense->parameters()) {
+    EXPECT_FALSE(parameter->trainable()) << place;
+  }
+  // A kernel that had a change is trained again where it is made of floating-point numbers.
+  HasLora* const other = lora_layers(*model)[1];
+  other->enable_lora({.rank = 2});
+  other->merge_lora();
+  Parameter& kernel = *dynamic_cast<Layer*>(other)->parameters()[0].parameter;
+  EXPECT_FALSE(kernel.trainable());
+  kernel.edit();
+  EXPECT_TRUE(kernel.trainable());
+}
+
+// With a quantized layer between others, whose optimizer has no state for its kernel.
+TEST_F(QuantizedModels, CompiledModelsAreTrainedFurther) {
+  const io::Safetensors values = io::read_safetensors(kModels + "compiled_int8.safetensors");
+  const Data batch{.x = {values.at("x")}, .y = {values.at("y")}};
+  const Tensor& losses = values.at("expect.losses");
+  const TrainableModel loaded = load_compiled_model(kModels + "compiled_int8.keras");
+  for (Index step = 0; step < losses.size(); ++step) {
+    EXPECT_NEAR(loaded.compiled->train_on_batch(ctx_, batch), losses.data<float>()[step], 1e-5);
+    if (step == 0) save_model(*loaded.compiled, path("again.keras"));
+  }
+  EXPECT_LT(distance((*loaded.model)(ctx_, values.at("x")), values.at("expect.output")), 1e-4);
+  const TrainableModel again = load_compiled_model(path("again.keras"));
+  for (Index step = 1; step < losses.size(); ++step) {
+    EXPECT_NEAR(again.compiled->train_on_batch(ctx_, batch), losses.data<float>()[step], 1e-5);
+  }
+}
+
+TEST_F(QuantizedModels, ParametersThatAreQuantizedAfterwardsAreNotTrained) {
+  const io::Safetensors values = io::read_safetensors(kModels + "compiled_int8.safetensors");
+  const auto model = load_model(kModels + "compiled_int8.keras");
+  for (const auto& [place, parameter] : model->parameters()) parameter->edit();
+  CompiledModel compiled(*model,
+                         {.optimizer = std::make_shared<SGD>(), .loss = {mean_squared_error()}});
+  load_weights(*model, kModels + "compiled_int8.keras");
+  const auto step = [&] {
+    compiled.train_on_batch(ctx_, {.x = {values.at("x")}, .y = {values.at("y")}});
+  };
+  EXPECT_THAT(error_of<ConfigError>(step),
+              HasSubstr("expected floating-point numbers, as at build(), got numbers that were "
+                        "quantized after it"));
 }
 
 TEST_F(QuantizedModels, InputsAreRoundedByRequest) {

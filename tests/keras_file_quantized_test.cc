@@ -117,6 +117,12 @@ TEST_F(Quantized, DamagedFilesAreRefused) {
     return error_of<IoError>([&] { load_model(kFolder + name); });
   };
   EXPECT_THAT(refusal("broken_groups.keras"), HasSubstr("expected groups below 3, got another"));
+  EXPECT_THAT(refusal("broken_last_group.keras"), HasSubstr("expected groups below 3, got"));
+  for (const char* name : {"broken_table.keras", "broken_kernel.keras"}) {
+    EXPECT_THAT(refusal(name), HasSubstr("expected numbers of 4 bits in groups")) << name;
+  }
+  EXPECT_THAT(refusal("broken_one_scale.keras"),
+              HasSubstr("expected int8 numbers with a scale for each that is not summed over"));
   EXPECT_THAT(
       refusal("broken_scale.keras"),
       HasSubstr("layers/dense ('dense_1'): expected numbers of 4 bits in groups, with a scale "

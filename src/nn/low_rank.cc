@@ -47,11 +47,12 @@ DtypePolicy policy_of_factors(const Parameter& w) {
 }
 
 std::unique_ptr<Parameter> make_factor(const Parameter& w, const char* end, const Shape& shape,
-                                       const Initializer& start, RandomStream& random) {
+                                       bool trainable, const Initializer& start,
+                                       RandomStream& random) {
   const LoadingScope made_here(shape.size());  // no file has it
   auto factor = std::make_unique<Parameter>(
       std::string("lora_").append(w.name()).append(end), shape, policy_of_factors(w),
-      ParameterOptions{.trainable = w.trainable(), .regularizer = w.regularizer()});
+      ParameterOptions{.trainable = trainable, .regularizer = w.regularizer()});
   start->fill(factor->edit(), fans_of(shape), random);
   return factor;
 }
@@ -68,9 +69,8 @@ void require_rank(Index rank, const Parameter& w) {
 
 }  // namespace
 
-LowRank::LowRank(Parameter& w, const LoraOptions& config, const DtypePolicy& policy,
-                 RandomStream& random)
-    : w_(w), policy_(policy) {
+LowRank::LowRank(Parameter& w, const LoraOptions& config, const Layer& layer, RandomStream& random)
+    : w_(w), policy_(layer.policy()) {
   require_rank(config.rank, w);
   if (w.constraint()) {
     core::throw_config_error(kOperation, w.name(), "no constraint", "one");
@@ -79,8 +79,11 @@ LowRank::LowRank(Parameter& w, const LoraOptions& config, const DtypePolicy& pol
   scale_ = config.alpha.value_or(rank) / rank;
   std::vector<Index> of_a(w.shape().begin(), w.shape().end());
   of_a.back() = config.rank;
-  a_ = make_factor(w, "_a", Shape(std::span<const Index>(of_a)), config.a_initializer, random);
-  b_ = make_factor(w, "_b", {config.rank, w.shape().back()}, config.b_initializer, random);
+  const bool trainable = layer.trainable();  // w is not where it is quantized
+  a_ = make_factor(w, "_a", Shape(std::span<const Index>(of_a)), trainable, config.a_initializer,
+                   random);
+  b_ = make_factor(w, "_b", {config.rank, w.shape().back()}, trainable, config.b_initializer,
+                   random);
   w_.set_trainable(false);
 }
 
@@ -152,12 +155,12 @@ Tensor LowRank::merged() const {
 }
 
 void LowRank::merge() {
+  w_.set_trainable(a_->trainable());
   if (w_.quantized() != nullptr) {
     w_.set_quantized(w_.quantized()->requantized(merged()));
-    return;
+  } else {
+    copy(merged(), w_.edit());
   }
-  copy(merged(), w_.edit());
-  w_.set_trainable(a_->trainable());
 }
 
 void LowRank::reset() { fill_zero(b_->edit()); }
@@ -185,12 +188,12 @@ std::optional<LoraOptions> read_lora(ConfigReader& reader) {
 }
 
 void enable_lora(std::unique_ptr<LowRank>& change, Parameter* w, const LoraOptions& config,
-                 const DtypePolicy& policy, RandomStream& random) {
+                 const Layer& layer, RandomStream& random) {
   if (w == nullptr || change) {
     core::throw_config_error(kOperation, "layer", "a built one without LoRA",
                              w == nullptr ? "one that is not built" : "one that has it");
   }
-  change = std::make_unique<LowRank>(*w, config, policy, random);
+  change = std::make_unique<LowRank>(*w, config, layer, random);
 }
 
 void merge_lora(std::unique_ptr<LowRank>& change) {

@@ -7,11 +7,12 @@
 
 namespace grouphead::nn {
 
-/// w + scale a b in the place of a parameter w, which it freezes. Belongs to w's layer.
+/// w + scale a b in the place of a parameter w, which it freezes; a and b are trained where the
+/// layer is. Belongs to w's layer.
 class LowRank {
  public:
   /// Errors: as HasLora::enable_lora().
-  LowRank(Parameter& w, const LoraOptions& config, const DtypePolicy& policy, RandomStream& random);
+  LowRank(Parameter& w, const LoraOptions& config, const Layer& layer, RandomStream& random);
 
   /// The changed w, to compute with: in the arithmetic type, each step rounded as Keras rounds.
   std::unique_ptr<Parameter> changed() const;
@@ -53,7 +54,7 @@ class LowRank {
 std::optional<LoraOptions> read_lora(ConfigReader& reader);
 /// What HasLora's functions do for a layer with this parameter, null before build().
 void enable_lora(std::unique_ptr<LowRank>& change, Parameter* w, const LoraOptions& config,
-                 const DtypePolicy& policy, RandomStream& random);
+                 const Layer& layer, RandomStream& random);
 void merge_lora(std::unique_ptr<LowRank>& change);
 
 }  // namespace grouphead::nn

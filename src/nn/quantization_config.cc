@@ -20,7 +20,7 @@ constexpr double kMostByte = 127;
   core::throw_config_error(layer, kConfig, expected, got.to_string());
 }
 
-/// Source: keras.quantizers.AbsMaxQuantizer. Its axis is the layer's business.
+/// Source: keras.quantizers.AbsMaxQuantizer. Layers give its axis, but for ReversibleEmbedding.
 InputRounding read_rounding(std::string_view layer, const ConfigValue& quantizer) {
   const ConfigValue& options = quantizer["config"];
   const bool is_known =
@@ -41,13 +41,22 @@ InputRounding read_rounding(std::string_view layer, const ConfigValue& quantizer
   return rule;
 }
 
+/// Of a ReversibleEmbedding, which takes the quantizer's.
+void require_last_axis(std::string_view layer, const ConfigValue& quantizer) {
+  const ConfigValue& axis = quantizer["config"]["axis"];
+  const ConfigValue last(-1);
+  if (axis.is_null() || axis == last || axis == ConfigValue(ConfigValue::List{last})) return;
+  refuse(layer, "a quantizer along the last axis", quantizer);
+}
+
 /// The number in `int4/128`; 0 where an output has one scale.
 Index block_size_of(std::string_view layer, std::string_view mode) {
-  if (mode.size() <= kInt4.size() + 1) return 0;
+  if (mode == kInt4) return 0;
   const std::string_view digits = mode.substr(kInt4.size() + 1);
   Index size = 0;
   const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), size);
-  if (read.ptr != digits.data() + digits.size() || read.ec != std::errc() || size < -1) {
+  const bool is_number = read.ptr == digits.data() + digits.size() && read.ec == std::errc();
+  if (!is_number || size < -1 || size == 0) {
     core::throw_config_error(layer, "dtype", "int4 with a block size of 1 or more, or -1", mode);
   }
   return size < 0 ? 0 : size;
@@ -90,7 +99,7 @@ bool is_read_mode(std::string_view mode) {
 }
 
 std::optional<Quantization> read_quantization(ConfigReader& reader, std::string_view layer,
-                                              bool int4_rounds) {
+                                              bool is_reversible) {
   const ConfigValue& unpacked = reader.value("gptq_unpacked_column_size");
   if (!unpacked.is_null()) {
     core::throw_config_error(layer, "gptq_unpacked_column_size", "null", unpacked.to_string());
@@ -112,11 +121,13 @@ std::optional<Quantization> read_quantization(ConfigReader& reader, std::string_
     how.block_size = block_size_of(layer, policy->mode);
   }
   if (config.is_null()) {
-    if (how.mode == QuantizationMode::int8 || int4_rounds) how.inputs = InputRounding();
+    if (how.mode == QuantizationMode::int8 || is_reversible) how.inputs = InputRounding();
     return how;
   }
   const ConfigValue& quantizer = config["config"]["activation_quantizer"];
-  if (!quantizer.is_null()) how.inputs = read_rounding(layer, quantizer);
+  if (quantizer.is_null()) return how;
+  if (is_reversible) require_last_axis(layer, quantizer);
+  how.inputs = read_rounding(layer, quantizer);
   return how;
 }
 

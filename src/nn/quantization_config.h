@@ -20,11 +20,12 @@ std::optional<QuantizedPolicy> quantized_policy(const ConfigValue& dtype);
 /// Whether weights of this mode are read.
 bool is_read_mode(std::string_view mode);
 
-/// The quantization of a layer with one kernel or table. `int4_rounds`: what stands for no
-/// `quantization_config` with 4 bits.
+/// The quantization of a layer with one kernel or table. `is_reversible`: of a ReversibleEmbedding,
+/// which rounds its inputs where there is no `quantization_config` with 4 bits, and asks the
+/// quantizer for its axis.
 /// Errors: ConfigError for a quantizer that is not Keras's own, and for GPTQ's keys.
 std::optional<Quantization> read_quantization(ConfigReader& reader, std::string_view layer,
-                                              bool int4_rounds = false);
+                                              bool is_reversible = false);
 
 /// Keras's `dtype` and `quantization_config` of a layer: quantized ones where the kernel is so, or,
 /// before there is one (null), where the layer's configuration says so.

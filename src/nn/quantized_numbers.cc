@@ -141,9 +141,10 @@ constexpr double kEpsilon = 1e-7;  // Keras's
 constexpr int kLeastOf4Bits = -8;
 constexpr int kMostOf4Bits = 7;
 
+/// 0 for what is no number, as a cast to whole numbers makes it.
 template <class F>
 F within(F least, F most, F x) {
-  return std::min(std::max(x, least), most);
+  return std::isnan(x) ? F{0} : std::min(std::max(x, least), most);
 }
 
 }  // namespace
@@ -181,9 +182,10 @@ void QuantizedNumbers::fill_groups(const F* w) {
     scales[at] = is_first ? w[i] : std::max(scales[at], w[i]);
     zeros[at] = is_first ? w[i] : std::min(zeros[at], w[i]);
   }
-  const Index whole = *std::max_element(counts.begin(), counts.end());
+  const Index largest = *std::max_element(counts.begin(), counts.end());
+  const Index whole = how_.block_size > 0 ? how_.block_size : largest;
   for (Index s = 0; s < scales_.size(); ++s) {
-    // Keras fills the last group up with zeros.
+    // Keras fills the last group up with zeros, which may be the only one.
     const bool is_short = counts[static_cast<std::size_t>(s)] < whole;
     const F greatest = is_short ? std::max(scales[s], F{0}) : scales[s];
     const F smallest = is_short ? std::min(zeros[s], F{0}) : zeros[s];

@@ -54,8 +54,8 @@ class QuantizedNumbers {
   const Tensor& scales() const noexcept { return scales_; }
   /// q [shape], u8 whose bits are int8: those that are stored, or unpacked.
   Tensor bytes() const;
-  /// to[i] = w[first + i], of the numbers in row-major order, rounded as Keras rounds; q where
-  /// scales are left out. F is float or double, the arithmetic type.
+  /// to[i] = w[first + i], of the numbers in row-major order; q where scales are left out. F is
+  /// float or double, the arithmetic type.
   template <class F>
   void widen(Index first, Index count, F* to) const;
   Tensor widened() const;

@@ -81,15 +81,18 @@ TrainableModel load_archive(const fs::path& file, bool with_training) {
   const ConfigValue config = json_in(archive, kConfig);
   const KerasStore store(weights_in(archive));
   TrainableModel made{.model = architecture(config, store.num_elements())};
-  WeightsToLoad weights("[load] " + file.string());
   const std::vector<KerasObject> objects = keras_objects(*made.model);
   read_vocabularies(archive.archive, objects);
+  WeightsToLoad weights("[load] " + file.string());
   weights.add(store, objects);
+  weights.load();
+  // Behind the weights, which say what is quantized and has no state.
   if (with_training) made.compiled = compile_as(config["compile_config"], *made.model);
   if (made.compiled && made.compiled->has_optimizer()) {
-    weights.add(store, made.compiled->optimizer());
+    WeightsToLoad state("[load] " + file.string());
+    state.add(store, made.compiled->optimizer());
+    state.load();
   }
-  weights.load();
   return made;
 }
 
@@ -100,13 +103,15 @@ TrainableModel load_legacy(const fs::path& file, bool with_training) {
   TrainableModel made{.model = architecture(legacy_model_config(*opened), elements)};
   WeightsToLoad weights("[load] " + file.string());
   add_legacy_weights(*opened, *made.model, weights);
+  weights.load();
   if (with_training) {
     made.compiled = compile_as(plain_config(legacy_compile_config(*opened)), *made.model);
   }
   if (made.compiled && made.compiled->has_optimizer()) {
-    add_legacy_state(*opened, made.compiled->optimizer(), weights);
+    WeightsToLoad state("[load] " + file.string());
+    add_legacy_state(*opened, made.compiled->optimizer(), state);
+    state.load();
   }
-  weights.load();
   return made;
 }
 

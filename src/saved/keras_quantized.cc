@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/convert.h"
 #include "saved/keras_numbers.h"
 
 namespace grouphead::saved {
@@ -22,34 +23,41 @@ const io::Hdf5Dataset& dataset_of(const KerasArray& array) {
 
 bool is_int8(const KerasArray& array) { return dataset_of(array).is_int8; }
 
+bool is_table(const Layer& layer) {
+  return layer.class_name() == "Embedding" || layer.class_name() == kReversible;
+}
+
+/// Whether what is quantized has two axes.
+bool is_matrix(const Layer& layer) { return is_table(layer) || layer.class_name() == "Dense"; }
+
 Form form_of(const QuantizedArrays& arrays, const Layer& layer) {
-  const bool is_table = layer.class_name() == "Embedding" || layer.class_name() == kReversible;
-  if (!is_table) return Form::kernel;
+  if (!is_table(layer)) return Form::kernel;
   return arrays.variable == 0 ? Form::table : Form::reversed;
 }
 
-/// A kernel as a matrix, which is how Keras packs two numbers of 4 bits into a byte.
+/// A kernel as a matrix, which is how Keras packs two numbers of 4 bits into a byte. How many axes
+/// of an einsum's are rows is what the file says.
 struct Matrix {
   Index rows;
   Index columns;
 };
 
-Matrix matrix_of(const QuantizedArrays& arrays, Form form, const Shape& shape) {
+Matrix matrix_of(const QuantizedArrays& arrays, const Layer& layer, const Shape& shape) {
+  if (is_matrix(layer)) return {shape[0], shape[1]};
   const Shape& stored = dataset_of(arrays.numbers).shape;
-  if (form == Form::reversed) return {shape[0], shape[1]};
   const Index rows = stored.rank() == 2 && stored[0] > 0 ? stored[0] : 1;
   return {rows, shape.size() / rows};
 }
 
 /// Whether the numbers have 4 bits, by their arrays. One column looks alike in 4 and 8 bits; the
 /// largest of 8 bits is 127, and bytes of one number of 4 bits end at 15.
-bool has_4_bits(const QuantizedArrays& arrays, Form form, const Shape& shape) {
+bool has_4_bits(const QuantizedArrays& arrays, const Layer& layer, const Shape& shape) {
   const Shape& stored = dataset_of(arrays.numbers).shape;
   if (stored.rank() != 2) return false;
-  const Matrix matrix = matrix_of(arrays, form, shape);
-  const bool fits = form == Form::reversed
+  const Matrix matrix = matrix_of(arrays, layer, shape);
+  const bool fits = form_of(arrays, layer) == Form::reversed
                         ? stored[0] == (matrix.rows + 1) / 2 && stored[1] == matrix.columns
-                        : stored[1] == (matrix.columns + 1) / 2;
+                        : stored[0] == matrix.rows && stored[1] == (matrix.columns + 1) / 2;
   if (!fits) return false;
   if (stored.size() != shape.size() || arrays.has_groups()) return true;
   const Tensor bytes = arrays.numbers.file->read(arrays.numbers.path);
@@ -62,7 +70,7 @@ Quantization quantization_of(const QuantizedArrays& arrays, const Layer& layer,
                              const Shape& shape) {
   const auto* takes = dynamic_cast<const HasQuantization*>(&layer);
   if (takes != nullptr && takes->quantization() != nullptr) return *takes->quantization();
-  if (has_4_bits(arrays, form_of(arrays, layer), shape)) return {.mode = QuantizationMode::int4};
+  if (has_4_bits(arrays, layer, shape)) return {.mode = QuantizationMode::int4};
   return {.mode = QuantizationMode::int8, .inputs = InputRounding()};
 }
 
@@ -125,14 +133,18 @@ bool fits_groups(const QuantizedArrays& arrays, Form form, const Matrix& matrix)
 
 bool fits_int8(const QuantizedArrays& arrays, const Layer& layer, Form form, const Shape& shape) {
   const Index scales = dataset_of(arrays.scale).shape.size();
-  if (form == Form::table) return scales == shape[0];
+  if (is_matrix(layer)) return scales == shape[form == Form::table ? 0 : 1];
   if (layer.class_name() != "EinsumDense") return fits_last_axes(shape, scales);
   return scales == count_scales(einsum_strides(layer, shape), shape);
 }
 
-void require_groups(const QuantizedArrays& arrays, const Tensor& groups, Index count) {
-  for (Index i = 0; i < groups.size(); ++i) {
-    const double group = groups.data<double>()[i];
+/// `dtype`: that in which they are used.
+void require_groups(const QuantizedArrays& arrays, const Tensor& groups, Dtype dtype, Index count) {
+  Tensor used(groups.shape(), dtype);
+  ops::convert_rounded(groups, dtype, used);
+  const Tensor numbers = as_f64(used);
+  for (Index i = 0; i < numbers.size(); ++i) {
+    const double group = numbers.data<double>()[i];
     if (group >= 0 && group < static_cast<double>(count)) continue;
     throw IoError("[load] " + arrays.groups.path + ": expected groups below " +
                   std::to_string(count) + ", got another");
@@ -202,7 +214,7 @@ std::string problem_of(const QuantizedArrays& arrays, const Layer& layer, const 
   const Form form = form_of(arrays, layer);
   const QuantizationMode mode = quantization_of(arrays, layer, shape).mode;
   if (mode == QuantizationMode::float8) return "expected floating-point numbers, got int8";
-  const Matrix matrix = matrix_of(arrays, form, shape);
+  const Matrix matrix = matrix_of(arrays, layer, shape);
   const bool divides = matrix.rows * matrix.columns == shape.size();
   const bool has_scales =
       is_floating_array(arrays.scale) && dataset_of(arrays.scale).shape.size() > 0;
@@ -210,13 +222,13 @@ std::string problem_of(const QuantizedArrays& arrays, const Layer& layer, const 
     const bool fits = mode == QuantizationMode::int4 && divides && has_scales &&
                       is_floating_array(arrays.groups) &&
                       (is_int8(arrays.zero) || is_floating_array(arrays.zero)) &&
-                      has_4_bits(arrays, form, shape) && fits_groups(arrays, form, matrix);
+                      has_4_bits(arrays, layer, shape) && fits_groups(arrays, form, matrix);
     return fits ? "" : "expected numbers of 4 bits in groups, with a scale and a zero for each";
   }
   const Shape& stored = dataset_of(arrays.numbers).shape;
   if (mode == QuantizationMode::int4) {
     const Index scales = form == Form::table ? matrix.rows : matrix.columns;
-    const bool fits = divides && has_scales && has_4_bits(arrays, form, shape) &&
+    const bool fits = divides && has_scales && has_4_bits(arrays, layer, shape) &&
                       dataset_of(arrays.scale).shape.size() == scales;
     return fits ? "" : "expected numbers of 4 bits with a scale for each";
   }
@@ -235,7 +247,8 @@ std::unique_ptr<nn::QuantizedNumbers> quantized_numbers(const QuantizedArrays& a
   if (arrays.has_groups()) {
     made.zero = read(arrays.zero);
     made.groups = read(arrays.groups);
-    require_groups(arrays, as_f64(made.groups), made.scale.dim(form == Form::table ? 1 : 0));
+    require_groups(arrays, made.groups, parameter.gradient_dtype(),
+                   made.scale.dim(form == Form::table ? 1 : 0));
   }
   std::vector<Index> strides;
   if (how.mode == QuantizationMode::int8 && layer.class_name() == "EinsumDense") {

@@ -41,7 +41,9 @@ class WeightsToLoad {
     std::unique_ptr<nn::QuantizedNumbers> made{};
     Tensor converted{};  // in the target's type; absent where the file's elements are copied
 
-    ConstView target() const { return parameter != nullptr ? parameter->value() : state.view(); }
+    // Not of value(): quantized numbers would be widened for it.
+    const Shape& shape() const { return parameter != nullptr ? parameter->shape() : state.shape(); }
+    Dtype dtype() const { return parameter != nullptr ? parameter->dtype() : state.dtype(); }
   };
 
   void add_object(const KerasObject& object, const std::map<std::string, KerasArray>* arrays);

@@ -144,7 +144,7 @@ void WeightsToLoad::add(const std::string& object, const std::vector<KerasArray>
 
 void WeightsToLoad::add_entry(const std::string& what, Entry entry) {
   const io::Hdf5Dataset& dataset = entry.array.file->datasets().at(entry.array.path);
-  const Shape wanted = entry.target().shape();
+  const Shape& wanted = entry.shape();
   if (!dataset.problem.empty()) {
     problems_.push_back(what + ": " + dataset.problem);
   } else if (dataset.shape != wanted) {
@@ -161,7 +161,7 @@ void WeightsToLoad::convert(Entry& entry) const {
     if (entry.is_called_inside) entry.made->leave_out_scales();
     return;
   }
-  const Dtype wanted = entry.target().dtype();
+  const Dtype wanted = entry.dtype();
   const io::Hdf5Dataset& dataset = entry.array.dataset();
   const bool is_checked = dataset.dtype != Dtype::boolean;  // its bytes may be any
   if (is_checked && dataset.dtype == wanted && !dataset.elements.empty()) return;

@@ -275,6 +275,10 @@ std::vector<View> Optimizer::gradients_of(Grads& grads) const {
   if (!is_built_) core::throw_config_error(name(), "step", "a call after build()", "none");
   std::vector<View> gradients;
   for (const NamedParameter& named : parameters_) {
+    if (named.parameter->quantized() != nullptr) {
+      core::throw_config_error(name(), named.path, "floating-point numbers, as at build()",
+                               "numbers that were quantized after it");
+    }
     gradients.push_back(grads.of(*named.parameter));
     if (!gradients.back().has_value()) {
       core::throw_config_error(name(), named.path, "a gradient in grads", "none");

@@ -64,7 +64,7 @@ void Dense::create_parameters(std::span<const Shape> inputs, RandomStream& rando
   projection_ =
       std::make_unique<nn::Projection>(Shape{width, config_.units}, 1, options, policy(), random);
   if (!config_.lora) return;
-  nn::enable_lora(projection_->lora(), &projection_->kernel(), *config_.lora, policy(), random);
+  nn::enable_lora(projection_->lora(), &projection_->kernel(), *config_.lora, *this, random);
 }
 
 void Dense::apply(Context& ctx, ConstView x, View y) const {
@@ -151,7 +151,7 @@ void Dense::append_parameters(const std::string& prefix, ParameterList& out) {
 void Dense::enable_lora(const LoraOptions& config, std::uint64_t seed) {
   nn::require_built(kLayer, projection_ != nullptr);
   RandomStream random(seed);
-  nn::enable_lora(projection_->lora(), &projection_->kernel(), config, policy(), random);
+  nn::enable_lora(projection_->lora(), &projection_->kernel(), config, *this, random);
 }
 
 void Dense::merge_lora() {

@@ -77,7 +77,7 @@ void EinsumDense::create_parameters(std::span<const Shape> inputs, RandomStream&
     nn::initialize(*kernel_, config_.kernel_initializer, shapes.fans, random);
   }
   float8_ = nn::Float8::of(config_.quantization, policy());
-  if (config_.lora) nn::enable_lora(lora_, kernel_.get(), *config_.lora, policy(), random);
+  if (config_.lora) nn::enable_lora(lora_, kernel_.get(), *config_.lora, *this, random);
   if (config_.bias_axes.empty()) return;
   bias_ = std::make_unique<Parameter>(
       "bias", shapes.bias, policy(),
@@ -172,7 +172,7 @@ void EinsumDense::append_parameters(const std::string& prefix, ParameterList& ou
 
 void EinsumDense::enable_lora(const LoraOptions& config, std::uint64_t seed) {
   RandomStream random(seed);
-  nn::enable_lora(lora_, kernel_.get(), config, policy(), random);
+  nn::enable_lora(lora_, kernel_.get(), config, *this, random);
 }
 
 void EinsumDense::merge_lora() { nn::merge_lora(lora_); }

@@ -69,7 +69,7 @@ void Embedding::create_parameters(std::span<const Shape> inputs, RandomStream& r
       ParameterOptions{trainable(), config_.embeddings_regularizer, config_.embeddings_constraint});
   const Initializer& start = config_.embeddings_initializer;
   if (start) nn::initialize(*embeddings_, start, fans_of(embeddings_->shape()), random);
-  if (config_.lora) nn::enable_lora(lora_, embeddings_.get(), *config_.lora, policy(), random);
+  if (config_.lora) nn::enable_lora(lora_, embeddings_.get(), *config_.lora, *this, random);
 }
 
 Tensor Embedding::typed_call(Context& ctx, const LayerInput& x,
@@ -131,7 +131,7 @@ void Embedding::append_parameters(const std::string& prefix, ParameterList& out)
 
 void Embedding::enable_lora(const LoraOptions& config, std::uint64_t seed) {
   RandomStream random(seed);
-  nn::enable_lora(lora_, embeddings_.get(), config, policy(), random);
+  nn::enable_lora(lora_, embeddings_.get(), config, *this, random);
 }
 
 void Embedding::merge_lora() { nn::merge_lora(lora_); }

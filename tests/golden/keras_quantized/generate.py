@@ -2,7 +2,7 @@
 """Model files with quantized weights and with LoRA, and what Keras computes with them.
 
     pip install "keras==3.15.1" jax safetensors numpy
-    python generate.py        # writes beside itself
+    python generate.py        # writes beside itself, after generate_models.py
     python ../pack_keras.py *.keras
 
 NAME.keras                a model; NAME.safetensors: inputs.tokens, expect.output
@@ -12,6 +12,9 @@ lora                      trained with LoRA
 lora_steps                with LoRA in all layers: five steps of Adam from start.N give expect.losses and
                           end.N, the weights as the layers list them; x, y are the batch
 broken_groups, broken_scale    int4_blocks with groups that there are not, and with fewer scales
+broken_last_group         with a group that is there in float64 only: float32 has the next one
+broken_table, broken_kernel    with half the rows, each twice as long
+broken_one_scale          dense_int8 with one scale for a whole kernel
 """
 import io
 import os
@@ -87,12 +90,12 @@ def lora_steps(name):
     os.chmod(os.path.join(HERE, name + ".safetensors"), 0o644)
 
 
-def broken(name, change):
-    with zipfile.ZipFile(os.path.join(HERE, "int4_blocks.keras")) as z:
+def broken(name, change, layer="dense", source="int4_blocks"):
+    with zipfile.ZipFile(os.path.join(HERE, source + ".keras")) as z:
         members = {member: z.read(member) for member in z.namelist()}
     held = io.BytesIO(members["model.weights.h5"])
     with h5py.File(held, "r+") as f:
-        change(f["layers/dense/vars"])
+        change(f["layers/%s/vars" % layer])
     members["model.weights.h5"] = held.getvalue()
     with zipfile.ZipFile(os.path.join(HERE, name + ".keras"), "w") as z:
         for member, contents in members.items():
@@ -100,12 +103,40 @@ def broken(name, change):
 
 
 def fewer_scales(arrays):
-    del arrays["2"]
-    arrays["2"] = np.ones((3, 1), "f4")
+    replace(arrays, "2", np.ones((3, 1), "f4"))
 
 
 def other_groups(arrays):
     arrays["4"][0] = 9
+
+
+def almost_the_next_group(arrays):
+    groups = arrays["4"][:].astype("f8")
+    groups[-1] = 2.9999999999
+    replace(arrays, "4", groups)
+
+
+def half_the_rows(arrays):
+    replace(arrays, "0", np.ones((5, 5), "i1"))
+    replace(arrays, "1", np.ones((5, 3), "f4"))
+    replace(arrays, "2", np.zeros((5, 3), "i1"))
+    replace(arrays, "3", np.zeros(10, "f4"))
+
+
+def half_the_rows_of_a_kernel(arrays):
+    replace(arrays, "0", np.ones((3, 7), "i1"))
+    replace(arrays, "2", np.ones((3, 14), "f4"))
+    replace(arrays, "3", np.zeros((3, 14), "i1"))
+    replace(arrays, "4", np.zeros(3, "f4"))
+
+
+def one_scale(arrays):
+    replace(arrays, "2", np.ones(1, "f4"))
+
+
+def replace(arrays, name, numbers):
+    del arrays[name]
+    arrays[name] = numbers
 
 
 int4("int4", 128, attention=True)
@@ -117,5 +148,9 @@ save("float8", m)
 lora("lora")
 broken("broken_groups", other_groups)
 broken("broken_scale", fewer_scales)
+broken("broken_last_group", almost_the_next_group)
+broken("broken_table", half_the_rows, layer="embedding")
+broken("broken_kernel", half_the_rows_of_a_kernel)
+broken("broken_one_scale", one_scale, source="dense_int8")
 rng = np.random.default_rng(9)
 lora_steps("lora_steps")

@@ -7,7 +7,8 @@
     python ../pack_keras.py *_*.keras
 
 MODEL_MODE.safetensors has inputs.NAME, expect.output (of predict()) and, for a model that takes no
-tokens, expect.d_inputs: the gradient of the sum of the output's squares. lora_MODE: lora().
+tokens, expect.d_inputs: the gradient of the sum of the output's squares. lora_MODE: lora();
+compiled_int8: compiled(); one_short_group.safetensors: short_group().
 """
 import os
 import sys
@@ -17,6 +18,7 @@ import jax
 import keras
 import numpy as np
 from keras import layers as L
+from keras.quantizers import abs_max_quantize_grouped_with_zero_point, pack_int4
 from keras.quantizers import AbsMaxQuantizer, Float8QuantizationConfig, Int4QuantizationConfig, Int8QuantizationConfig
 from safetensors.numpy import save_file
 
@@ -132,7 +134,8 @@ def write(name, make, mode, config):
 
 
 def lora(mode):
-    """MODEL_MODE with LoRA: its factors, what it predicts, and the file that Keras writes then."""
+    """MODEL_MODE with LoRA: its factors, what it predicts, and the file that Keras writes then; and the
+    factors (step.NAME) after a step of SGD on the output's squares."""
     keras.backend.clear_session()
     rng = np.random.default_rng(len(mode))
     model = keras.models.load_model(os.path.join(HERE, "dense_" + mode + ".keras"))
@@ -147,9 +150,50 @@ def lora(mode):
             tensors["%s.%d" % (name, i)] = np.asarray(factor)
     tensors["expect.output"] = model.predict(x, verbose=0)
     path = os.path.join(HERE, "lora_" + mode)
+    model.save(path + ".keras")
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.train_on_batch(x, np.zeros_like(tensors["expect.output"]))
+    for i, layer in enumerate(dense_layers):
+        for name in ("lora_kernel_a", "lora_kernel_b"):
+            tensors["step.%s.%d" % (name, i)] = np.asarray(getattr(layer, name))
     save_file(tensors, path + ".safetensors")
     os.chmod(path + ".safetensors", 0o644)
+
+
+def compiled():
+    """A model of which one layer is quantized, compiled and trained for two steps, and then its losses
+    in three more; what it predicts at the end."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(7)
+    rng = np.random.default_rng(3)
+    inputs = keras.Input((7,), name="x")
+    h = L.Dense(9, activation="tanh")(inputs)
+    h = L.Dense(6, activation="gelu")(h)
+    model = keras.Model(inputs, L.Dense(2)(h))
+    model.layers[2].quantize("int8")
+    model.compile(keras.optimizers.Adam(0.02), "mse")
+    x, y = rng.normal(size=(8, 7)).astype("f4"), rng.normal(size=(8, 2)).astype("f4")
+    for _ in range(2):
+        model.train_on_batch(x, y)
+    path = os.path.join(HERE, "compiled_int8")
     model.save(path + ".keras")
+    losses = np.array([model.train_on_batch(x, y) for _ in range(3)], "f4")
+    output = model.predict(x, verbose=0)
+    save_file({"x": x, "y": y, "expect.losses": losses, "expect.output": output}, path + ".safetensors")
+    os.chmod(path + ".safetensors", 0o644)
+
+
+def short_group():
+    """A kernel w of fewer rows than a block, in 4 bits as layers have it."""
+    w = np.random.default_rng(2).uniform(1, 2, (5, 3)).astype("f4")
+    numbers, scale, zero = abs_max_quantize_grouped_with_zero_point(w, block_size=128, to_numpy=True)
+    packed = pack_int4(numbers, axis=-1)[0]
+    tensors = {"w": w, "expect.scale": np.asarray(scale)}
+    tensors["expect.numbers"] = np.asarray(packed).view("u1")
+    tensors["expect.zero"] = np.asarray(zero).view("u1")
+    path = os.path.join(HERE, "one_short_group.safetensors")
+    save_file(tensors, path)
+    os.chmod(path, 0o644)
 
 
 for make in (dense, wrapped, einsum, axes, tied, untied, attention):
@@ -162,3 +206,6 @@ for make in (dense, wrapped, einsum, axes, tied, untied, attention):
 if len(sys.argv) < 2 or "lora" in sys.argv:
     lora("int8")
     lora("int4_groups")
+for make in (compiled, short_group):
+    if make.__name__ in (sys.argv[1:] or make.__name__):
+        make()
