@@ -75,7 +75,8 @@ int size_of(MPI_Comm comm) {
   return size;
 }
 
-/// Of a library that threads may call one at a time: no call under it waits for another process.
+/// Of a library that threads may call one at a time: no call under it waits for another process,
+/// but take_back() for the rest of a message.
 std::mutex& one_at_a_time() {
   static std::mutex mutex;
   return mutex;
@@ -120,8 +121,13 @@ class MpiCommunicator final : public Communicator {
       MPI_Request requests[2] = {MPI_REQUEST_NULL, MPI_REQUEST_NULL};
       const std::span<std::byte> first_in = in.first(std::min(in.size(), kMessage));
       const std::span<const std::byte> first_out = out.first(std::min(out.size(), kMessage));
-      start(first_out, to, first_in, from, requests);
-      wait_for(requests);
+      try {
+        start(first_out, to, first_in, from, requests);
+        wait_for(requests);
+      } catch (...) {
+        take_back(requests[0]);
+        throw;
+      }
       in = in.subspan(first_in.size());
       out = out.subspan(first_out.size());
     }
@@ -160,6 +166,16 @@ class MpiCommunicator final : public Communicator {
         std::this_thread::sleep_for(std::chrono::microseconds(50));
       }
     }
+  }
+
+  // Before the caller reuses its memory: MPI would write there in any later call. Where a message
+  // has begun to arrive, this waits for its rest. A send cannot be taken back: MPI may still read
+  // that memory, and what a receiver then gets is nothing to rely on.
+  static void take_back(MPI_Request& receive) {
+    const std::scoped_lock lock(one_at_a_time());
+    if (receive == MPI_REQUEST_NULL) return;
+    MPI_Cancel(&receive);
+    MPI_Wait(&receive, MPI_STATUS_IGNORE);
   }
 
   std::shared_ptr<Library> library_;
