@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <tuple>
 #include <utility>
-#include <vector>
 
 #include "ops/attention_sequences.h"
 
@@ -19,10 +18,12 @@ std::pair<Index, Index> clipped(Index begin, Index end, Index block, Index numbe
 }  // namespace
 
 RingPlan::RingPlan(const AttentionOptions& options, const ConstView& q, Index block, int size)
-    : options_(options),
-      whole_(q.raw(), q.dtype(), {q.dim(0), 2 * size * block, q.dim(2), q.dim(3)}),
-      block_(block),
-      size_(size) {}
+    : options_(options), block_(block), size_(size) {
+  const ConstView whole(q.raw(), q.dtype(), {q.dim(0), 2 * size * block, q.dim(2), q.dim(3)});
+  for (Index n = 0; n < ops::num_sequences(options, whole); ++n) {
+    bounds_.push_back(ops::sequence_of(options, whole, whole.dim(1), n).end_query);
+  }
+}
 
 // Query t has the keys from t + low to t + high, so all queries have those from low to T + high
 // without a gap.
@@ -42,11 +43,12 @@ bool RingPlan::sees(const RingCall& call) const noexcept {
 RingCall RingPlan::within_block(Index block) const {
   RingCall call{.end_query = block_, .end_key = block_, .options = options_};
   if (!options_.segments.has_value()) return call;
+  const Index at = block * block_;
   std::vector<Index> bounds = {0};
-  for (Index n = 0; n < ops::num_sequences(options_, whole_); ++n) {
-    const ops::Sequence s = ops::sequence_of(options_, whole_, whole_.dim(1), n);
-    const Index end = clipped(s.first_query, s.end_query, block_, block).second;
-    if (end > bounds.back()) bounds.push_back(end);
+  for (auto end = std::ranges::upper_bound(bounds_, at);
+       end != bounds_.end() && bounds.back() < block_; ++end) {
+    const Index here = std::min(*end - at, block_);
+    if (here > bounds.back()) bounds.push_back(here);
   }
   call.segments = Tensor::from({static_cast<Index>(bounds.size())}, std::span<const Index>(bounds));
   call.options.segments = call.segments;
@@ -54,20 +56,19 @@ RingCall RingPlan::within_block(Index block) const {
   return call;
 }
 
-// At most one sequence has positions in both of two blocks.
+// At most one sequence has positions in both of two blocks: that of the later one's first position.
 std::optional<RingCall> RingPlan::within_sequence(Index queries, Index keys) const {
-  for (Index n = 0; n < ops::num_sequences(options_, whole_); ++n) {
-    const ops::Sequence s = ops::sequence_of(options_, whole_, whole_.dim(1), n);
-    RingCall call{.options = s.options()};
-    std::tie(call.first_query, call.end_query) =
-        clipped(s.first_query, s.end_query, block_, queries);
-    std::tie(call.first_key, call.end_key) = clipped(s.first_key, s.end_key, block_, keys);
-    if (call.queries() == 0 || call.end_key == call.first_key) continue;
-    const Index distance = (queries - keys) * block_ + call.first_query - call.first_key;
-    call.options.causal_offset = ops::clamped_offset(options_.causal_offset) + distance;
-    return call;
-  }
-  return {};
+  const auto end = std::ranges::upper_bound(bounds_, std::max(queries, keys) * block_);
+  if (end == bounds_.end()) return {};
+  const Index begin = *(end - 1);
+  RingCall call{.options = options_};
+  call.options.segments = {};
+  std::tie(call.first_query, call.end_query) = clipped(begin, *end, block_, queries);
+  std::tie(call.first_key, call.end_key) = clipped(begin, *end, block_, keys);
+  if (call.queries() == 0 || call.end_key == call.first_key) return {};
+  const Index distance = (queries - keys) * block_ + call.first_query - call.first_key;
+  call.options.causal_offset = ops::clamped_offset(options_.causal_offset) + distance;
+  return call;
 }
 
 std::optional<RingCall> RingPlan::call(Index queries, Index keys) const {

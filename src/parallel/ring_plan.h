@@ -4,6 +4,7 @@
 
 #include <array>
 #include <optional>
+#include <vector>
 
 #include "grouphead/attention.h"
 
@@ -42,7 +43,7 @@ class RingPlan {
   std::optional<RingCall> within_sequence(Index queries, Index keys) const;
 
   const AttentionOptions& options_;
-  ConstView whole_;  // the shape of all queries; no elements are read
+  std::vector<Index> bounds_ = {0};  // where the sequences begin and end
   Index block_;
   int size_;
 };
