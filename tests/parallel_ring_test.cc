@@ -3,7 +3,8 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <mutex>
+#include <functional>
+#include <new>
 #include <thread>
 
 #include "parallel/ring_plan.h"
@@ -239,7 +240,8 @@ TEST(Ring, SendsTheBlocksThatAreSeen) {
   EXPECT_EQ(blocks_sent({1, 80, 2, 1, 8, 8}, 4), 3 * 4 * 3 * 2);
   // With it a process sees one block of those before it, and two of those behind it.
   EXPECT_EQ(blocks_sent({1, 80, 2, 1, 8, 8, {.causal = true}}, 4), 3 * (6 * 1 + 6 * 2));
-  // A window of a block sees the block before: 0 of nobody, 4 of 3 at the same process.
+  // A window of a block sees the block before: block 0 sees no other; block 4 sees block 3 of its
+  // own process.
   EXPECT_EQ(blocks_sent({1, 80, 2, 1, 8, 8, {.causal = true, .window_left = 10}}, 4), 3 * 6);
   EXPECT_EQ(blocks_sent({1, 80, 2, 1, 8, 8}, 1), 0);
 }
@@ -338,16 +340,56 @@ TEST(Ring, TheNextBlockComesWhileThisOneIsComputed) {
   });
 }
 
-TEST(Ring, AProcessThatFailsEndsTheOthers) {
-  const RingCase c{1, 64, 2, 1, 8, 8, {.causal = true}};
-  const testing_support::AttentionInputs in = ring_inputs(c, Dtype::f32);
-  EXPECT_THROW(run_processes(4,
-                             [&](std::shared_ptr<Communicator> job) {
-                               if (job->rank() == 2) throw Error("out of luck");
-                               Context ctx(one_thread());
-                               ring_results(ctx, *job, c, in);
-                             }),
-               Error);
+/// Memory for so many requests.
+class ShortMemory final : public Allocator {
+ public:
+  explicit ShortMemory(int requests) : left_(requests) {}
+  void* allocate(std::size_t bytes, std::size_t alignment) override {
+    if (left_ == 0) throw std::bad_alloc();
+    --left_;
+    return ::operator new (bytes, std::align_val_t{alignment});
+  }
+  void deallocate(void* memory, std::size_t, std::size_t alignment) noexcept override {
+    ::operator delete (memory, std::align_val_t{alignment});
+  }
+
+ private:
+  int left_;
+};
+
+// Nobody but the ring cancels: the process that fails goes on.
+void expect_cancelled(int requests,
+                      const std::function<void(Context& ctx, Communicator& job)>& call) {
+  run_processes(4, [&](std::shared_ptr<Communicator> job) {
+    const auto call_and_meet = [&](Context& ctx) {
+      call(ctx, *job);
+      job->barrier();
+    };
+    Context ctx(one_thread());
+    Context short_ctx({.num_threads = 1, .allocator = std::make_shared<ShortMemory>(requests)});
+    if (job->rank() == 2) {
+      EXPECT_THROW(call_and_meet(short_ctx), std::bad_alloc) << requests;
+    } else {
+      EXPECT_THROW(call_and_meet(ctx), Error) << requests;
+    }
+  });
+}
+
+TEST(Ring, AnErrorWhileBlocksAreUnderWayCancelsTheJob) {
+  const Tensor q = Tensor::zeros({1, 16, 2, 8}), k = Tensor::zeros({1, 16, 1, 8});
+  const Tensor statistics = Tensor::zeros({2, 1, 2, 16});
+  // Before keys and values are sent, memory is taken four times, backward six times.
+  for (const int later : {0, 1}) {
+    expect_cancelled(4 + later, [&](Context& ctx, Communicator& job) {
+      Tensor out(q.shape());
+      ring_attention(ctx, job, q, k, k, {}, out);
+    });
+    expect_cancelled(6 + later, [&](Context& ctx, Communicator& job) {
+      Tensor d_q(q.shape()), d_k(k.shape()), d_v(k.shape());
+      ring_attention_backward(ctx, job, q, k, k, {}, q, statistics,
+                              {.d_out = q, .d_q = d_q, .d_k = d_k, .d_v = d_v});
+    });
+  }
 }
 
 // ---- What is refused

@@ -10,8 +10,8 @@
 namespace grouphead::parallel {
 
 /// One piece of communication at a time in a thread of its own, to which the communicator belongs
-/// from start() to wait(). Whoever leaves without waiting, by an error, cancels the job: others may
-/// never answer.
+/// from start() to wait(). An error of the work, or of what is computed meanwhile, so that nobody
+/// waits, cancels the job in this process: others may never answer.
 class Background {
  public:
   explicit Background(Communicator& job) : job_(job) {}
@@ -28,7 +28,14 @@ class Background {
     running_ = std::async(std::launch::async, std::move(work));
   }
   /// Errors: those of the work.
-  void wait() { running_.get(); }
+  void wait() {
+    try {
+      running_.get();
+    } catch (...) {
+      job_.cancel();
+      throw;
+    }
+  }
 
  private:
   Communicator& job_;

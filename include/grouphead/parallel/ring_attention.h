@@ -31,8 +31,8 @@ Tensor ring_part(ConstView whole, int axis, const RingShare& share);
 /// options, whose positions are those of the whole sequence.
 ///
 /// In step s a process computes with the keys and values of the process s before it, while those of
-/// the next step arrive; results are merged by what the softmax of each noted. Blocks that nothing
-/// of a process sees are neither sent to it nor computed.
+/// the next step arrive; results are merged by what the softmax of each noted. Blocks that no
+/// query of a process sees are neither sent to it nor computed.
 ///
 /// Options  scale, causal, causal_offset, windows, softcap, alibi_slopes and segments, which count
 ///          positions of the whole sequence; not the others
@@ -40,9 +40,10 @@ Tensor ring_part(ConstView whole, int axis, const RingShare& share);
 /// Results  those of attention() but for rounding; bitwise the same in every run and for any number
 ///          of threads
 /// Memory   three copies of a process's keys and values, and a block of `out`, from the Context:
-///          nothing grows as T
-/// Threads  the Context's, and one that sends: nobody else uses `job` meanwhile. An error cancels
-///          the job
+///          nothing grows with T
+/// Threads  the Context's, and one that sends: nobody else uses `job` meanwhile. An error while
+///          blocks are under way cancels the job in this process; end the others with
+///          Communicator::abort()
 /// Errors   ShapeError, ConfigError: `[ring_attention] operand: expected ..., got ...`; Error where
 ///          another process is gone
 /// Source   Liu et al. 2023, arXiv:2310.01889; Brandon et al. 2023, arXiv:2311.09431
