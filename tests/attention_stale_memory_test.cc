@@ -1,6 +1,6 @@
 // What lay in memory before changes nothing, and does not slow attention down: numbers below the
 // normal in it, such as small integers are, would make each product with them take a hundred cycles
-// and more.
+// and more, unless kernels take them as zeros.
 
 #include <csignal>
 #include <cstdint>
@@ -48,7 +48,7 @@ class StaleMemory : public Allocator {
   std::uint32_t word_;
 };
 
-// Whether an operand of run() was below the normal numbers.
+// Whether an operand of run() was below the normal numbers and not taken as zero.
 template <class Run>
 bool meets_subnormals(const Run& run) {
   struct sigaction ours {};
@@ -79,7 +79,7 @@ const AttentionCase kStaleCases[] = {{2, 1, 1, 4, 2, 64, 64},
                                      {1, 9, 205, 2, 1, 16, 16, true, 190},
                                      {1, 1, 131, 4, 2, 32, 32}};
 
-TEST(AttentionStaleMemory, NoProductMeetsIt) {
+TEST(AttentionStaleMemory, KernelsTakeSubnormalsAsZero) {
   for (const Isa isa : isas_under_test()) {
     for (const AttentionCase& c : kStaleCases) {
       Context ctx = context_on(kLeastAboveZero, isa);
@@ -93,20 +93,40 @@ TEST(AttentionStaleMemory, NoProductMeetsIt) {
   }
 }
 
+void expect_independent(const AttentionCase& c, const AttentionOptions& options, Isa isa,
+                        const std::string& what = "") {
+  const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
+  AttentionResults results[2];
+  for (const int i : {0, 1}) {
+    Context ctx = context_on(i == 0 ? 0 : kAllOnes, isa);
+    run_forward(ctx, c, options, in, results[i]);
+    run_backward(ctx, options, in, results[i]);
+  }
+  for (Tensor AttentionResults::*x : {&AttentionResults::out, &AttentionResults::d_q,
+                                      &AttentionResults::d_k, &AttentionResults::d_v}) {
+    EXPECT_TRUE(same_bits(results[0].*x, results[1].*x))
+        << c.key("attention.fwdbwd", Dtype::f32, isa) << what;
+  }
+}
+
 TEST(AttentionStaleMemory, ResultsDoNotDependOnIt) {
   for (const Isa isa : isas_under_test()) {
-    for (const AttentionCase& c : kStaleCases) {
-      const testing_support::AttentionInputs in = make_inputs(c, Dtype::f32);
-      AttentionResults results[2];
-      for (const int i : {0, 1}) {
-        Context ctx = context_on(i == 0 ? 0 : kAllOnes, isa);
-        run_forward(ctx, c, in, results[i]);
-        run_backward(ctx, c, in, results[i]);
-      }
-      for (Tensor AttentionResults::*x : {&AttentionResults::out, &AttentionResults::d_q,
-                                          &AttentionResults::d_k, &AttentionResults::d_v}) {
-        EXPECT_TRUE(same_bits(results[0].*x, results[1].*x))
-            << c.key("attention.fwdbwd", Dtype::f32, isa);
+    for (const AttentionCase& c : kStaleCases) expect_independent(c, c.options(), isa);
+  }
+}
+
+TEST(AttentionStaleMemory, ResultsWithOptionsDoNotDependOnIt) {
+  for (const Index S : {5, 37, 205}) {
+    for (const Index T : {1, 3, 19}) {
+      const AttentionCase c{1, T, S, 4, 2, 20, 12, true, S - T};
+      AttentionOptions window = c.options();
+      window.window_left = 3;
+      window.softcap = 5;
+      Tensor mask({1, 1, T, S}, Dtype::boolean);
+      for (Index i = 0; i < mask.size(); ++i) mask.data<bool>()[i] = i * i % 7 > 1;
+      for (const Isa isa : isas_under_test()) {
+        expect_independent(c, window, isa, " with a window and a softcap");
+        expect_independent(c, {.mask = mask}, isa, " with a mask");
       }
     }
   }

@@ -72,23 +72,31 @@ struct AttentionResults {
   Tensor out, softmax, lse, d_q, d_k, d_v;
 };
 
-inline void run_forward(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
-                        AttentionResults& r) {
+inline void run_forward(Context& ctx, const AttentionCase& c, const AttentionOptions& options,
+                        const AttentionInputs& in, AttentionResults& r) {
   const Dtype dtype = in.q.dtype();
   r.out = Tensor({c.B, c.T, c.Hq, c.Dv}, dtype);
   r.softmax = Tensor({2, c.B, c.Hq, c.T}, dtype);
   r.lse = Tensor({c.B, c.Hq, c.T}, dtype);
-  attention(ctx, in.q, in.k, in.v, c.options(), r.out, {.lse = r.lse, .statistics = r.softmax});
+  attention(ctx, in.q, in.k, in.v, options, r.out, {.lse = r.lse, .statistics = r.softmax});
+}
+inline void run_forward(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
+                        AttentionResults& r) {
+  run_forward(ctx, c, c.options(), in, r);
 }
 
-inline void run_backward(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
+inline void run_backward(Context& ctx, const AttentionOptions& options, const AttentionInputs& in,
                          AttentionResults& r) {
   const Dtype dtype = in.q.dtype();
   r.d_q = Tensor(in.q.shape(), dtype);
   r.d_k = Tensor(in.k.shape(), dtype);
   r.d_v = Tensor(in.v.shape(), dtype);
-  attention_backward(ctx, in.q, in.k, in.v, c.options(), r.out, r.softmax,
+  attention_backward(ctx, in.q, in.k, in.v, options, r.out, r.softmax,
                      {.d_out = in.d_out, .d_q = r.d_q, .d_k = r.d_k, .d_v = r.d_v});
+}
+inline void run_backward(Context& ctx, const AttentionCase& c, const AttentionInputs& in,
+                         AttentionResults& r) {
+  run_backward(ctx, c.options(), in, r);
 }
 
 /// A view in the order [B, H, T, D] with gaps behind rows and a start off every alignment. What is

@@ -111,12 +111,15 @@ TEST(Communicator, SumsNumbersOfOtherTypesOfNone) {
 }
 
 TEST(Communicator, WhoWaitsForACancelledJobIsTold) {
-  EXPECT_THROW(run_processes(3,
-                             [](std::shared_ptr<Communicator> job) {
-                               if (job->rank() == 1) throw Error("out of luck");
-                               job->barrier();
-                             }),
-               Error);
+  for (const bool in_parts : {false, true}) {
+    EXPECT_THROW(run_processes(3,
+                               [&](std::shared_ptr<Communicator> job) {
+                                 if (in_parts) job = job->split(0);
+                                 if (job->rank() == 1) throw Error("out of luck");
+                                 job->barrier();
+                               }),
+                 Error);
+  }
 }
 
 }  // namespace

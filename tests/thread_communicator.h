@@ -41,6 +41,7 @@ class LetterBoxes {
   void cancel() {
     const std::scoped_lock lock(mutex_);
     is_cancelled_ = true;
+    for (const auto& [key, boxes] : parts_) boxes->cancel();
     arrived_.notify_all();
   }
   /// The same boxes for all that ask with one key.
@@ -48,6 +49,7 @@ class LetterBoxes {
     const std::scoped_lock lock(mutex_);
     auto& made = parts_[key];
     if (!made) made = std::make_shared<LetterBoxes>();
+    if (is_cancelled_) made->cancel();
     return made;
   }
 
