@@ -1,6 +1,6 @@
 #pragma once
 
-#include "grouphead/parallel/communicator.h"
+#include "parallel/job_scope.h"
 
 namespace grouphead::models {
 
@@ -8,19 +8,6 @@ namespace grouphead::models {
 /// of the query heads that belong to them, and of the columns of their feed-forward: this process's
 /// share of them. They add up the results of all parts, and so must be called by all processes.
 /// What is not shared out is the same in each.
-class TensorScope {
- public:
-  /// `job` lives as long as the blocks. Null: blocks are whole.
-  explicit TensorScope(Communicator* job) noexcept;
-  ~TensorScope();
-  TensorScope(const TensorScope&) = delete;
-  TensorScope& operator=(const TensorScope&) = delete;
-
- private:
-  Communicator* before_;
-};
-
-/// That of the innermost scope of this thread; null: blocks are whole.
-Communicator* tensor_job() noexcept;
+using TensorScope = parallel::JobScope<struct SharedTensors>;
 
 }  // namespace grouphead::models

@@ -67,7 +67,7 @@ const Parameter* bias_of(Layer& layer, std::string_view path) {
 TransformerBlock::TransformerBlock(const TransformerConfig& config, const std::string& name)
     : name_(name),
       width_(config.hidden_size),
-      tensor_job_(models::tensor_job()),
+      tensor_job_(models::TensorScope::current()),
       attn_norm_(norm_config(config, "attn_norm")),
       attn_(attention_config(config, shares_of(tensor_job_))),
       ffn_norm_(norm_config(config, "ffn_norm")),

@@ -229,7 +229,7 @@ AttentionOutput AttentionCore::forward(Context& ctx, AttentionCall call, const M
     keep.plain_q = nn::copied(ctx, keep.heads.q);
     keep.plain_k = nn::copied(ctx, keep.heads.k);
   }
-  keep.sequence = sequence_job();
+  keep.sequence = SequenceScope::current();
   rotate(ctx, keep.heads, keep.sequence);
 
   keep.call = std::move(call);
