@@ -24,9 +24,10 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "bench" / "rivals"))
+from worker import measure as milliseconds
 SMALL = (
     "attention.fwd f32 b1 t16 hq8 hkv8 d64",
     "attention.fwdbwd f32 b1 t16 hq8 hkv8 d64",
@@ -34,31 +35,20 @@ SMALL = (
 )
 
 
-def seconds_of(run, min_seconds):
-    """Of one run, as the mean of so many that min_seconds pass."""
-    count, start = 0, time.perf_counter()
-    while True:
-        run()
-        count += 1
-        elapsed = time.perf_counter() - start
-        if elapsed >= min_seconds:
-            return elapsed / count
-
-
 def compared(name, before, after, options):
     """The figures of two ways to do the same, which take turns."""
     for run in (before, after):
         run()
     rounds = [
-        [seconds_of(run, options.min_time) for run in (before, after)]
+        [milliseconds(run, options.min_time) for run in (before, after)]
         for _ in range(options.rounds)
     ]
     ratios = [old / new for old, new in rounds]
     middle = statistics.median(ratios)
     return {
         "case": name,
-        "before_ms": 1e3 * statistics.median(old for old, _ in rounds),
-        "after_ms": 1e3 * statistics.median(new for _, new in rounds),
+        "before_ms": statistics.median(old for old, _ in rounds),
+        "after_ms": statistics.median(new for _, new in rounds),
         "ratio": middle,
         "ratio_mad": statistics.median(abs(ratio - middle) for ratio in ratios),
     }
