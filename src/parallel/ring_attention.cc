@@ -160,14 +160,14 @@ void attend(Context& ctx, const Ring& ring, int step, const ConstView& q, KeyBlo
 }
 
 /// What a process reads and writes in a backward.
-struct Operands {
+struct BackwardOperands {
   ConstView q, out, statistics, d_out;
   View d_q;
 };
 
 // Adds the gradients of own queries, and of a visitor's keys and values, to d_q and `gradients`.
-void add_gradients(Context& ctx, const Ring& ring, int step, const Operands& x, KeyBlocks& keys,
-                   KeyBlocks& gradients) {
+void add_gradients(Context& ctx, const Ring& ring, int step, const BackwardOperands& x,
+                   KeyBlocks& keys, KeyBlocks& gradients) {
   ring.for_calls(step, [&](std::size_t query, std::size_t key, const RingCall& call) {
     const ConstView q = queries_of(x.q, query, call);
     const ConstView k = keys_of(keys.keys(key), call);
@@ -272,7 +272,7 @@ void ring_attention_backward(Context& ctx, Communicator& job, ConstView q, Const
   for (const View& gradient : {g.d_q, g.d_k, g.d_v}) fill_zero(gradient);
 
   Ring ring(job, options, q);
-  const Operands operands{q, out, statistics, g.d_out, g.d_q};
+  const BackwardOperands operands{q, out, statistics, g.d_out, g.d_q};
   KeyBlocks own = copied(ctx, k, v);
   KeyBlocks returned(ctx, k, v);
   std::array<KeyBlocks, 2> visitors = {KeyBlocks(ctx, k, v), KeyBlocks(ctx, k, v)};
