@@ -1,6 +1,7 @@
 #pragma once
 
-#include "parallel/job_scope.h"
+#include "core/thread_scope.h"
+#include "grouphead/parallel/communicator.h"
 
 namespace grouphead::models {
 
@@ -8,6 +9,6 @@ namespace grouphead::models {
 /// of the query heads that belong to them, and of the columns of their feed-forward: this process's
 /// share of them. They add up the results of all parts, and so must be called by all processes.
 /// What is not shared out is the same in each.
-using TensorScope = parallel::JobScope<struct SharedTensors>;
+using TensorScope = core::ThreadScope<Communicator, struct SharedTensors>;
 
 }  // namespace grouphead::models
