@@ -16,6 +16,7 @@ using testing_support::ids_of;
 using testing_support::json_file;
 using testing_support::kTokenizers;
 using testing_support::small_tokenizer;
+using testing_support::tokenizer_of;
 
 TEST(Tokenizer, KnowsItsTokens) {
   const Tokenizer bert = Tokenizer::load(kTokenizers / "bert");
@@ -88,6 +89,40 @@ TEST(Tokenizer, MasksSayWhatIsSpecial) {
   EXPECT_THAT(got.ids, ElementsAre(2, 4, 3));
   EXPECT_THAT(got.special_tokens_mask, ElementsAre(1, 0, 1));
   EXPECT_THAT(got.attention_mask, ElementsAre(1, 1, 1));
+}
+
+/// BPE as SentencePiece has it; merges `more` come last.
+Tokenizer space_marked(const std::string& more) {
+  return tokenizer_of(
+      R"({"model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "vocab": {
+        "<unk>": 0, "a": 1, "b": 2, ",": 3, "▁": 4, "▁▁": 5, ",▁": 6, "▁a": 7, "ab": 8, "ba": 9,
+        "<unk>▁": 10, "<0xC3>": 11, "<0xA9>": 12, "<0xA9>▁": 13, "▁ab": 14, "b▁": 15},
+      "merges": [["▁", "▁"], [",", "▁"], ["▁", "a"], ["a", "b"], ["b", "a"], ["▁a", "b"])" +
+      more + "]}}");
+}
+
+// Texts are cut in front of a space mark where no merge would join the two sides.
+TEST(Tokenizer, SpaceMarksBelongToTheWordBehindOrToAMerge) {
+  using Ids = std::vector<std::int32_t>;
+  const Tokenizer plain = space_marked("");
+  EXPECT_EQ(plain.encode("ab▁ab,▁a▁▁ab").ids, (Ids{8, 14, 6, 1, 5, 8}));
+  EXPECT_EQ(plain.encode("b▁ac▁c").ids, (Ids{2, 7, 0, 4, 0}));
+  EXPECT_EQ(plain.encode("\u00E9▁a").ids, (Ids{11, 12, 7}));
+  EXPECT_EQ(space_marked(R"(, ["b", "▁"])").encode("b▁bb▁").ids, (Ids{15, 2, 15}));
+  EXPECT_EQ(space_marked(R"(, ["<unk>", "▁"])").encode("c▁b").ids, (Ids{10, 2}));
+  EXPECT_EQ(space_marked(R"(, ["<0xA9>", "▁"])").encode("\u00E9▁b").ids, (Ids{11, 13, 2}));
+}
+
+TEST(Tokenizer, CutsInFrontOfSpaceMarksChangeNothing) {
+  const Tokenizer cutting = space_marked("");
+  const Tokenizer whole = space_marked(R"(, ["<unk>", "▁"])");  // which no text here needs
+  const std::string_view letters[] = {"a", "b", ",", "▁"};
+  std::uint32_t state = 1;
+  for (int i = 0; i < 300; ++i) {
+    std::string text;
+    for (int j = 0; j < i; ++j) text += letters[(state = state * 1664525 + 1013904223) >> 24 & 3];
+    EXPECT_EQ(cutting.encode(text).ids, whole.encode(text).ids) << text;
+  }
 }
 
 TEST(StreamDecoder, SplitsNoCharacter) {

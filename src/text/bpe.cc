@@ -66,11 +66,48 @@ class MergeTable {
   std::vector<Slot> slots_;
 };
 
+/// Where SentencePiece's texts, which are not cut into words before, fall apart nevertheless: in
+/// front of a space mark, behind a character that no merge joins with one. A token across that
+/// place would come of such a merge.
+class SpaceCuts {
+ public:
+  static constexpr std::string_view kMark = "\xE2\x96\x81";  // U+2581
+
+  /// For each merge. `is_stand_in`: the left token does not have the text's own characters.
+  void add(std::string_view left, std::string_view right, bool is_stand_in) {
+    if (!right.starts_with(kMark) || left.empty()) return;
+    is_off_ = is_off_ || is_stand_in;
+    std::size_t start = previous_start(left, left.size());
+    joined_.push_back(next_character(left, start));
+  }
+  void finish(bool is_possible) {
+    is_off_ = is_off_ || !is_possible;
+    std::sort(joined_.begin(), joined_.end());
+    joined_.erase(std::unique(joined_.begin(), joined_.end()), joined_.end());
+  }
+
+  /// Bytes before the first such place; all where there is none.
+  std::size_t first(std::string_view text) const noexcept {
+    if (is_off_) return text.size();
+    for (std::size_t at = text.find(kMark, 1); at != text.npos; at = text.find(kMark, at + 1)) {
+      std::size_t start = previous_start(text, at);
+      const char32_t before = next_character(text, start);
+      if (!std::binary_search(joined_.begin(), joined_.end(), before)) return at;
+    }
+    return text.size();
+  }
+
+ private:
+  bool is_off_ = false;
+  std::vector<char32_t> joined_;  // the last characters of left tokens
+};
+
 class Bpe final : public WordModel {
  public:
-  Bpe(Vocabulary tokens, MergeTable merges, Settings settings)
+  Bpe(Vocabulary tokens, MergeTable merges, SpaceCuts cuts, Settings settings)
       : WordModel(std::move(tokens)),
         merges_(std::move(merges)),
+        cuts_(std::move(cuts)),
         settings_(std::move(settings)),
         bytes_(byte_tokens(vocabulary())) {
     std::string text;
@@ -103,6 +140,10 @@ class Bpe final : public WordModel {
     for (const ModelMemory::Symbol& symbol : memory.symbols) {
       if (symbol.id != Vocabulary::kNone) ids.push_back(symbol.id);
     }
+  }
+
+  std::size_t first_part(std::string_view word) const noexcept override {
+    return cuts_.first(word);
   }
 
  private:
@@ -236,6 +277,7 @@ class Bpe final : public WordModel {
   }
 
   MergeTable merges_;
+  SpaceCuts cuts_;
   Settings settings_;
   std::vector<std::int32_t> bytes_;
   std::array<std::int32_t, 0x800> short_{};  // ids of the characters of one or two bytes
@@ -280,6 +322,8 @@ std::unique_ptr<WordModel> bpe_from(const ConfigValue& config) {
   Vocabulary vocabulary = vocabulary_from(config["vocab"]);
   const ConfigValue::List& listed = config["merges"].as_list("merges");
   MergeTable merges(listed.size());
+  SpaceCuts cuts;
+  const std::vector<std::int32_t> bytes = byte_tokens(vocabulary);
   std::uint32_t rank = 0;
   std::string joined;
   const auto known = [&](std::string_view token) {
@@ -293,9 +337,16 @@ std::unique_ptr<WordModel> bpe_from(const ConfigValue& config) {
       refuse("merge", "the prefix " + settings.prefix, pair.right);
     }
     joined.assign(pair.left).append(pair.right.substr(settings.prefix.size()));
-    merges.set(known(pair.left), known(pair.right), {rank++, known(joined)});
+    const std::int32_t left = known(pair.left);
+    merges.set(left, known(pair.right), {rank++, known(joined)});
+    const bool is_stand_in =
+        pair.left == settings.unknown || std::find(bytes.begin(), bytes.end(), left) != bytes.end();
+    cuts.add(pair.left, pair.right, is_stand_in);
   }
-  return std::make_unique<Bpe>(std::move(vocabulary), std::move(merges), std::move(settings));
+  cuts.finish(vocabulary.id_of(SpaceCuts::kMark) != Vocabulary::kNone && settings.prefix.empty() &&
+              settings.suffix.empty() && !settings.ignore_merges);
+  return std::make_unique<Bpe>(std::move(vocabulary), std::move(merges), std::move(cuts),
+                               std::move(settings));
 }
 
 }  // namespace grouphead::text

@@ -41,6 +41,9 @@ class WordModel {
   /// Appends the ids of a word in valid UTF-8 that is not empty. Threads: several at a time.
   virtual void tokenize(std::string_view word, std::vector<std::int32_t>& ids,
                         ModelMemory& memory) const = 0;
+  /// Bytes of a word's start that are a word of their own: their tokens and those of the rest are
+  /// the same apart. All of it where that is not known.
+  virtual std::size_t first_part(std::string_view word) const noexcept { return word.size(); }
 
   const Vocabulary& vocabulary() const noexcept { return vocabulary_; }
 

@@ -59,7 +59,7 @@ Encoding Pipeline::encode_text(std::string_view text, std::int32_t type, Workspa
   Encoding out;
   for (const Piece& piece : work.pieces.pieces) {
     if (piece.token == Piece::kText) {
-      add_ids(work.pieces.at(piece), out.ids, work);
+      add_words(work.pieces.at(piece), out.ids, work);
     } else {
       out.ids.push_back(piece.token);
     }
@@ -102,6 +102,15 @@ void Pipeline::cut(std::string_view text, Workspace& work) const {
     }
   }
   if (pre_tokenizer_ != nullptr) pre_tokenizer_->run(pieces, work.steps);
+}
+
+void Pipeline::add_words(std::string_view text, std::vector<std::int32_t>& ids,
+                         Workspace& work) const {
+  while (!text.empty()) {
+    const std::size_t size = model_->first_part(text);
+    add_ids(text.substr(0, size), ids, work);
+    text.remove_prefix(size);
+  }
 }
 
 void Pipeline::add_ids(std::string_view word, std::vector<std::int32_t>& ids,

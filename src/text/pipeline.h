@@ -50,6 +50,7 @@ class Pipeline {
 
   Encoding encode_text(std::string_view text, std::int32_t type, Workspace& work) const;
   void cut(std::string_view text, Workspace& work) const;
+  void add_words(std::string_view text, std::vector<std::int32_t>& ids, Workspace& work) const;
   void add_ids(std::string_view word, std::vector<std::int32_t>& ids, Workspace& work) const;
   std::unique_ptr<Workspace> workspace() const;
 
