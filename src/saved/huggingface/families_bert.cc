@@ -6,45 +6,30 @@ namespace grouphead::saved {
 namespace {
 
 /// Post-norm blocks with biases and learned positions.
-void set_encoder(TransformerModelConfig& m) {
+Described encoder_of(HubConfig& c, const PlainKeys& keys) {
+  Described d{.config = plain_blocks_of(c, keys)};
+  d.heads_key = {};
+  TransformerModelConfig& m = d.config;
   m.causal = false;
   m.head = false;
   m.embedding_norm = true;
   m.final_norm = false;
-  m.norm.kind = NormKind::layer;
-  m.norm.use_bias = true;
   m.norm_placement = NormPlacement::after_sum;
   SelfAttentionConfig& a = m.attention;
   a.query_bias = a.key_bias = a.value_bias = a.output_bias = true;
-  m.feed_forward.gated = false;
   m.feed_forward.use_bias = true;
-}
-
-void set_heads(HubConfig& c, TransformerModelConfig& m, Index heads) {
-  if (m.hidden_size % heads != 0) {
-    c.refuse("num_attention_heads", "a divisor of " + std::to_string(m.hidden_size),
-             std::to_string(heads));
-  }
-  m.attention.num_heads = m.attention.num_key_value_heads = heads;
-  m.attention.head_dim = m.hidden_size / heads;
+  m.max_positions = c.size({"max_position_embeddings"}, 512);
+  return d;
 }
 
 Described bert(HubConfig& c) {
-  Described d;
-  d.heads_key = {};
-  TransformerModelConfig& m = d.config;
-  set_encoder(m);
-  m.vocab_size = c.size({"vocab_size"}, 30522);
-  m.hidden_size = c.size({"hidden_size"}, 768);
-  m.num_layers = c.count({"num_hidden_layers"}, 12);
-  set_heads(c, m, c.count({"num_attention_heads"}, 12));
-  m.feed_forward.width = c.size({"intermediate_size"}, 3072);
-  m.feed_forward.activation = activation_of(c, {"hidden_act"}, "gelu");
-  m.max_positions = c.size({"max_position_embeddings"}, 512);
-  m.token_types = c.size({"type_vocab_size"}, 2);
-  m.norm.epsilon = c.number({"layer_norm_eps"}, 1e-12);
-  m.embedding_dropout = m.residual_dropout = c.number({"hidden_dropout_prob"}, 0.1);
-  m.attention.dropout = c.number({"attention_probs_dropout_prob"}, 0.1);
+  Described d = encoder_of(c, {.words = {"vocab_size", 30522},
+                               .width = {"intermediate_size", 3072},
+                               .epsilon = {"layer_norm_eps", 1e-12},
+                               .attention_dropout = {"attention_probs_dropout_prob", 0.1},
+                               .residual_dropout = {"hidden_dropout_prob", 0.1},
+                               .embedding_dropout = {"hidden_dropout_prob", 0.1}});
+  d.config.token_types = c.size({"type_vocab_size"}, 2);
   c.require("is_decoder", false);
   c.require("add_cross_attention", false);
   c.require("position_embedding_type", "absolute");
@@ -81,20 +66,16 @@ Described roberta(HubConfig& c) {
 }
 
 Described distilbert(HubConfig& c) {
-  Described d;
-  d.heads_key = {};
-  TransformerModelConfig& m = d.config;
-  set_encoder(m);
-  m.vocab_size = c.size({"vocab_size"}, 30522);
-  m.hidden_size = c.size({"dim", "hidden_size"}, 768);
-  m.num_layers = c.count({"n_layers", "num_hidden_layers"}, 6);
-  set_heads(c, m, c.count({"n_heads", "num_attention_heads"}, 12));
-  m.feed_forward.width = c.size({"hidden_dim"}, 3072);
-  m.feed_forward.activation = activation_of(c, {"activation"}, "gelu");
-  m.max_positions = c.size({"max_position_embeddings"}, 512);
-  m.norm.epsilon = 1e-12;
-  m.embedding_dropout = m.residual_dropout = c.number({"dropout"}, 0.1);
-  m.attention.dropout = c.number({"attention_dropout"}, 0.1);
+  Described d = encoder_of(c, {.words = {"vocab_size", 30522},
+                               .hidden = {"dim", 768, "hidden_size"},
+                               .layers = {"n_layers", 6, "num_hidden_layers"},
+                               .heads = {"n_heads", 12, "num_attention_heads"},
+                               .width = {"hidden_dim", 3072},
+                               .activation = {"activation", "gelu"},
+                               .epsilon = {{}, 1e-12},
+                               .attention_dropout = {"attention_dropout", 0.1},
+                               .residual_dropout = {"dropout", 0.1},
+                               .embedding_dropout = {"dropout", 0.1}});
   // The table of positions is in the file however it was made; the rest belongs to heads.
   c.ignore({"sinusoidal_pos_embds", "qa_dropout", "seq_classif_dropout", "tie_word_embeddings",
             "tie_weights_"});

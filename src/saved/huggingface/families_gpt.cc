@@ -17,27 +17,10 @@ void set_biases(TransformerModelConfig& m, bool attention, bool feed_forward) {
   m.feed_forward.use_bias = feed_forward;
 }
 
-/// Sizes under these keys, and LayerNorm with biases.
-struct SizeKeys {
-  std::initializer_list<std::string_view> hidden, layers, heads;
-  std::string_view epsilon;
-};
-TransformerModelConfig sizes_of(HubConfig& c, const SizeKeys& keys, bool tied_by_default) {
-  TransformerModelConfig m;
-  m.vocab_size = c.size({"vocab_size"}, 50257);
-  m.hidden_size = c.size(keys.hidden, 768);
-  m.num_layers = c.count(keys.layers, 12);
-  m.attention.num_heads = m.attention.num_key_value_heads = c.count(keys.heads, 12);
-  m.attention.head_dim = m.hidden_size / m.attention.num_heads;
-  if (m.hidden_size % m.attention.num_heads != 0) {
-    c.refuse(*keys.heads.begin(), "a divisor of " + std::to_string(m.hidden_size));
-  }
-  m.norm = {.kind = NormKind::layer,
-            .epsilon = keys.epsilon.empty() ? 1e-5 : c.number({keys.epsilon}, 1e-5),
-            .use_bias = true};
-  m.feed_forward.gated = false;
-  m.tied_head = c.boolean("tie_word_embeddings", tied_by_default);
-  return m;
+Described decoder_of(HubConfig& c, bool tied_by_default, const PlainKeys& keys) {
+  Described d{.config = plain_blocks_of(c, keys)};
+  d.config.tied_head = c.boolean("tie_word_embeddings", tied_by_default);
+  return d;
 }
 
 constexpr std::string_view kHidden = "hidden_size";
@@ -45,23 +28,22 @@ constexpr std::string_view kLayers = "num_hidden_layers";
 constexpr std::string_view kHeads = "num_attention_heads";
 
 Described gpt2(HubConfig& c) {
-  Described d{.config = sizes_of(c,
-                                 {.hidden = {"n_embd", kHidden},
-                                  .layers = {"n_layer", kLayers},
-                                  .heads = {"n_head", kHeads},
-                                  .epsilon = "layer_norm_epsilon"},
-                                 true)};
+  Described d = decoder_of(c, true,
+                           {.hidden = {"n_embd", 768, kHidden},
+                            .layers = {"n_layer", 12, kLayers},
+                            .heads = {"n_head", 12, kHeads},
+                            .width = {"n_inner"},
+                            .activation = {"activation_function", "gelu_new"},
+                            .epsilon = {"layer_norm_epsilon", 1e-5},
+                            .attention_dropout = {"attn_pdrop", 0.1},
+                            .residual_dropout = {"resid_pdrop", 0.1},
+                            .embedding_dropout = {"embd_pdrop", 0.1}});
   d.heads_key = {};
   TransformerModelConfig& m = d.config;
   m.max_positions = c.size({"n_positions", "max_position_embeddings"}, 1024);
-  m.feed_forward.width = c.size({"n_inner"}, 4 * m.hidden_size);
-  m.feed_forward.activation = activation_of(c, {"activation_function"}, "gelu_new");
   set_biases(m, true, true);
   if (!c.boolean("scale_attn_weights", true)) m.attention.scale = 1;
   m.attention.scale_by_depth = c.boolean("scale_attn_by_inverse_layer_idx", false);
-  m.attention.dropout = c.number({"attn_pdrop"}, 0.1);
-  m.embedding_dropout = c.number({"embd_pdrop"}, 0.1);
-  m.residual_dropout = c.number({"resid_pdrop"}, 0.1);
   c.require("add_cross_attention", false);
   c.ignore({"n_ctx", "reorder_and_upcast_attn", "summary_activation", "summary_first_dropout",
             "summary_proj_to_labels", "summary_type", "summary_use_proj"});
@@ -82,20 +64,14 @@ Described gpt2(HubConfig& c) {
 }
 
 Described gpt_neox(HubConfig& c) {
-  Described d{.config = sizes_of(c,
-                                 {.hidden = {kHidden},
-                                  .layers = {kLayers},
-                                  .heads = {kHeads},
-                                  .epsilon = "layer_norm_eps"},
-                                 false)};
+  Described d = decoder_of(c, false,
+                           {.width = {"intermediate_size", 24576},
+                            .residual_dropout = {"hidden_dropout"},
+                            .embedding_dropout = {"hidden_dropout"}});
   d.heads_key = {};
   TransformerModelConfig& m = d.config;
-  m.feed_forward.width = c.size({"intermediate_size"}, 24576);
-  m.feed_forward.activation = activation_of(c, {"hidden_act"}, "gelu");
   set_biases(m, c.boolean("attention_bias", true), true);
   m.parallel = c.boolean("use_parallel_residual", true);
-  m.attention.dropout = c.number({"attention_dropout"}, 0);
-  m.embedding_dropout = m.residual_dropout = c.number({"hidden_dropout"}, 0);
   m.ropes = {rope_of(c, c.number({"rotary_emb_base"}, 10000), c.number({"rotary_pct"}, 0.25))};
   c.ignore({"is_decoder"});
   d.names = {.prefix = "gpt_neox.",
@@ -113,23 +89,21 @@ Described gpt_neox(HubConfig& c) {
 }
 
 Described opt(HubConfig& c) {
-  Described d{
-      .config = sizes_of(
-          c, {.hidden = {kHidden}, .layers = {kLayers}, .heads = {kHeads}, .epsilon = {}}, true)};
+  Described d = decoder_of(c, true,
+                           {.width = {"ffn_dim", 3072},
+                            .activation = {"activation_function", "relu"},
+                            .epsilon = {{}, 1e-5},
+                            .residual_dropout = {"dropout", 0.1}});
   d.heads_key = {};
   TransformerModelConfig& m = d.config;
   m.position_offset = 2;
   m.max_positions = c.size({"max_position_embeddings"}, 2048) + m.position_offset;
   m.embedding_size = c.size({"word_embed_proj_dim"}, m.hidden_size);
-  m.feed_forward.width = c.size({"ffn_dim"}, 3072);
-  m.feed_forward.activation = activation_of(c, {"activation_function"}, "relu");
   const bool biased = c.boolean("enable_bias", true);
   set_biases(m, biased, biased);
   const bool is_before = c.boolean("do_layer_norm_before", true);
   m.norm_placement = is_before ? NormPlacement::before : NormPlacement::after_sum;
   m.final_norm = is_before && !c.boolean("_remove_final_layer_norm", false);
-  m.residual_dropout = c.number({"dropout"}, 0.1);
-  m.attention.dropout = c.number({"attention_dropout"}, 0);
   c.require("layer_norm_elementwise_affine", true);
   c.require("layerdrop", 0.0);
   c.require("activation_dropout", 0.0);
@@ -152,22 +126,20 @@ Described opt(HubConfig& c) {
 }
 
 Described bloom(HubConfig& c) {
-  Described d{.config = sizes_of(c,
-                                 {.hidden = {kHidden, "n_embed"},
-                                  .layers = {"n_layer", kLayers},
-                                  .heads = {"n_head", kHeads},
-                                  .epsilon = "layer_norm_epsilon"},
-                                 true)};
+  Described d = decoder_of(c, true,
+                           {.hidden = {kHidden, 768, "n_embed"},
+                            .layers = {"n_layer", 12, kLayers},
+                            .heads = {"n_head", 12, kHeads},
+                            .width = {},
+                            .activation = {{}, "gelu_pytorch_tanh"},
+                            .epsilon = {"layer_norm_epsilon", 1e-5},
+                            .residual_dropout = {"hidden_dropout"}});
   d.heads_key = {};
   TransformerModelConfig& m = d.config;
   m.embedding_norm = true;
   m.attention.alibi_slopes = alibi_slopes(m.attention.num_heads);
-  m.feed_forward.width = 4 * m.hidden_size;
-  m.feed_forward.activation = Activation::gelu_tanh;
   set_biases(m, true, true);
   m.residual_from_norm = c.boolean("apply_residual_connection_post_layernorm", false);
-  m.residual_dropout = c.number({"hidden_dropout"}, 0);
-  m.attention.dropout = c.number({"attention_dropout"}, 0);
   // Of the training, and of sums cut for several processors.
   c.ignore({"attention_softmax_in_fp32", "bias_dropout_fusion", "masked_softmax_fusion",
             "offset_alibi", "pretraining_tp", "seq_length", "skip_bias_add", "skip_bias_add_qkv",
@@ -220,12 +192,15 @@ void read_falcon_blocks(HubConfig& c, Described& d) {
 }
 
 Described falcon(HubConfig& c) {
-  Described d{.config = sizes_of(c,
-                                 {.hidden = {kHidden, "n_embed"},
-                                  .layers = {kLayers, "n_layer"},
-                                  .heads = {kHeads, "n_head"},
-                                  .epsilon = "layer_norm_epsilon"},
-                                 true)};
+  Described d = decoder_of(c, true,
+                           {.hidden = {kHidden, 768, "n_embed"},
+                            .layers = {kLayers, 12, "n_layer"},
+                            .heads = {kHeads, 12, "n_head"},
+                            .width = {"ffn_hidden_size"},
+                            .activation = {"activation", "gelu"},
+                            .epsilon = {"layer_norm_epsilon", 1e-5},
+                            .attention_dropout = {},
+                            .residual_dropout = {"hidden_dropout"}});
   TransformerModelConfig& m = d.config;
   d.names = {.prefix = "transformer.",
              .tokens = "word_embeddings",
@@ -239,8 +214,6 @@ Described falcon(HubConfig& c) {
   read_falcon_blocks(c, d);
   const bool biased = c.boolean("bias", false);
   set_biases(m, biased, biased);
-  m.feed_forward.width = c.size({"ffn_hidden_size"}, 4 * m.hidden_size);
-  m.feed_forward.activation = activation_of(c, {"activation"}, "gelu");
   const RopeConfig rope = rope_of(c, 10000);
   if (c.boolean("alibi", false)) {
     // The slopes are scaled as the products q k are.
@@ -251,28 +224,23 @@ Described falcon(HubConfig& c) {
   } else {
     m.ropes = {rope};
   }
-  m.residual_dropout = c.number({"hidden_dropout"}, 0);
   c.require("attention_dropout", 0.0);
   c.require("apply_residual_connection_post_layernorm", false);
   return d;
 }
 
 Described starcoder2(HubConfig& c) {
-  Described d{
-      .config = sizes_of(
-          c,
-          {.hidden = {kHidden}, .layers = {kLayers}, .heads = {kHeads}, .epsilon = "norm_epsilon"},
-          true)};
+  Described d = decoder_of(c, true,
+                           {.width = {"intermediate_size", 12288},
+                            .activation = {"hidden_act", "gelu_pytorch_tanh"},
+                            .epsilon = {"norm_epsilon", 1e-5},
+                            .residual_dropout = {"residual_dropout"},
+                            .embedding_dropout = {"embedding_dropout"}});
   TransformerModelConfig& m = d.config;
   m.attention.num_key_value_heads = c.count({"num_key_value_heads"}, 2);
   m.attention.head_dim = c.count({"head_dim"}, m.attention.head_dim);
-  m.feed_forward.width = c.size({"intermediate_size"}, 12288);
-  m.feed_forward.activation = activation_of(c, {"hidden_act"}, "gelu_pytorch_tanh");
   const bool biased = c.boolean("use_bias", true);
   set_biases(m, biased, biased);
-  m.attention.dropout = c.number({"attention_dropout"}, 0);
-  m.residual_dropout = c.number({"residual_dropout"}, 0);
-  m.embedding_dropout = c.number({"embedding_dropout"}, 0);
   m.ropes = {rope_of(c, 10000)};
   const std::optional<Index> window = window_of(c);
   m.layers = layers_of(c, m.num_layers, window, window ? never : always, 0);
@@ -286,21 +254,15 @@ Described starcoder2(HubConfig& c) {
 }
 
 Described phi(HubConfig& c) {
-  Described d{.config = sizes_of(c,
-                                 {.hidden = {kHidden},
-                                  .layers = {kLayers},
-                                  .heads = {kHeads},
-                                  .epsilon = "layer_norm_eps"},
-                                 false)};
+  Described d = decoder_of(c, false,
+                           {.width = {"intermediate_size", 8192},
+                            .activation = {"hidden_act", "gelu_new"},
+                            .residual_dropout = {"resid_pdrop"},
+                            .embedding_dropout = {"embd_pdrop"}});
   TransformerModelConfig& m = d.config;
   m.attention.num_key_value_heads = c.count({"num_key_value_heads"}, m.attention.num_heads);
-  m.feed_forward.width = c.size({"intermediate_size"}, 8192);
-  m.feed_forward.activation = activation_of(c, {"hidden_act"}, "gelu_new");
   set_biases(m, true, true);
   m.parallel = m.shared_norm = m.head_bias = true;
-  m.attention.dropout = c.number({"attention_dropout"}, 0);
-  m.residual_dropout = c.number({"resid_pdrop"}, 0);
-  m.embedding_dropout = c.number({"embd_pdrop"}, 0);
   if (c.boolean("qk_layernorm", false)) {
     m.attention.query_key_norm = QueryKeyNorm::shared_gains;
     m.attention.query_key_norm_config = m.norm;

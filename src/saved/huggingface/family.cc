@@ -64,6 +64,40 @@ Activation activation_of(HubConfig& config, std::initializer_list<std::string_vi
   config.refuse(*keys.begin(), "one of " + known, name);
 }
 
+TransformerModelConfig plain_blocks_of(HubConfig& config, const PlainKeys& keys) {
+  const auto size = [&](const KeyOf<Index>& key) {
+    return config.size({key.name, key.other_name}, key.fallback);
+  };
+  const auto count = [&](const KeyOf<Index>& key) {
+    return config.count({key.name, key.other_name}, key.fallback);
+  };
+  const auto rate = [&](const KeyOf<double>& key) {
+    return config.number({key.name}, key.fallback);
+  };
+  TransformerModelConfig m;
+  m.vocab_size = size(keys.words);
+  m.hidden_size = size(keys.hidden);
+  m.num_layers = count(keys.layers);
+  SelfAttentionConfig& a = m.attention;
+  a.num_heads = a.num_key_value_heads = count(keys.heads);
+  a.head_dim = m.hidden_size / a.num_heads;
+  if (m.hidden_size % a.num_heads != 0) {
+    config.refuse(keys.heads.name, "a divisor of " + std::to_string(m.hidden_size),
+                  std::to_string(a.num_heads));
+  }
+  KeyOf<Index> width = keys.width;
+  if (width.fallback == 0) width.fallback = 4 * m.hidden_size;
+  m.norm = {.kind = NormKind::layer, .epsilon = rate(keys.epsilon), .use_bias = true};
+  m.feed_forward.gated = false;
+  m.feed_forward.width = size(width);
+  m.feed_forward.activation =
+      activation_of(config, {keys.activation.name}, keys.activation.fallback);
+  a.dropout = rate(keys.attention_dropout);
+  m.residual_dropout = rate(keys.residual_dropout);
+  m.embedding_dropout = rate(keys.embedding_dropout);
+  return m;
+}
+
 std::optional<Index> window_of(HubConfig& config) {
   if (!config.has("sliding_window")) return {};
   return config.size({"sliding_window"}, 1);

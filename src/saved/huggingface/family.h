@@ -88,6 +88,31 @@ std::span<const Family> encoder_families();
 
 // What several families read alike.
 
+/// A key of config.json, or an older or newer name of it, and what it is by default. Without a name
+/// it is always that.
+template <class T>
+struct KeyOf {
+  std::string_view name{};
+  T fallback{};
+  std::string_view other_name{};
+};
+
+/// What a family of LayerNorm and feed-forwards without a gate calls its sizes and rates.
+struct PlainKeys {
+  KeyOf<Index> words = {"vocab_size", 50257};
+  KeyOf<Index> hidden = {"hidden_size", 768};
+  KeyOf<Index> layers = {"num_hidden_layers", 12};
+  KeyOf<Index> heads = {"num_attention_heads", 12};
+  KeyOf<Index> width = {"intermediate_size"};  ///< 0: four times as wide as hidden states
+  KeyOf<std::string_view> activation = {"hidden_act", "gelu"};
+  KeyOf<double> epsilon = {"layer_norm_eps", 1e-5};
+  KeyOf<double> attention_dropout = {"attention_dropout"};
+  KeyOf<double> residual_dropout{};
+  KeyOf<double> embedding_dropout{};
+};
+/// LayerNorm with biases, as many key/value heads as others. Errors: IoError.
+TransformerModelConfig plain_blocks_of(HubConfig& config, const PlainKeys& keys);
+
 /// Errors: IoError for a function that is not computed.
 Activation activation_of(HubConfig& config, std::initializer_list<std::string_view> keys,
                          std::string_view fallback);

@@ -111,6 +111,7 @@ template <class T, class Read>
 T HubConfig::first(std::initializer_list<std::string_view> keys, T fallback, const Read& read) {
   std::optional<T> found;
   for (const std::string_view key : keys) {
+    if (key.empty()) continue;
     const ConfigValue& given = value(key);
     if (given.is_null()) continue;
     T read_value{};

@@ -24,7 +24,7 @@ class HubConfig {
   bool contains(std::string_view key) const noexcept { return config_.contains(key); }
   bool was_asked(std::string_view key) const noexcept { return asked_.contains(key); }
   const ConfigValue& value(std::string_view key);
-  // The first of these keys that has a value, else the fallback.
+  // The first of these keys that has a value, else the fallback. Empty keys are passed over.
   Index integer(std::initializer_list<std::string_view> keys, Index fallback);
   double number(std::initializer_list<std::string_view> keys, double fallback);
   bool boolean(std::string_view key, bool fallback);
