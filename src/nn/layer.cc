@@ -10,6 +10,7 @@
 #include "nn/quantized_numbers.h"
 #include "ops/convert.h"
 #include "ops/linear.h"
+#include "ops/weight_parts.h"
 
 namespace grouphead {
 
@@ -20,50 +21,63 @@ struct Parameter::Rounded {
   std::atomic<bool> is_current{false};
 };
 
-/// Quantized numbers, and value() once somebody asked for it.
-struct Parameter::Quantized {
-  std::unique_ptr<nn::QuantizedNumbers> numbers;
-  Tensor value;
-  std::mutex mutex;
+/// Numbers that are not in value_: quantized, shared, or about to be loaded. And value() once
+/// somebody asked for it.
+struct Parameter::Elsewhere {
+  std::unique_ptr<nn::QuantizedNumbers> quantized{};
+  ConstView shared{};
+  std::shared_ptr<const void> owner{};  // of `shared`
+  Tensor value{};
+  std::mutex mutex{};
   std::atomic<bool> has_value{false};
+
+  bool is_empty() const noexcept { return quantized == nullptr && !shared.has_value(); }
+
+  Tensor made(const Shape& shape, Dtype dtype) const {
+    if (is_empty()) return Tensor::zeros(shape, dtype);
+    if (quantized == nullptr && shared.is_contiguous() && shared.dtype() == dtype) {
+      return Tensor::wrap(shared.reshaped(shape), owner);
+    }
+    Tensor copy(shape, dtype);
+    if (quantized != nullptr) {
+      ops::convert_rounded(quantized->widened(), dtype, copy);
+    } else {
+      ops::copy_weights(shared, copy);
+    }
+    return copy;
+  }
 };
-
-namespace {
-
-Tensor new_numbers(const Shape& shape, Dtype dtype) {
-  nn::LoadingScope::take(shape);
-  return nn::LoadingScope::is_active() ? Tensor(shape, dtype) : Tensor::zeros(shape, dtype);
-}
-
-}  // namespace
 
 Parameter::Parameter(std::string name, const Shape& shape, const DtypePolicy& policy,
                      ParameterOptions options)
     : name_(std::move(name)),
       shape_(shape),
       policy_(policy),
-      value_(new_numbers(shape, policy.variable())),
       options_(std::move(options)),
       packed_(std::make_unique<ops::PackedWeights>()) {
+  nn::LoadingScope::take(shape);
+  if (nn::LoadingScope::is_active()) {
+    elsewhere_ = std::make_unique<Elsewhere>();
+  } else {
+    value_ = Tensor::zeros(shape, policy.variable());
+  }
   if (policy.compute() != policy.variable() || policy.variable() != policy.arithmetic()) {
     rounded_ = std::make_unique<Rounded>();
-    rounded_->copy = Tensor(shape, policy.arithmetic());
   }
 }
 
 Parameter::~Parameter() = default;
 
 ConstView Parameter::value() const {
-  if (!quantized_) return value_.view();
-  if (!quantized_->has_value.load(std::memory_order_acquire)) {
-    const std::lock_guard lock(quantized_->mutex);
-    if (!quantized_->has_value.load(std::memory_order_relaxed)) {
-      quantized_->value = Tensor(shape_, dtype());
-      ops::convert_rounded(quantized_->numbers->widened(), dtype(), quantized_->value);
-      quantized_->has_value.store(true, std::memory_order_release);
+  if (!elsewhere_) return value_.view();
+  if (!elsewhere_->has_value.load(std::memory_order_acquire)) {
+    const std::lock_guard lock(elsewhere_->mutex);
+    if (!elsewhere_->has_value.load(std::memory_order_relaxed)) {
+      elsewhere_->value = elsewhere_->made(shape_, dtype());
+      elsewhere_->has_value.store(true, std::memory_order_release);
     }
   }
-  return std::as_const(quantized_->value).view();
+  return std::as_const(elsewhere_->value).view();
 }
 
 ConstView Parameter::numbers() const {
@@ -71,6 +85,7 @@ ConstView Parameter::numbers() const {
   if (!rounded_->is_current.load(std::memory_order_acquire)) {
     const std::lock_guard lock(rounded_->mutex);
     if (!rounded_->is_current.load(std::memory_order_relaxed)) {
+      if (!rounded_->copy.has_value()) rounded_->copy = Tensor(shape_, policy_.arithmetic());
       ops::convert_rounded(value(), policy_.compute(), rounded_->copy);
       rounded_->is_current.store(true, std::memory_order_release);
     }
@@ -78,29 +93,55 @@ ConstView Parameter::numbers() const {
   return std::as_const(rounded_->copy).view();
 }
 
+ConstView Parameter::source() const {
+  if (rounded_ || !elsewhere_ || dtype() != Dtype::f32) return numbers();
+  const ConstView& shared = elsewhere_->shared;
+  return shared.has_value() && shared.dtype() != Dtype::f64 ? shared : numbers();
+}
+
 View Parameter::edit() {
-  if (quantized_) {
-    value();
-    value_ = quantized_->value;
-    quantized_.reset();
+  if (elsewhere_) {
+    if (elsewhere_->is_empty() && !elsewhere_->has_value) {
+      value_ = Tensor(shape_, dtype());
+    } else {
+      value();
+      value_ = elsewhere_->value.is_read_only() ? elsewhere_->value.clone() : elsewhere_->value;
+    }
+    elsewhere_.reset();
   }
-  packed_->invalidate();
-  if (rounded_) rounded_->is_current.store(false, std::memory_order_release);
+  forget_copies();
   return value_.view();
 }
 
+void Parameter::forget_copies() noexcept {
+  packed_->invalidate();
+  if (rounded_) rounded_->is_current.store(false, std::memory_order_release);
+}
+
+void Parameter::take_from(std::unique_ptr<Elsewhere> numbers) noexcept {
+  elsewhere_ = std::move(numbers);
+  value_ = Tensor();
+  forget_copies();
+}
+
+void Parameter::share(ConstView matrix, std::shared_ptr<const void> owner) {
+  ops::require_weights("share", name_, matrix, shape_.size());
+  auto numbers = std::make_unique<Elsewhere>();
+  numbers->shared = matrix;
+  numbers->owner = std::move(owner);
+  take_from(std::move(numbers));
+}
+
 const nn::QuantizedNumbers* Parameter::quantized() const noexcept {
-  return quantized_ ? quantized_->numbers.get() : nullptr;
+  return elsewhere_ ? elsewhere_->quantized.get() : nullptr;
 }
 
 void Parameter::set_quantized(std::unique_ptr<nn::QuantizedNumbers> numbers) {
   core::require_shape("set_quantized", name_, numbers->shape(),
                       std::span<const Index>(shape_.begin(), shape_.end()));
-  quantized_.reset();
-  edit();
-  value_ = Tensor();
-  quantized_ = std::make_unique<Quantized>();
-  quantized_->numbers = std::move(numbers);
+  auto elsewhere = std::make_unique<Elsewhere>();
+  elsewhere->quantized = std::move(numbers);
+  take_from(std::move(elsewhere));
 }
 
 void round_inputs(const ParameterList& parameters, bool rounds) {

@@ -47,8 +47,8 @@ void pack(Context& ctx, const Bf16Products& table, const Weights& w, Bits* to) {
     const Index lines = is_transposed ? count : w.depth;
     const Index row = is_transposed ? w.depth : kStep;
     for (Index i = 0; i < lines; ++i) {
-      const float* const from = is_transposed ? w.data + (column + i) * w.column_stride
-                                              : w.data + i * w.row_stride + column;
+      const float* const from = is_transposed ? w.floats() + (column + i) * w.column_stride
+                                              : w.floats() + i * w.row_stride + column;
       narrow(ctx, from, is_transposed ? w.depth : count, rows + i * row);
     }
     for (Index c = 0; c < count; c += kBf16Columns) {

@@ -1,5 +1,9 @@
 #include "ops/embedding.h"
 
+#include <algorithm>
+#include <type_traits>
+
+#include "ops/floating.h"
 #include "ops/rowwise.h"
 
 namespace grouphead::ops {
@@ -16,13 +20,19 @@ void embedding_forward(Context& ctx, ConstView tokens, ConstView table, View y) 
   require_elements("embedding", "tokens", tokens, tokens.size(), Dtype::i32);
   const Rows rows = {tokens.size(), table.dim(1)};
   require_indices("embedding", "tokens", tokens, table.dim(0));
-  with_float_type("embedding", "table", table, [&](auto zero) {
+  with_floating("embedding", "table", table.dtype(), [&](auto zero) {
     using F = decltype(zero);
-    require_elements("embedding", "y", y, rows.count * rows.width, kDtypeOf<F>);
+    using To = std::conditional_t<sizeof(F) == sizeof(Bf16), float, F>;
+    require_elements("embedding", "y", y, rows.count * rows.width, kDtypeOf<To>);
     for_row_blocks(ctx, rows, [&](Index begin, Index end) {
       for (Index r = begin; r < end; ++r) {
         const F* from = table.data<F>() + tokens.data<std::int32_t>()[r] * rows.width;
-        std::copy_n(from, rows.width, y.data<F>() + r * rows.width);
+        To* const to = y.data<To>() + r * rows.width;
+        if constexpr (std::is_same_v<F, To>) {
+          std::copy_n(from, rows.width, to);
+        } else {
+          std::transform(from, from + rows.width, to, [](F value) { return to_float(value); });
+        }
       }
     });
   });

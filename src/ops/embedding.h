@@ -7,8 +7,8 @@
 
 namespace grouphead::ops {
 
-/// y[row] = table[tokens[row]]. Shapes: tokens i32 with one element a row, table [V, M],
-/// y [rows, M] in any shape.
+/// y[row] = table[tokens[row]]. Shapes: tokens i32 with one element a row, table [V, M] of y's type
+/// or, for y of f32, of bf16 or f16; y [rows, M] in any shape.
 /// Errors  ShapeError for a token outside [0, V)
 void embedding_forward(Context& ctx, ConstView tokens, ConstView table, View y);
 /// d_table[tokens[row]] += d_y[row], rows ascending.

@@ -16,6 +16,7 @@
 #include "ops/onednn.h"
 #include "ops/packed_gemm.h"
 #include "ops/packed_weights.h"
+#include "ops/weight_parts.h"
 
 namespace grouphead::ops {
 
@@ -92,9 +93,33 @@ Sizes check_product(const Names& names, const ConstView& x, const ConstView& w,
         "[" + std::to_string(sizes.depth) + ", " + std::to_string(sizes.columns) + "]",
         w.has_value() ? w.shape().to_string() : "nothing");
   }
-  core::require_dtype(names.operation, names.w, w, x.dtype());
-  core::require_contiguous(names.operation, names.w, w);
   return sizes;
+}
+
+void require_plain(const Names& names, const ConstView& w, Dtype dtype) {
+  core::require_dtype(names.operation, names.w, w, dtype);
+  core::require_contiguous(names.operation, names.w, w);
+}
+
+/// Weights as somebody else keeps them are a matrix [K, N] that products of f32 read.
+void require_lying(const Names& names, const Sizes& sizes, const ConstView& w, Dtype dtype) {
+  const bool is_narrow = w.dtype() == Dtype::bf16 || w.dtype() == Dtype::f16;
+  if (dtype != Dtype::f32 || (!is_narrow && w.is_contiguous())) {
+    return require_plain(names, w, dtype);
+  }
+  if (!is_narrow) core::require_dtype(names.operation, names.w, w, dtype);
+  core::require_shape(names.operation, names.w, w, {sizes.depth, sizes.columns});
+  require_weights(names.operation, names.w, w, w.size());
+}
+
+/// y = x w, or with Pass::backward the product with w transposed.
+Weights weights_of(const Sizes& sizes, const ConstView& w, PackedWeights& packed, Pass pass) {
+  const Index row = w.is_contiguous() ? sizes.columns : w.stride(0);
+  const Index column = w.is_contiguous() ? 1 : w.stride(1);
+  if (pass == Pass::backward) {
+    return {w.raw(), sizes.columns, sizes.depth, column, row, &packed, pass, w.dtype()};
+  }
+  return {w.raw(), sizes.depth, sizes.columns, row, column, &packed, pass, w.dtype()};
 }
 
 template <class F>
@@ -119,9 +144,8 @@ void for_each_tile(Context& ctx, Index rows, Index columns, Index depth, Body&& 
 }
 
 template <class F>
-void forward_reference(Context& ctx, const Sizes& sizes, Matrix<const F> a, const F* w,
+void forward_reference(Context& ctx, const Sizes& sizes, Matrix<const F> a, Matrix<const F> b,
                        const F* bias, Epilogue epilogue, F* y) {
-  const Matrix<const F> b = row_major(w, sizes.columns);
   const Matrix<F> c = row_major(y, sizes.columns);
   const auto gelu = kernels::rowwise_kernels<F>(kernels::Level::ref).gelu_forward;
   for_each_tile(ctx, sizes.rows, sizes.columns, sizes.depth,
@@ -139,10 +163,10 @@ void forward_reference(Context& ctx, const Sizes& sizes, Matrix<const F> a, cons
 }
 
 template <class F>
-void backward_input_reference(Context& ctx, const Sizes& sizes, const F* d_y, const F* w,
+void backward_input_reference(Context& ctx, const Sizes& sizes, const F* d_y, Matrix<const F> w,
                               Write write, F* d_x) {
   const Matrix<const F> a = row_major(d_y, sizes.columns);
-  const Matrix<const F> b = row_major(w, sizes.columns).transposed();
+  const Matrix<const F> b = w.transposed();
   const Matrix<F> c = row_major(d_x, sizes.depth);
   for_each_tile(ctx, sizes.rows, sizes.depth, sizes.columns,
                 [&](Index row, Index rows, Index column, Index columns) {
@@ -179,30 +203,44 @@ void backward_bias_reference(Context& ctx, const Sizes& sizes, const F* d_y, F* 
   });
 }
 
-void widen(Dtype form, const Sizes& sizes, const float* w, float* to) {
+/// to [depth, columns] rounded to what `form` keeps of it.
+void round_weights(Dtype form, const Sizes& sizes, float* to) {
+  if (form == Dtype::f32) return;
   const auto count = static_cast<std::size_t>(sizes.depth * sizes.columns);
   if (form == Dtype::bf16) {
     std::vector<std::uint16_t> numbers(count);
-    kernels::narrow(sizes.depth, sizes.columns, w, numbers.data());
+    kernels::narrow(sizes.depth, sizes.columns, to, numbers.data());
     std::transform(numbers.begin(), numbers.end(), to, kernels::bf16_value);
     return;
   }
   const auto columns = static_cast<std::size_t>(sizes.columns);
   std::vector<std::int8_t> numbers(count);
   std::vector<float> scales(columns);
-  kernels::narrow(sizes.depth, sizes.columns, w, numbers.data(), scales.data());
+  kernels::narrow(sizes.depth, sizes.columns, to, numbers.data(), scales.data());
   for (std::size_t i = 0; i < count; ++i) {
     to[i] = static_cast<float>(numbers[i]) * scales[i % columns];
   }
 }
 
-/// Weights [depth, columns] in fewer bits, as f32 again: what the reference multiplies with.
-const float* widened(const Sizes& sizes, const float* w, PackedWeights& packed) {
-  const Index count = sizes.depth * sizes.columns;
-  const auto form = static_cast<std::size_t>(Isa::ref);
-  return static_cast<const float*>(packed.impl().get(
-      Pass::forward, form, count * Index{sizeof(float)},
-      [&](void* to) { widen(packed.form(), sizes, w, static_cast<float*>(to)); }));
+/// What the reference multiplies with: w itself, or where it is kept in fewer bits, by us as `form`
+/// or by its owner, a copy of f32.
+template <class F>
+Matrix<const F> reference_weights(const Sizes& sizes, const ConstView& w, PackedWeights& packed,
+                                  Pass pass, Dtype form) {
+  const bool is_plain = w.is_contiguous();
+  if constexpr (std::is_same_v<F, float>) {
+    if (w.dtype() != Dtype::f32 || form != Dtype::f32) {
+      const Shape shape{sizes.depth, sizes.columns};
+      const auto level = static_cast<std::size_t>(Isa::ref);
+      const void* const memory =
+          packed.impl().get(pass, level, shape.size() * Index{sizeof(float)}, [&](void* to) {
+            copy_weights(is_plain ? w.reshaped(shape) : w, View(static_cast<float*>(to), shape));
+            round_weights(form, sizes, static_cast<float*>(to));
+          });
+      return row_major(static_cast<const float*>(memory), sizes.columns);
+    }
+  }
+  return {w.data<F>(), is_plain ? sizes.columns : w.stride(0), is_plain ? 1 : w.stride(1)};
 }
 
 /// The kernels of this Context's level; null where the reference computes.
@@ -248,6 +286,7 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packe
                     Epilogue epilogue, View y, Dtype grid) {
   constexpr Names kNames{"linear", "x", "y", "w"};
   const Sizes sizes = check_product(kNames, x, w, y);
+  require_lying(kNames, sizes, w, x.dtype());
   if (bias.has_value()) {
     if (bias.size() != sizes.columns) {
       core::throw_shape_error(kNames.operation, "bias", "[" + std::to_string(sizes.columns) + "]",
@@ -258,37 +297,36 @@ void linear_forward(Context& ctx, ConstView x, ConstView w, PackedWeights& packe
   }
   if (const auto* const table = fast_kernels(ctx, x.dtype())) {
     const float* const first = bias.has_value() ? bias.data<float>() : nullptr;
-    multiply(
-        ctx, *table, sizes.rows, {x.data<float>(), core::row_stride(x)},
-        {w.data<float>(), sizes.depth, sizes.columns, sizes.columns, 1, &packed, Pass::forward},
-        {first, epilogue, Write::overwrite}, y.data<float>(), grid);
+    multiply(ctx, *table, sizes.rows, {x.data<float>(), core::row_stride(x)},
+             weights_of(sizes, w, packed, Pass::forward), {first, epilogue, Write::overwrite},
+             y.data<float>(), grid);
     return;
   }
   with_type(x.dtype(), [&](auto type) {
     using F = decltype(type);
-    const F* weights = w.data<F>();
-    if constexpr (std::is_same_v<F, float>) {
-      if (packed.form() != Dtype::f32) weights = widened(sizes, weights, packed);
-    }
-    forward_reference(ctx, sizes, row_major(x.data<F>(), core::row_stride(x)), weights,
-                      bias.has_value() ? bias.data<F>() : nullptr, epilogue, y.data<F>());
+    forward_reference<F>(ctx, sizes, row_major(x.data<F>(), core::row_stride(x)),
+                         reference_weights<F>(sizes, w, packed, Pass::forward, packed.form()),
+                         bias.has_value() ? bias.data<F>() : nullptr, epilogue, y.data<F>());
   });
 }
 
 void linear_backward_input(Context& ctx, ConstView d_y, ConstView w, PackedWeights& packed,
                            Write write, View d_x, Dtype grid) {
   require_rows("linear_backward", "d_x", d_x, d_x.dtype());
-  const Sizes sizes = check_product({"linear_backward", "d_x", "d_y", "w"}, d_x, w, d_y);
+  constexpr Names kNames{"linear_backward", "d_x", "d_y", "w"};
+  const Sizes sizes = check_product(kNames, d_x, w, d_y);
+  require_lying(kNames, sizes, w, d_y.dtype());
   if (const auto* const table = fast_kernels(ctx, d_y.dtype())) {
-    multiply(
-        ctx, *table, sizes.rows, {d_y.data<float>(), sizes.columns},
-        {w.data<float>(), sizes.columns, sizes.depth, 1, sizes.columns, &packed, Pass::backward},
-        {nullptr, Epilogue::none, write}, d_x.data<float>(), grid);
+    multiply(ctx, *table, sizes.rows, {d_y.data<float>(), sizes.columns},
+             weights_of(sizes, w, packed, Pass::backward), {nullptr, Epilogue::none, write},
+             d_x.data<float>(), grid);
     return;
   }
   with_type(d_y.dtype(), [&](auto type) {
     using F = decltype(type);
-    backward_input_reference(ctx, sizes, d_y.data<F>(), w.data<F>(), write, d_x.data<F>());
+    backward_input_reference<F>(ctx, sizes, d_y.data<F>(),
+                                reference_weights<F>(sizes, w, packed, Pass::backward, Dtype::f32),
+                                write, d_x.data<F>());
   });
 }
 
@@ -305,7 +343,11 @@ void linear_backward_weights(Context& ctx, ConstView x, ConstView d_y, View d_w,
   require_rows(kOperation, "x", x, x.dtype());
   require_rows(kOperation, "d_y", d_y, x.dtype());
   const Sizes sizes{rows_of(x), x.shape().back(), d_y.shape().back()};
-  if (d_w.has_value()) check_product({kOperation, "x", "d_y", "d_w"}, x, d_w, d_y);
+  if (d_w.has_value()) {
+    constexpr Names kNames{kOperation, "x", "d_y", "d_w"};
+    check_product(kNames, x, d_w, d_y);
+    require_plain(kNames, d_w, x.dtype());
+  }
   if (d_bias.has_value()) {
     if (d_bias.size() != sizes.columns) {
       core::throw_shape_error(kOperation, "d_bias", "[" + std::to_string(sizes.columns) + "]",
@@ -363,8 +405,9 @@ void gemm(Context& ctx, ConstView a, ConstView b, View c) {
   }
   with_type(a.dtype(), [&](auto type) {
     using F = decltype(type);
-    forward_reference<F>(ctx, sizes, row_major(a.data<F>(), sizes.depth), b.data<F>(), nullptr,
-                         Epilogue::none, c.data<F>());
+    forward_reference<F>(ctx, sizes, row_major(a.data<F>(), sizes.depth),
+                         row_major(b.data<F>(), sizes.columns), nullptr, Epilogue::none,
+                         c.data<F>());
   });
 }
 

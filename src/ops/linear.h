@@ -36,8 +36,9 @@ enum class Write : std::uint8_t { overwrite, add };
 /// y = epilogue(x w + bias).
 /// Shapes  x [..., K] contiguous, or a matrix whose rows are and lie K elements or more apart;
 ///         w [K, N] (or any shape of K * N elements, row-major), bias [N] or absent, y [..., N]
-///         contiguous. f32, or f64 by the reference. With packed.form() in fewer bits w is f32;
-///         sums are those of x and the numbers as kept, f32 as well.
+///         contiguous. f32, or f64 by the reference. With packed.form() in fewer bits sums are
+///         those of x and the numbers as kept, f32 as well. Where x is f32, w may also be a matrix
+///         [K, N] of f32, bf16 or f16 with one stride of 1, as Parameter::source() gives it.
 /// Bits    a row of y depends on its row of x alone, whatever the number of rows and threads
 /// Grid    bf16: the values of x and w are bf16's, as those of a layer in bf16. Then the product is
 ///         one of bf16, with sums in f32, where the level has kernels for it

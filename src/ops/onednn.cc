@@ -11,6 +11,7 @@
 
 #include "core/context_impl.h"
 #include "ops/dense_rows.h"
+#include "ops/weight_parts.h"
 
 #if DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_OMP
 // Of the OpenMP runtime that oneDNN runs on. Declared here because a compiler's own omp.h may be
@@ -349,44 +350,50 @@ std::byte* offset(const void* data, Index bytes) {
   return static_cast<std::byte*>(handle(data)) + bytes;
 }
 
-/// Packs matrices of one size and layout, a unit at a time.
+/// Packs weights, a unit at a time.
 class Packer {
  public:
-  Packer(Library& library, Index depth, Index columns, Index row_stride, Index column_stride)
+  Packer(Library& library, const Weights& w)
       : library_(library),
-        form_(library.form(depth, columns)),
-        column_stride_(column_stride),
-        units_(ceil_div(columns, form_.pack_columns)),
-        last_first_((units_ - 1) * form_.pack_columns),
-        last_(library.reorder(
-            {depth, columns - last_first_, row_stride, column_stride, columns, last_first_})),
-        part_(units_ == 1 ? last_
-                          : library.reorder({depth, form_.pack_columns, row_stride, column_stride,
-                                             columns, 0})) {}
+        form_(library.form(w.depth, w.columns)),
+        columns_(w.columns),
+        units_(ceil_div(w.columns, form_.pack_columns)),
+        parts_(w, form_.pack_columns),
+        last_(reorder(w.depth, (units_ - 1) * form_.pack_columns)),
+        part_(units_ == 1 ? last_ : reorder(w.depth, 0)) {}
 
   Index units() const { return units_; }
+  Index scratch_bytes() const { return parts_.scratch_bytes(); }
 
-  void run(Index unit, int slot, const float* from, void* to) const {
-    const float* const first = from + unit * form_.pack_columns * column_stride_;
-    if (unit + 1 == units_) {  // its place is part of the reorder, with the padding behind it
-      last_.run(slot, library_.stream(), {handle(first), to});
-    } else {
-      part_.run(slot, library_.stream(), {handle(first), offset(to, unit * form_.pack_bytes)});
-    }
+  void run(kernels::Level level, Index unit, int slot, void* scratch, void* to) const {
+    const Index first = unit * form_.pack_columns;
+    void* const from = handle(parts_.part(level, first, columns_at(first), scratch).data);
+    const bool is_last = unit + 1 == units_;  // its place, with padding, is part of the reorder
+    (is_last ? last_ : part_)
+        .run(slot, library_.stream(), {from, offset(to, is_last ? 0 : unit * form_.pack_bytes)});
   }
 
  private:
+  Index columns_at(Index first) const { return std::min(form_.pack_columns, columns_ - first); }
+  const Reorder& reorder(Index depth, Index first) const {
+    return library_.reorder(
+        {depth, columns_at(first), parts_.row_stride(), parts_.column_stride(), columns_, first});
+  }
+
   Library& library_;
   const Form& form_;
-  Index column_stride_, units_, last_first_;
+  Index columns_, units_;
+  WeightParts parts_;
   const Reorder& last_;
   const Reorder& part_;
 };
 
 void pack(Context& ctx, Library& library, const Weights& w, void* to) {
-  const Packer packer(library, w.depth, w.columns, w.row_stride, w.column_stride);
-  ctx.impl().parallel_for(packer.units(),
-                          [&](Index unit, int slot) { packer.run(unit, slot, w.data, to); });
+  const Packer packer(library, w);
+  ctx.impl().parallel_for(packer.units(), [&](Index unit, int slot) {
+    packer.run(static_cast<kernels::Level>(ctx.isa()), unit, slot,
+               ctx.impl().scratch(slot, packer.scratch_bytes()), to);
+  });
 }
 
 /// Unit = a block of rows, all columns. Rows that lie apart go through scratch, here and below:
@@ -472,14 +479,13 @@ bool multiply(Context& ctx, Index rows, const SpacedRows& x, const Weights& w, c
     const void* weights = w.data;
     Tensor own;
     if (packed) {
-      const Index bytes = plan.form->bytes;
       const auto fill = [&](void* to) { pack(ctx, library, w, to); };
       if (w.packed != nullptr) {
-        weights = w.packed->impl().get(w.pass, kForm, bytes, fill);
+        weights = w.packed->impl().get(w.pass, kForm, plan.form->bytes, fill);
       } else {
-        own = ctx.tensor({bytes}, Dtype::u8);
-        weights = own.view().raw();
+        own = ctx.tensor({plan.form->bytes}, Dtype::u8);
         fill(own.view().raw());
+        weights = own.view().raw();
       }
     }
     if (plan.strips) {

@@ -7,6 +7,7 @@
 #include "core/context_impl.h"
 #include "kernels/gemm/narrow.h"
 #include "kernels/rowwise/rowwise.h"
+#include "ops/weight_parts.h"
 
 namespace grouphead::ops::packed_gemm {
 namespace {
@@ -45,22 +46,32 @@ constexpr Index ceil_div(Index value, Index unit) { return (value + unit - 1) / 
 /// Packs weights [depth, columns] by groups of panels.
 class Packer {
  public:
-  Packer(const GemmKernels& table, Index depth, Index columns)
-      : table_(table), depth_(depth), columns_(columns), width_(kPackPanels * table.panel) {}
+  Packer(const GemmKernels& table, kernels::Level level, const Weights& w)
+      : table_(table),
+        level_(level),
+        depth_(w.depth),
+        columns_(w.columns),
+        width_(kPackPanels * table.panel),
+        parts_(w, width_) {}
 
   Index units() const { return ceil_div(columns_, width_); }
-  void run(Index unit, Matrix<const float> from, float* to) const {
-    run_to(unit, from, to + unit * width_ * depth_);
+  Index scratch_bytes() const { return parts_.scratch_bytes(); }
+  void run(Index unit, void* scratch, float* to) const {
+    run_to(unit, scratch, to + unit * width_ * depth_);
   }
   /// The same with `to` the unit's own place.
-  void run_to(Index unit, Matrix<const float> from, float* to) const {
+  void run_to(Index unit, void* scratch, float* to) const {
     const Index column = unit * width_;
-    table_.pack(depth_, std::min(width_, columns_ - column), from.block(0, column), to);
+    const Index count = std::min(width_, columns_ - column);
+    const WeightColumns from = parts_.part(level_, column, count, scratch);
+    table_.pack(depth_, count, {from.data, from.row_stride, from.column_stride}, to);
   }
 
  private:
   const GemmKernels& table_;
+  kernels::Level level_;
   Index depth_, columns_, width_;
+  WeightParts parts_;
 };
 
 /// Weights of Element as they are kept: panels, then for 8-bit numbers the scales of their columns.
@@ -69,22 +80,22 @@ class Kept {
  public:
   static constexpr bool kHasScales = std::is_same_v<Element, std::int8_t>;
 
-  Kept(const GemmKernels& table, const Weights& w)
+  Kept(const GemmKernels& table, kernels::Level level, const Weights& w)
       : table_(table),
         w_(w),
-        packer_(table, w.depth, w.columns),
+        packer_(table, level, w),
         columns_(round_up(w.columns, table.panel)),
         panel_bytes_(round_up(w.depth * columns_ * Index{sizeof(Element)}, kFloatBytes)) {}
 
   Index bytes() const { return panel_bytes_ + (kHasScales ? columns_ * kFloatBytes : 0); }
 
   void fill(Context& ctx, void* memory) const {
-    const Matrix<const float> from{w_.data, w_.row_stride, w_.column_stride};
     ctx.impl().parallel_for(packer_.units(), [&](Index unit, int slot) {
       if constexpr (std::is_same_v<Element, float>) {
-        packer_.run(unit, from, static_cast<float*>(memory));
+        packer_.run(unit, ctx.impl().scratch(slot, packer_.scratch_bytes()),
+                    static_cast<float*>(memory));
       } else {
-        narrow_unit(ctx, unit, slot, from, memory);
+        narrow_unit(ctx, unit, slot, memory);
       }
     });
   }
@@ -99,14 +110,13 @@ class Kept {
     return reinterpret_cast<float*>(static_cast<std::byte*>(memory) + panel_bytes_);
   }
 
-  void narrow_unit(Context& ctx, Index unit, int slot, Matrix<const float> from,
-                   void* memory) const {
+  void narrow_unit(Context& ctx, Index unit, int slot, void* memory) const {
     const Index first = unit * kPackPanels * table_.panel;
     const Index panels = std::min(kPackPanels, (columns_ - first) / table_.panel);
     const Index elements = w_.depth * table_.panel;  // of a panel
-    auto* const wide =
-        static_cast<float*>(ctx.impl().scratch(slot, panels * elements * kFloatBytes));
-    packer_.run_to(unit, from, wide);
+    auto* const wide = static_cast<float*>(
+        ctx.impl().scratch(slot, panels * elements * kFloatBytes + packer_.scratch_bytes()));
+    packer_.run_to(unit, wide + panels * elements, wide);
     for (Index p = 0; p < panels; ++p) {
       const Index column = first + p * table_.panel;
       Element* const to = static_cast<Element*>(memory) + column * w_.depth;
@@ -161,7 +171,7 @@ template <class Element>
 void multiply_kept(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>* multiply,
                    Index rows, const SpacedRows& x, const Weights& w, const Finish& finish,
                    float* y) {
-  const Kept<Element> kept(table, w);
+  const Kept<Element> kept(table, static_cast<kernels::Level>(ctx.isa()), w);
   const auto fill = [&](void* to) { kept.fill(ctx, to); };
   if (w.packed != nullptr) {
     const void* const memory =
@@ -238,8 +248,8 @@ void multiply_in_place(Context& ctx, const GemmKernels& table, Index rows, const
     do {
       const Index depth = std::min(kPlainDepth, w.depth - first);
       table.multiply(rows, columns, depth, {x + first, w.depth, 1},
-                     {w.data + first * w.row_stride + column, table.panel, w.row_stride}, nullptr,
-                     first > 0, y + column, w.columns);
+                     {w.floats() + first * w.row_stride + column, table.panel, w.row_stride},
+                     nullptr, first > 0, y + column, w.columns);
       first += depth;
     } while (first < w.depth);
   });

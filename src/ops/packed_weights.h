@@ -65,14 +65,18 @@ struct SpacedRows {
   Index stride;
 };
 
-/// Weights [depth, columns] of a product: element (d, c) is data[d * row_stride + c *
-/// column_stride]. `packed` keeps the copy; null: used once.
+/// Weights [depth, columns] of a product, in f32, or in bf16 or f16 where they are packed: element
+/// (d, c) is data[d * row_stride + c * column_stride], and one of the strides is 1. `packed` keeps
+/// the copy; null: used once.
 struct Weights {
-  const float* data;
+  const void* data;
   Index depth, columns;
   Index row_stride, column_stride;
   PackedWeights* packed;
   Pass pass;
+  Dtype dtype = Dtype::f32;
+
+  const float* floats() const noexcept { return static_cast<const float*>(data); }
 };
 
 /// What happens to a product's sums.

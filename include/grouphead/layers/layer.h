@@ -74,8 +74,17 @@ class Parameter {
   /// Threads: safe for concurrent readers.
   ConstView numbers() const;
   /// Write access. What was derived from the old numbers is made anew at the next use, so ask
-  /// again before each change. Quantized numbers become floating-point ones.
+  /// again before each change. Quantized numbers become floating-point ones, shared ones a copy.
   View edit();
+
+  /// From here on the numbers are somebody else's, such as a mapped file's: the elements of this
+  /// matrix [K, N], row by row, of any floating type; one of its strides is 1. Products of f32 read
+  /// it where it lies, and value() too where it is contiguous and of dtype(); else value() is a
+  /// copy that is made when somebody asks for it. `owner` keeps the memory alive. Errors:
+  /// ShapeError for another number of elements, for other strides and types.
+  void share(ConstView matrix, std::shared_ptr<const void> owner);
+  /// What a product packs: the matrix of share(), in f32, bf16 or f16, or else numbers().
+  ConstView source() const;
 
   /// The numbers in 4 or 8 bits that it has in the place of its own; null: none.
   const nn::QuantizedNumbers* quantized() const noexcept;
@@ -91,16 +100,19 @@ class Parameter {
   Dtype gradient_dtype() const noexcept { return policy_.arithmetic(); }
 
  private:
+  struct Elsewhere;
+  void forget_copies() noexcept;
+  void take_from(std::unique_ptr<Elsewhere> numbers) noexcept;
+
   std::string name_;
   Shape shape_;
   DtypePolicy policy_;
-  Tensor value_;  // absent where the numbers are quantized
+  Tensor value_;  // absent where elsewhere_ has the numbers
   ParameterOptions options_;
   std::unique_ptr<ops::PackedWeights> packed_;
   struct Rounded;
-  std::unique_ptr<Rounded> rounded_;  // null where value() is what numbers() gives
-  struct Quantized;
-  std::unique_ptr<Quantized> quantized_;  // null where value_ has the numbers
+  std::unique_ptr<Rounded> rounded_;      // null where value() is what numbers() gives
+  std::unique_ptr<Elsewhere> elsewhere_;  // null where value_ has the numbers
   bool rounds_inputs_ = true;
 };
 

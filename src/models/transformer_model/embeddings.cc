@@ -75,9 +75,8 @@ void Embeddings::append_parameters(const std::string& prefix, ParameterList& out
 }
 
 Tensor Embeddings::rows_of(Context& ctx, const Parameter& table, const Tensor& numbers) const {
-  const ConstView values = table.numbers();
-  Tensor y = ctx.tensor({numbers.dim(0), numbers.dim(1), values.dim(1)}, values.dtype());
-  ops::embedding_forward(ctx, numbers, values, y);
+  Tensor y = ctx.tensor({numbers.dim(0), numbers.dim(1), table.shape()[1]}, table.gradient_dtype());
+  ops::embedding_forward(ctx, numbers, table.source(), y);
   return y;
 }
 
@@ -174,8 +173,8 @@ void Embeddings::backward(Context& ctx, Saved& saved, Tensor d, Grads& grads) co
 // The table [V, E] is the kernel of a product whose backward goes from [..., E] to [..., V].
 Tensor Embeddings::logits(Context& ctx, const Tensor& x) const {
   Tensor y = ctx.tensor(nn::with_last_axis(x.shape(), config_.vocab_size), x.dtype());
-  ops::linear_backward_input(ctx, x, tokens_->numbers(), tokens_->packed(), ops::Write::overwrite,
-                             y, config_.dtype.compute());
+  ops::linear_backward_input(ctx, x, tokens_->source(), tokens_->packed(), ops::Write::overwrite, y,
+                             config_.dtype.compute());
   return y;
 }
 
@@ -192,7 +191,7 @@ Tensor Embeddings::logits_backward(Context& ctx, const Tensor& x, View d_logits,
     ops::linear_backward_weights(ctx, d_rows, x.view().reshaped({count, width}), d_table, {}, grid);
   }
   Tensor d_x = ctx.tensor(x.shape(), x.dtype());
-  ops::linear_forward(ctx, d_rows, tokens_->numbers(), tokens_->packed(), {}, ops::Epilogue::none,
+  ops::linear_forward(ctx, d_rows, tokens_->source(), tokens_->packed(), {}, ops::Epilogue::none,
                       d_x.view().reshaped({count, width}), grid);
   return d_x;
 }

@@ -16,6 +16,12 @@ ConstView as_matrix(ConstView x, Index columns) {
 }
 View as_matrix(View x, Index columns) { return x.reshaped({x.size() / columns, columns}); }
 
+// The kernel [K, N] as a product reads it.
+ConstView matrix_of(const Parameter& kernel, const Shape& shape) {
+  const ConstView source = kernel.source();
+  return source.shape() == shape ? source : kernel.numbers().reshaped(shape);
+}
+
 }  // namespace
 
 Projection::Projection(const Shape& kernel, int contracted_axes, const ProjectionOptions& options,
@@ -58,8 +64,9 @@ void Projection::forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View
   }
   const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;
   const Parameter& kernel = changed ? *changed : *kernel_;
-  ops::linear_forward(ctx, as_matrix(x, num_inputs_), as_matrix(kernel.numbers(), num_outputs_),
-                      kernel.packed(), bias, epilogue, as_matrix(y, num_outputs_), grid_);
+  ops::linear_forward(ctx, as_matrix(x, num_inputs_),
+                      matrix_of(kernel, {num_inputs_, num_outputs_}), kernel.packed(), bias,
+                      epilogue, as_matrix(y, num_outputs_), grid_);
 }
 
 void Projection::forward_float8(Context& ctx, ConstView x, ops::Epilogue epilogue, View y) const {
@@ -123,7 +130,7 @@ void Projection::backward(Context& ctx, ConstView x, ConstView d_y, ops::Write w
   if (!d_x.has_value()) return;
   const std::unique_ptr<Parameter> changed = lora_ ? lora_->changed() : nullptr;
   const Parameter& kernel = changed ? *changed : *kernel_;
-  ops::linear_backward_input(ctx, d_rows, as_matrix(kernel.numbers(), num_outputs_),
+  ops::linear_backward_input(ctx, d_rows, matrix_of(kernel, {num_inputs_, num_outputs_}),
                              kernel.packed(), write, as_matrix(d_x, num_inputs_), grid_);
 }
 

@@ -154,7 +154,14 @@ void fill(TransformerModel& model, const FolderTensors& tensors,
                     std::string(saved::kSharedHeads) +
                     " of config.json says, got others; without that key each is read for itself");
     }
-    saved::take_weight(rule, tensor, parameters.at(rule.path)->edit());
+    Parameter& parameter = *parameters.at(rule.path);
+    const std::optional<ConstView> shared =
+        saved::shared_weight(rule, std::as_const(tensor).view(), parameter.shape());
+    if (shared) {
+      parameter.share(*shared, std::make_shared<const Tensor>(tensor));
+    } else {
+      saved::take_weight(rule, tensor, parameter.edit());
+    }
   }
 }
 

@@ -308,6 +308,26 @@ std::vector<WeightRule> weight_rules(const TransformerModelConfig& config, const
   return Rules(config, names, parameters).make();
 }
 
+std::optional<ConstView> shared_weight(const WeightRule& rule, ConstView tensor,
+                                       const Shape& parameter) {
+  const Index count = parameter.size();
+  if (count == 0) return {};
+  if (rule.outputs == 0) {
+    const Index rows = parameter.rank() > 1 ? parameter[0] : 1;
+    return tensor.reshaped({rows, count / rows});
+  }
+  const Index inputs = inputs_of(rule, count);
+  const Index first = rule.places ? rule.places->first : 0;
+  const bool is_one_run =
+      !rule.places || rule.places->run >= rule.outputs || rule.places->run == rule.places->stride;
+  if (!is_one_run) return {};
+  const Strides strides =
+      rule.by_output ? Strides{1, inputs} : Strides{inputs == 1 ? rule.outputs : rule.row, 1};
+  const Index begin = rule.begin + (rule.by_output ? first * inputs : first);
+  return ConstView(static_cast<const std::byte*>(tensor.raw()) + begin * size_of(tensor.dtype()),
+                   tensor.dtype(), {inputs, rule.outputs}, strides);
+}
+
 void take_weight(const WeightRule& rule, ConstView tensor, View parameter) {
   if (rule.outputs == 0) {
     return ops::convert_rounded(tensor.reshaped(parameter.shape()), parameter.dtype(), parameter);

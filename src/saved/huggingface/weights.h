@@ -44,6 +44,11 @@ std::vector<WeightRule> weight_rules(const TransformerModelConfig& config, const
 /// Whether the copies of all elements in the tensor are the same.
 bool are_copies_alike(const WeightRule& rule, ConstView tensor);
 
+/// The parameter's elements in the tensor, where they lie there as a matrix that Parameter::share()
+/// takes: all but heads of keys and values between others, and gates and ups in turn.
+std::optional<ConstView> shared_weight(const WeightRule& rule, ConstView tensor,
+                                       const Shape& parameter);
+
 /// The parameter's elements out of the tensor (any floating type, the rule's shape) and into it
 /// (the parameter's type).
 void take_weight(const WeightRule& rule, ConstView tensor, View parameter);
