@@ -16,7 +16,7 @@ namespace grouphead::tools {
 struct CausalModel {
   std::shared_ptr<Layer> layer{};
   std::function<std::unique_ptr<Decoder>(Context& ctx, const DecoderOptions& options)> decoder{};
-  /// Absent: tokens are bytes.
+  /// Absent: tokens are bytes, or nobody asked for it.
   std::optional<Tokenizer> tokenizer{};
   /// Tokens that it was made for; absent: it is not said.
   std::optional<Index> length{};
@@ -24,6 +24,9 @@ struct CausalModel {
   /// Whole, with the special tokens of the tokenizer.
   std::vector<std::int32_t> tokens_of(const std::string& text) const;
 };
+
+/// Without its tokenizer. Errors: IoError.
+CausalModel read_causal_model(const std::filesystem::path& path);
 
 /// `tokenizer`: in place of the folder's; empty: that one. `verb` is for messages.
 /// Errors: IoError; ConfigError for a file of Keras without a tokenizer, and for one with bytes.

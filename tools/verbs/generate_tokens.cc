@@ -3,15 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <functional>
-#include <memory>
 
 #include "grouphead/files/pretrained.h"
-#include "grouphead/files/saved_model.h"
 #include "grouphead/models/generation.h"
 #include "grouphead/text/tokenizer.h"
 #include "tools/output.h"
 #include "tools/signals.h"
+#include "tools/verbs/causal_model.h"
 #include "tools/verbs/generate.h"
 #include "tools/verbs/options.h"
 
@@ -34,29 +32,6 @@ std::vector<std::int32_t> numbers_of(const std::string& list) {
     begin = end + 1;
   }
   return numbers;
-}
-
-/// A model that goes on by tokens.
-struct TokenModel {
-  std::shared_ptr<Layer> layer{};
-  std::function<std::unique_ptr<Decoder>(Context& ctx, const DecoderOptions& options)> decoder{};
-  PretrainedGeneration stated{};
-};
-
-TokenModel token_model(const fs::path& path) {
-  if (fs::is_directory(path)) {
-    const PretrainedModel loaded = load_pretrained(path);
-    return {.layer = loaded.model,
-            .decoder =
-                [model = loaded.model](Context& ctx, const DecoderOptions& options) {
-                  return make_decoder(ctx, *model, options);
-                },
-            .stated = load_generation_config(path)};
-  }
-  const std::shared_ptr<Model> loaded = load_model(path);
-  return {.layer = loaded, .decoder = [loaded](Context& ctx, const DecoderOptions& options) {
-            return make_decoder(ctx, *loaded, options);
-          }};
 }
 
 /// Writes tokens as they come: as text until a stop string, or as numbers.
@@ -128,7 +103,10 @@ GenerationOptions generation_of(const PretrainedGeneration& stated, const Genera
 
 int generate_tokens(const GenerateOptions& options, const Globals& globals) {
   Context ctx({.num_threads = globals.threads});
-  const TokenModel model = token_model(options.folder);
+  const CausalModel model = read_causal_model(options.folder);
+  const PretrainedGeneration stated = fs::is_directory(options.folder)
+                                          ? load_generation_config(options.folder)
+                                          : PretrainedGeneration();
   if (const auto form = stored_as(options.weights)) {
     pack_weights(model.layer->parameters(), *form);
   }
@@ -141,13 +119,13 @@ int generate_tokens(const GenerateOptions& options, const Globals& globals) {
     prompt = numbers_of(options.prompt_tokens);
   }
   const auto length = static_cast<Index>(prompt.size());
-  GenerationOptions how = generation_of(model.stated, options, length, globals);
+  GenerationOptions how = generation_of(stated, options, length, globals);
   const Index room = length + std::min<Index>(how.max_tokens, 256);
   const DecoderOptions cache{.capacity = std::max<Index>(room, 1),
                              .cache_dtype = stored_as(options.cache)};
-  std::optional<TokenModel> draft;
+  std::optional<CausalModel> draft;
   if (!options.draft.empty()) {
-    draft = token_model(options.draft);
+    draft = read_causal_model(options.draft);
     how.draft = draft->decoder(ctx, cache);
     how.draft_tokens = options.draft_tokens;
   }
@@ -156,8 +134,7 @@ int generate_tokens(const GenerateOptions& options, const Globals& globals) {
   Generation generation(ctx, model.decoder(ctx, cache), prompt, how);
   const auto read = std::chrono::steady_clock::now();
   std::vector<std::string> stop_texts = options.stops;
-  stop_texts.insert(stop_texts.end(), model.stated.stop_strings.begin(),
-                    model.stated.stop_strings.end());
+  stop_texts.insert(stop_texts.end(), stated.stop_strings.begin(), stated.stop_strings.end());
   Output output(tokenizer, stop_texts);
   Index written = 0;
   while (generation.remaining() > 0 && !stop_requested() && !output.is_at_end()) {
