@@ -10,13 +10,15 @@ namespace {
 // Angles are formed in double and each table entry is rounded once: f32 angles would lose about
 // position * frequency * 6e-8.
 template <class F>
-void fill_table(const std::vector<double>& frequencies, double magnitude, Index positions, F* cos,
-                F* sin) {
-  for (Index position = 0; position < positions; ++position) {
-    for (const double frequency : frequencies) {
-      const double angle = static_cast<double>(position) * frequency;
-      *cos++ = static_cast<F>(magnitude * std::cos(angle));
-      *sin++ = static_cast<F>(magnitude * std::sin(angle));
+void fill_table(const std::vector<double>& frequencies, double magnitude,
+                std::span<const PositionRange> ranges, F* cos, F* sin) {
+  for (const PositionRange& range : ranges) {
+    for (Index position = range.begin; position < range.end; ++position) {
+      for (const double frequency : frequencies) {
+        const double angle = static_cast<double>(position) * frequency;
+        *cos++ = static_cast<F>(magnitude * std::cos(angle));
+        *sin++ = static_cast<F>(magnitude * std::sin(angle));
+      }
     }
   }
 }
@@ -25,12 +27,20 @@ void fill_table(const std::vector<double>& frequencies, double magnitude, Index 
 
 RopeTable make_rope_table(Index positions, Index head_dim, const RopeConfig& config, Dtype dtype,
                           Index length) {
+  const PositionRange range{0, positions};
+  return make_rope_table(std::span(&range, 1), head_dim, config, dtype, length);
+}
+
+RopeTable make_rope_table(std::span<const PositionRange> ranges, Index head_dim,
+                          const RopeConfig& config, Dtype dtype, Index length) {
   const std::vector<double> frequencies = rope_frequencies(head_dim, config, length);
+  Index positions = 0;
+  for (const PositionRange& range : ranges) positions += range.end - range.begin;
   const Shape shape = {positions, static_cast<Index>(frequencies.size())};
   RopeTable table{Tensor(shape, dtype), Tensor(shape, dtype), config.layout};
   with_float_type("rope_table", "dtype", table.cos, [&](auto zero) {
     using F = decltype(zero);
-    fill_table(frequencies, rope_magnitude(config), positions, table.cos.data<F>(),
+    fill_table(frequencies, rope_magnitude(config), ranges, table.cos.data<F>(),
                table.sin.data<F>());
   });
   return table;

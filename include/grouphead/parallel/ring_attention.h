@@ -16,6 +16,7 @@ struct RingShare {
   Index second = 0;  ///< ... and of block 2 N - 1 - r
 
   Index positions() const noexcept { return 2 * block; }
+  friend bool operator==(const RingShare&, const RingShare&) = default;
 };
 
 /// Of process `rank` among `size`. Errors: ShapeError unless 2 size divides the positions.

@@ -166,11 +166,7 @@ void AttentionCore::normalise(Context& ctx, Heads& heads, SavedState* keep) cons
 ops::RopeTable AttentionCore::rotations(Index length, const Communicator* sequence) const {
   if (sequence == nullptr) return rope_tables_->covering(length, length);
   const Index whole = length * sequence->size();
-  ops::RopeTable table = rope_tables_->covering(whole, whole);
-  const RingShare share = ring_share(whole, sequence->rank(), sequence->size());
-  table.cos = ring_part(table.cos, 0, share);
-  table.sin = ring_part(table.sin, 0, share);
-  return table;
+  return rope_tables_->of_share(ring_share(whole, sequence->rank(), sequence->size()), whole);
 }
 
 void AttentionCore::rotate(Context& ctx, Heads& heads, const Communicator* sequence) const {

@@ -29,4 +29,16 @@ ops::RopeTable RopeTables::covering(Index positions, Index length) {
   return table_;
 }
 
+ops::RopeTable RopeTables::of_share(const RingShare& share, Index length) {
+  const std::lock_guard lock(mutex_);
+  if (!share_table_.cos.has_value() || share != share_ || length != share_length_) {
+    const ops::PositionRange ranges[] = {{share.first, share.first + share.block},
+                                         {share.second, share.second + share.block}};
+    share_table_ = ops::make_rope_table(ranges, head_dim_, config_, dtype_, angles_of(length));
+    share_ = share;
+    share_length_ = length;
+  }
+  return share_table_;
+}
+
 }  // namespace grouphead::nn
