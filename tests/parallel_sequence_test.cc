@@ -3,11 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
 #include "grid_support.h"
 #include "grouphead/models/model.h"
+#include "grouphead/parallel/ring_attention.h"
+#include "grouphead/train/step_trace.h"
+#include "nn/attention/rope_tables.h"
 
 namespace grouphead {
 namespace {
@@ -54,6 +58,81 @@ TEST(SequenceParallel, FirstGradientsAreThoseOfOneProcess) {
   }
 }
 
+// Which elements are dropped does not depend on who has them: blocks of 3 positions of width 12,
+// and of width 18, which begin within a block of random words.
+TEST(SequenceParallel, DropsOutAsOneProcess) {
+  for (const Index width : {12, 18}) {
+    TrainerConfig config = plain_config();
+    config.dropout = 0.25;
+    config.hidden_size = width;
+    config.num_heads = config.num_key_value_heads = 3;
+    config.rope = false;
+    config.sequence_length = 24;
+    for (const auto& [size, sequence] : {std::pair{2, 2}, {4, 4}, {4, 2}}) {
+      config.batch_blocks = size / sequence;
+      const Said alone = said_by(config, 5, {});
+      for (const Said& said : said_together(size, {.sequence = sequence}, config, 5)) {
+        expect_near(said, alone,
+                    std::to_string(size) + " processes, width " + std::to_string(width));
+      }
+    }
+  }
+}
+
+TEST(SequenceParallel, RotationAnglesAreThoseOfTheOwnPositions) {
+  const RopeConfig rules[] = {
+      {}, {.rotary_dims = 4}, {.dynamic = DynamicRopeConfig{.factor = 4, .max_position = 16}}};
+  constexpr Index kLength = 96;
+  for (const RopeConfig& rule : rules) {
+    nn::RopeTables whole(8, rule, Dtype::f32);
+    const ops::RopeTable all = whole.covering(kLength, kLength);
+    for (int rank = 0; rank < 4; ++rank) {
+      const RingShare share = ring_share(kLength, rank, 4);
+      nn::RopeTables own(8, rule, Dtype::f32);
+      const ops::RopeTable part = own.of_share(share, kLength);
+      EXPECT_TRUE(same_bits(part.cos, ring_part(all.cos, 0, share))) << rank;
+      EXPECT_TRUE(same_bits(part.sin, ring_part(all.sin, 0, share))) << rank;
+      const ops::RopeTable again = own.of_share(share, kLength);
+      EXPECT_EQ(again.cos.view().raw(), part.cos.view().raw());
+    }
+  }
+}
+
+/// Whether communication of that name went on while something of the other name was computed.
+bool overlap(const StepTrace& trace, std::string_view communication, std::string_view computation) {
+  const std::vector<TraceEvent> events = trace.events();
+  return std::ranges::any_of(events, [&](const TraceEvent& sent) {
+    return sent.is_communication && sent.thread == 1 && sent.name.starts_with(communication) &&
+           std::ranges::any_of(events, [&](const TraceEvent& computed) {
+             return !computed.is_communication && computed.name.starts_with(computation) &&
+                    sent.begin < computed.end && computed.begin < sent.end;
+           });
+  });
+}
+
+// The system decides when a thread runs, so one step of many has to show it.
+TEST(SequenceParallel, ATraceShowsKeysOnTheirWayBesideTheComputation) {
+  TrainerConfig config = plain_config();
+  config.sequence_length = 96;
+  config.batch_blocks = 1;
+  config.steps = 100;
+  run_processes(3, [&](std::shared_ptr<Communicator> job) {
+    Context ctx({.num_threads = 1});
+    Trainer trainer(ctx, config, TextData(example_text(5000), config.sequence_length),
+                    parallel::make_grid(job, {.sequence = 3}));
+    StepTrace trace;
+    trainer.set_trace(&trace);
+    bool forward = false, backward = false, gradients = false;
+    while (!trainer.is_done() && job->any(!(forward && backward && gradients))) {
+      trainer.step();
+      forward = forward || overlap(trace, "keys of process", "attention to process");
+      backward = backward || overlap(trace, "keys of process", "gradients of attention");
+      gradients = gradients || overlap(trace, "gradients to process", "gradients of attention");
+    }
+    EXPECT_TRUE(forward && backward && gradients) << forward << backward << gradients;
+  });
+}
+
 // Validation's last batch has fewer samples than blocks; training's have one for each.
 TEST(SequenceParallel, ProcessesWithoutSamplesGoAlong) {
   const TrainerConfig config = plain_config();
@@ -97,9 +176,6 @@ TEST(SequenceParallel, RefusesWhatItDoesNotHave) {
   EXPECT_EQ(error(4, 2, config),
             "[train] sequence length: expected a multiple of two for each of the 2 processes that "
             "share out a sequence, got 50");
-  config = plain_config();
-  config.dropout = 0.25;
-  EXPECT_EQ(error(2, 2, config), "[compile] sequence: expected none with dropout, got 0.25");
   EXPECT_EQ(error_of<ConfigError>([] { parallel::make_grid(nullptr, {.sequence = 2}); }),
             "[train] --sp: expected a divisor of the number of processes, 1, got 2");
 }

@@ -1,5 +1,7 @@
 #include "ops/dropout.h"
 
+#include <algorithm>
+
 #include "core/number_text.h"
 #include "ops/floating.h"
 #include "ops/keep_rule.h"
@@ -7,6 +9,8 @@
 
 namespace grouphead::ops {
 namespace {
+
+constexpr Index kDrawBlock = 4;  // words of a Philox block, at which kernels begin
 
 double rounded_to(Dtype grid, double value) {
   with_floating("dropout", "grid", grid,
@@ -22,7 +26,8 @@ double scale_of(double rate, Dtype grid) {
 
 }  // namespace
 
-void dropout(Context& ctx, ConstView x, double rate, RandomDraw draw, Dtype grid, View y) {
+void dropout(Context& ctx, ConstView x, double rate, RandomDraw draw, Dtype grid, View y,
+             Index first) {
   if (!(rate >= 0 && rate <= 1)) {
     core::throw_config_error("dropout", "rate", "0 <= rate <= 1", core::number_text(rate));
   }
@@ -34,8 +39,15 @@ void dropout(Context& ctx, ConstView x, double rate, RandomDraw draw, Dtype grid
     const kernels::KeepRule rule = keep_rule(rate, draw);
     const auto scale = static_cast<F>(scale_of(rate, grid));
     const auto& kernels = rowwise_kernels<F>(ctx);
-    for_blocks(ctx, y.size(), kBlockElements, [&](Index begin, Index end) {
-      kernels.dropout(x.data<F>() + begin, rule, scale, begin, end - begin, y.data<F>() + begin);
+    const Index head = std::min(y.size(), (kDrawBlock - first % kDrawBlock) % kDrawBlock);
+    for (Index i = 0; i < head; ++i) {
+      const bool is_kept = rule.keeps(static_cast<std::uint64_t>(first + i));
+      y.data<F>()[i] = is_kept ? scale * x.data<F>()[i] : F{0};
+    }
+    const F* from = x.data<F>() + head;
+    F* to = y.data<F>() + head;
+    for_blocks(ctx, y.size() - head, kBlockElements, [&](Index begin, Index end) {
+      kernels.dropout(from + begin, rule, scale, first + head + begin, end - begin, to + begin);
     });
   });
 }

@@ -13,7 +13,9 @@ namespace grouphead::ops {
 /// Kept is  philox: where word i % 4 of block i / 4 of the key is at least rate 2^32, for element i
 ///          threefry: where the uniform number of its word is below 1 - rate, bit for bit as in
 ///          keras.random.dropout on JAX
+/// The first element of x is element `first` of the draw.
 /// Errors  ConfigError unless 0 <= rate <= 1
-void dropout(Context& ctx, ConstView x, double rate, RandomDraw draw, Dtype grid, View y);
+void dropout(Context& ctx, ConstView x, double rate, RandomDraw draw, Dtype grid, View y,
+             Index first = 0);
 
 }  // namespace grouphead::ops

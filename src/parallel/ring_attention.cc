@@ -7,6 +7,7 @@
 #include "ops/attention_problem.h"
 #include "parallel/background.h"
 #include "parallel/ring_plan.h"
+#include "parallel/watch.h"
 
 namespace grouphead {
 namespace {
@@ -14,6 +15,9 @@ namespace {
 using parallel::Background;
 using parallel::RingCall;
 using parallel::RingPlan;
+using parallel::Watch;
+using parallel::watched;
+using parallel::WatchScope;
 
 constexpr std::size_t kHalves = 2;
 
@@ -64,6 +68,7 @@ class Ring {
   int steps() const noexcept { return job_.size(); }
   int visitor(int step) const noexcept { return (job_.rank() - step + job_.size()) % job_.size(); }
   int host(int step) const noexcept { return (job_.rank() + step) % job_.size(); }
+  std::string visitor_text(int step) const { return "process " + std::to_string(visitor(step)); }
 
   /// Keys and values of `own` that a host of this step sees, for those of the visitor.
   void exchange_keys(int step, KeyBlocks& own, KeyBlocks& visiting) {
@@ -248,13 +253,18 @@ void ring_attention(Context& ctx, Communicator& job, ConstView q, ConstView k, C
   const auto visitor = [&](int step) -> KeyBlocks& {
     return visitors[static_cast<unsigned>(step) % 2];
   };
+  const Watch* const watch = WatchScope::current();
   Background sending(job);
   for (int step = 0; step < ring.steps(); ++step) {
     const bool is_last = step + 1 == ring.steps();
     if (!is_last) {
-      sending.start([&, next = step + 1] { ring.exchange_keys(next, own, visitor(next)); });
+      sending.start([&, next = step + 1] {
+        watched(watch, "keys of " + ring.visitor_text(next), true,
+                [&] { ring.exchange_keys(next, own, visitor(next)); });
+      });
     }
-    attend(ctx, ring, step, q, step == 0 ? own : visitor(step), out, statistics);
+    watched(watch, "attention to " + ring.visitor_text(step), false,
+            [&] { attend(ctx, ring, step, q, step == 0 ? own : visitor(step), out, statistics); });
     if (!is_last) sending.wait();
   }
   if (softmax.lse.has_value()) ops::write_lse(statistics, softmax.lse);
@@ -288,19 +298,27 @@ void ring_attention_backward(Context& ctx, Communicator& job, ConstView q, Const
     }
   };
   // While step s is computed, the visitor of s + 1 comes, and the gradients of s - 1 go home.
+  const Watch* const watch = WatchScope::current();
   Background sending(job);
   for (int step = 0; step <= ring.steps(); ++step) {
     const bool returns = step >= 2;
-    sending.start([&, step, returns] {
-      const int next = step + 1;
-      if (next < ring.steps()) ring.exchange_keys(next, own, in_turns(visitors, next));
-      if (returns) ring.return_gradients(step - 1, in_turns(gradients, step - 1), returned);
+    const int next = step + 1;
+    sending.start([&, step, next, returns] {
+      if (next < ring.steps()) {
+        watched(watch, "keys of " + ring.visitor_text(next), true,
+                [&] { ring.exchange_keys(next, own, in_turns(visitors, next)); });
+      }
+      if (!returns) return;
+      watched(watch, "gradients to " + ring.visitor_text(step - 1), true,
+              [&] { ring.return_gradients(step - 1, in_turns(gradients, step - 1), returned); });
     });
     if (step < ring.steps()) {
-      KeyBlocks& made = in_turns(gradients, step);
-      made.clear();
-      add_gradients(ctx, ring, step, operands, step == 0 ? own : in_turns(visitors, step), made);
-      if (step == 0) add_own(made, {true, true});
+      watched(watch, "gradients of attention to " + ring.visitor_text(step), false, [&] {
+        KeyBlocks& made = in_turns(gradients, step);
+        made.clear();
+        add_gradients(ctx, ring, step, operands, step == 0 ? own : in_turns(visitors, step), made);
+        if (step == 0) add_own(made, {true, true});
+      });
     }
     sending.wait();
     if (returns) add_own(returned, ring.returned(step - 1));

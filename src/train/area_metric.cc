@@ -106,6 +106,11 @@ class AreaMetric final : public Metric {
   void reset() override {
     for (Curve& curve : curves_) curve.reset();
   }
+  std::vector<std::span<double>> sums() override {
+    std::vector<std::span<double>> all;
+    for (Curve& curve : curves_) curve.append_sums(all);
+    return all;
+  }
 
  private:
   void make_curves(Index count);

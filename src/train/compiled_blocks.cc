@@ -9,6 +9,7 @@
 #include "nn/sequence_scope.h"
 #include "nn/whole_gradients.h"
 #include "parallel/owners.h"
+#include "parallel/watch.h"
 #include "train/batches.h"
 #include "train/compiled_state.h"
 
@@ -19,10 +20,12 @@ using parallel::BatchBlock;
 
 /// Draws of dropout between two blocks: more than any model makes.
 constexpr int kDrawsOfBlock = 32;  // 2^32
+constexpr int kRingThread = 1;     // of a trace; 0: sums of gradients
 
-RandomStream stream_of(const RandomStream& step, const BatchBlock& block) {
-  return RandomStream(
-      step.seed(), step.next_draw() + (static_cast<std::uint64_t>(block.number) << kDrawsOfBlock));
+/// `number`: of the block among those of a batch.
+RandomStream stream_of(const RandomStream& step, Index number) {
+  return RandomStream(step.seed(),
+                      step.next_draw() + (static_cast<std::uint64_t>(number) << kDrawsOfBlock));
 }
 
 /// Whether backward() of the model says which gradients are whole, and is its only caller.
@@ -32,12 +35,23 @@ bool tells_whole_gradients(const Layer& model) {
          dynamic_cast<const TransformerModel*>(&model) != nullptr;
 }
 
+/// Writes down what is watched.
+parallel::Watch watch_of(StepTrace* trace) {
+  return [trace](std::string name, bool is_communication, const std::function<void()>& work) {
+    const double begin = trace->now();
+    work();
+    trace->add({.name = std::move(name),
+                .is_communication = is_communication,
+                .begin = begin,
+                .end = trace->now(),
+                .thread = is_communication ? kRingThread : 0});
+  };
+}
+
 /// body(), as an event of the trace where there is one.
 template <class Body>
-void traced(StepTrace* trace, std::string name, Body&& body) {
-  const double begin = trace != nullptr ? trace->now() : 0;
-  body();
-  if (trace != nullptr) trace->add({std::move(name), false, begin, trace->now()});
+void traced(std::string name, Body&& body) {
+  parallel::watched(parallel::WatchScope::current(), std::move(name), false, body);
 }
 
 double weighted_sum(const std::vector<BatchBlock>& blocks, const std::vector<double>& values,
@@ -55,7 +69,7 @@ double weighted_sum(const std::vector<BatchBlock>& blocks, const std::vector<dou
 void CompiledModel::State::prepare(Index samples) {
   if (is_prepared) return;
   is_prepared = true;
-  Index blocks = config.batch_blocks;
+  blocks = config.batch_blocks;
   if (blocks == 0) blocks = config.communicator ? parallel::default_blocks(samples) : 1;
   if (blocks == 1 && !config.communicator) return;
   const auto job = config.communicator ? config.communicator : Communicator::alone();
@@ -111,6 +125,8 @@ double CompiledModel::State::run_blocks(Context& ctx, const Data& batch, RandomS
   if (!grads) grads = std::make_unique<Grads>(ctx, parameters);
   const Index samples = train::num_samples(batch) * sequence_size();
   const nn::SequenceScope sequence(config.sequence.get());
+  const parallel::Watch watch = watch_of(events);
+  const parallel::WatchScope watching(events != nullptr ? &watch : nullptr);
   const std::vector<BatchBlock>& own = sums->begin(samples, events);
   if (random == nullptr) random = &own_random;
   const RandomStream step = *random;
@@ -121,10 +137,10 @@ double CompiledModel::State::run_blocks(Context& ctx, const Data& batch, RandomS
   };
   for (const BatchBlock& block : own) {
     const bool is_last = &block == &own.back();
-    RandomStream stream = stream_of(step, block);
+    RandomStream stream = stream_of(step, block.number % blocks);
     const std::uint64_t first = stream.next_draw();
     LossSink penalties;
-    traced(events, "forward and backward of block " + std::to_string(block.number), [&] {
+    traced("forward and backward of block " + std::to_string(block.number), [&] {
       const Data part = part_of(batch, block);
       if (is_last) sums->begin_last(*grads);
       const nn::WholeGradientsScope scope(is_last && tells_whole_gradients(model) ? &mark
@@ -133,14 +149,15 @@ double CompiledModel::State::run_blocks(Context& ctx, const Data& batch, RandomS
     });
     for (const double penalty : penalties.losses()) losses.back() += penalty;
     draws = stream.next_draw() - first;
-    if (!is_last) traced(events, "adding", [&] { sums->add(block, *grads); });
+    if (!is_last) traced("adding", [&] { sums->add(block, *grads); });
   }
   if (own.empty()) sums->begin_last(*grads);
-  traced(events, "waiting for the sums", [&] { sums->finish(); });
+  traced("waiting for the sums", [&] { sums->finish(); });
   // A process without samples has drawn nothing.
   const std::vector<double> all_draws = sums->job().all_gather(static_cast<double>(draws));
   draws = static_cast<std::uint64_t>(*std::max_element(all_draws.begin(), all_draws.end()));
   *random = RandomStream(step.seed(), step.next_draw() + draws);
+  collect();
   return weighted_sum(sums->all_blocks(), sums->gather(losses), samples);
 }
 
@@ -162,7 +179,13 @@ double CompiledModel::State::test_blocks(Context& ctx, const Data& batch) {
     losses.push_back(test(ctx, part_of(batch, block), penalties));
     for (const double penalty : penalties.losses()) losses.back() += penalty;
   }
+  collect();
   return weighted_sum(sums->all_blocks(), sums->gather(losses), samples);
+}
+
+void CompiledModel::State::collect() {
+  if (!config.metrics.empty() || !config.weighted_metrics.empty()) metrics.collect(sums->job());
+  if (has_several_losses) loss.collect(sums->job());
 }
 
 bool CompiledModel::any_process(bool own) const {

@@ -75,6 +75,8 @@ double CompiledLoss::value(Context& ctx, const Data& batch, std::span<const Valu
 void CompiledLoss::append_logs(const std::vector<std::string>& output_names, Logs& logs) const {
   const auto given = [](const Loss& loss) { return static_cast<bool>(loss); };
   if (std::count_if(losses_.begin(), losses_.end(), given) < 2) return;
+  const JobSums::Parts parts = sums();
+  const JobSums::Shown shown(totals_, parts);
   for (std::size_t i = 0; i < means_.size(); ++i) {
     if (!losses_[i]) continue;
     const std::string name = output_names[i] + "_loss";
@@ -89,7 +91,16 @@ void CompiledLoss::append_logs(const std::vector<std::string>& output_names, Log
   }
 }
 
+JobSums::Parts CompiledLoss::sums() const {
+  JobSums::Parts parts;
+  for (const auto& mean : means_) parts.push_back(mean->sums());
+  return parts;
+}
+
+void CompiledLoss::collect(Communicator& job) { totals_.collect(job, sums()); }
+
 void CompiledLoss::reset() {
+  totals_.clear();
   for (const auto& mean : means_) mean->reset();
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "grouphead/train/fit.h"
+#include "train/job_sums.h"
 
 namespace grouphead::train {
 
@@ -16,14 +17,18 @@ class CompiledLoss {
   /// `<output>_loss`, where there are several.
   void append_logs(const std::vector<std::string>& output_names, Logs& logs) const;
   void reset();
+  /// As CompiledMetrics::collect().
+  void collect(Communicator& job);
 
  private:
+  JobSums::Parts sums() const;
   void resolve(std::size_t num_outputs);
 
   std::vector<Loss> losses_;
   std::vector<double> weights_;
   std::vector<std::unique_ptr<Mean>> means_;
   bool is_resolved_ = false;
+  JobSums totals_;
 };
 
 /// The weights of one output; absent when there are none.

@@ -50,6 +50,8 @@ void CompiledMetrics::update(Context& ctx, const Data& batch, std::span<const Va
 }
 
 void CompiledMetrics::append_logs(const std::vector<std::string>& output_names, Logs& logs) const {
+  const JobSums::Parts parts = sums();
+  const JobSums::Shown shown(totals_, parts);
   std::map<std::string, int> seen;
   // `name`, or with a number when it is taken.
   const auto append = [&](const std::string& name, double result) {
@@ -70,7 +72,20 @@ void CompiledMetrics::append_logs(const std::vector<std::string>& output_names, 
   }
 }
 
+JobSums::Parts CompiledMetrics::sums() const {
+  JobSums::Parts parts;
+  for (const Metrics* lists : {&metrics_, &weighted_}) {
+    for (const auto& list : *lists) {
+      for (const auto& metric : list) parts.push_back(metric->sums());
+    }
+  }
+  return parts;
+}
+
+void CompiledMetrics::collect(Communicator& job) { totals_.collect(job, sums()); }
+
 void CompiledMetrics::reset() {
+  totals_.clear();
   for (const Metrics* lists : {&metrics_, &weighted_}) {
     for (const auto& list : *lists) {
       for (const auto& metric : list) metric->reset();

@@ -24,7 +24,9 @@ struct CompiledModel::State {
   bool is_between_validations = false;
   bool is_interrupted = false;
   bool is_prepared = false;
-  RandomStream own_random{0};  // of blocks, where the caller has none
+  Index blocks = 1;                 // of a batch
+  bool has_several_losses = false;  // as all processes of a job know
+  RandomStream own_random{0};       // of blocks, where the caller has none
 
   /// Processes that share out a sequence.
   Index sequence_size() const noexcept { return config.sequence ? config.sequence->size() : 1; }
@@ -46,6 +48,8 @@ struct CompiledModel::State {
   /// Forward and loss alone.
   double test(Context& ctx, const Data& batch, LossSink& penalties);
   double test_blocks(Context& ctx, const Data& batch);
+  /// After the blocks of a batch: metrics and losses of outputs become those of the job.
+  void collect();
 };
 
 }  // namespace grouphead

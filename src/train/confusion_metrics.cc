@@ -140,6 +140,7 @@ class ConfusionMetric final : public Metric {
   }
   double result() const override { return kind_.result(counts_); }
   void reset() override { counts_ = {}; }
+  std::vector<std::span<double>> sums() override { return counts_.sums(); }
 
  private:
   const Kind& kind_;
@@ -225,6 +226,11 @@ class AtMetric final : public Metric {
     return best;
   }
   void reset() override { curve_.reset(); }
+  std::vector<std::span<double>> sums() override {
+    std::vector<std::span<double>> all;
+    curve_.append_sums(all);
+    return all;
+  }
 
  private:
   const AtKind& kind_;

@@ -34,6 +34,13 @@ std::vector<Confusion> Curve::confusions() const {
   return all;
 }
 
+void Curve::append_sums(std::vector<std::span<double>>& sums) {
+  for (Confusion& counts : counts_) {
+    for (const std::span<double> count : counts.sums()) sums.push_back(count);
+  }
+  sums.insert(sums.end(), {{&positives_, 1}, {&negatives_, 1}});
+}
+
 void Curve::reset() {
   std::fill(counts_.begin(), counts_.end(), Confusion{});
   positives_ = negatives_ = 0;

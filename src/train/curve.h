@@ -2,6 +2,7 @@
 
 // Counts of true and false, positive and negative, at one threshold and at many.
 
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -22,6 +23,10 @@ struct Confusion {
   double precision() const { return quotient(true_positives, true_positives + false_positives); }
   double recall() const { return quotient(true_positives, true_positives + false_negatives); }
   double specificity() const { return quotient(true_negatives, true_negatives + false_positives); }
+  std::vector<std::span<double>> sums() {
+    return {
+        {&true_positives, 1}, {&false_positives, 1}, {&true_negatives, 1}, {&false_negatives, 1}};
+  }
   double false_rate() const { return quotient(false_positives, false_positives + true_negatives); }
 };
 
@@ -35,6 +40,7 @@ class Curve {
   /// At each threshold, predictions above it being positive.
   std::vector<Confusion> confusions() const;
   void reset();
+  void append_sums(std::vector<std::span<double>>& sums);
 
  private:
   std::vector<double> thresholds_;

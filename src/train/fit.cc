@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "core/check.h"
-#include "core/number_text.h"
 #include "grouphead/models/model.h"
 #include "grouphead/models/models.h"
 #include "ops/arithmetic.h"
@@ -82,15 +81,9 @@ void check_sequence(const CompileConfig& config, const Layer& model) {
     core::throw_config_error("compile", "sequence",
                              "processes s D + d of the communicator, in the order of s", "others");
   }
-  const auto* const language_model = dynamic_cast<const LanguageModel*>(&model);
-  if (language_model == nullptr) {
+  if (dynamic_cast<const LanguageModel*>(&model) == nullptr) {
     core::throw_config_error("compile", "sequence", "none but for a LanguageModel",
                              model.class_name());
-  }
-  const TransformerConfig& transformer = language_model->config().transformer;
-  const double rate = std::max(transformer.dropout, transformer.inter_block_dropout);
-  if (rate > 0) {
-    core::throw_config_error("compile", "sequence", "none with dropout", core::number_text(rate));
   }
 }
 
@@ -121,6 +114,7 @@ void CompiledModel::State::adopt() {
   parameters = model.parameters();
   check_job(config, parameters);
   output_names = names_of_outputs(model, config);
+  has_several_losses = config.loss.size() > 1 || output_names.size() > 1;
   if (optimizer && config.communicator) optimizer->share_state(config.communicator);
   if (optimizer && !optimizer->is_built()) {
     const bool scales = config.auto_scale_loss && !optimizer->scales_loss();

@@ -121,6 +121,7 @@ class Sum final : public Metric {
   }
   double result() const override { return total_; }
   void reset() override { total_ = 0; }
+  std::vector<std::span<double>> sums() override { return {{&total_, 1}}; }
 
  private:
   double total_ = 0;

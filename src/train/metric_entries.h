@@ -56,6 +56,7 @@ class MeanOfValues : public Metric {
   }
   double result() const override { return mean_.result(); }
   void reset() override { mean_.reset(); }
+  std::vector<std::span<double>> sums() override { return mean_.sums(); }
 
  private:
   virtual Tensor values_of(Context& ctx, const LossOperands& operands) const = 0;

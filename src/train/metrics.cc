@@ -235,6 +235,7 @@ class PerplexityMetric final : public Metric {
   }
   double result() const override { return count_ == 0 ? 0 : std::exp(sum_ / count_); }
   void reset() override { sum_ = count_ = 0; }
+  std::vector<std::span<double>> sums() override { return {{&sum_, 1}, {&count_, 1}}; }
 
  private:
   /// Number of labels that count, by their weights.

@@ -68,6 +68,7 @@ class IoU final : public Metric {
   void update(Context& ctx, const LossOperands& operands) override;
   double result() const override;
   void reset() override { std::fill(counts_.begin(), counts_.end(), 0); }
+  std::vector<std::span<double>> sums() override { return {counts_}; }
 
  private:
   bool has_ids() const { return kind_ != Kind::mean && kind_ != Kind::one_hot_mean; }

@@ -48,6 +48,7 @@ class RootMeanSquaredError final : public Metric {
   }
   double result() const override { return std::sqrt(mean_.result()); }
   void reset() override { mean_.reset(); }
+  std::vector<std::span<double>> sums() override { return mean_.sums(); }
 
  private:
   Mean mean_;
@@ -220,6 +221,9 @@ class FBeta final : public Metric {
     return score;
   }
   void reset() override { hits_ = false_ = missed_ = targets_ = {}; }
+  std::vector<std::span<double>> sums() override {
+    return {hits_.numbers, false_.numbers, missed_.numbers, targets_.numbers};
+  }
 
  private:
   FBetaScoreConfig config_;
@@ -288,6 +292,10 @@ class R2 final : public Metric {
   void reset() override {
     sum_ = squares_ = errors_ = count_ = {};
     samples_ = 0;
+  }
+  std::vector<std::span<double>> sums() override {
+    if (sum_.numbers.empty()) return {};
+    return {sum_.numbers, squares_.numbers, errors_.numbers, count_.numbers, {&samples_, 1}};
   }
 
  private:

@@ -40,7 +40,7 @@ std::string StepTrace::json_events(int process) const {
     char numbers[128];
     std::snprintf(numbers, sizeof numbers,
                   R"("ph": "X", "pid": %d, "tid": %d, "ts": %.3f, "dur": %.3f})", process,
-                  event.is_communication ? 1 : 0, event.begin * 1e6,
+                  event.is_communication ? 1 + event.thread : 0, event.begin * 1e6,
                   (event.end - event.begin) * 1e6);
     if (!text.empty()) text += ",\n";
     text += R"({"name": ")" + event.name + R"(", )" + numbers;

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -38,6 +39,9 @@ class Metric {
   /// Of the batches since the last reset(); 0 for none.
   virtual double result() const = 0;
   virtual void reset() = 0;
+  /// The numbers that update() adds to, where result() follows from their sums over all batches: so
+  /// processes that share out a batch know the result of all. None: each has that of its own part.
+  virtual std::vector<std::span<double>> sums() { return {}; }
 
  protected:
   explicit Metric(std::string name) : name_(std::move(name)) {}
@@ -83,6 +87,7 @@ class Mean : public Metric {
   void update(Context& ctx, const LossOperands& operands) override;
   double result() const override { return count_ == 0 ? 0 : total_ / count_; }
   void reset() override { total_ = count_ = 0; }
+  std::vector<std::span<double>> sums() override { return {{&total_, 1}, {&count_, 1}}; }
 
  private:
   double total_ = 0;

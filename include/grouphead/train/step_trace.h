@@ -13,6 +13,7 @@ struct TraceEvent {
   bool is_communication = false;  ///< beside the computation, in a thread of its own
   double begin = 0;               ///< seconds since the step began
   double end = 0;
+  int thread = 0;  ///< of communication: 0: sums of gradients, 1: keys and values of a sequence
 };
 
 /// Collects the events of one step. Threads: safe.

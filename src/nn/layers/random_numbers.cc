@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "grouphead/parallel/ring_attention.h"
 #include "nn/operations/promotion.h"
+#include "nn/sequence_scope.h"
 #include "ops/broadcasting.h"
 #include "ops/dropout.h"
 #include "ops/random_fill.h"
@@ -52,8 +54,33 @@ void multiply(Context& ctx, ConstView a, ConstView b, View y) {
   ops::binary_forward(ctx, ops::Binary::multiply, a, b, y);
 }
 
+namespace {
+
+// Elements of the draw are those of the whole sequences, of which this process has two blocks each.
+void drop_part(Context& ctx, const Communicator& job, double rate, const RandomDraw& draw,
+               Dtype grid, ConstView x, View y) {
+  const Index positions = x.dim(1) * job.size();
+  const RingShare share = ring_share(positions, job.rank(), job.size());
+  if (x.size() == 0) return;
+  const Index blocks = 2 * x.dim(0);
+  const Index width = x.size() / (x.dim(0) * x.dim(1));
+  const ConstView from = x.reshaped({blocks, share.block * width});
+  const View to = y.reshaped(from.shape());
+  for (Index i = 0; i < blocks; ++i) {
+    const Index begin = i % 2 == 0 ? share.first : share.second;
+    ops::dropout(ctx, from.slice(0, i, i + 1), rate, draw, grid, to.slice(0, i, i + 1),
+                 (i / 2 * positions + begin) * width);
+  }
+}
+
+}  // namespace
+
 void drop(Context& ctx, double rate, const RandomDraw& draw, const NoiseShape& noise_shape,
           const DtypePolicy& policy, ConstView x, View y) {
+  const Communicator* const sequence = SequenceScope::current();
+  if (noise_shape.is_whole() && sequence != nullptr) {
+    return drop_part(ctx, *sequence, rate, draw, policy.compute(), x, y);
+  }
   if (noise_shape.is_whole()) return ops::dropout(ctx, x, rate, draw, policy.compute(), y);
   const Shape shape = noise_shape.of(x.shape());
   const double one = 1;

@@ -30,7 +30,8 @@ ConfigValue noise_shape_config(const std::vector<Index>& axes);
 
 /// y = a b, b of a's shape or repeated to it.
 void multiply(Context& ctx, ConstView a, ConstView b, View y);
-/// y = x / (1 - rate) where the draw keeps an element, 0 elsewhere.
+/// y = x / (1 - rate) where the draw keeps an element, 0 elsewhere. Of sequences that several
+/// processes share out (SequenceScope) each drops what one would.
 void drop(Context& ctx, double rate, const RandomDraw& draw, const NoiseShape& noise_shape,
           const DtypePolicy& policy, ConstView x, View y);
 /// Numbers of N(mean, stddev^2) as drawn in policy.compute(), in policy.arithmetic().
