@@ -13,6 +13,10 @@ struct Allocations {
 /// All since the program's start.
 Allocations allocations();
 
+/// Bytes that are allocated and not freed, and the most of them since the last call of it.
+long live_bytes();
+long take_peak_bytes();
+
 /// The allocation after `more` further ones fails, once.
 void fail_allocation(long more);
 

@@ -38,12 +38,12 @@ inline Said said_by(const TrainerConfig& config, Index steps, const parallel::Pr
     said.norms.push_back(step.gradient_norm);
   }
   said.validation = trainer.validate();
-  trainer.gather();
-  for (const auto& named : trainer.model().parameters()) {
-    Tensor copied(named.parameter->shape(), named.parameter->dtype());
-    copy(named.parameter->value(), copied);
-    said.weights.push_back(copied);
-  }
+  const auto keep_weights = [&] {
+    for (const auto& weight : trainer.model_weights())
+      said.weights.push_back(weight.read().clone());
+  };
+  // Of tensors that are shared out, the first process has the whole ones while they are saved.
+  trainer.has_whole_tensors() ? keep_weights() : trainer.save(keep_weights);
   return said;
 }
 

@@ -82,17 +82,17 @@ TEST(SequenceParallel, DropsOutAsOneProcess) {
 TEST(SequenceParallel, RotationAnglesAreThoseOfTheOwnPositions) {
   const RopeConfig rules[] = {
       {}, {.rotary_dims = 4}, {.dynamic = DynamicRopeConfig{.factor = 4, .max_position = 16}}};
-  constexpr Index kLength = 96;
+  constexpr Index kPositions = 96;
   for (const RopeConfig& rule : rules) {
     nn::RopeTables whole(8, rule, Dtype::f32);
-    const ops::RopeTable all = whole.covering(kLength, kLength);
+    const ops::RopeTable all = whole.covering(kPositions, kPositions);
     for (int rank = 0; rank < 4; ++rank) {
-      const RingShare share = ring_share(kLength, rank, 4);
+      const RingShare share = ring_share(kPositions, rank, 4);
       nn::RopeTables own(8, rule, Dtype::f32);
-      const ops::RopeTable part = own.of_share(share, kLength);
+      const ops::RopeTable part = own.of_share(share, kPositions);
       EXPECT_TRUE(same_bits(part.cos, ring_part(all.cos, 0, share))) << rank;
       EXPECT_TRUE(same_bits(part.sin, ring_part(all.sin, 0, share))) << rank;
-      const ops::RopeTable again = own.of_share(share, kLength);
+      const ops::RopeTable again = own.of_share(share, kPositions);
       EXPECT_EQ(again.cos.view().raw(), part.cos.view().raw());
     }
   }
@@ -190,7 +190,7 @@ TEST(SequenceParallel, RefusesOtherModels) {
                   {.loss = {mean_squared_error()}, .communicator = job, .sequence = job->split(0)});
         });
       }),
-      HasSubstr("[compile] sequence: expected none but for a LanguageModel, got"));
+      HasSubstr("[compile] sequence: expected none but for a language model, got Dense"));
 }
 
 }  // namespace

@@ -69,36 +69,34 @@ TEST(TensorParallel, DropsOutAsOneProcess) {
   }
 }
 
-/// The optimizer's state after some steps, of which the last ones are of another grid.
+std::vector<Tensor> copies_of(const std::vector<train::WholeTensor>& tensors) {
+  std::vector<Tensor> copies;
+  for (const train::WholeTensor& tensor : tensors) copies.push_back(tensor.read().clone());
+  return copies;
+}
+
+void take(const std::vector<train::WholeTensor>& tensors, const std::vector<Tensor>& values) {
+  for (std::size_t i = 0; i < values.size(); ++i) tensors[i].take(values[i]);
+}
+
+/// The optimizer's state after some steps, of which the last ones are of another grid. In the first
+/// process.
 std::vector<Tensor> state_after(const TrainerConfig& config, Index steps,
                                 const std::vector<Tensor>& weights,
                                 const std::vector<Tensor>& state, const parallel::ProcessGrid& grid,
                                 Said& said) {
   Context ctx({.num_threads = 1});
   Trainer trainer(ctx, config, TextData(example_text(5000), config.sequence_length), grid);
-  if (!weights.empty()) {
-    for (std::size_t i = 0; i < weights.size(); ++i) {
-      copy(weights[i], trainer.model().parameters()[i].parameter->edit());
-    }
-    std::size_t next = 0;
-    for (OptimizerSlot& slot : trainer.optimizer().slots()) {
-      for (Tensor& tensor : slot.tensors) copy(state[next++], tensor);
-    }
-    trainer.restore(steps, 0);
-  }
+  take(trainer.model_weights(), weights);
+  take(trainer.moments(), state);
+  if (!weights.empty()) trainer.restore(steps, 0);
   for (Index i = 0; i < steps; ++i) said.losses.push_back(trainer.step().loss);
-  trainer.gather();
-  said.weights.clear();
-  for (const auto& named : trainer.model().parameters()) {
-    said.weights.push_back(Tensor(named.parameter->shape(), named.parameter->dtype()));
-    copy(named.parameter->value(), said.weights.back());
-  }
-  std::vector<Tensor> all;
-  for (OptimizerSlot& slot : trainer.optimizer().slots()) {
-    for (const Tensor& tensor : slot.tensors)
-      all.push_back(tensor.has_value() ? tensor.clone() : tensor);
-  }
-  return all;
+  std::vector<Tensor> moments;
+  trainer.save([&] {
+    said.weights = copies_of(trainer.model_weights());
+    moments = copies_of(trainer.moments());
+  });
+  return moments;
 }
 
 TEST(TensorParallel, ARunGoesOnWithOtherProcesses) {

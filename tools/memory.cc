@@ -79,8 +79,8 @@ TrainingMemory training_memory(const TrainerConfig& config) noexcept {
   const auto size = static_cast<double>(size_of(config.dtype));
   TrainingMemory memory;
   memory.parameters = 2 * vocabulary * width + layers * (10 + 2 * shared) * width * width;
-  // Weights, gradients, two moments, the form that matrix products read, the copies that are saved.
-  memory.weights = 7 * size * memory.parameters;
+  // Weights, gradients, two moments, the form that matrix products read.
+  memory.weights = 5 * size * memory.parameters;
   // For a byte: what each block keeps for its backward, and the logits with their gradient. Both
   // are below what was measured with f32.
   const double of_block = (17 + 2 * shared) * width;

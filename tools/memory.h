@@ -17,7 +17,7 @@ std::string bytes_text(double bytes);
 /// Bytes that training takes at least, but for the text.
 struct TrainingMemory {
   double parameters = 0;  ///< how many
-  double weights = 0;     ///< with gradients, moments and the copy that is written
+  double weights = 0;     ///< with gradients and moments
   double step = 0;        ///< what a step keeps of a batch for its backward
   double total() const noexcept { return weights + step; }
 };

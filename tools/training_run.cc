@@ -33,7 +33,8 @@ std::string sample_of(Context& ctx, const LanguageModel& model, std::uint64_t se
 }
 
 // The beginning of the held-out text, short enough that a map shows single bytes.
-void show_attention(Context& ctx, const Trainer& trainer, report::TrainingPage& page) {
+void show_attention(Context& ctx, const Trainer& trainer, const LanguageModel& model,
+                    report::TrainingPage& page) {
   const Index length = std::min<Index>(64, trainer.config().sequence_length);
   Tensor window({1, trainer.config().sequence_length}, Dtype::i32);
   Tensor labels(window.shape(), Dtype::i32);
@@ -43,16 +44,16 @@ void show_attention(Context& ctx, const Trainer& trainer, report::TrainingPage& 
   for (Index i = 0; i < length; ++i) {
     page.attended += static_cast<char>(tokens.data<std::int32_t>()[i]);
   }
-  page.attention_scores = trainer.model().attention_scores(ctx, tokens);
+  page.attention_scores = model.attention_scores(ctx, tokens);
 }
 
 }  // namespace
 
 void TrainingRun::save() {
-  training.gather();
-  if (training.job() != nullptr && training.job()->rank() != 0) return;
-  const WritesFiles writes;
-  write(history);
+  training.save([this] {
+    const WritesFiles writes;
+    write(history);
+  });
 }
 
 bool TrainingRun::is_stopped() const {
@@ -111,7 +112,8 @@ double TrainingRun::validation_loss() {
   return measured ? *measured : training.validate();
 }
 
-void write_report(Context& ctx, const Trainer& trainer, const TrainingRun& run) {
+void write_report(Context& ctx, const Trainer& trainer, const LanguageModel& model,
+                  const TrainingRun& run) {
   const TrainerConfig& config = trainer.config();
   report::TrainingPage page;
   for (const saved::Setting& setting : saved::settings_of(config)) {
@@ -135,8 +137,8 @@ void write_report(Context& ctx, const Trainer& trainer, const TrainingRun& run) 
     page.tokens_per_second = static_cast<double>(tokens) / run.training_seconds;
     page.seconds = run.training_seconds;
   }
-  page.sample = sample_of(ctx, trainer.model(), config.seed);
-  show_attention(ctx, trainer, page);
+  page.sample = sample_of(ctx, model, config.seed);
+  show_attention(ctx, trainer, model, page);
   const WritesFiles writes;
   io::write_file(run.folder / "report.html", report::training_report_html(page),
                  io::Links::replaced);

@@ -39,7 +39,9 @@ struct TrainingRun {
   void write_trace();
 };
 
-/// Writes report.html of a byte-level model's run. Errors: IoError.
-void write_report(Context& ctx, const Trainer& trainer, const TrainingRun& run);
+/// Writes report.html of a byte-level model's run; `model` is what it trained, whole. Errors:
+/// IoError.
+void write_report(Context& ctx, const Trainer& trainer, const LanguageModel& model,
+                  const TrainingRun& run);
 
 }  // namespace grouphead::tools

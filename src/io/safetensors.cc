@@ -248,18 +248,17 @@ std::vector<Range> checked_ranges(const std::string& name, const std::vector<Ent
 
 /// The JSON of the header, with spaces up to a multiple of 8 bytes.
 std::string header_text(const std::string& file,
-                        const std::vector<std::pair<std::string, Tensor>>& tensors,
+                        const std::vector<std::pair<std::string, LateTensor>>& tensors,
                         const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header[std::string(kMetadata)] = metadata;
   Index position = 0;
   for (const auto& [name, tensor] : tensors) {
     if (name == kMetadata) fail(file, name + ": not a tensor's name");
-    if (!tensor.has_value()) fail(file, name + ": no tensor there");
-    const Index end = position + tensor.bytes();
+    const Index end = position + tensor.shape.size() * size_of(tensor.dtype);
     header[name] = {
-        {"dtype", file_name_of(tensor.dtype())},
-        {"shape", std::vector<Index>(tensor.shape().begin(), tensor.shape().end())},
+        {"dtype", file_name_of(tensor.dtype)},
+        {"shape", std::vector<Index>(tensor.shape.begin(), tensor.shape.end())},
         {"data_offsets", {position, end}},
     };
     position = end;
@@ -272,6 +271,21 @@ std::string header_text(const std::string& file,
   }
   text.append((8 - text.size() % 8) % 8, ' ');
   return text;
+}
+
+// Widest elements first keeps every tensor aligned for readers that map the file.
+std::vector<std::pair<std::string, LateTensor>> in_order(const std::string& file,
+                                                         const Safetensors& contents) {
+  std::map<std::string, LateTensor> all = contents.late;
+  for (const auto& [name, tensor] : contents.tensors) {
+    if (!tensor.has_value()) fail(file, name + ": no tensor there");
+    all[name] = {tensor.dtype(), tensor.shape(), [&tensor] { return tensor; }};
+  }
+  std::vector<std::pair<std::string, LateTensor>> tensors(all.begin(), all.end());
+  std::stable_sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
+    return size_of(a.second.dtype) > size_of(b.second.dtype);
+  });
+  return tensors;
 }
 
 }  // namespace
@@ -337,18 +351,14 @@ Safetensors read_safetensors(const std::filesystem::path& path) {
 
 void write_safetensors(const std::filesystem::path& path, const Safetensors& contents,
                        Links links) {
-  // Widest elements first keeps every tensor aligned for readers that map the file.
-  std::vector<std::pair<std::string, Tensor>> tensors(contents.tensors.begin(),
-                                                      contents.tensors.end());
-  std::stable_sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
-    return size_of(a.second.dtype()) > size_of(b.second.dtype());
-  });
+  const auto tensors = in_order(path.string(), contents);
   const std::string header = header_text(path.string(), tensors, contents.metadata);
   const std::uint64_t header_bytes = header.size();
   const auto produce = [&](const Append& append) {
     append({reinterpret_cast<const char*>(&header_bytes), 8});
     append(header);
-    for (const auto& [name, tensor] : tensors) {
+    for (const auto& [name, late] : tensors) {
+      const Tensor tensor = late.make();
       append({static_cast<const char*>(tensor.view().raw()),
               static_cast<std::size_t>(tensor.bytes())});
     }

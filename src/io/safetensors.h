@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -10,10 +11,18 @@
 
 namespace grouphead::io {
 
+/// A tensor that is made when it is written, and is not kept.
+struct LateTensor {
+  Dtype dtype = Dtype::f32;
+  Shape shape{};
+  std::function<Tensor()> make{};
+};
+
 /// The contents of a .safetensors file: named tensors and a map of strings.
 struct Safetensors {
   std::map<std::string, std::string> metadata;
   std::map<std::string, Tensor> tensors;
+  std::map<std::string, LateTensor> late{};  ///< more of them; a file that is read has none
 
   /// Errors: IoError that names the missing tensor.
   const Tensor& at(const std::string& name) const;

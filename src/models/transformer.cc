@@ -75,7 +75,8 @@ TransformerStack::TransformerStack(const TransformerConfig& config)
       between_blocks_({.rate = config.inter_block_dropout, .dtype = config.dtype}) {
   check_transformer_config(kLayer, config);
   for (Index i = 1; i <= config.num_layers; ++i) {
-    blocks_.push_back(std::make_unique<TransformerBlock>(config, "gqa_block_" + std::to_string(i)));
+    blocks_.push_back(
+        std::make_unique<TransformerBlock>(config_, "gqa_block_" + std::to_string(i)));
     blocks_.back()->share_rope_tables(*blocks_.front());
   }
   if (config.final_norm) {

@@ -1,6 +1,5 @@
 #include "models/transformer_block.h"
 
-#include "models/tensor_scope.h"
 #include "ops/arithmetic.h"
 #include "ops/broadcasting.h"
 
@@ -12,6 +11,10 @@ Index feed_forward_width(const TransformerConfig& config) {
 }
 
 Index shares_of(const Communicator* job) { return job != nullptr ? job->size() : 1; }
+
+Communicator* job_of(const models::TensorParts* parts) {
+  return parts != nullptr ? parts->job.get() : nullptr;
+}
 
 GroupQueryAttentionConfig attention_config(const TransformerConfig& config, Index shares) {
   return {.head_dim = config.hidden_size / config.num_heads,
@@ -65,9 +68,11 @@ const Parameter* bias_of(Layer& layer, std::string_view path) {
 }  // namespace
 
 TransformerBlock::TransformerBlock(const TransformerConfig& config, const std::string& name)
-    : name_(name),
+    : config_(config),
+      name_(name),
       width_(config.hidden_size),
-      tensor_job_(models::TensorScope::current()),
+      parts_(models::TensorScope::current()),
+      tensor_job_(job_of(parts_)),
       attn_norm_(norm_config(config, "attn_norm")),
       attn_(attention_config(config, shares_of(tensor_job_))),
       ffn_norm_(norm_config(config, "ffn_norm")),
@@ -78,7 +83,21 @@ TransformerBlock::TransformerBlock(const TransformerConfig& config, const std::s
       ffn_down_({.units = config.hidden_size, .name = "ffn_down", .dtype = config.dtype}),
       dropout_({.rate = config.dropout, .dtype = config.dtype}) {}
 
+// A part draws nothing of its own: it is cut out of a whole block, which is there meanwhile.
 void TransformerBlock::build(RandomStream& random) {
+  if (parts_ == nullptr) return build_layers(random);
+  const models::TensorScope whole_tensors(nullptr);
+  TransformerBlock whole(config_, name_);
+  whole.build(random);
+  RandomStream unused(0);
+  build_layers(unused);
+  ParameterList from, to;
+  whole.append_parameters({}, from);
+  append_parameters({}, to);
+  models::take_parts(*parts_, from, to);
+}
+
+void TransformerBlock::build_layers(RandomStream& random) {
   const Shape x{1, 1, width_};
   const Shape hidden{1, 1, ffn_up_.config().units};
   attn_norm_.build(std::span(&x, 1), random);

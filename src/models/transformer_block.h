@@ -4,6 +4,7 @@
 #include <string>
 
 #include "grouphead/parallel/communicator.h"
+#include "models/tensor_scope.h"
 #include "models/transformer.h"
 
 namespace grouphead {
@@ -18,6 +19,7 @@ struct BlockSaved {
 /// y = x + dropout(GQA(LN(x))); out = y + dropout(down(gelu(up(LN(y))))).
 class TransformerBlock {
  public:
+  /// `config` lives as long as this.
   TransformerBlock(const TransformerConfig& config, const std::string& name);
   const std::string& name() const noexcept { return name_; }
   void build(RandomStream& random);
@@ -37,10 +39,13 @@ class TransformerBlock {
                 std::unique_ptr<Saved>* saved) const;
   Tensor last_position(Context& ctx, const Tensor& x) const;
   void add_parts(Context& ctx, const Parameter& bias, Tensor& y) const;
+  void build_layers(RandomStream& random);
 
+  const TransformerConfig& config_;
   std::string name_;
   Index width_;                                                 // M
-  Communicator* tensor_job_;                                    // null: the block is whole
+  models::TensorParts* parts_;                                  // null: the block is whole
+  Communicator* tensor_job_;                                    // of parts_
   const Parameter *attn_bias_ = nullptr, *ffn_bias_ = nullptr;  // of what the parts add up
   LayerNormalization attn_norm_;
   GroupQueryAttention attn_;

@@ -49,13 +49,12 @@ std::vector<std::string> differences(const Checkpoint& checkpoint, const Trainer
 }
 
 void restore(const Checkpoint& checkpoint, Trainer& trainer) {
-  const ParameterList parameters = trainer.model().parameters();
-  require_parameters(checkpoint.contents, checkpoint.file, "", parameters);
-  require_moments(checkpoint.contents, checkpoint.file, trainer.optimizer());
-  for (const auto& [path, parameter] : parameters) {
-    copy(checkpoint.contents.read(path), parameter->edit());
-  }
-  read_moments(checkpoint.contents, trainer.optimizer());
+  const std::vector<train::WholeTensor> weights = trainer.model_weights();
+  const std::vector<train::WholeTensor> moments = trainer.moments();
+  require_tensors(checkpoint.contents, checkpoint.file, weights);
+  require_tensors(checkpoint.contents, checkpoint.file, moments);
+  take_tensors(checkpoint.contents, weights);
+  take_tensors(checkpoint.contents, moments);
   trainer.restore(checkpoint.steps_done, checkpoint.next_dropout_draw);
 }
 
@@ -63,13 +62,15 @@ void save(const fs::path& folder, Trainer& trainer, const History& history,
           const std::vector<std::string>& text_files) {
   io::Safetensors contents;
   contents.metadata["configuration"] = to_json(trainer.config());
-  contents.metadata["model"] = description_of(trainer.model());
+  const std::string description = description_of(trainer.model());
+  const std::vector<train::WholeTensor> weights = trainer.model_weights();
+  contents.metadata["model"] = description;
   contents.metadata["run"] = to_json(place_of(trainer, text_files));
   contents.tensors["history"] = tensor_of(history);
-  add_parameters(trainer.model().parameters(), contents);
-  add_moments(trainer.optimizer(), contents);
+  add_tensors(weights, contents);
+  add_tensors(trainer.moments(), contents);
   io::write_safetensors(folder / kStateName, contents, io::Links::replaced);
-  write_model(folder, trainer.model(), trainer.config());
+  write_model(folder, description, weights, trainer.config());
   io::write_file(folder / "history.csv", csv_of(history), io::Links::replaced);
 }
 

@@ -29,7 +29,7 @@ std::vector<std::string> differences(const Checkpoint& checkpoint, const Trainer
 void restore(const Checkpoint& checkpoint, Trainer& trainer);
 
 /// Writes state.safetensors, then what derives from it: config.json, model.safetensors and
-/// history.csv. Errors: IoError; the old files stay.
+/// history.csv. Within Trainer::save(). Errors: IoError; the old files stay.
 void save(const std::filesystem::path& folder, Trainer& trainer, const History& history,
           const std::vector<std::string>& text_files);
 

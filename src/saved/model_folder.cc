@@ -182,14 +182,24 @@ void require_plausible(const TrainerConfig& config, const io::StoredTensors& con
 
 void require_parameters(const io::StoredTensors& contents, const fs::path& file,
                         const std::string& prefix, const ConstParameterList& parameters) {
-  std::vector<std::string> problems;
+  std::vector<train::WholeTensor> tensors;
   for (const auto& [path, parameter] : parameters) {
-    const std::string name = prefix + path;
+    tensors.push_back(
+        {.path = prefix + path, .shape = parameter->shape(), .dtype = parameter->dtype()});
+  }
+  require_tensors(contents, file, tensors);
+}
+
+void require_tensors(const io::StoredTensors& contents, const fs::path& file,
+                     const std::vector<train::WholeTensor>& tensors) {
+  std::vector<std::string> problems;
+  for (const train::WholeTensor& tensor : tensors) {
     const std::string expected =
-        text_of(std::string(name_of(parameter->dtype())), ConfigValue(parameter->shape()));
-    const auto found = contents.tensors.find(name);
+        text_of(std::string(name_of(tensor.dtype)), ConfigValue(tensor.shape));
+    const auto found = contents.tensors.find(tensor.path);
     const std::string got = found == contents.tensors.end() ? "none" : text_of(found->second);
-    if (got != expected) problems.push_back(name + ": expected " + expected + ", got " + got);
+    if (got == expected) continue;
+    problems.push_back(tensor.path + ": expected " + expected + ", got " + got);
   }
   throw_problems("[load] " + file.string(), problems);
 }
@@ -205,9 +215,14 @@ void throw_problems(const std::string& where, const std::vector<std::string>& pr
 
 void add_parameters(const ConstParameterList& parameters, io::Safetensors& contents) {
   for (const auto& [path, parameter] : parameters) {
-    Tensor copied(parameter->shape(), parameter->dtype());
-    copy(parameter->value(), copied);
-    contents.tensors.emplace(path, std::move(copied));
+    contents.late[path] = {parameter->dtype(), parameter->shape(),
+                           [one = parameter] { return Tensor::wrap(one->value()); }};
+  }
+}
+
+void add_tensors(const std::vector<train::WholeTensor>& tensors, io::Safetensors& contents) {
+  for (const train::WholeTensor& tensor : tensors) {
+    contents.late[tensor.path] = {tensor.dtype, tensor.shape, tensor.read};
   }
 }
 
@@ -222,6 +237,18 @@ std::string description_of(const Layer& model) {
   return io::json_text(envelope, 2) + "\n";
 }
 
+namespace {
+
+void write_contents(const fs::path& folder, const std::string& description,
+                    const std::optional<TrainerConfig>& training, io::Safetensors& contents) {
+  contents.metadata["model"] = description;
+  if (training) contents.metadata["configuration"] = to_json(*training);
+  io::write_file(folder / "config.json", contents.metadata["model"], io::Links::replaced);
+  io::write_safetensors(folder / "model.safetensors", contents, io::Links::replaced);
+}
+
+}  // namespace
+
 void write_model(const fs::path& folder, const Layer& model,
                  const std::optional<TrainerConfig>& training) {
   const ConstParameterList parameters = model.parameters();
@@ -230,11 +257,16 @@ void write_model(const fs::path& folder, const Layer& model,
                              "one without");
   }
   io::Safetensors contents;
-  contents.metadata["model"] = description_of(model);
-  if (training) contents.metadata["configuration"] = to_json(*training);
   add_parameters(parameters, contents);
-  io::write_file(folder / "config.json", contents.metadata["model"], io::Links::replaced);
-  io::write_safetensors(folder / "model.safetensors", contents, io::Links::replaced);
+  write_contents(folder, description_of(model), training, contents);
+}
+
+void write_model(const fs::path& folder, const std::string& description,
+                 const std::vector<train::WholeTensor>& weights,
+                 const std::optional<TrainerConfig>& training) {
+  io::Safetensors contents;
+  add_tensors(weights, contents);
+  write_contents(folder, description, training, contents);
 }
 
 bool is_pretrained_folder(const fs::path& folder) {

@@ -9,6 +9,7 @@
 #include "grouphead/files/model_folder.h"
 #include "io/safetensors.h"
 #include "saved/run_config.h"
+#include "train/whole_tensor.h"
 
 namespace grouphead::saved {
 
@@ -16,6 +17,10 @@ namespace grouphead::saved {
 /// dtype for each parameter; the error lists all that do not fit. `file` is for the message.
 void require_parameters(const io::StoredTensors& contents, const std::filesystem::path& file,
                         const std::string& prefix, const ConstParameterList& parameters);
+
+/// The same of a run's tensors, under their paths.
+void require_tensors(const io::StoredTensors& contents, const std::filesystem::path& file,
+                     const std::vector<train::WholeTensor>& tensors);
 
 /// Throws IoError for sizes that the file's tensors of the configuration's type cannot fill, before
 /// a model of these sizes is made.
@@ -25,8 +30,9 @@ void require_plausible(const TrainerConfig& config, const io::StoredTensors& con
 /// Throws IoError that lists the problems, each a line, unless there are none.
 void throw_problems(const std::string& where, const std::vector<std::string>& problems);
 
-/// Adds copies of the parameters' values under their paths.
+/// Adds the parameters' values under their paths, to be read when they are written.
 void add_parameters(const ConstParameterList& parameters, io::Safetensors& contents);
+void add_tensors(const std::vector<train::WholeTensor>& tensors, io::Safetensors& contents);
 
 /// Class and configuration of a model as the text of config.json.
 /// Errors: ConfigError, as save_model_folder().
@@ -35,6 +41,10 @@ std::string description_of(const Layer& model);
 /// save_model_folder() into a folder that is there, with the options that the model was trained by
 /// as metadata of the weights' file.
 void write_model(const std::filesystem::path& folder, const Layer& model,
+                 const std::optional<TrainerConfig>& training);
+/// The same of a model of this description_of() with these weights.
+void write_model(const std::filesystem::path& folder, const std::string& description,
+                 const std::vector<train::WholeTensor>& weights,
                  const std::optional<TrainerConfig>& training);
 
 /// A model folder's contents.

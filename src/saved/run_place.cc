@@ -28,11 +28,6 @@ Index count_in(const ConfigValue& run, std::string_view key) {
   return count;
 }
 
-/// Under which name a parameter's moment is stored.
-std::string moment_path(const OptimizerSlot& slot, const NamedParameter& parameter) {
-  return slot.name + "/" + parameter.path;
-}
-
 }  // namespace
 
 RunPlace place_of(const TextTraining& training, const std::vector<std::string>& text_files) {
@@ -148,29 +143,9 @@ std::string csv_of(const History& history) {
   return text;
 }
 
-void add_moments(AdamW& optimizer, io::Safetensors& contents) {
-  for (const OptimizerSlot& slot : optimizer.slots()) {
-    for (std::size_t i = 0; i < slot.tensors.size(); ++i) {
-      if (!slot.tensors[i].has_value()) continue;  // another process has it
-      contents.tensors.emplace(moment_path(slot, optimizer.parameters()[i]), slot.tensors[i]);
-    }
-  }
-}
-
-void require_moments(const io::StoredTensors& contents, const std::filesystem::path& file,
-                     AdamW& optimizer) {
-  for (const OptimizerSlot& slot : optimizer.slots()) {
-    require_parameters(contents, file, slot.name + "/", optimizer.parameters());
-  }
-}
-
-void read_moments(const io::StoredTensors& contents, AdamW& optimizer) {
-  for (OptimizerSlot& slot : optimizer.slots()) {
-    for (std::size_t i = 0; i < slot.tensors.size(); ++i) {
-      if (!slot.tensors[i].has_value()) continue;  // another process has it
-      copy(contents.read(moment_path(slot, optimizer.parameters()[i])), slot.tensors[i]);
-    }
-  }
+void take_tensors(const io::StoredTensors& contents,
+                  const std::vector<train::WholeTensor>& tensors) {
+  for (const train::WholeTensor& tensor : tensors) tensor.take(contents.read(tensor.path));
 }
 
 }  // namespace grouphead::saved

@@ -48,11 +48,8 @@ History history_of(const Tensor& rows, Index steps_done, const std::string& wher
 /// history.csv.
 std::string csv_of(const History& history);
 
-/// Adds an optimizer's moments under `<slot>/<path of the parameter>`.
-void add_moments(AdamW& optimizer, io::Safetensors& contents);
-/// Sets them. Errors: IoError that lists what does not fit, and then nothing is changed.
-void require_moments(const io::StoredTensors& contents, const std::filesystem::path& file,
-                     AdamW& optimizer);
-void read_moments(const io::StoredTensors& contents, AdamW& optimizer);
+/// Sets them from a file that fits.
+void take_tensors(const io::StoredTensors& contents,
+                  const std::vector<train::WholeTensor>& tensors);
 
 }  // namespace grouphead::saved

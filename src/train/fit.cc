@@ -5,11 +5,11 @@
 
 #include "core/check.h"
 #include "grouphead/models/model.h"
-#include "grouphead/models/models.h"
 #include "ops/arithmetic.h"
 #include "train/batches.h"
 #include "train/compile_config.h"
 #include "train/compiled_state.h"
+#include "train/share_rules.h"
 
 namespace grouphead {
 
@@ -72,7 +72,6 @@ void check_job(const CompileConfig& config, const ParameterList& parameters) {
   }
 }
 
-// Layers that join positions in another way than attention would join those of one process.
 void check_sequence(const CompileConfig& config, const Layer& model) {
   if (!config.sequence) return;
   const int own = config.communicator ? config.communicator->size() / config.sequence->size() : 0;
@@ -81,10 +80,7 @@ void check_sequence(const CompileConfig& config, const Layer& model) {
     core::throw_config_error("compile", "sequence",
                              "processes s D + d of the communicator, in the order of s", "others");
   }
-  if (dynamic_cast<const LanguageModel*>(&model) == nullptr) {
-    core::throw_config_error("compile", "sequence", "none but for a LanguageModel",
-                             model.class_name());
-  }
+  train::require_sequence_model(model);
 }
 
 // Keras asks the policy that was global when the model was made, which files do not tell.

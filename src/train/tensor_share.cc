@@ -1,10 +1,8 @@
 #include "train/tensor_share.h"
 
-#include <optional>
 #include <string>
 
 #include "core/check.h"
-#include "models/tensor_scope.h"
 
 namespace grouphead::train {
 namespace {
@@ -16,95 +14,109 @@ void require_divisible(std::string_view what, Index count, int processes) {
                            std::to_string(processes));
 }
 
-std::unique_ptr<LanguageModel> share_of(const LanguageModelConfig& config, Communicator& job) {
-  const TransformerConfig& t = config.transformer;
-  require_divisible("key/value heads", t.num_key_value_heads, job.size());
-  require_divisible("feed-forward columns", t.feed_forward > 0 ? t.feed_forward : 4 * t.hidden_size,
-                    job.size());
-  const models::TensorScope scope(&job);
-  return std::make_unique<LanguageModel>(config);
-}
-
-/// The axis along which a tensor is shared out; none where each process has it whole.
-std::optional<int> shared_axis(const Shape& part, const Shape& whole) {
-  for (int axis = 0; axis < whole.rank(); ++axis) {
-    if (part[axis] != whole[axis]) return axis;
-  }
-  return {};
-}
-
-template <class V>
-V part_of(const V& whole, const Shape& part, int rank) {
-  const std::optional<int> axis = shared_axis(part, whole.shape());
-  return axis ? whole.slice(*axis, rank * part[*axis], (rank + 1) * part[*axis]) : whole;
-}
-
 }  // namespace
 
-TensorShare::TensorShare(std::shared_ptr<Communicator> job, LanguageModel& whole)
-    : job_(std::move(job)), whole_(whole), model_(share_of(whole.config(), *job_)) {}
-
-void TensorShare::own(AdamW& optimizer, std::shared_ptr<AdamW> whole, bool gathers) {
-  keeps_state_ = gathers && job_->rank() == 0;
-  optimizer_ = &optimizer;
-  whole_optimizer_ = std::move(whole);
-  whole_optimizer_->build(whole_.parameters());
-  std::vector<bool> parts;
-  for (std::size_t i = 0; i < optimizer.parameters().size(); ++i) {
-    const Shape& part = optimizer.parameters()[i].parameter->shape();
-    parts.push_back(part != whole_optimizer_->parameters()[i].parameter->shape());
-  }
-  optimizer.share_tensors(job_, std::move(parts));
+TensorShare::TensorShare(std::shared_ptr<Communicator> job, Index heads, Index columns)
+    : parts_{.job = std::move(job)} {
+  require_divisible("key/value heads", heads, parts_.job->size());
+  require_divisible("feed-forward columns", columns, parts_.job->size());
 }
 
-void TensorShare::share_out() {
-  const ParameterList from = whole_.parameters();
-  const ParameterList to = model_->parameters();
-  for (std::size_t i = 0; i < to.size(); ++i) {
-    const View part = to[i].parameter->edit();
-    copy(part_of(from[i].parameter->value(), part.shape(), job_->rank()), part);
+void TensorShare::own(ParameterList parameters, AdamW& optimizer) {
+  parameters_ = std::move(parameters);
+  optimizer_ = &optimizer;
+  std::vector<bool> are_parts;
+  for (const NamedParameter& named : optimizer.parameters()) {
+    are_parts.push_back(parts_.wholes.contains(named.parameter));
   }
-  for (std::size_t k = 0; k < optimizer_->slots().size(); ++k) {
-    for (std::size_t i = 0; i < to.size(); ++i) {
-      Tensor& part = optimizer_->slots()[k].tensors[i];
-      Tensor& whole = whole_optimizer_->slots()[k].tensors[i];
-      // Absent: another process has it.
-      if (part.has_value()) copy(part_of(ConstView(whole), part.shape(), job_->rank()), part);
-      if (!keeps_state_) whole = Tensor();
+  optimizer.share_tensors(parts_.job, std::move(are_parts));
+}
+
+const NamedParameter& TensorShare::parameter_of(Place place) const {
+  const ParameterList& list = place.slot == kWeight ? parameters_ : optimizer_->parameters();
+  return list[static_cast<std::size_t>(place.number)];
+}
+
+Shape TensorShare::whole_shape(Place place) const {
+  const Parameter* parameter = parameter_of(place).parameter;
+  const auto whole = parts_.wholes.find(parameter);
+  return whole == parts_.wholes.end() ? parameter->shape() : whole->second;
+}
+
+Tensor& TensorShare::moment(Place place) {
+  return optimizer_->slots()[static_cast<std::size_t>(place.slot)]
+      .tensors[static_cast<std::size_t>(place.number)];
+}
+
+void TensorShare::take(Place place, ConstView whole) {
+  if (place.slot != kWeight && !moment(place).has_value()) return;  // another process has it
+  Parameter& parameter = *parameter_of(place).parameter;
+  const View part = place.slot == kWeight ? parameter.edit() : moment(place).view();
+  copy(models::part_of(whole, part.shape(), parts_.job->rank()), part);
+}
+
+WholeTensor TensorShare::tensor_at(Place place, const std::string& prefix) {
+  const NamedParameter& named = parameter_of(place);
+  return {
+      .path = prefix + named.path,
+      .shape = whole_shape(place),
+      .dtype = place.slot == kWeight ? named.parameter->dtype() : named.parameter->gradient_dtype(),
+      .read = [this, place] { return collect(asked(place)); },
+      .take = [this, place](ConstView whole) { take(place, whole); }};
+}
+
+std::vector<WholeTensor> TensorShare::weights() {
+  std::vector<WholeTensor> all;
+  for (Index i = 0; i < static_cast<Index>(parameters_.size()); ++i) {
+    all.push_back(tensor_at({kWeight, i}, ""));
+  }
+  return all;
+}
+
+std::vector<WholeTensor> TensorShare::moments() {
+  std::vector<WholeTensor> all;
+  for (std::size_t slot = 0; slot < optimizer_->slots().size(); ++slot) {
+    for (Index i = 0; i < static_cast<Index>(optimizer_->parameters().size()); ++i) {
+      all.push_back(tensor_at({static_cast<Index>(slot), i}, optimizer_->slots()[slot].name + "/"));
     }
   }
+  return all;
 }
 
-void TensorShare::collect(ConstView part, const Shape& shape, View whole) {
-  const bool is_part = shared_axis(part.shape(), shape).has_value();
-  if (job_->rank() != 0) {
-    if (is_part) job_->send(bytes_of(part), 0);
+TensorShare::Place TensorShare::asked(Place place) {
+  Index numbers[] = {place.slot, place.number};
+  parts_.job->broadcast(std::as_writable_bytes(std::span(numbers)), 0);
+  return {numbers[0], numbers[1]};
+}
+
+// In all; the first one gets it.
+Tensor TensorShare::collect(Place place) {
+  const Parameter& parameter = *parameter_of(place).parameter;
+  const ConstView own = place.slot == kWeight ? parameter.value() : moment(place).view();
+  const Shape shape = whole_shape(place);
+  Communicator& job = *parts_.job;
+  if (own.shape() == shape) return Tensor::wrap(own);
+  if (job.rank() != 0) {
+    job.send(bytes_of(own), 0);
+    return {};
+  }
+  Tensor whole(shape, own.dtype());
+  copy(own, models::part_of(whole.view(), own.shape(), 0));
+  Tensor other(own.shape(), own.dtype());
+  for (int rank = 1; rank < job.size(); ++rank) {
+    job.receive(writable_bytes_of(other), rank);
+    copy(other, models::part_of(whole.view(), own.shape(), rank));
+  }
+  return whole;
+}
+
+void TensorShare::save(const std::function<void()>& write) {
+  if (parts_.job->rank() == 0) {
+    write();
+    asked(kNothing);
     return;
   }
-  copy(part, part_of(whole, part.shape(), 0));
-  if (!is_part) return;
-  Tensor other(part.shape(), part.dtype());
-  for (int rank = 1; rank < job_->size(); ++rank) {
-    job_->receive(writable_bytes_of(other), rank);
-    copy(other, part_of(whole, part.shape(), rank));
-  }
-}
-
-void TensorShare::gather() {
-  const ParameterList from = model_->parameters();
-  const ParameterList to = whole_.parameters();
-  const bool is_first = job_->rank() == 0;
-  for (std::size_t i = 0; i < to.size(); ++i) {
-    Parameter& whole = *to[i].parameter;
-    collect(from[i].parameter->value(), whole.shape(), is_first ? whole.edit() : View());
-  }
-  for (std::size_t k = 0; k < optimizer_->slots().size(); ++k) {
-    for (std::size_t i = 0; i < to.size(); ++i) {
-      Tensor& whole = whole_optimizer_->slots()[k].tensors[i];
-      collect(optimizer_->slots()[k].tensors[i], to[i].parameter->shape(),
-              is_first ? whole.view() : View());
-    }
-  }
+  for (Place place = asked({}); place.slot != kNothing.slot; place = asked({})) collect(place);
 }
 
 }  // namespace grouphead::train

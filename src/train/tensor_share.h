@@ -1,41 +1,55 @@
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
-#include "grouphead/models/models.h"
 #include "grouphead/train/optimizers.h"
+#include "models/tensor_scope.h"
+#include "train/whole_tensor.h"
 
 namespace grouphead::train {
 
-/// A process's share of a language model whose heads and feed-forward columns several share out
-/// (models/tensor_scope.h), and its way from and to the whole model, which files hold.
+/// A process's share of a model whose heads and feed-forward columns several share out
+/// (models/tensor_scope.h). Nobody has the whole: the first one gets tensors one at a time.
 class TensorShare {
  public:
-  /// `whole` outlives this. Errors: ConfigError unless the processes divide its key/value heads and
-  /// its columns.
-  TensorShare(std::shared_ptr<Communicator> job, LanguageModel& whole);
+  /// Of a model with so many key/value heads and columns. Errors: ConfigError unless the processes
+  /// divide both.
+  TensorShare(std::shared_ptr<Communicator> job, Index heads, Index columns);
 
-  LanguageModel& model() noexcept { return *model_; }
-  /// `optimizer` is that of model(), built; `whole` gets the state of all, and is built here.
-  /// `gathers`: whether gather() will be called.
-  void own(AdamW& optimizer, std::shared_ptr<AdamW> whole, bool gathers);
-  AdamW& whole_optimizer() noexcept { return *whole_optimizer_; }
+  /// What the model is made with: models::TensorScope.
+  models::TensorParts& parts() noexcept { return parts_; }
+  /// The model's, all of them, and its optimizer, built for those that are trained.
+  void own(ParameterList parameters, AdamW& optimizer);
 
-  /// Copies this process's parts of weights and state. From here on the whole state is there in the
-  /// process that gathers it alone.
-  void share_out();
-  /// The first process gets all parts of weights and state. All of `job` call it.
-  void gather();
+  std::vector<WholeTensor> weights();
+  std::vector<WholeTensor> moments();
+  /// In the first process write(), which may read them; the others give it their parts meanwhile.
+  void save(const std::function<void()>& write);
 
  private:
-  void collect(ConstView part, const Shape& shape, View whole);
+  static constexpr Index kWeight = -1;
+  /// A weight, or what a slot of the optimizer has of a trained one.
+  struct Place {
+    Index slot = kWeight;
+    Index number = 0;
+  };
+  static constexpr Place kNothing{-2, 0};
 
-  std::shared_ptr<Communicator> job_;
-  LanguageModel& whole_;
-  std::unique_ptr<LanguageModel> model_;
+  WholeTensor tensor_at(Place place, const std::string& prefix);
+  const NamedParameter& parameter_of(Place place) const;
+  Shape whole_shape(Place place) const;
+  Tensor& moment(Place place);
+  void take(Place place, ConstView whole);
+  /// What the first process asks for, in all.
+  Place asked(Place place);
+  Tensor collect(Place place);
+
+  models::TensorParts parts_;
+  ParameterList parameters_;
   AdamW* optimizer_ = nullptr;
-  std::shared_ptr<AdamW> whole_optimizer_;
-  bool keeps_state_ = false;
 };
 
 }  // namespace grouphead::train

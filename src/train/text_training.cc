@@ -85,12 +85,29 @@ void TextTraining::compile(Layer& model) {
                                   .communicator = grid_.data,
                                   .sequence = grid_.sequence,
                                   .batch_blocks = config_.batch_blocks});
+  parameters_ = model.parameters();
+  if (share_) share_->own(parameters_, *optimizer_);
 }
 
-std::shared_ptr<AdamW> TextTraining::new_optimizer() const { return optimizer_of(config_); }
+void TextTraining::share_tensors(Index heads, Index columns) {
+  share_ = std::make_unique<train::TensorShare>(grid_.tensors, heads, columns);
+}
+
+std::vector<train::WholeTensor> TextTraining::model_weights() {
+  return share_ ? share_->weights() : train::whole_tensors(parameters_);
+}
+
+std::vector<train::WholeTensor> TextTraining::moments() {
+  return share_ ? share_->moments() : train::whole_tensors(*optimizer_);
+}
+
+void TextTraining::save(const std::function<void()>& write) {
+  optimizer_->gather_state();
+  if (grid_.data && grid_.data->rank() != 0) return;
+  share_ ? share_->save(write) : write();
+}
 
 TextTraining::StepResult TextTraining::step() {
-  prepare();
   StepResult result;
   result.learning_rate = optimizer_->learning_rate();
   for (Index i = 0; i < config_.accumulate; ++i) {
@@ -107,7 +124,6 @@ TextTraining::StepResult TextTraining::step() {
 }
 
 double TextTraining::validate() {
-  prepare();
   const Index windows =
       std::min(text_.num_validation_windows(), kValidationBatches * config_.batch_size);
   double sum = 0;

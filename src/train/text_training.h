@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
 #include "grouphead/train/fit.h"
 #include "parallel/process_grid.h"
+#include "train/tensor_share.h"
 #include "train/text_data.h"
 
 namespace grouphead {
@@ -56,27 +58,30 @@ class TextTraining {
   /// Where step() writes when it did what; null: nowhere.
   void set_trace(StepTrace* trace) noexcept { compiled_->trace = trace; }
   const TextData& text() const noexcept { return text_; }
-  /// With the state of the whole model, after gather() and for restore().
-  virtual AdamW& optimizer() noexcept { return *optimizer_; }
-  /// Collects in the first process what it writes: all call it.
-  virtual void gather() { optimizer_->gather_state(); }
+  AdamW& optimizer() noexcept { return *optimizer_; }
+  /// Whether the model's tensors are here as a whole.
+  bool has_whole_tensors() const noexcept { return share_ == nullptr; }
+  /// The weights of what is trained, all of them, and the optimizer's state.
+  std::vector<train::WholeTensor> model_weights();
+  std::vector<train::WholeTensor> moments();
+  /// In the first process write(), which may read them. All call it.
+  void save(const std::function<void()>& write);
   const RandomStream& dropout_stream() const noexcept { return dropout_stream_; }
   /// Sets what is not in weights and moments.
-  virtual void restore(Index steps_done, std::uint64_t next_dropout_draw) noexcept;
+  void restore(Index steps_done, std::uint64_t next_dropout_draw) noexcept;
 
  protected:
   /// `grid`: the communicators of CompileConfig. Errors: ConfigError.
   TextTraining(Context& ctx, const TextTrainingConfig& config, TextData text,
                parallel::ProcessGrid grid);
+  const parallel::ProcessGrid& grid() const noexcept { return grid_; }
+  /// Before the model is made, where grid() has processes for its tensors. Errors: ConfigError
+  /// unless these divide its key/value heads and feed-forward columns.
+  void share_tensors(Index heads, Index columns);
+  /// What it is made with; null: as a whole.
+  models::TensorParts* tensor_parts() noexcept { return share_ ? &share_->parts() : nullptr; }
   /// `model` lives as long as this. Before the first step.
   void compile(Layer& model);
-  const parallel::ProcessGrid& grid() const noexcept { return grid_; }
-  /// Of the compiled model.
-  AdamW& own_optimizer() noexcept { return *optimizer_; }
-  /// One that is as the own one, and not built.
-  std::shared_ptr<AdamW> new_optimizer() const;
-  /// Before each step and validation.
-  virtual void prepare() {}
 
  private:
   Context& ctx_;
@@ -84,6 +89,8 @@ class TextTraining {
   parallel::ProcessGrid grid_;
   TextData text_;
   std::shared_ptr<AdamW> optimizer_;
+  std::unique_ptr<train::TensorShare> share_;  // null: tensors are whole
+  ParameterList parameters_;                   // of the compiled model
   std::optional<CompiledModel> compiled_;
   RandomStream dropout_stream_;
   Tensor tokens_;  // [B, T]

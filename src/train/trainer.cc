@@ -66,37 +66,16 @@ TrainerConfig trainer_config(const LanguageModelConfig& model) {
 
 Trainer::Trainer(Context& ctx, const TrainerConfig& config, TextData text,
                  parallel::ProcessGrid grid)
-    : TextTraining(ctx, text_training(config), std::move(text), std::move(grid)),
-      config_(config),
-      model_(language_model_config(config)) {
-  if (!this->grid().tensors) {
-    compile(model_);
-    return;
+    : TextTraining(ctx, text_training(config), std::move(text), std::move(grid)), config_(config) {
+  const LanguageModelConfig model = language_model_config(config);
+  if (this->grid().tensors) {
+    share_tensors(model.transformer.num_key_value_heads, 4 * model.transformer.hidden_size);
   }
-  share_ = std::make_unique<train::TensorShare>(this->grid().tensors, model_);
-  compile(share_->model());
-  share_->own(own_optimizer(), new_optimizer(), this->grid().data->rank() == 0);
-}
-
-AdamW& Trainer::optimizer() noexcept {
-  return share_ ? share_->whole_optimizer() : own_optimizer();
-}
-
-void Trainer::gather() {
-  TextTraining::gather();
-  if (share_ && is_shared_ && grid().data->rank() == 0) share_->gather();
-}
-
-void Trainer::restore(Index steps_done, std::uint64_t next_dropout_draw) noexcept {
-  TextTraining::restore(steps_done, next_dropout_draw);
-  is_shared_ = false;
-}
-
-// What others set in the whole model is shared out before it is used.
-void Trainer::prepare() {
-  if (!share_ || is_shared_) return;
-  share_->share_out();
-  is_shared_ = true;
+  {
+    const models::TensorScope scope(tensor_parts());
+    model_ = std::make_unique<LanguageModel>(model);
+  }
+  compile(*model_);
 }
 
 }  // namespace grouphead

@@ -1,10 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "grouphead/models/models.h"
-#include "train/tensor_share.h"
 #include "train/text_training.h"
 
 namespace grouphead {
@@ -47,21 +47,13 @@ class Trainer final : public TextTraining {
           parallel::ProcessGrid grid = {});
 
   const TrainerConfig& config() const noexcept { return config_; }
-  /// The whole one. Where processes share out its tensors, with what they trained after gather().
-  const LanguageModel& model() const noexcept { return model_; }
-  LanguageModel& model() noexcept { return model_; }
-
-  AdamW& optimizer() noexcept override;
-  void gather() override;
-  void restore(Index steps_done, std::uint64_t next_dropout_draw) noexcept override;
+  /// Where processes share out tensors, this one's share: all of them call it.
+  const LanguageModel& model() const noexcept { return *model_; }
+  LanguageModel& model() noexcept { return *model_; }
 
  private:
-  void prepare() override;
-
   TrainerConfig config_;
-  LanguageModel model_;  // whole: what is saved, and where tensors are whole what is trained
-  std::unique_ptr<train::TensorShare> share_;  // null: tensors are whole
-  bool is_shared_ = false;                     // whether it has what model_ was given
+  std::unique_ptr<LanguageModel> model_;
 };
 
 }  // namespace grouphead

@@ -33,25 +33,29 @@ struct TunerConfig {
 /// Trains a causal model that there is already.
 class Tuner final : public TextTraining {
  public:
-  /// `job`: the processes that train together; null: this one.
   /// Errors: ConfigError, also for a model without a head, and for sequences longer than its table
   /// of positions.
+  /// `grid`: the processes that train together. Where they share out tensors, the first process
+  /// alone keeps `model`, which save() brings up to date.
   Tuner(Context& ctx, std::shared_ptr<TransformerModel> model, const TunerConfig& config,
-        TextData text, std::shared_ptr<Communicator> job = {});
+        TextData text, parallel::ProcessGrid grid = {});
 
   const TunerConfig& config() const noexcept { return config_; }
   /// With the weights of now; low-rank changes are in its kernels.
   const TransformerModel& model();
   /// The model's weights as another Tuner is made of them, under their paths: kernels without their
-  /// low-rank changes.
-  std::map<std::string, ConstView> weights() const;
+  /// low-rank changes. Within save().
+  std::map<std::string, ConstView> weights();
   /// The low-rank matrices; none where part is another.
   ParameterList low_rank();
 
  private:
+  void make_share();
+
   TunerConfig config_;
-  std::shared_ptr<TransformerModel> model_;
-  std::unique_ptr<LoraModel> lora_;  // null unless part is lora
+  std::shared_ptr<TransformerModel> model_;   // whole; null where another process has it
+  std::unique_ptr<TransformerModel> shared_;  // what is trained where tensors are shared out
+  std::unique_ptr<LoraModel> lora_;           // null unless part is lora
 };
 
 }  // namespace grouphead

@@ -5,12 +5,14 @@
 #   resumed    a run of 4 goes on with 1 and the other way round
 #   grid       the losses of processes that share out sequences, tensors and batches, within 1e-5;
 #              those of a run that goes on with others, within 1e-3
+#   hub        the same of a model of Hugging Face, and files that a run of one goes on with
 #   refused    other options or other files in one process; the others say which
 #   faults     a disk that is full in one process; signals
 #   killed     a process killed at a random time, TIMES times (5): the checkpoint can be read, and no
 #              process is left behind. SEED=N repeats the times
 set -eu
 program=$1 work=$2 what=$3 times=${4:-5}
+golden=$(cd "$(dirname "$0")/../golden/hf" && pwd)
 rm -rf "$work"
 mkdir -p "$work"
 cd "$work"
@@ -114,6 +116,30 @@ grid() {
   stopped_at 1 $plain --steps 400 --batch-blocks 1 --out one
   mpirun -n 2 "$program" train --resume --tp 2 --quiet --threads 1 --out one >/dev/null
   near one whole 400 1e-3
+}
+
+hub() {
+  mkdir llama
+  cp "$golden/llama/config.json" "$golden/llama/model.safetensors" llama
+  # Each letter is a token, and all else the first one.
+  vocab=$(awk 'BEGIN { for (i = 0; i < 26; ++i) printf ", \"%c\": %d", 97 + i, i + 1 }')
+  cat >llama/tokenizer.json <<END
+{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+ "pre_tokenizer": null, "post_processor": null, "decoder": {"type": "Fuse"}, "model": {"type": "BPE",
+ "dropout": null, "unk_token": "?", "continuing_subword_prefix": null, "end_of_word_suffix": null,
+ "fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "vocab": {"?": 0$vocab},
+ "merges": []}}
+END
+  tune="--init-from llama --text text --seq 16 --batch 4 --lr 0.002 --threads 1 --quiet"
+  "$program" train $tune --steps 20 --out alone >/dev/null
+  for grid in "2 --sp 2" "2 --tp 2" "4 --sp 2 --tp 2"; do
+    set -- $grid
+    n=$1
+    shift
+    mpirun -n $n "$program" train $tune --steps 20 --batch-blocks 1 "$@" --out "by_$n$*" >/dev/null
+    near "by_$n$*" alone 20 1e-5
+    "$program" train --resume --allow-different --steps 21 --out "by_$n$*" --quiet >/dev/null
+  done
 }
 
 refused() {

@@ -63,16 +63,6 @@ TrainerConfig options_of(const saved::LoadedLanguageModel& model) {
   return model.training ? *model.training : trainer_config(model.model->config());
 }
 
-/// The weights of another model, for the first step.
-void take_weights(const saved::LoadedLanguageModel& from, Trainer& trainer,
-                  const std::string& folder) {
-  try {
-    set_weights(trainer.model(), get_weights(*from.model));
-  } catch (const ShapeError& error) {
-    throw ConfigError("[train] --init-from " + folder + ": " + error.what());
-  }
-}
-
 /// What the run's steps are made from: a checkpoint's options, another model's, or the defaults.
 TrainerConfig config_of(const TrainOptions& options, const std::vector<ConfigOption>& given,
                         const std::optional<saved::Checkpoint>& checkpoint,
@@ -96,6 +86,12 @@ bool is_whole(const fs::path& folder) {
   return !error && report >= state;
 }
 
+// Where nobody has the whole model, it is read from what was saved.
+void report(Context& ctx, const Trainer& trainer, const TrainingRun& run) {
+  if (trainer.has_whole_tensors()) return write_report(ctx, trainer, trainer.model(), run);
+  write_report(ctx, trainer, *saved::load_language_model(run.folder).model, run);
+}
+
 int run_to_the_end(Context& ctx, const Job& job, Trainer& trainer, TrainingRun& run,
                    const TrainOptions& options) {
   const bool was_done = trainer.is_done();
@@ -114,7 +110,7 @@ int run_to_the_end(Context& ctx, const Job& job, Trainer& trainer, TrainingRun& 
     return job.exit_code_of_signal();
   }
   // A finished run that is resumed has nothing to add to its report.
-  if (!was_whole && job.is_first()) write_report(ctx, trainer, run);
+  if (!was_whole && job.is_first()) report(ctx, trainer, run);
   const double loss = run.validation_loss();
   if (!job.is_first()) return kOk;
   print_out("validation loss {:.4f} nats per byte ({:.4f} bits per byte) after {} steps\n", loss,
@@ -160,6 +156,14 @@ TrainerConfig at_a_time(const TrainerConfig& config, const TrainOptions& options
   return own;
 }
 
+/// What a process needs at least, of what all share out.
+TrainingMemory memory_of(const TrainerConfig& config, const TrainOptions& options) {
+  TrainingMemory memory = training_memory(at_a_time(config, options));
+  memory.weights /= static_cast<double>(options.grid.tensors);
+  memory.step /= static_cast<double>(options.grid.tensors);
+  return memory;
+}
+
 int train_bytes(const TrainOptions& options, const std::vector<ConfigOption>& config_options,
                 const Globals& globals, const Job& job) {
   require_bytes(options);
@@ -180,7 +184,7 @@ int train_bytes(const TrainOptions& options, const std::vector<ConfigOption>& co
   job.require_same({{"isa", std::string(name_of(ctx.isa()))}});
   TextData text(read_texts(text_files, has_old_texts ? options.out : "", job),
                 config.sequence_length);
-  require_memory(config, training_memory(at_a_time(config, options)));
+  require_memory(config, memory_of(config, options));
   Trainer trainer(ctx, config, std::move(text),
                   parallel::make_grid(job.communicator(), options.grid));
   TrainingRun run{.training = trainer,
@@ -195,15 +199,20 @@ int train_bytes(const TrainOptions& options, const std::vector<ConfigOption>& co
                   .quiet = globals.quiet || !job.is_first(),
                   .unit = "byte",
                   .trace_file = options.trace};
+  std::uint64_t number = kNumberOfNothing;  // two new runs of a seed start alike
   if (checkpoint) {
     if (!options.allow_different) require_same(*checkpoint, trainer);
     saved::restore(*checkpoint, trainer);
+    if (job.is_shared()) number = number_of(*checkpoint, trainer);
     run.history = std::move(checkpoint->history);
     run.first_step = trainer.steps_done();
     checkpoint.reset();
   }
-  if (initial) take_weights(*initial, trainer, options.init_from);
-  require_same_model(job, trainer, std::as_const(trainer.model()).parameters());
+  if (initial) {
+    take_weights(*initial, trainer, options.init_from);
+    if (job.is_shared()) number = number_of(std::as_const(*initial->model).parameters());
+  }
+  require_same_start(job, trainer, number);
   if (job.stop_requested()) return job.exit_code_of_signal();  // nothing is there to be saved
   folder.clean();
   if (!options.resume) run.save();  // before any work: finds out whether the folder can be written
@@ -313,11 +322,6 @@ saved::Setting size_of(const std::vector<std::string>& files) {
   return {"text", fmt::format("{} bytes", bytes)};
 }
 
-std::uint64_t fnv1a(std::uint64_t hash, std::span<const std::byte> bytes) noexcept {
-  for (const std::byte byte : bytes) hash = (hash ^ static_cast<unsigned>(byte)) * 0x100000001b3;
-  return hash;
-}
-
 }  // namespace
 
 std::string read_texts(const std::vector<std::string>& files, const std::string& resumed,
@@ -329,15 +333,6 @@ std::string read_texts(const std::vector<std::string>& files, const std::string&
 Index blocks_of(const TrainOptions& options, const Job& job, Index batch) {
   if (options.is_given("--batch-blocks")) return options.config.batch_blocks;
   return job.communicator() ? parallel::default_blocks(batch) : 1;
-}
-
-void require_same_model(const Job& job, const TextTraining& training,
-                        const ConstParameterList& parameters) {
-  if (!job.is_shared()) return;
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const auto& named : parameters) hash = fnv1a(hash, bytes_of(named.parameter->value()));
-  job.require_same({{"steps done", std::to_string(training.steps_done())},
-                    {"weights (a number made from them)", fmt::format("{:016x}", hash)}});
 }
 
 RunFolder::RunFolder(const TrainOptions& options, const Job& job) {

@@ -1,11 +1,14 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "parallel/process_grid.h"
+#include "saved/checkpoint.h"
+#include "saved/model_folder.h"
 #include "saved/output_folder.h"
 #include "saved/run_config.h"
 #include "tools/verbs.h"
@@ -60,9 +63,16 @@ std::string read_texts(const std::vector<std::string>& files, const std::string&
                        const Job& job);
 /// --batch-blocks, or what a new run has without it.
 Index blocks_of(const TrainOptions& options, const Job& job, Index batch);
-/// Errors: ConfigError where processes start from other weights or at other steps.
-void require_same_model(const Job& job, const TextTraining& training,
-                        const ConstParameterList& parameters);
+/// The weights of another model, for the first step. Errors: ConfigError where they do not fit.
+void take_weights(const saved::LoadedLanguageModel& from, Trainer& trainer,
+                  const std::string& folder);
+/// A number that tells weights apart, from that of the ones before.
+inline constexpr std::uint64_t kNumberOfNothing = 0xcbf29ce484222325;
+std::uint64_t number_of(ConstView weight, std::uint64_t number);
+std::uint64_t number_of(const ConstParameterList& parameters);
+std::uint64_t number_of(const saved::Checkpoint& checkpoint, Trainer& trainer);
+/// Errors: ConfigError where processes start from weights of another number or at other steps.
+void require_same_start(const Job& job, const TextTraining& training, std::uint64_t number);
 std::vector<std::string> absolute(const std::vector<std::string>& files);
 
 /// Trains the model of a Hugging Face folder, or goes on with such a run.

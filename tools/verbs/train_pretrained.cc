@@ -93,9 +93,6 @@ void require_same(const saved::TuningCheckpoint& checkpoint, const Tuner& tuner)
 
 int train_pretrained(const TrainOptions& options, const Globals& globals, const Job& job) {
   require_no_sizes(options);
-  if (options.grid.sequence * options.grid.tensors > 1) {
-    throw ConfigError("[train] --sp and --tp: expected 1 for a Hugging Face model, got more");
-  }
   const RunFolder folder(options, job);
   std::optional<saved::TuningCheckpoint> checkpoint;
   if (options.resume) {
@@ -115,14 +112,16 @@ int train_pretrained(const TrainOptions& options, const Globals& globals, const 
   const std::map<std::string, std::string> companions = saved::read_companions(source);
   TextData text =
       tokens_of(text_files, options, has_old_texts, job, source, config.training.sequence_length);
-  const PretrainedModel pretrained =
-      checkpoint ? checkpoint->pretrained
-                 : load_pretrained(options.init_from, {.dtype = config.dtype});
+  PretrainedModel pretrained = checkpoint
+                                   ? checkpoint->pretrained
+                                   : load_pretrained(options.init_from, {.dtype = config.dtype});
 
   Context ctx({.num_threads = globals.threads});
   job.require_same({{"isa", std::string(name_of(ctx.isa()))}});
+  std::uint64_t number = kNumberOfNothing;
+  if (job.is_shared()) number = number_of(std::as_const(*pretrained.model).parameters());
   Tuner tuner(ctx, pretrained.model, config, std::move(text),
-              parallel::make_grid(job.communicator(), options.grid).job);
+              parallel::make_grid(job.communicator(), options.grid));
   TrainingRun run{.training = tuner,
                   .history = {},
                   .write =
@@ -142,12 +141,16 @@ int train_pretrained(const TrainOptions& options, const Globals& globals, const 
     run.history = std::move(checkpoint->history);
     run.first_step = tuner.steps_done();
   }
-  require_same_model(job, tuner, pretrained.model->parameters());
+  // The tuner keeps it where it is needed.
+  const bool goes_on = checkpoint.has_value();
+  checkpoint.reset();
+  if (!job.is_first()) pretrained.model.reset();
+  require_same_start(job, tuner, number);
   if (job.stop_requested()) return job.exit_code_of_signal();  // nothing is there to be saved
   folder.clean();
   run.save();  // before any work: finds out whether the folder can be written
   folder.keep();
-  if (!checkpoint) {
+  if (!goes_on) {
     const double loss = tuner.validate();
     if (job.is_first()) {
       print_out("validation loss {:.4f} nats per token before the first step\n", loss);

@@ -58,8 +58,9 @@ struct CompileConfig {
   std::shared_ptr<Communicator> communicator{};
   /// Of these processes the ones that have the same samples, and share out their positions; null:
   /// nobody does. Process (s, d), the s-th here, is s D + d of `communicator`, where D share out a
-  /// batch. The model is a LanguageModel; inputs and targets have positions along
-  /// axis 1, in a multiple of two for each process.
+  /// batch. The model is a LanguageModel, or a TransformerModel without a
+  /// table of positions, attention sinks, dropped probabilities and products in bf16; inputs and
+  /// targets have positions along axis 1, in a multiple of two for each process.
   std::shared_ptr<Communicator> sequence{};
   /// Parts that a batch is cut into; gradients and losses are summed over them in a fixed order, so
   /// that any number of processes gives the same bits. 1: the batch as a whole, in one process.

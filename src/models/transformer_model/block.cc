@@ -5,6 +5,7 @@
 #include "models/transformer_model/embeddings.h"
 #include "nn/layer_checks.h"
 #include "ops/arithmetic.h"
+#include "ops/broadcasting.h"
 #include "ops/convert.h"
 
 namespace grouphead::models {
@@ -38,13 +39,21 @@ std::optional<double> scale_of(const SelfAttentionConfig& config, Index number) 
   return whole / static_cast<double>(number + 1);
 }
 
-nn::AttentionSettings attention_settings(const TransformerModelConfig& config, Index number) {
+Index shares_of(const Communicator* job) { return job != nullptr ? job->size() : 1; }
+
+Communicator* tensor_job() {
+  const TensorParts* const parts = TensorScope::current();
+  return parts != nullptr ? parts->job.get() : nullptr;
+}
+
+nn::AttentionSettings attention_settings(const TransformerModelConfig& config, Index number,
+                                         Index shares) {
   const SelfAttentionConfig& a = config.attention;
   const Index rope = layer_config(config, number).rope;
   nn::AttentionSettings settings;
   settings.layer = kLayer;
-  settings.num_query_heads = a.num_heads;
-  settings.num_key_value_heads = a.num_key_value_heads;
+  settings.num_query_heads = a.num_heads / shares;
+  settings.num_key_value_heads = a.num_key_value_heads / shares;
   settings.key_dim = a.head_dim;
   settings.value_dim = a.head_dim;
   settings.dropout = a.dropout;
@@ -88,20 +97,47 @@ DescribedBlock::Norms DescribedBlock::make_norms(bool has_before) const {
 DescribedBlock::DescribedBlock(const TransformerModelConfig& config, Index number,
                                RandomStream& random)
     : config_(config),
+      tensor_job_(tensor_job()),
       number_(number),
       window_(layer_config(config, number).window),
       attention_norms_(make_norms(true)),
       feed_forward_norms_(make_norms(!config.shared_norm)),
-      attention_(attention_settings(config, number)),
+      attention_(attention_settings(config, number, shares_of(tensor_job_))),
       dropout_({.rate = config.residual_dropout, .dtype = config.dtype}) {
   const Index width = config.hidden_size;
   attention_.build({width, width, width, Shape{width}}, true, random);
-  const FeedForwardConfig& feed = config.feed_forward;
+  FeedForwardConfig feed = config.feed_forward;
+  feed.width /= shares_of(tensor_job_);
   if (feed.num_experts > 0) {
     experts_ = std::make_unique<Experts>(feed, width, config.dtype, random);
   } else {
     feed_forward_ = std::make_unique<FeedForward>(feed, width, config.dtype, random);
   }
+  if (tensor_job_ != nullptr) find_parameters();
+}
+
+void DescribedBlock::find_parameters() {
+  ParameterList all;
+  append_parameters({}, all);
+  for (const NamedParameter& named : all) {
+    const auto is_in = [&](const char* layer) {
+      return named.path.find(layer) != std::string::npos;
+    };
+    if (is_in("attention_output/bias")) attention_bias_ = named.parameter;
+    if (is_in("feed_forward/down/bias")) feed_forward_bias_ = named.parameter;
+    if (is_in("/query_norm/") || is_in("/key_norm/")) of_all_heads_.push_back(named);
+  }
+}
+
+void DescribedBlock::add_parts(Context& ctx, const Parameter* bias, Tensor& y) const {
+  if (tensor_job_ == nullptr) return;
+  tensor_job_->all_reduce(y);
+  if (bias != nullptr) {
+    Tensor surplus = ctx.tensor(bias->shape(), y.dtype());
+    ops::scale(ctx, bias->value(), static_cast<double>(1 - tensor_job_->size()), surplus);
+    ops::binary_forward(ctx, ops::Binary::add, y, surplus, y);
+  }
+  ops::round_to(ctx, config_.dtype.compute(), y);
 }
 
 DescribedBlock::~DescribedBlock() = default;
@@ -137,20 +173,29 @@ Tensor DescribedBlock::attend(Context& ctx, const Tensor& x, const TransformerCa
   inner.batch = x.dim(0);
   AttentionOutput both = attention_.forward(ctx, std::move(inner), call.mode, saved);
   if (call.scores != nullptr) (*call.scores)(std::move(both.scores));
+  add_parts(ctx, attention_bias_, both.output);
   return std::move(both.output);
 }
 
 Tensor DescribedBlock::feed(Context& ctx, const Tensor& x, std::unique_ptr<Saved>* saved) const {
-  return experts_ ? experts_->forward(ctx, x, saved) : feed_forward_->forward(ctx, x, saved);
+  Tensor y = experts_ ? experts_->forward(ctx, x, saved) : feed_forward_->forward(ctx, x, saved);
+  add_parts(ctx, feed_forward_bias_, y);
+  return y;
 }
 
 void DescribedBlock::attend_backward(Context& ctx, Saved& saved, ConstView d_y, View d_x,
                                      Grads& grads) const {
   attention_.backward(ctx, saved, d_y, {},
                       {.d_query = d_x, .d_key = d_x, .d_value = d_x, .d_bias = {}}, grads);
+  if (tensor_job_ == nullptr) return;
+  tensor_job_->all_reduce(d_x);
+  for (const NamedParameter& named : of_all_heads_) {
+    const View gradient = grads.of(*named.parameter);
+    if (gradient.has_value()) tensor_job_->all_reduce(gradient);
+  }
 }
 
-// Adds to d_x, as attend_backward().
+// Adds to d_x, as attend_backward(); where tensors are shared out that is zero before.
 void DescribedBlock::feed_backward(Context& ctx, Saved& saved, ConstView d_y, View d_x,
                                    Grads& grads) const {
   if (experts_) {
@@ -158,6 +203,7 @@ void DescribedBlock::feed_backward(Context& ctx, Saved& saved, ConstView d_y, Vi
   } else {
     feed_forward_->backward(ctx, saved, d_y, ops::Write::add, d_x, grads);
   }
+  if (tensor_job_ != nullptr) tensor_job_->all_reduce(d_x);
 }
 
 std::optional<RandomDraw> DescribedBlock::weaken(Context& ctx, const Mode& mode, Tensor& x) const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "grouphead/layers/layers.h"
+#include "models/tensor_scope.h"
 #include "models/transformer_model/experts.h"
 #include "nn/attention/core.h"
 
@@ -68,12 +69,17 @@ class DescribedBlock {
   Tensor parallel_backward(Context& ctx, SavedState& kept, const Tensor& d_y, Grads& grads) const;
   void attend_backward(Context& ctx, Saved& saved, ConstView d_y, View d_x, Grads& grads) const;
   void feed_backward(Context& ctx, Saved& saved, ConstView d_y, View d_x, Grads& grads) const;
+  /// Where several processes share out tensors: the sum of what their parts give, each of which has
+  /// added the whole bias, where there is one.
+  void add_parts(Context& ctx, const Parameter* bias, Tensor& y) const;
+  void find_parameters();
   /// What joins the residual: dropped and scaled.
   std::optional<RandomDraw> weaken(Context& ctx, const Mode& mode, Tensor& x) const;
   Tensor weaken_backward(Context& ctx, const std::optional<RandomDraw>& drawn,
                          const Tensor& d) const;
 
   const TransformerModelConfig& config_;
+  Communicator* tensor_job_;  // null: the block is whole
   Index number_;
   std::optional<Index> window_;
   Norms attention_norms_, feed_forward_norms_;
@@ -81,6 +87,9 @@ class DescribedBlock {
   std::unique_ptr<FeedForward> feed_forward_;  // null with experts
   std::unique_ptr<Experts> experts_;           // null without
   Dropout dropout_;
+  // Where tensors are shared out: biases of what the parts add up, and what all heads have one of.
+  const Parameter *attention_bias_ = nullptr, *feed_forward_bias_ = nullptr;
+  ParameterList of_all_heads_;
 };
 
 }  // namespace grouphead::models

@@ -145,11 +145,12 @@ std::vector<std::string> differences(const TuningCheckpoint& checkpoint, const T
 void restore(const TuningCheckpoint& checkpoint, Tuner& tuner) {
   const ParameterList low_rank = with_prefix("lora/", tuner.low_rank());
   require_parameters(checkpoint.contents, checkpoint.file, "", low_rank);
-  require_moments(checkpoint.contents, checkpoint.file, tuner.optimizer());
+  const std::vector<train::WholeTensor> moments = tuner.moments();
+  require_tensors(checkpoint.contents, checkpoint.file, moments);
   for (const auto& [path, parameter] : low_rank) {
     copy(checkpoint.contents.read(path), parameter->edit());
   }
-  read_moments(checkpoint.contents, tuner.optimizer());
+  take_tensors(checkpoint.contents, moments);
   tuner.restore(checkpoint.steps_done, checkpoint.next_dropout_draw);
 }
 
@@ -167,7 +168,7 @@ void save(const fs::path& folder, const PretrainedModel& pretrained, Tuner& tune
     contents.tensors.emplace("model/" + path, std::move(copied));
   }
   add_parameters(with_prefix("lora/", tuner.low_rank()), contents);
-  add_moments(tuner.optimizer(), contents);
+  add_tensors(tuner.moments(), contents);
   io::write_safetensors(folder / kStateName, contents, io::Links::replaced);
   static_cast<void>(tuner.model());  // adds low-rank changes up
   write_pretrained(pretrained, folder);
