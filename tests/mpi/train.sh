@@ -103,8 +103,9 @@ grid() {
     near "by_$n$*" alone 50 1e-5
   done
   # With dropout, and a trace that shows keys on their way.
-  "$program" train $plain --dropout 0.1 --steps 20 --out dropped >/dev/null
-  mpirun -n 2 "$program" train $plain --dropout 0.1 --steps 20 --sp 2 --trace trace --out by_two >/dev/null
+  drop="$plain --dropout 0.1 --steps 20 --batch-blocks 2"
+  "$program" train $drop --out dropped >/dev/null
+  mpirun -n 2 "$program" train $drop --sp 2 --trace trace --out by_two >/dev/null
   near by_two dropped 20 1e-5
   grep -q "keys of process" trace || fail "no keys in the trace: $(head trace)"
   # A checkpoint knows nothing of the processes: from four to one and the other way round, as if
