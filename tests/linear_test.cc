@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <deque>
 #include <limits>
 #include <vector>
 
@@ -24,12 +25,14 @@ struct Oracle {
   std::vector<double> value, magnitude;
 };
 
-/// c = start + a b with strides, by plain loops. `start` may be absent or one row (a bias).
+/// c = a b with strides, by plain loops.
+template <class F>
 struct Strided {
-  const Tensor* tensor;
+  const F* data;
   Index row, column;
 };
-Oracle product(Index rows, Index columns, Index depth, const Strided& a, const Strided& b) {
+template <class F>
+Oracle product(Index rows, Index columns, Index depth, const Strided<F>& a, const Strided<F>& b) {
   Oracle out;
   out.value.resize(static_cast<std::size_t>(rows * columns));
   out.magnitude.resize(out.value.size());
@@ -38,8 +41,8 @@ Oracle product(Index rows, Index columns, Index depth, const Strided& a, const S
       double sum = 0;
       double magnitude = 0;
       for (Index d = 0; d < depth; ++d) {
-        const double term = value_at(*a.tensor, r * a.row + d * a.column) *
-                            value_at(*b.tensor, d * b.row + c * b.column);
+        const double term = static_cast<double>(a.data[r * a.row + d * a.column]) *
+                            static_cast<double>(b.data[d * b.row + c * b.column]);
         sum += term;
         magnitude += std::abs(term);
       }
@@ -51,6 +54,7 @@ Oracle product(Index rows, Index columns, Index depth, const Strided& a, const S
   return out;
 }
 
+/// Adds `start`, or to each row a single one (a bias).
 void add_start(Oracle& oracle, const Tensor& start) {
   for (std::size_t i = 0; i < oracle.value.size(); ++i) {
     const double value = value_at(start, static_cast<Index>(i) % start.size());
@@ -86,47 +90,69 @@ void expect_close(const Tensor& got, const Oracle& want, Index depth, const std:
                         << ", want " << want.value[static_cast<std::size_t>(worst_at)];
 }
 
+/// The operands of one problem, and what its products are: the same at all levels.
 template <class F>
-void check_all_products(Context& ctx, const Size& s) {
+struct Products {
+  explicit Products(const Size& size);
+
+  Size s;
+  Tensor x, w, bias, d_y, d_x_start, d_w_start, d_bias_start;
+  Oracle y, y_with_bias, d_x, d_x_added, d_w, d_bias;
+};
+
+template <class F>
+Products<F>::Products(const Size& size)
+    : s(size),
+      x(random_tensor<F>({s.m, s.k}, 1)),
+      w(random_tensor<F>({s.k, s.n}, 2)),
+      bias(random_tensor<F>({s.n}, 3)),
+      d_y(random_tensor<F>({s.m, s.n}, 4)),
+      d_x_start(random_tensor<F>({s.m, s.k}, 5)),
+      d_w_start(random_tensor<F>({s.k, s.n}, 6)),
+      d_bias_start(random_tensor<F>({s.n}, 7)) {
+  const F* const rows = x.template data<F>();
+  const F* const weights = w.template data<F>();
+  const F* const d_rows = d_y.template data<F>();
+  const F one = 1;
+  y = product<F>(s.m, s.n, s.k, {rows, s.k, 1}, {weights, s.n, 1});
+  y_with_bias = y;
+  add_start(y_with_bias, bias);
+  d_x = product<F>(s.m, s.k, s.n, {d_rows, s.n, 1}, {weights, 1, s.n});
+  d_x_added = d_x;
+  add_start(d_x_added, d_x_start);
+  d_w = product<F>(s.k, s.n, s.m, {rows, 1, s.k}, {d_rows, s.n, 1});
+  add_start(d_w, d_w_start);
+  d_bias = product<F>(1, s.n, s.m, {&one, 0, 0}, {d_rows, s.n, 1});
+  add_start(d_bias, d_bias_start);
+}
+
+template <class F>
+void check_all_products(Context& ctx, const Products<F>& p) {
+  const Size& s = p.s;
   const std::string what = key(s, ctx.isa()) + " " + std::string(name_of(kDtypeOf<F>));
-  const Tensor x = random_tensor<F>({s.m, s.k}, 1);
-  const Tensor w = random_tensor<F>({s.k, s.n}, 2);
-  const Tensor bias = random_tensor<F>({s.n}, 3);
-  const Tensor d_y = random_tensor<F>({s.m, s.n}, 4);
   ops::PackedWeights packed;
 
-  Oracle y_want = product(s.m, s.n, s.k, {&x, s.k, 1}, {&w, s.n, 1});
   Tensor y({s.m, s.n}, kDtypeOf<F>);
-  ops::linear_forward(ctx, x, w, packed, {}, Epilogue::none, y);
-  expect_close(y, y_want, s.k, what + " forward");
+  ops::linear_forward(ctx, p.x, p.w, packed, {}, Epilogue::none, y);
+  expect_close(y, p.y, s.k, what + " forward");
   Tensor c({s.m, s.n}, kDtypeOf<F>);
-  ops::gemm(ctx, x, w, c);
-  expect_close(c, y_want, s.k, what + " gemm");
-  add_start(y_want, bias);
-  ops::linear_forward(ctx, x, w, packed, bias, Epilogue::none, y);
-  expect_close(y, y_want, s.k, what + " forward with bias");
+  ops::gemm(ctx, p.x, p.w, c);
+  expect_close(c, p.y, s.k, what + " gemm");
+  ops::linear_forward(ctx, p.x, p.w, packed, p.bias, Epilogue::none, y);
+  expect_close(y, p.y_with_bias, s.k, what + " forward with bias");
 
-  Oracle d_x_want = product(s.m, s.k, s.n, {&d_y, s.n, 1}, {&w, 1, s.n});
   Tensor d_x({s.m, s.k}, kDtypeOf<F>);
-  ops::linear_backward_input(ctx, d_y, w, packed, Write::overwrite, d_x);
-  expect_close(d_x, d_x_want, s.n, what + " d_x");
-  const Tensor d_x_start = random_tensor<F>({s.m, s.k}, 5);
-  add_start(d_x_want, d_x_start);
-  copy(d_x_start, d_x);
-  ops::linear_backward_input(ctx, d_y, w, packed, Write::add, d_x);
-  expect_close(d_x, d_x_want, s.n, what + " d_x added");
+  ops::linear_backward_input(ctx, p.d_y, p.w, packed, Write::overwrite, d_x);
+  expect_close(d_x, p.d_x, s.n, what + " d_x");
+  copy(p.d_x_start, d_x);
+  ops::linear_backward_input(ctx, p.d_y, p.w, packed, Write::add, d_x);
+  expect_close(d_x, p.d_x_added, s.n, what + " d_x added");
 
-  Oracle d_w_want = product(s.k, s.n, s.m, {&x, 1, s.k}, {&d_y, s.n, 1});
-  Tensor d_w = random_tensor<F>({s.k, s.n}, 6);
-  add_start(d_w_want, d_w);
-  Tensor ones({s.m}, kDtypeOf<F>);
-  for (Index i = 0; i < s.m; ++i) ones.data<F>()[i] = F{1};
-  Oracle d_bias_want = product(1, s.n, s.m, {&ones, 0, 1}, {&d_y, s.n, 1});
-  Tensor d_bias = random_tensor<F>({s.n}, 7);
-  add_start(d_bias_want, d_bias);
-  ops::linear_backward_weights(ctx, x, d_y, d_w, d_bias);
-  expect_close(d_w, d_w_want, s.m, what + " d_w");
-  expect_close(d_bias, d_bias_want, s.m, what + " d_bias");
+  Tensor d_w = p.d_w_start.clone();
+  Tensor d_bias = p.d_bias_start.clone();
+  ops::linear_backward_weights(ctx, p.x, p.d_y, d_w, d_bias);
+  expect_close(d_w, p.d_w, s.m, what + " d_w");
+  expect_close(d_bias, p.d_bias, s.m, what + " d_bias");
 }
 
 std::vector<Size> all_sizes() {
@@ -145,16 +171,21 @@ std::vector<Size> all_sizes() {
   return sizes;
 }
 
+// Plain loops take longer than what they check, so each problem's serve all levels.
 TEST(Linear, AllProductsMatchPlainLoopsInDouble) {
+  std::deque<Context> levels;
   for (const Isa isa : isas_under_test()) {
-    Context ctx({.num_threads = 2, .isa = isa});
-    for (const Size& s : all_sizes()) check_all_products<float>(ctx, s);
+    levels.emplace_back(ContextOptions{.num_threads = 2, .isa = isa});
+  }
+  for (const Size& s : all_sizes()) {
+    const Products<float> products(s);
+    for (Context& ctx : levels) check_all_products(ctx, products);
   }
 }
 
 TEST(Linear, DoublesMatchPlainLoops) {
   Context ctx({.num_threads = 2});
-  for (const Size& s : all_sizes()) check_all_products<double>(ctx, s);
+  for (const Size& s : all_sizes()) check_all_products(ctx, Products<double>(s));
 }
 
 TEST(Linear, EmptyDepthGivesTheBias) {
@@ -177,7 +208,7 @@ void check_gelu(Context& ctx, const Size& s) {
   const Tensor x = random_tensor<F>({s.m, s.k}, 1);
   const Tensor w = random_tensor<F>({s.k, s.n}, 2);
   const Tensor bias = random_tensor<F>({s.n}, 3);
-  Oracle want = product(s.m, s.n, s.k, {&x, s.k, 1}, {&w, s.n, 1});
+  Oracle want = product<F>(s.m, s.n, s.k, {x.data<F>(), s.k, 1}, {w.data<F>(), s.n, 1});
   add_start(want, bias);
   Tensor y({s.m, s.n}, kDtypeOf<F>);
   ops::PackedWeights packed;
