@@ -1,12 +1,11 @@
-"""ggml, as the package llama-cpp-python carries it: its flash attention and its product.
+"""ggml, of the sources of llama-cpp-python: its flash attention and its product.
 
 Keys and values in f32 or bf16 as the problem has them, beside bf16 in f16 too, which llama.cpp
 keeps by default; caches in 8 bits are q8_0. The calls go through ctypes into ggml's C functions.
 """
 import ctypes
-import importlib.metadata
-import importlib.util
 import pathlib
+import sys
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from case import CannotDo, Rotation
 
 _F32, _F16, _Q8_0, _BF16 = 0, 1, 8, 30  # enum ggml_type
 _TYPES = {"f32": _F32, "f16": _F16, "bf16": _BF16, "int8": _Q8_0}
+_FOLDER = pathlib.Path(sys.prefix) / "ggml"
 _NODE_BYTES = 64 << 20  # for a graph and its work
 
 
@@ -24,10 +24,9 @@ class _Settings(ctypes.Structure):
 
 def _library():
     """libggml and the processor's part of it, with the types of what is called."""
-    package = importlib.util.find_spec("llama_cpp")
-    if package is None:
-        raise CannotDo("llama-cpp-python is not installed")
-    folder = pathlib.Path(package.origin).parent / "lib"
+    folder = _FOLDER / "lib"
+    if not folder.exists():
+        raise CannotDo("ggml is not installed")
     base, cpu = (ctypes.CDLL(str(folder / f"lib{name}.so"), mode=ctypes.RTLD_GLOBAL)
                  for name in ("ggml-base", "ggml-cpu"))
     pointer, number, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
@@ -165,4 +164,4 @@ def ways(case):
     makers = {"attention.fwd": forward, "decode": decode, "gemm": gemm}
     if case.operation not in makers:
         raise CannotDo(case.operation)
-    return importlib.metadata.version("llama-cpp-python"), makers[case.operation](case)
+    return (_FOLDER / "version").read_text().strip(), makers[case.operation](case)
