@@ -19,8 +19,10 @@ using kernels::Panels;
 constexpr Index kFloatBytes = sizeof(float);
 /// Rows of one unit of a product; a multiple of every level's tile, so only the last tile is short.
 constexpr Index kUnitRows = 120;
-/// Weights that one unit of a product with few rows reads.
+/// Weights that one unit of a product with few rows reads at most, about; and the fewest that pay
+/// for waking another thread.
 constexpr Index kStripBytes = Index{1} << 19;
+constexpr Index kLeastStripBytes = Index{1} << 16;
 /// Rows that do not pay for packing weights that are used once.
 constexpr Index kPlainRows = 16;
 /// Columns of one unit of a product with such weights (whole panels at every level), and the depths
@@ -134,24 +136,43 @@ class Kept {
   Index columns_, panel_bytes_;
 };
 
+/// Panels in strips of the same number, or one more: as many strips for each thread, so that all
+/// threads end together.
+class Strips {
+ public:
+  Strips(Index columns, Index panel, Index panel_bytes, Index threads)
+      : columns_(columns), panel_(panel), panels_(ceil_div(columns, panel)) {
+    const Index bytes = panels_ * panel_bytes;
+    const Index most = std::max(bytes / kLeastStripBytes, Index{1});
+    count_ = std::min({round_up(bytes / kStripBytes + 1, threads), most, panels_});
+  }
+  explicit Strips(Index columns) : columns_(columns), panel_(columns), panels_(1), count_(1) {}
+
+  Index count() const { return count_; }
+  /// The first column of a strip, of the last one's successor the end.
+  Index begin(Index strip) const { return std::min(columns_, strip * panels_ / count_ * panel_); }
+
+ private:
+  Index columns_, panel_, panels_, count_;
+};
+
 /// Units are blocks of rows; few rows are cut by columns instead.
 template <class Element>
 void run(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>* multiply,
          Index rows, const SpacedRows& x, const Weights& w, const Panels<Element>& panels,
          const Finish& finish, float* y) {
-  const Index strip =
-      rows > kUnitRows
-          ? w.columns
-          : round_up(ceil_div(kStripBytes / Index{sizeof(Element)}, std::max(w.depth, Index{1})),
-                     table.panel);
-  const Index across = ceil_div(w.columns, strip);
+  const Strips strips = rows > kUnitRows ? Strips(w.columns)
+                                         : Strips(w.columns, table.panel,
+                                                  table.panel * w.depth * Index{sizeof(Element)},
+                                                  ctx.impl().num_threads());
+  const Index across = strips.count();
   const auto level = static_cast<kernels::Level>(ctx.isa());
   const auto& elementwise = kernels::rowwise_kernels<float>(level);
   ctx.impl().parallel_for(across * ceil_div(rows, kUnitRows), [&](Index unit, int) {
     const Index row = unit / across * kUnitRows;
-    const Index column = unit % across * strip;
+    const Index column = strips.begin(unit % across);
     const Index unit_rows = std::min(kUnitRows, rows - row);
-    const Index columns = std::min(strip, w.columns - column);
+    const Index columns = strips.begin(unit % across + 1) - column;
     const Panels<Element> part{panels.data + column * w.depth, panels.panel_stride,
                                panels.row_stride,
                                panels.scales == nullptr ? nullptr : panels.scales + column};

@@ -1,3 +1,6 @@
+#include <algorithm>
+
+#include "kernels/cpu/level.h"
 #include "kernels/cpu/targets.h"
 #include "kernels/gemm/gemm.h"
 
@@ -65,31 +68,59 @@ HWY_INLINE void store_row(const Target& t, int row, Vector* sums) {
   for (int n = 0; n < kN; ++n) hn::StoreU(sums[n], kFloats, c + n * kLanes);
 }
 
-/// Sums of kRows rows times the first kN vectors of a panel over `depth`.
+/// Depths between two calls of prefetch_rows().
+constexpr Index kAheadDepths = 16;
+
+/// Elements between what is read of a panel and what is asked for: half a page, more than the
+/// processor reads ahead by itself. Where that does not help, 0: lines that are about to be read.
+template <class Element>
+Index read_ahead() noexcept {
+  return prefetch_helps() ? 2048 / static_cast<Index>(sizeof(Element)) : 0;
+}
+
+/// Asks for the memory of some rows of a panel.
+template <class Element>
+HWY_INLINE void prefetch_rows(const Element* from, Index elements) {
+  constexpr Index kLine = 64 / sizeof(Element);
+  for (Index i = 0; i < elements; i += kLine) hwy::Prefetch(from + i);
+}
+
+/// Sums of kRows rows times the first kN vectors of a panel over `depth`. `once`: nothing else
+/// reads the panel, which is packed: it comes from memory.
 template <class Element, int kRows, int kN>
-void tile(Index depth, Matrix<const float> a, const Element* b, Index b_stride,
+void tile(Index depth, Matrix<const float> a, const Element* b, Index b_stride, bool once,
           const Target& target) {
   Tile<kRows, kN> products;
   products.clear();
   for (int r = 0; r < kRows; ++r) {
     for (int n = 0; n < kN; ++n) hwy::Prefetch(target.c + r * target.c_stride + n * kLanes);
   }
-  products.run(a.data, a.row_stride, a.column_stride, b, InRow(), b_stride, depth);
+  const Index step = once ? kAheadDepths : depth;
+  const Index ahead = once ? read_ahead<Element>() : 0;
+  for (Index d = 0; d < depth; d += step) {
+    const Index count = depth - d < step ? depth - d : step;
+    const Element* const from = b + d * b_stride;
+    if (once) prefetch_rows(from + ahead, count * b_stride);
+    products.run(a.data + d * a.column_stride, a.row_stride, a.column_stride, from, InRow(),
+                 b_stride, count);
+  }
   for (int r = 0; r < kRows; ++r) store_row<kN>(target, r, products.sums[r]);
 }
 
-/// The same sums of one row and kSide whole panels.
-template <class Element>
+/// The same sums of one row and kPanels whole panels.
+template <class Element, int kPanels>
 void row_of_tiles(Index depth, Matrix<const float> a, Panels<Element> b, Target target) {
-  Vector sums[kSide][kVectors];
+  const Index ahead = b.row_stride == kPanel ? read_ahead<Element>() : 0;
+  Vector sums[kPanels][kVectors];
   for (auto& panel : sums) {
     for (Vector& sum : panel) sum = hn::Zero(kFloats);
   }
   for (Index d = 0; d < depth; ++d) {
     const Vector left = hn::Set(kFloats, a.data[d * a.column_stride]);
     HWY_UNROLL(4)
-    for (int i = 0; i < kSide; ++i) {
+    for (int i = 0; i < kPanels; ++i) {
       const Element* const from = b.data + i * b.panel_stride + d * b.row_stride;
+      prefetch_rows(from + ahead, kPanel);
       HWY_UNROLL(3)
       for (int n = 0; n < kVectors; ++n) {
         sums[i][n] = hn::MulAdd(left, widened(from + n * kLanes), sums[i][n]);
@@ -105,7 +136,20 @@ void row_of_tiles(Index depth, Matrix<const float> a, Panels<Element> b, Target 
 }
 
 template <class Element>
-using TileFunction = void (*)(Index, Matrix<const float>, const Element*, Index, const Target&);
+using RowFunction = void (*)(Index, Matrix<const float>, Panels<Element>, Target);
+
+/// Of `panels` panels, at least one.
+template <class Element, int kPanels>
+constexpr RowFunction<Element> row_of(Index panels) {
+  if constexpr (kPanels > 1) {
+    if (panels < kPanels) return row_of<Element, kPanels - 1>(panels);
+  }
+  return row_of_tiles<Element, kPanels>;
+}
+
+template <class Element>
+using TileFunction = void (*)(Index, Matrix<const float>, const Element*, Index, bool,
+                              const Target&);
 
 /// Of `rows` rows and `vectors` vectors, at least one.
 template <class Element, int kRows, int kN>
@@ -129,6 +173,7 @@ void multiply_block(Index rows, Index columns, Index depth, Matrix<const float> 
                     Panels<Element> b, const Target& all) {
   constexpr auto kTileOf = tile_of<Element, kTileRows, kVectors>;
   const Index whole = rows / kTileRows * kTileRows;
+  const bool once = rows <= kTileRows && b.row_stride == kPanel;
   Target target = all;
   for (Index column = 0; column < columns;) {
     const Element* const panel = b.data + column / kPanel * b.panel_stride;
@@ -136,19 +181,20 @@ void multiply_block(Index rows, Index columns, Index depth, Matrix<const float> 
     target.bias = at_column(all.bias, column);
     target.columns = columns - column < kPanel ? columns - column : kPanel;
     target.c = all.c + column;
-    if (rows == 1 && columns - column >= kSide * kPanel) {
-      row_of_tiles<Element>(depth, a, {panel, b.panel_stride, b.row_stride}, target);
-      column += kSide * kPanel;
+    if (rows == 1 && columns - column >= kPanel) {
+      const Index panels = std::min<Index>((columns - column) / kPanel, kSide);
+      row_of<Element, kSide>(panels)(depth, a, {panel, b.panel_stride, b.row_stride}, target);
+      column += panels * kPanel;
       continue;
     }
     const Index vectors = (target.columns + kLanes - 1) / kLanes;
     const TileFunction<Element> full = kTileOf(kTileRows, vectors);
     for (Index row = 0; row < whole; row += kTileRows) {
-      full(depth, a.block(row, 0), panel, b.row_stride, target);
+      full(depth, a.block(row, 0), panel, b.row_stride, once, target);
       target.c += kTileRows * target.c_stride;
     }
     if (whole < rows) {
-      kTileOf(rows - whole, vectors)(depth, a.block(whole, 0), panel, b.row_stride, target);
+      kTileOf(rows - whole, vectors)(depth, a.block(whole, 0), panel, b.row_stride, once, target);
     }
     column += kPanel;
   }
