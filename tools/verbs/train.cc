@@ -382,13 +382,10 @@ void add_grid(CLI::App& verb, parallel::GridSizes& grid) {
             1, Index{1} << 20)
       ->default_str("as many as there are");
   add_whole(verb, "--tp", grid.tensors,
-            "Processes that share out key/value heads and feed-forward columns, of a byte-level "
-            "model",
-            1, Index{1} << 20);
+            "Processes of mpirun that share out key/value heads and feed-forward columns", 1,
+            Index{1} << 20);
   add_whole(verb, "--sp", grid.sequence,
-            "Processes of mpirun that share out the positions of each sequence, for a byte-level "
-            "model without dropout",
-            1, Index{1} << 20);
+            "Processes of mpirun that share out the positions of each sequence", 1, Index{1} << 20);
 }
 
 }  // namespace
