@@ -50,6 +50,18 @@ TEST(Operations, HaveGradients) {
   check_gradients(ctx, {.layer = *again, .in = {in}});
 }
 
+// Keras makes no model of a file whose call leaves these out.
+TEST(Operations, WriteOperandsThatAreNull) {
+  const Symbol x = input({.shape = {3}, .name = "x"});
+  const Model model({.inputs = {x}, .outputs = {operation("RMSNorm", {x})}});
+  const ConfigValue config = model.get_config();
+  const ConfigValue& node = config["layers"].as_list("layers")[1]["inbound_nodes"];
+  const ConfigValue& args = node.as_list("inbound_nodes")[0]["args"];
+  ASSERT_EQ(args.as_list("args").size(), 2U);
+  EXPECT_TRUE(args.as_list("args")[1].is_null());
+  EXPECT_EQ(model_from_json(to_json(model))->get_config(), config);
+}
+
 TEST(Operations, AreNoLayersOfTheModel) {
   const Symbol x = input({.shape = {3}, .name = "x"});
   Model model({.inputs = {x}, .outputs = {layer<Dense>({.units = 3})(x + 1)}});

@@ -13,76 +13,24 @@
 #include "grouphead/layers/quantization.h"
 #include "grouphead/models/model.h"
 #include "grouphead/train/fit.h"
-#include "io/file.h"
-#include "io/hdf5.h"
-#include "io/safetensors.h"
-#include "io/zip.h"
 #include "keras_training_support.h"
 #include "nn/quantized_numbers.h"
+#include "quantized_support.h"
 #include "training_support.h"
 
 namespace grouphead {
 namespace {
 
 using ::testing::HasSubstr;
+using testing_support::arrays_of;
 using testing_support::distance;
 using testing_support::error_of;
+using testing_support::quantized_model_names;
+using testing_support::QuantizedModel;
 using testing_support::same_bits;
+using testing_support::StoredWeights;
 
-const std::string kModels = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_quantized/";
-
-std::vector<std::string> model_names() {
-  std::vector<std::string> names;
-  for (const std::string model :
-       {"dense", "wrapped", "einsum", "axes", "tied", "untied", "attention"}) {
-    for (const std::string mode :
-         {"int8", "int8_weights", "int8_range", "int4", "int4_inputs", "int4_groups", "float8"}) {
-      const std::string name = std::string(model).append("_").append(mode);
-      if (std::filesystem::exists(kModels + name + ".keras")) names.push_back(name);
-    }
-  }
-  return names;
-}
-
-/// A model, its input and what Keras predicts.
-struct QuantizedModel {
-  explicit QuantizedModel(const std::string& name)
-      : values(io::read_safetensors(kModels + name + ".safetensors")),
-        model(load_model(kModels + name + ".keras")) {
-    for (const auto& [key, tensor] : values.tensors) {
-      if (key.starts_with("inputs.")) x = tensor;
-    }
-  }
-  io::Safetensors values;
-  std::shared_ptr<Model> model;
-  Tensor x;
-};
-
-/// The weights of a `.keras` file.
-struct StoredWeights {
-  explicit StoredWeights(const std::string& path)
-      : mapped(io::MappedFile::open(path)),
-        bytes(io::ZipFile({mapped->bytes(), mapped}, path).read("model.weights.h5")),
-        file(bytes.bytes, bytes.owner, path) {}
-  std::shared_ptr<io::MappedFile> mapped;
-  io::OwnedBytes bytes;
-  io::Hdf5File file;
-};
-
-/// Shapes, types and bits of all arrays.
-std::map<std::string, std::string> arrays_of(const std::string& path) {
-  const StoredWeights weights(path);
-  std::map<std::string, std::string> arrays;
-  for (const auto& [place, dataset] : weights.file.datasets()) {
-    const Tensor numbers = weights.file.read(place);
-    std::string& text = arrays[place];
-    text = dataset.shape.to_string() + (dataset.is_int8 ? " int8 " : " ");
-    text.append(name_of(dataset.dtype)).append(" ");
-    text.append(static_cast<const char*>(numbers.view().raw()),
-                static_cast<std::size_t>(numbers.bytes()));
-  }
-  return arrays;
-}
+const std::string& kModels = testing_support::kQuantizedModels;
 
 /// The same arrays but for rounding: whole numbers apart by 1 at most, scales in their last bits.
 void expect_close(const std::string& expected, const std::string& got) {
@@ -114,8 +62,8 @@ class QuantizedModels : public testing_support::FolderTest {
 };
 
 TEST_F(QuantizedModels, PredictWhatKerasPredicts) {
-  EXPECT_EQ(model_names().size(), 38U);
-  for (const std::string& name : model_names()) {
+  EXPECT_EQ(quantized_model_names().size(), 38U);
+  for (const std::string& name : quantized_model_names()) {
     SCOPED_TRACE(name);
     const QuantizedModel given(name);
     EXPECT_LT(distance((*given.model)(ctx_, given.x), given.values.at("expect.output")), 1e-5);
@@ -124,7 +72,7 @@ TEST_F(QuantizedModels, PredictWhatKerasPredicts) {
 
 TEST_F(QuantizedModels, GradientsOfInputsAreKeras) {
   int count = 0;
-  for (const std::string& name : model_names()) {
+  for (const std::string& name : quantized_model_names()) {
     SCOPED_TRACE(name);
     const QuantizedModel given(name);
     if (!given.values.tensors.contains("expect.d_inputs")) continue;
@@ -161,7 +109,7 @@ TEST_F(QuantizedModels, BitsDependOnNeitherThreadsNorRows) {
 
 TEST_F(QuantizedModels, FilesAreWrittenWithTheSameNumbers) {
   int num_quantized = 0;
-  for (const std::string& name : model_names()) {
+  for (const std::string& name : quantized_model_names()) {
     SCOPED_TRACE(name);
     const auto model = load_model(kModels + name + ".keras");
     save_model(*model, path("again.keras"));

@@ -5,6 +5,7 @@
 
 #include "grouphead/layers/lookup.h"
 #include "grouphead/layers/serialization.h"
+#include "grouphead/models/model.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "nn/lookup/hash.h"
@@ -18,14 +19,17 @@ using testing_support::error_of;
 
 const std::string kLookupCases = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_lookups/cases.json";
 
-/// Rows of texts or integers as a tensor.
+/// Rows of texts, integers or other numbers as a tensor.
 Tensor tensor_of(const ConfigValue& rows) {
   std::vector<std::string> texts;
   std::vector<std::int64_t> numbers;
+  std::vector<float> fractions;
   for (const ConfigValue& row : rows.as_list("rows")) {
     for (const ConfigValue& one : row.as_list("row")) {
       if (one.is_string()) {
         texts.push_back(one.as_string("text"));
+      } else if (!one.is_integer()) {
+        fractions.push_back(static_cast<float>(one.as_number("number")));
       } else {
         numbers.push_back(one.as_integer("number"));
       }
@@ -35,15 +39,22 @@ Tensor tensor_of(const ConfigValue& rows) {
   if (!texts.empty()) {
     return text_tensor(texts, Shape{count, static_cast<Index>(texts.size()) / count});
   }
+  if (!fractions.empty()) {
+    return Tensor::from({count, static_cast<Index>(fractions.size()) / count},
+                        std::span<const float>(fractions));
+  }
   return Tensor::from({count, static_cast<Index>(numbers.size()) / count},
                       std::span<const std::int64_t>(numbers));
 }
 
+void append_elements(const ConfigValue& rows, std::vector<ConfigValue>& out) {
+  if (!rows.is_list()) return out.push_back(rows);
+  for (const ConfigValue& row : rows.as_list("rows")) append_elements(row, out);
+}
+
 void expect_rows(const Tensor& got, const ConfigValue& want) {
   std::vector<ConfigValue> wanted;
-  for (const ConfigValue& row : want.as_list("rows")) {
-    for (const ConfigValue& one : row.as_list("row")) wanted.push_back(one);
-  }
+  append_elements(want, wanted);
   if (wanted.front().is_string()) {
     const std::vector<std::string> texts = texts_of(got);
     ASSERT_EQ(texts.size(), wanted.size());
@@ -52,9 +63,14 @@ void expect_rows(const Tensor& got, const ConfigValue& want) {
   }
   ASSERT_EQ(got.size(), static_cast<Index>(wanted.size()));
   for (Index i = 0; i < got.size(); ++i) {
-    const double number = got.dtype() == Dtype::i64
-                              ? static_cast<double>(got.data<std::int64_t>()[i])
-                              : static_cast<double>(got.data<float>()[i]);
+    double number = 0;
+    if (got.dtype() == Dtype::i64) {
+      number = static_cast<double>(got.data<std::int64_t>()[i]);
+    } else if (got.dtype() == Dtype::i32) {
+      number = static_cast<double>(got.data<std::int32_t>()[i]);
+    } else {
+      number = static_cast<double>(got.data<float>()[i]);
+    }
     EXPECT_EQ(number, wanted[static_cast<std::size_t>(i)].as_number("number")) << i;
   }
 }
@@ -70,15 +86,19 @@ TEST(KerasLookup, GivesWhatKerasDoes) {
     const std::vector<Value> in = {{x, {}}};
     const Tensor y = layer->call(ctx, in, {}, nullptr)[0].tensor;
     expect_rows(y, each["expect"]);
+    const Dtype type = x.dtype();
+    if (auto* reads = dynamic_cast<nn::ReadsTypes*>(layer.get())) {
+      reads->read_types(std::span(&type, 1));
+    }
     EXPECT_EQ(y.shape(), layer->output_shapes(std::span(&x.shape(), 1), nullptr)[0]);
-    const Dtype dtype = x.dtype();
-    EXPECT_EQ(y.dtype(), layer->output_dtype(std::span(&dtype, 1), nullptr));
-    for (const char* key : {"oov_method", "salt", "num_oov_indices", "invert"}) {
+    EXPECT_EQ(y.dtype(), layer->output_dtype(std::span(&type, 1), nullptr));
+    for (const char* key : {"oov_method", "salt", "num_oov_indices", "invert", "num_bins",
+                            "mask_value", "output_mode"}) {
       EXPECT_EQ(layer->get_config()[key], each["config"][key]) << key;
     }
     ++count;
   }
-  EXPECT_EQ(count, 15);
+  EXPECT_EQ(count, 36);
 }
 
 TEST(KerasLookup, HashIsThatOfTensorFlow) {
@@ -138,6 +158,39 @@ TEST(KerasLookup, RefusesWhatIsNone) {
   ConfigValue weighed = with("num_oov_indices", 1'000'001);
   weighed.set("output_mode", "tf_idf");
   EXPECT_THAT(refused(weighed), HasSubstr("0 to 1000000"));
+}
+
+// In a model: texts lose the axis of their bytes, and Keras's types are written.
+TEST(KerasLookup, HashingInModelsOfTextsAndNumbers) {
+  Context ctx;
+  const Symbol texts = input({.shape = {2, -1}, .dtype = Dtype::u8});
+  const auto hashing = layer<Hashing>({.num_bins = 9});
+  const Symbol bins = hashing(texts);
+  EXPECT_EQ(bins.dtype(), Dtype::i64);
+  EXPECT_EQ(bins.shape().rank(), 2);
+  const Model model({.inputs = {texts}, .outputs = {bins}});
+  const std::vector<std::string> words = {"red", "green", "blue", "red"};
+  const Tensor y = model(ctx, text_tensor(words, Shape{2, 2}));
+  ASSERT_EQ(y.shape(), Shape({2, 2}));
+  EXPECT_EQ(y.data<std::int64_t>()[0], nn::hash_bucket("red", 9, {}));
+  EXPECT_EQ(y.data<std::int64_t>()[0], y.data<std::int64_t>()[3]);
+  EXPECT_EQ(model.get_layer("hashing")->get_config()["dtype"]["config"]["name"],
+            ConfigValue("int64"));
+}
+
+TEST(KerasLookup, HashingRefusesWhatItCannotHash) {
+  const auto refusal = [](const HashingConfig& config) {
+    return error_of<ConfigError>([&] {
+      Context ctx;
+      const std::vector<Value> in = {{Tensor::zeros({2, 3}, Dtype::i32), {}}};
+      Hashing(config).forward(ctx, in, {}, nullptr);
+    });
+  };
+  EXPECT_THAT(refusal({}), HasSubstr("num_bins"));
+  EXPECT_THAT(refusal({.num_bins = 3, .mask_value = "red"}), HasSubstr("expected an integer"));
+  EXPECT_THAT(refusal({.num_bins = 3, .output_mode = LookupMode::tf_idf}),
+              HasSubstr("expected int, one_hot, multi_hot or count"));
+  EXPECT_THAT(refusal({.num_bins = 3, .integers = Dtype::f32}), HasSubstr("int64 or int32"));
 }
 
 }  // namespace

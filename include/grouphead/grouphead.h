@@ -34,6 +34,7 @@
 #include "grouphead/models/model.h"
 #include "grouphead/models/models.h"
 #include "grouphead/models/perplexity.h"
+#include "grouphead/models/quantize.h"
 #include "grouphead/models/sampling.h"
 #include "grouphead/models/transformer.h"
 #include "grouphead/parallel/communicator.h"

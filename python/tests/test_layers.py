@@ -147,7 +147,7 @@ OF_LISTS = set("Add Average Concatenate Maximum Minimum Multiply Subtract".split
 OF_TWO = set("AdditiveAttention Attention GroupQueryAttention MultiHeadAttention".split())
 # Made of other layers, of texts or of statistics.
 APART = set(
-    "Bidirectional Dot IntegerLookup Normalization RNN StringLookup TextVectorization"
+    "Bidirectional Dot Hashing IntegerLookup Normalization RNN StringLookup TextVectorization"
     " TimeDistributed".split()
 )
 

@@ -132,6 +132,10 @@ layer_gru <- function(
   stateful = FALSE, unroll = FALSE, reset_after = TRUE, use_cudnn = "auto", ...
 ) new_layer("GRU")
 
+layer_hashing <- function(
+  object, num_bins, mask_value = NULL, salt = NULL, output_mode = "int", sparse = FALSE, ...
+) new_layer("Hashing")
+
 layer_identity <- function(object, ...) new_layer("Identity")
 
 layer_integer_lookup <- function(

@@ -43,12 +43,18 @@ ConfigValue tensor_to_config(const Graph& graph, Place place) {
   return envelope;
 }
 
+// Keras asks for these operands when it makes a model from its file, null or not.
+constexpr std::string_view kAllOperands[] = {"BatchNorm", "LayerNorm", "RMSNorm"};
+
 // An operation's call: tensors where the arguments have null.
 ConfigValue operation_call(const Graph& graph, const Step& step) {
   ConfigValue keywords = step.layer().arguments_config(step.node->arguments.get());
   ConfigValue::List args;
   if (keywords.contains("args")) args = keywords["args"].as_list("args");
   args.resize(std::max(args.size(), step.operands.size()));
+  if (is_one_of(kAllOperands, step.layer().class_name())) {
+    args.resize(std::max(args.size(), step.layer().input_names().size()));
+  }
   for (std::size_t i = 0; i < step.operands.size(); ++i) {
     if (step.operands[i] != kNoPlace) args[i] = tensor_to_config(graph, step.operands[i]);
   }

@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "graph/node.h"
+#include "grouphead/layers/lookup.h"
 #include "grouphead/models/model.h"
 #include "nn/operations/operation.h"
 
@@ -98,6 +99,9 @@ void infer_outputs(Node& node) {
       node.dtypes.push_back(output.dtype);
     }
     return;
+  }
+  if (auto* reads = dynamic_cast<nn::ReadsTypes*>(node.layer.get())) {
+    reads->read_types(dtypes);
   }
   node.shapes = node.layer->output_shapes(operand_shapes(node), node.arguments.get());
   const auto* model = dynamic_cast<const Model*>(node.layer.get());

@@ -12,12 +12,18 @@ constexpr std::string_view kConfig = "quantization_config";
 constexpr std::string_view kInt4 = "int4";
 constexpr std::string_view kFloat8 = "float8";
 constexpr std::string_view kHistory = "amax_history_length";
+constexpr std::string_view kRounding = "a value_range within -128 and 127, and a small epsilon";
 constexpr double kLeastByte = -128;
 constexpr double kMostByte = 127;
 
 [[noreturn]] void refuse(std::string_view layer, std::string_view expected,
                          const ConfigValue& got) {
   core::throw_config_error(layer, kConfig, expected, got.to_string());
+}
+
+bool is_rounding(const InputRounding& rule) {
+  return rule.least >= kLeastByte && rule.least <= 0 && rule.most > 0 && rule.most <= kMostByte &&
+         rule.epsilon >= 0 && rule.epsilon <= 1;
 }
 
 /// Source: keras.quantizers.AbsMaxQuantizer. Layers give its axis, but for ReversibleEmbedding.
@@ -35,9 +41,7 @@ InputRounding read_rounding(std::string_view layer, const ConfigValue& quantizer
     rule.most = range[1].as_number("value_range");
   }
   if (!options["epsilon"].is_null()) rule.epsilon = options["epsilon"].as_number("epsilon");
-  const bool fits = rule.least >= kLeastByte && rule.least <= 0 && rule.most > 0 &&
-                    rule.most <= kMostByte && rule.epsilon >= 0 && rule.epsilon <= 1;
-  if (!fits) refuse(layer, "a value_range within -128 and 127, and a small epsilon", quantizer);
+  if (!is_rounding(rule)) refuse(layer, kRounding, quantizer);
   return rule;
 }
 
@@ -60,6 +64,20 @@ Index block_size_of(std::string_view layer, std::string_view mode) {
     core::throw_config_error(layer, "dtype", "int4 with a block size of 1 or more, or -1", mode);
   }
   return size < 0 ? 0 : size;
+}
+
+ConfigValue number(double x) {
+  const auto whole = static_cast<Index>(x);
+  return static_cast<double>(whole) == x ? ConfigValue(whole) : ConfigValue(x);
+}
+
+ConfigValue rounding_config(const std::optional<InputRounding>& rule) {
+  if (!rule) return {};
+  return config_envelope("keras.quantizers", "AbsMaxQuantizer",
+                         ConfigValue::Object{{"value_range", ConfigValue::List{number(rule->least),
+                                                                               number(rule->most)}},
+                                             {"epsilon", rule->epsilon},
+                                             {"output_dtype", "int8"}});
 }
 
 ConfigValue policy_config(const Quantization& how, const DtypePolicy& source) {
@@ -129,6 +147,34 @@ std::optional<Quantization> read_quantization(ConfigReader& reader, std::string_
   if (is_reversible) require_last_axis(layer, quantizer);
   how.inputs = read_rounding(layer, quantizer);
   return how;
+}
+
+ConfigValue quantization_config(const Quantization& how) {
+  constexpr std::string_view kModule = "keras.quantizers";
+  if (how.mode == QuantizationMode::float8) {
+    return config_envelope(kModule, "Float8QuantizationConfig", ConfigValue::Object{});
+  }
+  ConfigValue config = ConfigValue::Object{{"weight_quantizer", ConfigValue()},
+                                           {"activation_quantizer", rounding_config(how.inputs)}};
+  if (how.mode == QuantizationMode::int8) {
+    return config_envelope(kModule, "Int8QuantizationConfig", config);
+  }
+  config.set("block_size", how.block_size > 0 ? how.block_size : -1);
+  return config_envelope(kModule, "Int4QuantizationConfig", config);
+}
+
+void require_quantization(std::string_view layer, const Quantization& how) {
+  const bool is_int4 = how.mode == QuantizationMode::int4;
+  if (is_int4 && how.block_size < 0) {
+    core::throw_config_error(layer, "block_size", "1 or more, or 0: no blocks",
+                             std::to_string(how.block_size));
+  }
+  if (is_int4 && how.block_size > 0 && how.inputs) {
+    core::throw_config_error(layer, "inputs", "none beside a block_size", "a rounding");
+  }
+  if (how.inputs && !is_rounding(*how.inputs)) {
+    core::throw_config_error(layer, "inputs", kRounding, rounding_config(how.inputs).to_string());
+  }
 }
 
 void write_quantization(const Layer& layer, const Parameter* kernel,

@@ -149,6 +149,18 @@ F within(F least, F most, F x) {
 
 }  // namespace
 
+void QuantizedNumbers::round_step(Tensor& numbers) const {
+  if (arrays_.scale.dtype() == Dtype::f16) ops::convert_rounded(numbers, Dtype::f16, numbers);
+}
+
+template <class F>
+F QuantizedNumbers::epsilon() const {
+  Tensor one({1}, kDtypeOf<F>);
+  *one.data<F>() = static_cast<F>(kEpsilon);
+  round_step(one);
+  return *one.data<F>();
+}
+
 template <class F>
 void QuantizedNumbers::fill(const F* w) {
   const bool is_int4 = how_.mode == QuantizationMode::int4;
@@ -160,10 +172,16 @@ void QuantizedNumbers::fill(const F* w) {
     F& greatest = scales[scale_of(i)];
     greatest = std::max(greatest, std::abs(w[i]));
   }
-  for (Index s = 0; s < scales_.size(); ++s)
-    scales[s] = most / (scales[s] + static_cast<F>(kEpsilon));
+  const F added = epsilon<F>();
+  for (Index s = 0; s < scales_.size(); ++s) scales[s] += added;
+  round_step(scales_);
+  for (Index s = 0; s < scales_.size(); ++s) scales[s] = most / scales[s];
+  round_step(scales_);
+  Tensor scaled_up(shape_, scales_.dtype());
+  for (Index i = 0; i < shape_.size(); ++i) scaled_up.data<F>()[i] = w[i] * scales[scale_of(i)];
+  round_step(scaled_up);
   for (Index i = 0; i < shape_.size(); ++i) {
-    const F whole = std::nearbyint(w[i] * scales[scale_of(i)]);
+    const F whole = std::nearbyint(scaled_up.data<F>()[i]);
     set_number(i, static_cast<int>(within(least, most, whole)));
   }
 }
@@ -172,30 +190,48 @@ template <class F>
 void QuantizedNumbers::fill_groups(const F* w) {
   constexpr F kLeast{kLeastOf4Bits};
   constexpr F kMost{kMostOf4Bits};
-  // Greatest and least number of each group, in the places of its scale and zero.
+  find_ranges(w);
   F* const scales = scales_.data<F>();
   F* const zeros = zeros_.data<F>();
+  for (Index s = 0; s < scales_.size(); ++s) scales[s] -= zeros[s];
+  ops::convert_rounded(scales_, arrays_.scale.dtype(), scales_);
+  const F added = epsilon<F>();
+  for (Index s = 0; s < scales_.size(); ++s) scales[s] += added;
+  round_step(scales_);
+  for (Index s = 0; s < scales_.size(); ++s) scales[s] /= kMost - kLeast;
+  round_step(scales_);
+  for (Index s = 0; s < scales_.size(); ++s) zeros[s] = -zeros[s] / scales[s];
+  round_step(zeros_);
+  for (Index s = 0; s < scales_.size(); ++s) {
+    zeros[s] = within(kLeast, kMost, std::nearbyint(zeros[s]) + kLeast);
+  }
+  Tensor scaled_up(shape_, scales_.dtype());
+  for (Index i = 0; i < shape_.size(); ++i) scaled_up.data<F>()[i] = w[i] / scales[scale_of(i)];
+  round_step(scaled_up);
+  for (Index i = 0; i < shape_.size(); ++i) {
+    const F number = std::nearbyint(scaled_up.data<F>()[i]) + zeros[scale_of(i)];
+    set_number(i, static_cast<int>(within(kLeast, kMost, number)));
+  }
+}
+
+template <class F>
+void QuantizedNumbers::find_ranges(const F* w) {
+  F* const greatest = scales_.data<F>();
+  F* const smallest = zeros_.data<F>();
   std::vector<Index> counts(static_cast<std::size_t>(scales_.size()), 0);
   for (Index i = 0; i < shape_.size(); ++i) {
     const Index at = scale_of(i);
     const bool is_first = counts[static_cast<std::size_t>(at)]++ == 0;
-    scales[at] = is_first ? w[i] : std::max(scales[at], w[i]);
-    zeros[at] = is_first ? w[i] : std::min(zeros[at], w[i]);
+    greatest[at] = is_first ? w[i] : std::max(greatest[at], w[i]);
+    smallest[at] = is_first ? w[i] : std::min(smallest[at], w[i]);
   }
   const Index largest = *std::max_element(counts.begin(), counts.end());
   const Index whole = how_.block_size > 0 ? how_.block_size : largest;
   for (Index s = 0; s < scales_.size(); ++s) {
     // Keras fills the last group up with zeros, which may be the only one.
-    const bool is_short = counts[static_cast<std::size_t>(s)] < whole;
-    const F greatest = is_short ? std::max(scales[s], F{0}) : scales[s];
-    const F smallest = is_short ? std::min(zeros[s], F{0}) : zeros[s];
-    scales[s] = ((greatest - smallest) + static_cast<F>(kEpsilon)) / (kMost - kLeast);
-    zeros[s] = within(kLeast, kMost, std::nearbyint(-smallest / scales[s]) + kLeast);
-  }
-  for (Index i = 0; i < shape_.size(); ++i) {
-    const Index at = scale_of(i);
-    const F number = std::nearbyint(w[i] / scales[at]) + zeros[at];
-    set_number(i, static_cast<int>(within(kLeast, kMost, number)));
+    if (counts[static_cast<std::size_t>(s)] >= whole) continue;
+    greatest[s] = std::max(greatest[s], F{0});
+    smallest[s] = std::min(smallest[s], F{0});
   }
 }
 
@@ -211,6 +247,7 @@ std::unique_ptr<QuantizedNumbers> QuantizedNumbers::requantized(const Tensor& w)
   whole.dtype() == Dtype::f64 ? fill(whole.data<double>()) : fill(whole.data<float>());
   made->has_scales_ = has_scales_;
   made->arrays_.scale = in_type(made->scales_, arrays_.scale.dtype());
+  made->scales_ = in_type(made->arrays_.scale, scales_.dtype());
   if (!zeros_.has_value()) return made;
   made->arrays_.zero = arrays_.zero.dtype() == Dtype::u8
                            ? bytes_of(made->zeros_)

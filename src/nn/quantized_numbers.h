@@ -82,6 +82,14 @@ class QuantizedNumbers {
   void fill(const F* w);
   template <class F>
   void fill_groups(const F* w);
+  /// The greatest and the least number of each group, in the places of its scale and zero.
+  template <class F>
+  void find_ranges(const F* w);
+  /// After each step of parameters of float16, as NumPy computes them. Those of bfloat16 are of
+  /// float32 there, but for a difference of two.
+  void round_step(Tensor& numbers) const;
+  template <class F>
+  F epsilon() const;
 
   Quantization how_;
   Shape shape_;

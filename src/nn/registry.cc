@@ -52,6 +52,7 @@ constexpr Entry kEntries[] = {
     {"GroupNormalization", nn::make_group_normalization},
     {"GroupQueryAttention", nn::make_group_query_attention},
     {"GRU", nn::make_gru},
+    {"Hashing", nn::make_hashing},
     {"Identity", nn::make_identity},
     {"IntegerLookup", nn::make_integer_lookup},
     {"LayerNormalization", nn::make_layer_normalization},

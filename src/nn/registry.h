@@ -46,6 +46,7 @@ std::shared_ptr<Layer> make_group_normalization(const ConfigValue& config);
 std::shared_ptr<Layer> make_group_query_attention(const ConfigValue& config);
 std::shared_ptr<Layer> make_gru(const ConfigValue& config);
 std::shared_ptr<Layer> make_identity(const ConfigValue& config);
+std::shared_ptr<Layer> make_hashing(const ConfigValue& config);
 std::shared_ptr<Layer> make_integer_lookup(const ConfigValue& config);
 std::shared_ptr<Layer> make_layer_normalization(const ConfigValue& config);
 std::shared_ptr<Layer> make_leaky_relu(const ConfigValue& config);

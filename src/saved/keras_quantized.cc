@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "nn/quantized_layout.h"
 #include "ops/convert.h"
 #include "saved/keras_numbers.h"
 
@@ -74,44 +75,13 @@ Quantization quantization_of(const QuantizedArrays& arrays, const Layer& layer,
   return {.mode = QuantizationMode::int8, .inputs = InputRounding()};
 }
 
-/// Where the scales of an EinsumDense belong: they stand in the order in which the output has the
-/// kernel's axes. Source: keras.layers.EinsumDense, _adjust_scale_for_quant.
-std::vector<Index> einsum_strides(const Layer& layer, const Shape& shape) {
+/// Of an EinsumDense. The shape of its scales is not asked for: an ellipsis stays as it is.
+nn::QuantizedLayout einsum_layout(const Layer& layer, const Shape& shape, QuantizationMode mode) {
   const std::string equation = layer.get_config()["equation"].as_string("equation");
   const std::size_t comma = equation.find(',');
   const std::size_t arrow = equation.find("->");
-  const std::string kernel = equation.substr(comma + 1, arrow - comma - 1);
-  const std::string output = equation.substr(arrow + 2);
-  std::vector<Index> strides(kernel.size(), 0);
-  Index count = 1;
-  for (auto letter = output.rbegin(); letter != output.rend(); ++letter) {
-    const std::size_t axis = kernel.find(*letter);
-    if (axis == std::string::npos) continue;
-    strides[axis] = count;
-    count *= shape[static_cast<int>(axis)];
-  }
-  return strides;
-}
-
-/// How many scales an int8 kernel with these strides has.
-Index count_scales(const std::vector<Index>& strides, const Shape& shape) {
-  Index count = 1;
-  for (int axis = 0; axis < shape.rank(); ++axis) {
-    if (strides[static_cast<std::size_t>(axis)] > 0) count *= shape[axis];
-  }
-  return count;
-}
-
-/// Whether these are the strides of the axes [first, end) of `shape`, in their order.
-bool are_strides_of(const std::vector<Index>& strides, const Shape& shape, int first, int end) {
-  Index expected = 1;
-  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
-    const bool counts = axis >= first && axis < end;
-    const Index stride = strides[static_cast<std::size_t>(axis)];
-    if (shape[axis] > 1 && stride != (counts ? expected : 0)) return false;
-    if (counts) expected *= shape[axis];
-  }
-  return true;
+  return nn::einsum_layout(std::string_view(equation).substr(comma + 1, arrow - comma - 1),
+                           std::string_view(equation).substr(arrow + 2), shape, mode);
 }
 
 // Whether `count` is the number of elements of some of the last axes.
@@ -135,7 +105,7 @@ bool fits_int8(const QuantizedArrays& arrays, const Layer& layer, Form form, con
   const Index scales = dataset_of(arrays.scale).shape.size();
   if (is_matrix(layer)) return scales == shape[form == Form::table ? 0 : 1];
   if (layer.class_name() != "EinsumDense") return fits_last_axes(shape, scales);
-  return scales == count_scales(einsum_strides(layer, shape), shape);
+  return scales == einsum_layout(layer, shape, QuantizationMode::int8).columns;
 }
 
 /// `dtype`: that in which they are used.
@@ -241,7 +211,7 @@ std::unique_ptr<nn::QuantizedNumbers> quantized_numbers(const QuantizedArrays& a
                                                         const Layer& layer,
                                                         const Parameter& parameter) {
   const Shape& shape = parameter.shape();
-  Form form = form_of(arrays, layer);
+  const Form form = form_of(arrays, layer);
   const Quantization how = quantization_of(arrays, layer, shape);
   nn::QuantizedNumbers::Arrays made{.numbers = read(arrays.numbers), .scale = read(arrays.scale)};
   if (arrays.has_groups()) {
@@ -250,22 +220,11 @@ std::unique_ptr<nn::QuantizedNumbers> quantized_numbers(const QuantizedArrays& a
     require_groups(arrays, made.groups, parameter.gradient_dtype(),
                    made.scale.dim(form == Form::table ? 1 : 0));
   }
-  std::vector<Index> strides;
-  if (how.mode == QuantizationMode::int8 && layer.class_name() == "EinsumDense") {
-    strides = einsum_strides(layer, shape);
-    int last = shape.rank();
-    while (last > 0 && strides[static_cast<std::size_t>(last - 1)] == 0) --last;
-    int first = 0;
-    while (first < shape.rank() && strides[static_cast<std::size_t>(first)] == 0) ++first;
-    if (are_strides_of(strides, shape, first, shape.rank())) {
-      strides.clear();
-    } else if (are_strides_of(strides, shape, 0, last)) {
-      form = Form::table;
-      strides.clear();
-    }
-  }
-  return std::make_unique<nn::QuantizedNumbers>(how, shape, form, std::move(made),
-                                                parameter.gradient_dtype(), std::move(strides));
+  nn::QuantizedLayout layout{.form = form};
+  if (layer.class_name() == "EinsumDense") layout = einsum_layout(layer, shape, how.mode);
+  return std::make_unique<nn::QuantizedNumbers>(how, shape, layout.form, std::move(made),
+                                                parameter.gradient_dtype(),
+                                                std::move(layout.scale_strides));
 }
 
 std::vector<StoredArray> stored_arrays(const std::vector<Parameter*>& variables,

@@ -102,7 +102,7 @@ def main():
     ap.add_argument("--program", required=True)
     ap.add_argument("--out", required=True)
     ap.add_argument("--layers", default="", help="only these, comma-separated; `training` is the AdamW trajectory, `files` model files, "
-                    "`operations` models of operations, `sentences` a pretrained sentence encoder, `conversion` Hugging Face "
+                    "`operations` models of operations, `quantized` quantized ones, `sentences` a pretrained sentence encoder, `conversion` Hugging Face "
                     "folders with fewer key/value heads")
     ap.add_argument("seeds", type=int, nargs="+")
     a = ap.parse_args()
@@ -110,10 +110,10 @@ def main():
     if not layers:
         names = subprocess.run([a.program, "info", "--layers"], capture_output=True, text=True, check=True).stdout
         # Classes without a drawing of their own are in the models of `files`, or have golden vectors alone.
-        layers = [n for n in names.split() if n in draws.DRAWS] + ["training", "files", "operations", "sentences",
+        layers = [n for n in names.split() if n in draws.DRAWS] + ["training", "files", "operations", "quantized", "sentences",
                                                                    "conversion"]
     passed = []
-    for script in ("files", "operations", "sentences", "conversion"):
+    for script in ("files", "operations", "quantized", "sentences", "conversion"):
         if script in layers:
             layers.remove(script)
             passed.append(check_script(script, a.program, a.out, a.seeds))

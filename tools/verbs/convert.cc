@@ -10,6 +10,7 @@
 #include "grouphead/files/saved_model.h"
 #include "grouphead/files/weights.h"
 #include "grouphead/models/conversion.h"
+#include "grouphead/models/quantize.h"
 #include "saved/checkpoint.h"
 #include "saved/model_folder.h"
 #include "saved/output_folder.h"
@@ -121,6 +122,12 @@ void convert_file(const ConvertOptions& options, const Globals& globals) {
       options, globals);
 }
 
+Quantization quantization_of(const ConvertOptions& options) {
+  if (options.quantize == "int8") return default_quantization(QuantizationMode::int8);
+  if (options.quantize == "float8") return default_quantization(QuantizationMode::float8);
+  return {.mode = QuantizationMode::int4, .block_size = options.block_size};
+}
+
 /// The same model in the form that the target's name says.
 void convert_form(const ConvertOptions& options) {
   if (fs::is_directory(options.source)) {
@@ -133,6 +140,15 @@ void convert_form(const ConvertOptions& options) {
     throw ConfigError("[convert] " + target +
                       ": expected .keras, .weights.h5, .weights.json or .safetensors, got another "
                       "ending");
+  }
+  if (!options.quantize.empty()) {
+    const std::shared_ptr<Model> model = load_model(options.source);
+    if (quantize(*model, quantization_of(options)).empty()) {
+      notice("nothing was quantized: the model has no layer that Keras quantizes so");
+    }
+    const WritesFiles writes;
+    return is_model ? save_model(*model, target, keras_of(*model, options))
+                    : save_weights(*model, target);
   }
   const TrainableModel loaded = load_compiled_model(options.source, {.requires_training = false});
   if (!loaded.problem.empty()) {
@@ -195,6 +211,16 @@ void report_of(const std::function<ConversionReport()>& measure, const ConvertOp
   }
 }
 
+void add_quantize(CLI::App& verb, ConvertOptions& options, CLI::Option* heads) {
+  CLI::Option* mode =
+      verb.add_option("--quantize", options.quantize, "Numbers of fewer bits, as Keras makes them")
+          ->check(CLI::IsMember({"int8", "int4", "float8"}))
+          ->excludes(heads);
+  add_whole(verb, "--block-size", options.block_size,
+            "Numbers of int4 that share a scale; 0: all of an output", 0, Index{1} << 20)
+      ->needs(mode);
+}
+
 void add_convert(CLI::App& app, const Globals& globals, Action& action) {
   CLI::App* verb =
       app.add_subcommand("convert", "Gives a model fewer key/value heads, or another form of file");
@@ -204,13 +230,15 @@ void add_convert(CLI::App& app, const Globals& globals, Action& action) {
       "  grouphead train --init-from mqa --text book.txt --out trained --steps 20\n"
       "  grouphead convert --kv-heads 2 gpt2 gpt2-gqa --inputs book.txt\n"
       "  grouphead convert old.h5 new.keras\n"
+      "  grouphead convert --quantize int8 model.keras small.keras\n"
       "MultiHeadAttention becomes GroupQueryAttention; a Hugging Face folder one that "
       "transformers\n"
       "opens. The table has each layer's relative error\n"
       "against the layer before, on the same inputs, and the bytes of keys and values for each\n"
       "token. Training afterwards wins back most of what is lost. Without --kv-heads a file is\n"
       "written in the form that the target's name says: .keras, .weights.h5, .weights.json or\n"
-      ".safetensors, with the optimizer's state where both have it.");
+      ".safetensors, with the optimizer's state where both have it. --quantize does what Keras's\n"
+      "model.quantize() does, and leaves losses, metrics and optimizer out.");
   const auto options = std::make_shared<ConvertOptions>();
   verb->add_option(
           "source", options->source,
@@ -235,6 +263,7 @@ void add_convert(CLI::App& app, const Globals& globals, Action& action) {
   verb->add_flag("--overwrite", options->overwrite,
                  "Write into a folder that holds other files; those of the same names are replaced")
       ->needs(heads);
+  add_quantize(*verb, *options, heads);
   verb->add_flag("--allow-own", options->allow_own,
                  "Write a .keras file also where the model has options that Keras does not know");
   const auto classes = std::make_shared<ClassFiles>();

@@ -16,6 +16,8 @@ struct ConvertOptions {
   std::string pool = "mean";
   std::string inputs;
   bool overwrite = false;
+  std::string quantize;    // empty: not
+  Index block_size = 128;  // of int4; 0: none
   bool allow_own = false;  // write what Keras cannot load
 };
 

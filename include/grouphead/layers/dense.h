@@ -57,6 +57,8 @@ class Dense final : public Layer, public HasLora, public HasQuantization {
   void merge_lora() override;
   nn::LowRank* low_rank() const noexcept override;
   const Quantization* quantization() const noexcept override;
+  bool takes_quantization(QuantizationMode mode) const override;
+  void set_quantization(const Quantization& how) override;
 
   const DenseConfig& config() const noexcept { return config_; }
   /// Inference into a given output. x: rows as above.

@@ -61,6 +61,8 @@ class EinsumDense final : public Layer, public HasLora, public HasQuantization {
   void merge_lora() override;
   nn::LowRank* low_rank() const noexcept override;
   const Quantization* quantization() const noexcept override;
+  bool takes_quantization(QuantizationMode mode) const override;
+  void set_quantization(const Quantization& how) override;
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;

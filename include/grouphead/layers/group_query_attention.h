@@ -5,6 +5,7 @@
 #include "grouphead/layers/constraints.h"
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
+#include "grouphead/layers/quantization.h"
 #include "grouphead/layers/rope.h"
 
 #pragma GCC visibility push(default)
@@ -56,7 +57,7 @@ struct GroupQueryAttentionConfig {
 /// Memory   O(T + S): no T x S buffer but the scores, where asked for. Saved: inputs, q, k, v,
 ///          per-head results and their log-sum-exps
 /// Source   Ainslie et al. 2023, arXiv:2305.13245; keras.layers.GroupQueryAttention 3.15.1
-class GroupQueryAttention final : public detail::AttentionLayer {
+class GroupQueryAttention final : public detail::AttentionLayer, public HasQuantization {
  public:
   using Config = GroupQueryAttentionConfig;
   explicit GroupQueryAttention(const GroupQueryAttentionConfig& config);
@@ -73,6 +74,9 @@ class GroupQueryAttention final : public detail::AttentionLayer {
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
+  const Quantization* quantization() const noexcept override;
+  bool takes_quantization(QuantizationMode mode) const override;
+  void set_quantization(const Quantization& how) override;
 
   const GroupQueryAttentionConfig& config() const noexcept { return config_; }
   /// Where dropout draws without Mode::random. Null before build() and without dropout.

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "grouphead/layers/layer.h"
@@ -46,7 +47,17 @@ using StringLookupConfig = LookupConfig<std::string>;
 namespace nn {
 template <class Token>
 class Vocabulary;
-}
+
+/// A layer whose output shapes follow from the types of its inputs too, which a symbol's call tells
+/// it first.
+class ReadsTypes {
+ public:
+  virtual void read_types(std::span<const Dtype> inputs) = 0;
+
+ protected:
+  ~ReadsTypes() = default;
+};
+}  // namespace nn
 
 /// A layer with a vocabulary, whose outputs are places in it or rows of numbers for places.
 /// Configurations hold the vocabulary. Keras's files have one that was adapted as a text beside the
@@ -128,6 +139,53 @@ class StringLookup final : public LookupLayer {
 
  private:
   std::unique_ptr<nn::Vocabulary<std::string>> words_;
+};
+
+struct HashingConfig {
+  Index num_bins = 0;  ///< >= 1
+  /// An input, a text or an integer, that is in bin 0, which the others then are not.
+  std::optional<std::variant<std::int64_t, std::string>> mask_value{};
+  std::optional<std::array<std::int64_t, 2>> salt{};  ///< key of another hash
+  LookupMode output_mode = LookupMode::integers;      ///< not tf_idf
+  Dtype integers = Dtype::i64;                        ///< of output_mode integers: i64 or i32
+  std::string name = "hashing";
+  DtypePolicy dtype{};  ///< of the other modes
+};
+
+class CategoryEncoding;
+
+/// Texts (text_tensor(), [..., N]) or numbers [...] to bins by TensorFlow's hash of their texts, in
+/// which a floating-point number is its whole part. A shared layer takes one of both in a model.
+///
+/// Outputs  integers: bins [...]; one_hot, multi_hot, count: rows of num_bins numbers, as
+///          CategoryEncoding makes them
+/// Errors   ConfigError for num_bins below 1, and a mask_value of the other kind; ShapeError
+/// Source: keras.layers.Hashing.
+class Hashing final : public Layer, public nn::ReadsTypes {
+ public:
+  using Config = HashingConfig;
+  explicit Hashing(const HashingConfig& config);
+  ~Hashing() override;
+  std::string_view class_name() const override { return "Hashing"; }
+  ConfigValue get_config() const override;
+  std::vector<Shape> output_shapes(std::span<const Shape> inputs,
+                                   const CallArguments* arguments) const override;
+  Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const override;
+  std::vector<Value> forward(Context& ctx, std::span<const Value> in, const Mode& mode,
+                             std::unique_ptr<Saved>* saved) const override;
+  void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
+                Grads& grads) const override;
+  void append_parameters(const std::string& prefix, ParameterList& out) override;
+
+ private:
+  void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;
+  void read_types(std::span<const Dtype> inputs) override;
+  Shape tokens_shape(const Shape& input) const;
+  Tensor bins(Context& ctx, const Tensor& x) const;
+
+  HashingConfig config_;
+  bool takes_texts_ = false;
+  std::unique_ptr<CategoryEncoding> encoding_;  // null for integers
 };
 
 enum class TextSplit : int { none, whitespace, character };

@@ -5,6 +5,7 @@
 #include "grouphead/layers/constraints.h"
 #include "grouphead/layers/initializers.h"
 #include "grouphead/layers/layer.h"
+#include "grouphead/layers/quantization.h"
 
 #pragma GCC visibility push(default)
 namespace grouphead {
@@ -57,7 +58,7 @@ struct MultiHeadAttentionConfig {
 /// Memory   as GroupQueryAttention; axes that are not the last inner ones in ascending order cost a
 ///          copy of the inputs and of y
 /// Source   Vaswani et al. 2017, arXiv:1706.03762; keras.layers.MultiHeadAttention 3.15.1
-class MultiHeadAttention final : public detail::AttentionLayer {
+class MultiHeadAttention final : public detail::AttentionLayer, public HasQuantization {
  public:
   using Config = MultiHeadAttentionConfig;
   explicit MultiHeadAttention(const MultiHeadAttentionConfig& config);
@@ -73,6 +74,9 @@ class MultiHeadAttention final : public detail::AttentionLayer {
   void backward(Context& ctx, Saved& saved, std::span<const ConstView> d_out, std::span<View> d_in,
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
+  const Quantization* quantization() const noexcept override;
+  bool takes_quantization(QuantizationMode mode) const override;
+  void set_quantization(const Quantization& how) override;
 
   /// As GroupQueryAttention's: causal self-attention of x [B, T, M] over a cache, and attention to
   /// a source whose keys and values are computed once. Errors: ConfigError where attention_axes are
@@ -111,6 +115,7 @@ class MultiHeadAttention final : public detail::AttentionLayer {
   Tensor outputs(const Tensor& y) const;
 
   MultiHeadAttentionConfig config_;
+  int input_rank_ = 0;  // of build()
   std::unique_ptr<nn::AttentionCore> core_;
 };
 

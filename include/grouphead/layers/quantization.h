@@ -30,18 +30,29 @@ struct Quantization {
   ConfigValue config{};                   ///< Keras's `quantization_config`; null: none
 };
 
-/// A layer whose kernel or table may be quantized: it is made from a configuration with a quantized
-/// policy, and gets its numbers in few bits when a file is loaded. It computes as Keras's layer
+/// What Keras's quantize(mode) takes: int8 rounds the inputs, int4 does not and has a scale for
+/// each 128 numbers.
+Quantization default_quantization(QuantizationMode mode);
+
+/// A layer whose kernel or table may be quantized: by quantize() (models/quantize.h), or because it
+/// is made from a configuration with a quantized policy, and gets its numbers in few bits when a
+/// file is loaded. It computes as Keras's layer
 /// does: inputs are rounded, the product is one of whole numbers, and is divided by the scales of
 /// both. Gradients of the inputs are those of the kernel that the numbers stand for. Numbers in few
 /// bits are not trained; Parameter::edit() makes floating-point numbers of them. With float8 the
 /// kernel is trained, with the scales that it has: they and their histories stay.
-/// Source: keras.layers.Dense, EinsumDense, Embedding, ReversibleEmbedding.
+/// Source: keras.layers.Dense, EinsumDense, Embedding, ReversibleEmbedding, and the attention
+/// layers, whose projections are quantized.
 class HasQuantization {
  public:
   virtual ~HasQuantization() = default;
   /// Null where the configuration has none.
   virtual const Quantization* quantization() const noexcept = 0;
+  /// Whether Keras quantizes such a layer so: no embedding to float8, and no layer whose activation
+  /// is a layer.
+  virtual bool takes_quantization(QuantizationMode mode) const = 0;
+  /// Of a built layer that is not quantized, with Keras's `config`: quantize() calls it.
+  virtual void set_quantization(const Quantization& how) = 0;
 };
 
 /// Whether layers round their inputs as their quantization says, as Keras's do and as they do after

@@ -18,7 +18,7 @@ needed <- list(
   activation = "relu", rate = 0.5, pool_size = 2, filters = 4, kernel_size = 3, units = 4,
   axes = 2, equation = "abc,cd->abd", output_shape = 3, input_dim = 5, output_dim = 4, stddev = 1,
   head_dim = 4, num_query_heads = 4, num_key_value_heads = 2, num_heads = 2, key_dim = 4,
-  dims = c(2, 1), n = 3, scale = 2, target_shape = 6, num_tokens = 4, recall = 0.5,
+  dims = c(2, 1), n = 3, scale = 2, target_shape = 6, num_tokens = 4, num_bins = 4, recall = 0.5,
   precision = 0.5, specificity = 0.5, sensitivity = 0.5, num_classes = 3, target_class_ids = 1,
   initial_learning_rate = 0.1, decay_steps = 10, first_decay_steps = 10, decay_rate = 0.5,
   boundaries = c(1, 2), values = c(1, 2, 3), filepath = "x.keras", filename = "x.csv",

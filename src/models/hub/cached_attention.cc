@@ -12,7 +12,7 @@ constexpr std::string_view kNames[] = {"query", "value", "key", "attention_mask"
 constexpr nn::AttentionOperand kPlaces[] = {nn::kQuery, nn::kValue, nn::kKey, nn::kAttentionMask,
                                             nn::kKeyMask};
 
-class CachedMultiHeadAttention final : public Layer {
+class CachedMultiHeadAttention final : public Layer, public HasQuantization {
  public:
   explicit CachedMultiHeadAttention(const MultiHeadAttentionConfig& config)
       : Layer(config.name, config.dtype), attention_(config) {}
@@ -73,6 +73,11 @@ class CachedMultiHeadAttention final : public Layer {
   void append_parameters(const std::string& prefix, ParameterList& out) override {
     attention_.append_parameters(prefix, out);
   }
+  const Quantization* quantization() const noexcept override { return attention_.quantization(); }
+  bool takes_quantization(QuantizationMode mode) const override {
+    return attention_.takes_quantization(mode);
+  }
+  void set_quantization(const Quantization& how) override { attention_.set_quantization(how); }
 
  private:
   // In MultiHeadAttention's places.

@@ -8,6 +8,7 @@
 #include "nn/layer_checks.h"
 #include "nn/loading_scope.h"
 #include "nn/quantization_config.h"
+#include "nn/quantized_layout.h"
 #include "nn/quantized_product.h"
 #include "nn/registry.h"
 #include "ops/activation.h"
@@ -50,6 +51,15 @@ class ReversibleEmbedding final : public Layer, public HasQuantization {
 
   std::string_view class_name() const override { return "ReversibleEmbedding"; }
   const Quantization* quantization() const noexcept override { return lookup_.quantization(); }
+  bool takes_quantization(QuantizationMode mode) const override {
+    return lookup_.takes_quantization(mode);
+  }
+  void set_quantization(const Quantization& how) override {
+    lookup_.set_quantization(how);
+    if (!reverse_) return;
+    const auto layout = nn::reversed_layout(reverse_->shape());
+    reverse_->set_quantized(nn::quantized(*reverse_, layout, how));
+  }
   ConfigValue get_config() const override {
     ConfigValue config = lookup_.get_config();
     config.set("name", name());

@@ -101,6 +101,13 @@ void AttentionCore::append_parameters(const std::string& prefix, ParameterList& 
   if (key_norm_) key_norm_->append_parameters(prefix + "key_norm/", out);
 }
 
+void AttentionCore::set_quantization(const Quantization& how, int input_rank) {
+  quantization_ = how;
+  for (const auto* projection : {&query_, &key_, &gate_, &value_, &output_}) {
+    if (*projection) (*projection)->set_quantization(how, settings_.policy, input_rank - 1);
+  }
+}
+
 void AttentionCore::require_fit(const AttentionCall& call) const {
   const std::string_view layer = settings_.layer;
   nn::require_built(layer, is_built());

@@ -96,6 +96,12 @@ class AttentionCore {
   /// In Keras's order: query, key, gate, value, attention_output; then sinks, query_norm, key_norm.
   void append_parameters(const std::string& prefix, ParameterList& out);
 
+  /// Of each projection of inputs with so many axes; null: they have none.
+  void set_quantization(const Quantization& how, int input_rank);
+  const Quantization* quantization() const noexcept {
+    return quantization_ ? &*quantization_ : nullptr;
+  }
+
   /// Shapes of `call` against the parameters. Errors: ShapeError; ConfigError before build().
   void require_fit(const AttentionCall& call) const;
 
@@ -164,11 +170,12 @@ class AttentionCore {
 
   AttentionSettings settings_;
   std::unique_ptr<Projection> query_, key_, gate_, value_, output_;  // null before build()
-  std::shared_ptr<RopeTables> rope_tables_;                          // null without rope
-  std::unique_ptr<SeedGenerator> seeds_;                             // null without dropout
-  Tensor slopes_;                                                    // absent without ALiBi
-  std::unique_ptr<Parameter> sinks_;                                 // null without sinks
-  std::unique_ptr<RowNorm> query_norm_, key_norm_;                   // null without head_norm
+  std::optional<Quantization> quantization_;
+  std::shared_ptr<RopeTables> rope_tables_;         // null without rope
+  std::unique_ptr<SeedGenerator> seeds_;            // null without dropout
+  Tensor slopes_;                                   // absent without ALiBi
+  std::unique_ptr<Parameter> sinks_;                // null without sinks
+  std::unique_ptr<RowNorm> query_norm_, key_norm_;  // null without head_norm
 };
 
 }  // namespace grouphead::nn

@@ -161,6 +161,16 @@ Tensor GroupQueryAttention::apply_to_source(Context& ctx, const Tensor& x, const
   return core_->forward_source(ctx, x, cache, layer);
 }
 
+const Quantization* GroupQueryAttention::quantization() const noexcept {
+  return core_->quantization();
+}
+
+bool GroupQueryAttention::takes_quantization(QuantizationMode /*mode*/) const { return true; }
+
+void GroupQueryAttention::set_quantization(const Quantization& how) {
+  core_->set_quantization(how, 3);
+}
+
 const SeedGenerator* GroupQueryAttention::seed_generator() const noexcept {
   return core_->seed_generator();
 }

@@ -107,6 +107,7 @@ void MultiHeadAttention::create_parameters(std::span<const Shape> inputs, Random
   const nn::AttentionRules rules = rules_of(config_);
   nn::require_shapes(rules, axes, shapes);
   core_->build(nn::attention_widths(rules, shapes), trainable(), random);
+  input_rank_ = shapes[0].rank();
   config_.attention_axes.assign(axes.axes().begin(), axes.axes().end());
 }
 
@@ -165,6 +166,16 @@ Tensor MultiHeadAttention::apply_to_source(Context& ctx, const Tensor& x, const 
   require_one_axis();
   core_->require_no_positions(config_.sliding_window.has_value());
   return outputs(core_->forward_source(ctx, x, cache, layer));
+}
+
+const Quantization* MultiHeadAttention::quantization() const noexcept {
+  return core_->quantization();
+}
+
+bool MultiHeadAttention::takes_quantization(QuantizationMode /*mode*/) const { return true; }
+
+void MultiHeadAttention::set_quantization(const Quantization& how) {
+  core_->set_quantization(how, input_rank_);
 }
 
 const SeedGenerator* MultiHeadAttention::seed_generator() const noexcept {

@@ -2,6 +2,7 @@
 
 #include "core/rows.h"
 #include "nn/loading_scope.h"
+#include "nn/quantized_layout.h"
 #include "nn/quantized_product.h"
 #include "ops/activation.h"
 #include "ops/arithmetic.h"
@@ -13,6 +14,13 @@ namespace {
 // Contiguous, or rows of so many columns that are evenly spaced.
 ConstView as_matrix(ConstView x, Index columns) {
   return x.is_contiguous() ? x.reshaped({x.size() / columns, columns}) : core::as_rows(x);
+}
+/// What is rounded has none.
+ConstView without_gaps(Context& ctx, ConstView x, Tensor& together) {
+  if (x.is_contiguous()) return x;
+  together = ctx.tensor(x.shape(), x.dtype());
+  ops::copy_elements(ctx, x, together);
+  return std::as_const(together).view();
 }
 View as_matrix(View x, Index columns) { return x.reshaped({x.size() / columns, columns}); }
 
@@ -26,7 +34,8 @@ ConstView matrix_of(const Parameter& kernel, const Shape& shape) {
 
 Projection::Projection(const Shape& kernel, int contracted_axes, const ProjectionOptions& options,
                        const DtypePolicy& policy, RandomStream& random)
-    : kernel_(std::make_unique<Parameter>(
+    : contracted_axes_(contracted_axes),
+      kernel_(std::make_unique<Parameter>(
           "kernel", kernel, policy,
           ParameterOptions{options.trainable, options.kernel_regularizer,
                            options.kernel_constraint})),
@@ -48,12 +57,8 @@ Projection::Projection(const Shape& kernel, int contracted_axes, const Projectio
 }
 
 void Projection::forward(Context& ctx, ConstView x, ops::Epilogue epilogue, View y) const {
-  Tensor together;  // what is rounded has no gaps
-  if ((float8_ || kernel_->quantized() != nullptr) && !x.is_contiguous()) {
-    together = ctx.tensor(x.shape(), x.dtype());
-    ops::copy_elements(ctx, x, together);
-    x = std::as_const(together).view();
-  }
+  Tensor together;
+  if (float8_ || kernel_->quantized() != nullptr) x = without_gaps(ctx, x, together);
   if (float8_) {
     return forward_float8(ctx, as_matrix(x, num_inputs_), epilogue, as_matrix(y, num_outputs_));
   }
@@ -80,6 +85,10 @@ void Projection::forward_float8(Context& ctx, ConstView x, ops::Epilogue epilogu
 
 void Projection::backward_float8(Context& ctx, ConstView x, ConstView d_y, ops::Write write,
                                  View d_x, Grads& grads) const {
+  Tensor x_copy;
+  Tensor d_y_copy;
+  x = without_gaps(ctx, x, x_copy);
+  d_y = without_gaps(ctx, d_y, d_y_copy);
   const View d_bias = bias_ ? grads.of(*bias_) : View();
   if (d_bias.has_value()) {
     ops::linear_backward_weights(ctx, x, d_y, View(), d_bias.reshaped({num_outputs_}));
@@ -132,6 +141,16 @@ void Projection::backward(Context& ctx, ConstView x, ConstView d_y, ops::Write w
   const Parameter& kernel = changed ? *changed : *kernel_;
   ops::linear_backward_input(ctx, d_rows, matrix_of(kernel, {num_inputs_, num_outputs_}),
                              kernel.packed(), write, as_matrix(d_x, num_inputs_), grid_);
+}
+
+void Projection::set_quantization(const Quantization& how, const DtypePolicy& policy,
+                                  int num_free_axes) {
+  float8_ = Float8::of(how, policy);
+  if (float8_) return;
+  std::vector<Index> scale(static_cast<std::size_t>(num_free_axes), 1);
+  scale.insert(scale.end(), kernel_->shape().begin() + contracted_axes_, kernel_->shape().end());
+  const QuantizedLayout layout = kernel_layout(num_inputs_, num_outputs_, Shape(scale));
+  kernel_->set_quantized(quantized(*kernel_, layout, how));
 }
 
 void Projection::append_parameters(const std::string& prefix, ParameterList& out) {

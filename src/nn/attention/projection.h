@@ -44,6 +44,9 @@ class Projection {
 
   Parameter& kernel() noexcept { return *kernel_; }
   std::unique_ptr<nn::LowRank>& lora() noexcept { return lora_; }
+  /// What quantize() does: the kernel's numbers in 8 or 4 bits, whose scales Keras's EinsumDense
+  /// has behind so many axes of size 1, or float8 from here on.
+  void set_quantization(const Quantization& how, const DtypePolicy& policy, int num_free_axes);
   /// `<prefix>kernel` and `<prefix>bias`, then those of lora().
   void append_parameters(const std::string& prefix, ParameterList& out);
 
@@ -54,6 +57,7 @@ class Projection {
   void forward_quantized(Context& ctx, ConstView x, ConstView bias, ops::Epilogue epilogue,
                          View y) const;
 
+  int contracted_axes_ = 1;
   Index num_inputs_ = 1;
   Index num_outputs_ = 1;
   std::unique_ptr<Parameter> kernel_;

@@ -166,6 +166,15 @@ const Quantization* Dense::quantization() const noexcept {
   return config_.quantization ? &*config_.quantization : nullptr;
 }
 
+bool Dense::takes_quantization(QuantizationMode /*mode*/) const {
+  return !config_.activation.config().is_object();
+}
+
+void Dense::set_quantization(const Quantization& how) {
+  config_.quantization = how;
+  projection_->set_quantization(how, policy(), 0);
+}
+
 std::shared_ptr<Layer> nn::make_dense(const ConfigValue& config) {
   ConfigReader reader("Dense", config);
   DenseConfig options;

@@ -43,9 +43,10 @@ bool strip_back(std::string& text) {
   return true;
 }
 
-/// The axes that an ellipsis stands for get letters that no equation has.
-std::string with_ellipsis(const EinsumEquation& equation, const std::string& letters, int count) {
+std::string with_ellipsis(const EinsumEquation& equation, const std::string& letters,
+                          int input_rank) {
   std::string extra;
+  const int count = input_rank - static_cast<int>(equation.input.size());
   for (int i = 0; i < count; ++i) extra.push_back(static_cast<char>('0' + i));
   return equation.left ? extra + letters : letters + extra;
 }
@@ -115,6 +116,13 @@ EinsumEquation EinsumEquation::parse(std::string_view layer, std::string_view te
     refuse("the batch as first letter of input and output");
   }
   return equation;
+}
+
+std::string EinsumEquation::input_axes(int input_rank) const {
+  return with_ellipsis(*this, input, input_rank);
+}
+std::string EinsumEquation::output_axes(int input_rank) const {
+  return with_ellipsis(*this, output, input_rank);
 }
 
 EinsumShapes einsum_shapes(std::string_view layer, const EinsumEquation& equation,
@@ -192,10 +200,9 @@ EinsumShapes einsum_shapes(std::string_view layer, const EinsumEquation& equatio
 }
 
 Einsum::Einsum(const EinsumEquation& equation, int input_rank) {
-  const int elided = input_rank - static_cast<int>(equation.input.size());
-  const std::string x = with_ellipsis(equation, equation.input, elided);
+  const std::string x = equation.input_axes(input_rank);
   const std::string& kernel = equation.kernel;
-  const std::string y = with_ellipsis(equation, equation.output, elided);
+  const std::string y = equation.output_axes(input_rank);
   std::string shared, rows, depth, columns, summed;
   for (const char letter : y) {
     if (has(x, letter)) (has(kernel, letter) ? shared : rows).push_back(letter);

@@ -21,6 +21,9 @@ struct EinsumEquation {
   /// Errors: ConfigError for other forms; a letter twice in one operand; an output letter that
   /// neither input nor kernel has, or a kernel letter that neither input nor output has.
   static EinsumEquation parse(std::string_view layer, std::string_view text);
+  /// The operands' letters; the axes that an ellipsis stands for get some that no equation has.
+  std::string input_axes(int input_rank) const;
+  std::string output_axes(int input_rank) const;
 };
 
 /// What a layer makes for one input shape.

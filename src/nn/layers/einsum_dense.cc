@@ -8,6 +8,7 @@
 #include "nn/loading_scope.h"
 #include "nn/low_rank.h"
 #include "nn/quantization_config.h"
+#include "nn/quantized_layout.h"
 #include "nn/registry.h"
 #include "ops/activation.h"
 #include "ops/arithmetic.h"
@@ -181,6 +182,19 @@ nn::LowRank* EinsumDense::low_rank() const noexcept { return lora_.get(); }
 
 const Quantization* EinsumDense::quantization() const noexcept {
   return config_.quantization ? &*config_.quantization : nullptr;
+}
+
+bool EinsumDense::takes_quantization(QuantizationMode /*mode*/) const {
+  return !config_.activation.config().is_object();
+}
+
+void EinsumDense::set_quantization(const Quantization& how) {
+  config_.quantization = how;
+  float8_ = nn::Float8::of(how, policy());
+  if (float8_) return;
+  const auto layout = nn::einsum_layout(equation_->kernel, equation_->output_axes(input_rank_),
+                                        kernel_->shape(), how.mode);
+  kernel_->set_quantized(nn::quantized(*kernel_, layout, how));
 }
 
 std::shared_ptr<Layer> nn::make_einsum_dense(const ConfigValue& config) {

@@ -9,6 +9,7 @@
 #include "nn/low_rank.h"
 #include "nn/operations/promotion.h"
 #include "nn/quantization_config.h"
+#include "nn/quantized_layout.h"
 #include "nn/quantized_product.h"
 #include "nn/registry.h"
 #include "nn/shapes.h"
@@ -140,6 +141,16 @@ nn::LowRank* Embedding::low_rank() const noexcept { return lora_.get(); }
 
 const Quantization* Embedding::quantization() const noexcept {
   return config_.quantization ? &*config_.quantization : nullptr;
+}
+
+bool Embedding::takes_quantization(QuantizationMode mode) const {
+  return mode != QuantizationMode::float8;
+}
+
+void Embedding::set_quantization(const Quantization& how) {
+  config_.quantization = how;
+  const auto layout = nn::table_layout(embeddings_->shape());
+  embeddings_->set_quantized(nn::quantized(*embeddings_, layout, how));
 }
 
 namespace nn {

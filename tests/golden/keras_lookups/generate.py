@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What Keras's lookup layers give, by TensorFlow: unknown tokens in several places, by hash and by
-remainder, keys of the hash, and places turned into tokens.
+remainder, keys of the hash, and places turned into tokens; texts and numbers in bins, by Hashing.
 
     pip install "keras==3.15.1" tensorflow-cpu numpy
     python generate.py        # writes cases.json beside itself
@@ -71,6 +71,29 @@ for options in (
 for options in ({}, {"mask_token": "", "num_oov_indices": 2}, {"oov_token": "?"}):
     add(L.StringLookup(vocabulary=WORDS, invert=True, **options), PLACES, "int64")
 add(L.IntegerLookup(vocabulary=[7, 11, -2], invert=True, mask_token=5), PLACES, "int64")
+
+for options in (
+    {"num_bins": 1},
+    {"num_bins": 1000},
+    {"num_bins": 1000, "salt": 133, "dtype": "int32"},
+    {"num_bins": 50, "salt": [-7, 2**40]},
+    {"num_bins": 1, "mask_value": "red"},
+    {"num_bins": 7, "mask_value": "red"},
+    {"num_bins": 5, "output_mode": "one_hot", "salt": 1},
+    {"num_bins": 5, "output_mode": "multi_hot", "mask_value": "zzz"},
+    {"num_bins": 6, "output_mode": "count"},
+):
+    add(L.Hashing(**options), TEXTS, "U")
+FRACTIONS = [[-1.5, 2.75, 3.0], [1e9, 0.25, -0.5]]
+for options in (
+    {"num_bins": 1000},
+    {"num_bins": 12, "salt": [3, 4], "mask_value": -3},
+    {"num_bins": 4, "output_mode": "count", "mask_value": 7},
+    {"num_bins": 4, "output_mode": "one_hot"},
+):
+    add(L.Hashing(**options), NUMBERS, "int64")
+    add(L.Hashing(**options), [[7], [-3], [0]], "int64")
+    add(L.Hashing(**options), FRACTIONS, "float32")
 
 with open(os.path.join(HERE, "cases.json"), "w") as file:
     json.dump({"cases": cases}, file, indent=1)

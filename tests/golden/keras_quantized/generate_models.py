@@ -4,11 +4,12 @@
     pip install "keras==3.15.1" jax safetensors numpy
     python generate_models.py        # writes MODEL_MODE.keras and .safetensors beside itself;
                                      # names of models: of these alone
-    python ../pack_keras.py *_*.keras
+    python ../pack_keras.py *.keras
 
-MODEL_MODE.safetensors has inputs.NAME, expect.output (of predict()) and, for a model that takes no
-tokens, expect.d_inputs: the gradient of the sum of the output's squares. lora_MODE: lora();
-compiled_int8: compiled(); one_short_group.safetensors: short_group().
+MODEL.keras is the model before it was quantized. MODEL_MODE.safetensors has inputs.NAME,
+expect.output (of predict()) and, for a model that takes no tokens, expect.d_inputs: the gradient of
+the sum of the output's squares; of float8 also train.x and train.y, the batch of three steps of SGD.
+lora_MODE: lora(); compiled_int8: compiled(); half_*: half(); one_short_group.safetensors: short_group().
 """
 import os
 import sys
@@ -107,23 +108,29 @@ SKIPPED = {("axes", "int8_range"), ("axes", "int4_groups"), ("wrapped", "int8_ra
 def write(name, make, mode, config):
     keras.backend.clear_session()
     keras.utils.set_random_seed(7)
-    rng = np.random.default_rng([len(name), len(mode)])
+    rng = np.random.default_rng([len(name), 1])
     model = make()
     for v in model.variables:
         if "seed" not in v.path:
             v.assign(rng.normal(size=v.shape) * 0.6)
+    model.save(os.path.join(HERE, name + ".keras"))
     model.quantize(config=config)
+    rng = np.random.default_rng([len(name), len(mode)])
+    tensors = {}
     shape = (4,) + model.input_shape[1:]
     if mode == "float8":
         model.compile(keras.optimizers.SGD(0.01), "mse")
-        x = 2 * rng.normal(size=(5,) + shape[1:])
-        model.fit(x, rng.normal(size=model(x).shape), epochs=3, verbose=0)
+        x = 2 * rng.normal(size=(5,) + shape[1:]).astype("f4")
+        y = rng.normal(size=model(x).shape).astype("f4")
+        tensors = {"train.x": x, "train.y": y}
+        model.fit(x, y, epochs=3, shuffle=False, verbose=0)
         model.optimizer = None
     if model.inputs[0].dtype == "int32":
         x = rng.integers(0, 11, shape).astype("i4")
     else:
         x = rng.normal(size=shape).astype("f4")
-    tensors = {"inputs." + model.inputs[0].name: x, "expect.output": model.predict(x, verbose=0)}
+    tensors["inputs." + model.inputs[0].name] = x
+    tensors["expect.output"] = model.predict(x, verbose=0)
     if x.dtype == np.float32 and name not in NO_GRADIENTS:
         gradient = jax.grad(lambda x: (model(x) ** 2).sum())
         tensors["expect.d_inputs"] = np.asarray(gradient(x))
@@ -183,6 +190,36 @@ def compiled():
     os.chmod(path + ".safetensors", 0o644)
 
 
+HALF = {  # modes by dtype policy; Keras has no int8 in float16
+    "mixed_bfloat16": ("int8", "int4", "int4_groups", "float8"),
+    "bfloat16": ("int8", "int4", "int4_groups"),
+    "mixed_float16": ("int4", "int4_groups"),
+    "float16": ("int4", "int4_groups"),
+}
+
+
+def half():
+    """half_POLICY.keras, layers of 16 bits, and half_POLICY_MODE as the others have it."""
+    for policy, modes in HALF.items():
+        for mode in modes:
+            keras.backend.clear_session()
+            rng = np.random.default_rng(len(policy))
+            ids = keras.Input((4,), dtype="int32", name="ids")
+            h = L.Embedding(11, 7, dtype=policy)(ids)
+            h = L.EinsumDense("abc,cd->abd", (None, 9), bias_axes="d", activation="tanh", dtype=policy)(h)
+            model = keras.Model(ids, L.Dense(5, dtype=policy)(h))
+            for v in model.variables:
+                v.assign(rng.normal(size=v.shape) * 0.6 + 0.2)
+            path = os.path.join(HERE, "half_" + policy)
+            model.save(path + ".keras")
+            model.quantize(config=MODES[mode])
+            path += "_" + mode
+            model.save(path + ".keras")
+            x = rng.integers(0, 11, (3, 4)).astype("i4")
+            save_file({"inputs.ids": x, "expect.output": np.asarray(model(x)).astype("f4")}, path + ".safetensors")
+            os.chmod(path + ".safetensors", 0o644)
+
+
 def short_group():
     """A kernel w of fewer rows than a block, in 4 bits as layers have it."""
     w = np.random.default_rng(2).uniform(1, 2, (5, 3)).astype("f4")
@@ -206,6 +243,6 @@ for make in (dense, wrapped, einsum, axes, tied, untied, attention):
 if len(sys.argv) < 2 or "lora" in sys.argv:
     lora("int8")
     lora("int4_groups")
-for make in (compiled, short_group):
+for make in (compiled, half, short_group):
     if make.__name__ in (sys.argv[1:] or make.__name__):
         make()
