@@ -132,13 +132,20 @@ class Case:
             return q.Int4QuantizationConfig(block_size=self.block or None)
         return q.Int8QuantizationConfig() if self.mode == "int8" else q.Float8QuantizationConfig()
 
+    def outputs(self, model):
+        y = model(self.inputs)
+        return [np.asarray(one) for one in (y if isinstance(y, (list, tuple)) else [y])]
+
     def run(self):
         self.model.save(self.path("model.keras"))
         options = ["--block-size", str(self.block)] if self.mode == "int4" else []
         self.call(self.args.program, "convert", "--quantize", self.mode, *options, self.path("model.keras"), self.path("ours.keras"))
         self.model.quantize(config=self.config())
         self.model.save(self.path("keras.keras"))
-        expect = [np.asarray(y) for y in self.model(self.inputs)]
+        try:
+            expect = self.outputs(self.model)
+        except ValueError:  # Keras cannot compute some of its own einsums with scales
+            return self.compare_arrays()
         data = {"inputs.ids": self.inputs[0], "inputs.x": self.inputs[1]}
         data |= {"expect.output.%d" % i if len(expect) > 1 else "expect.output": y for i, y in enumerate(expect)}
         save_file(data, self.path("data.safetensors"))
@@ -150,12 +157,13 @@ class Case:
                 self.call(self.args.program, "run", self.path(name), "--inputs", self.path("data.safetensors"), "--expect")
         if not self.has_attention:
             back = keras.saving.load_model(self.path("ours.keras"), compile=False)
-            got = [np.asarray(y) for y in back(self.inputs)] if len(expect) > 1 else [np.asarray(back(self.inputs))]
-            for y, z in zip(expect, got):
+            for y, z in zip(expect, self.outputs(back)):
                 if not np.allclose(y, z, rtol=1e-5, atol=1e-5):
                     self.failures.append("ours.keras in Keras: other outputs, off by %g" % np.abs(y - z).max())
 
     def compare_arrays(self):
+        if self.failures:
+            return
         ours, theirs = arrays_of(self.path("ours.keras")), arrays_of(self.path("keras.keras"))
         # Those of float8 in TimeDistributed stay as they are.
         if self.mode == "float8":
