@@ -116,5 +116,21 @@ TEST(DataParallel, MetricsWithoutSumsAreOfAProcess) {
   });
 }
 
+// A metric object of the caller's has its result, however many blocks there are.
+TEST(DataParallel, MetricObjectsKeepTheirResults) {
+  Context ctx({.num_threads = 1});
+  Dense model({.units = 1});
+  const auto calls = std::make_shared<Calls>();
+  const std::shared_ptr<Metric> mse = root_mean_squared_error();
+  CompiledModel compiled = compile(
+      model,
+      {.loss = {"mse"}, .metrics = {{MetricChoice(calls), MetricChoice(mse)}}, .batch_blocks = 2});
+  const Data data{.x = {random_normal({4, 2}, 1)}, .y = {random_normal({4, 1}, 2)}};
+  const Logs logs = compiled.evaluate(ctx, data, {.batch_size = 4});
+  EXPECT_EQ(calls->result(), 2);
+  EXPECT_GT(mse->result(), 0);
+  EXPECT_EQ(find(logs, "root_mean_squared_error"), mse->result());
+}
+
 }  // namespace
 }  // namespace grouphead

@@ -138,9 +138,9 @@ TEST(PretrainedParallel, RefusesWhatItDoesNotHave) {
   };
   const GridSizes sequence{.sequence = 2}, tensors{.tensors = 2};
   EXPECT_EQ(error("gpt2", sequence),
-            "[compile] sequence: expected a model without tables of positions, got one with them");
+            "[train] --sp: expected a model without tables of positions, got one with them");
   EXPECT_EQ(error("gpt_oss", sequence),
-            "[compile] sequence: expected a model without attention sinks, got one with them");
+            "[train] --sp: expected a model without attention sinks, got one with them");
   EXPECT_EQ(error("gemma2", tensors),
             "[train] --tp: expected a model without norms elsewhere than before attention and "
             "feed-forward, got one with them");

@@ -352,6 +352,11 @@ TEST_F(SafetensorsFile, WhatCannotBeWrittenLeavesNothing) {
   EXPECT_THROW(write_safetensors(path("x"), contents), IoError);
   contents.tensors = {{"absent", Tensor()}};
   EXPECT_THROW(write_safetensors(path("x"), contents), IoError);
+  contents.tensors.clear();
+  for (const Tensor& made : {Tensor(), Tensor::zeros({2}), Tensor::zeros({1}, Dtype::f64)}) {
+    contents.late = {{"late", {Dtype::f32, {1}, [&made] { return made; }}}};
+    EXPECT_THAT(error_of([&] { write_safetensors(path("x"), contents); }), HasSubstr("late: "));
+  }
   EXPECT_EQ(count_files(), 0U);
 }
 

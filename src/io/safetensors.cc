@@ -279,7 +279,7 @@ std::vector<std::pair<std::string, LateTensor>> in_order(const std::string& file
   std::map<std::string, LateTensor> all = contents.late;
   for (const auto& [name, tensor] : contents.tensors) {
     if (!tensor.has_value()) fail(file, name + ": no tensor there");
-    all[name] = {tensor.dtype(), tensor.shape(), [&tensor] { return tensor; }};
+    all[name] = {tensor.dtype(), tensor.shape(), [one = &tensor] { return *one; }};
   }
   std::vector<std::pair<std::string, LateTensor>> tensors(all.begin(), all.end());
   std::stable_sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
@@ -359,6 +359,9 @@ void write_safetensors(const std::filesystem::path& path, const Safetensors& con
     append(header);
     for (const auto& [name, late] : tensors) {
       const Tensor tensor = late.make();
+      if (!tensor.has_value() || tensor.dtype() != late.dtype || tensor.shape() != late.shape) {
+        fail(path.string(), name + ": a tensor of another type or shape than was announced");
+      }
       append({static_cast<const char*>(tensor.view().raw()),
               static_cast<std::size_t>(tensor.bytes())});
     }

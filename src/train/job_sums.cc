@@ -38,6 +38,7 @@ void add(std::span<const double> text, std::vector<std::vector<double>>& totals)
 }  // namespace
 
 void JobSums::collect(Communicator& job, const Parts& own) {
+  if (job.size() == 1) return;  // own numbers are the job's
   std::vector<double> text = text_of(own);
   const std::vector<double> sizes = job.all_gather(static_cast<double>(text.size()));
   const auto most = static_cast<std::size_t>(*std::ranges::max_element(sizes));

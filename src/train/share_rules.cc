@@ -26,22 +26,25 @@ void refuse(std::string_view operation, std::string_view option, std::span<const
 // Layers that join positions in another way than attention would join those of one process.
 void require_sequence_model(const Layer& model) {
   if (dynamic_cast<const LanguageModel*>(&model) != nullptr) return;
-  if (dynamic_cast<const LoraModel*>(&model) != nullptr) return;  // of a model that was asked for
+  if (const auto* const adapted = dynamic_cast<const LoraModel*>(&model)) {
+    return require_sequence_model(adapted->model_config(), "compile", "sequence");
+  }
   if (const auto* const transformer = dynamic_cast<const TransformerModel*>(&model)) {
-    return require_sequence_model(transformer->config());
+    return require_sequence_model(transformer->config(), "compile", "sequence");
   }
   core::throw_config_error("compile", "sequence", "none but for a language model",
                            model.class_name());
 }
 
-void require_sequence_model(const TransformerModelConfig& model) {
+void require_sequence_model(const TransformerModelConfig& model, std::string_view operation,
+                            std::string_view option) {
   const Trait traits[] = {
       {"tables of positions", model.max_positions > 0},
       {"attention sinks", model.attention.sinks},
       {"dropped probabilities", model.attention.dropout > 0},
-      {"products in bf16", model.dtype.compute() != model.dtype.variable()},
+      {"products in 16 bits", model.dtype.compute() != model.dtype.variable()},
   };
-  refuse("compile", "sequence", traits);
+  refuse(operation, option, traits);
 }
 
 void require_tensor_model(const TransformerModelConfig& model) {
@@ -56,6 +59,7 @@ void require_tensor_model(const TransformerModelConfig& model) {
       {"norms over several heads", scales_all_heads},
       {"attention sinks", attention.sinks},
       {"ALiBi slopes", !attention.alibi_slopes.empty()},
+      {"products in 16 bits", model.dtype.compute() != model.dtype.variable()},
       {"dropped probabilities", attention.dropout > 0},
   };
   refuse("train", "--tp", traits);

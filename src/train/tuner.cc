@@ -47,7 +47,7 @@ Tuner::Tuner(Context& ctx, std::shared_ptr<TransformerModel> model, const TunerC
     : TextTraining(ctx, config.training, std::move(text), std::move(grid)),
       config_(config),
       model_(checked(std::move(model), config)) {
-  if (this->grid().sequence) train::require_sequence_model(model_->config());
+  if (this->grid().sequence) train::require_sequence_model(model_->config(), "train", "--sp");
   if (this->grid().tensors) make_share();
   if (config.part == TunedPart::lora) {
     lora_ = std::make_unique<LoraModel>(model_, LoraConfig{.rank = config.lora_rank,

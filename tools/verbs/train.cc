@@ -164,6 +164,26 @@ TrainingMemory memory_of(const TrainerConfig& config, const TrainOptions& option
   return memory;
 }
 
+// Takes up what a run goes on from, or the weights it begins with; their number, for processes to
+// compare.
+std::uint64_t start(const TrainOptions& options, const Job& job, Trainer& trainer, TrainingRun& run,
+                    std::optional<saved::Checkpoint>& checkpoint,
+                    const std::optional<saved::LoadedLanguageModel>& initial) {
+  std::uint64_t number = kNumberOfNothing;  // two new runs of a seed start alike
+  if (checkpoint) {
+    if (!options.allow_different) require_same(*checkpoint, trainer);
+    saved::restore(*checkpoint, trainer);
+    if (job.is_shared()) number = number_of(*checkpoint, trainer);
+    run.history = std::move(checkpoint->history);
+    run.first_step = trainer.steps_done();
+  }
+  if (initial) {
+    take_weights(*initial, trainer, options.init_from);
+    if (job.is_shared()) number = number_of(std::as_const(*initial->model).parameters());
+  }
+  return number;
+}
+
 int train_bytes(const TrainOptions& options, const std::vector<ConfigOption>& config_options,
                 const Globals& globals, const Job& job) {
   require_bytes(options);
@@ -199,30 +219,15 @@ int train_bytes(const TrainOptions& options, const std::vector<ConfigOption>& co
                   .quiet = globals.quiet || !job.is_first(),
                   .unit = "byte",
                   .trace_file = options.trace};
-  std::uint64_t number = kNumberOfNothing;  // two new runs of a seed start alike
-  if (checkpoint) {
-    if (!options.allow_different) require_same(*checkpoint, trainer);
-    saved::restore(*checkpoint, trainer);
-    if (job.is_shared()) number = number_of(*checkpoint, trainer);
-    run.history = std::move(checkpoint->history);
-    run.first_step = trainer.steps_done();
-    checkpoint.reset();
-  }
-  if (initial) {
-    take_weights(*initial, trainer, options.init_from);
-    if (job.is_shared()) number = number_of(std::as_const(*initial->model).parameters());
-  }
-  require_same_start(job, trainer, number);
+  require_same_start(job, trainer, start(options, job, trainer, run, checkpoint, initial));
+  checkpoint.reset();
   if (job.stop_requested()) return job.exit_code_of_signal();  // nothing is there to be saved
   folder.clean();
   if (!options.resume) run.save();  // before any work: finds out whether the folder can be written
   folder.keep();
   if (initial) {
     initial.reset();
-    const double loss = trainer.validate();
-    if (job.is_first()) {
-      print_out("validation loss {:.4f} nats per byte before the first step\n", loss);
-    }
+    print_first_loss(job, run);
   }
   return run_to_the_end(ctx, job, trainer, run, options);
 }

@@ -11,6 +11,7 @@
 #include "saved/model_folder.h"
 #include "saved/output_folder.h"
 #include "saved/run_config.h"
+#include "tools/training_run.h"
 #include "tools/verbs.h"
 #include "tools/verbs/job.h"
 #include "tools/verbs/options.h"
@@ -73,6 +74,8 @@ std::uint64_t number_of(const ConstParameterList& parameters);
 std::uint64_t number_of(const saved::Checkpoint& checkpoint, Trainer& trainer);
 /// Errors: ConfigError where processes start from weights of another number or at other steps.
 void require_same_start(const Job& job, const TextTraining& training, std::uint64_t number);
+/// Computes the validation loss before the first step; the first process prints it.
+void print_first_loss(const Job& job, const TrainingRun& run);
 std::vector<std::string> absolute(const std::vector<std::string>& files);
 
 /// Trains the model of a Hugging Face folder, or goes on with such a run.

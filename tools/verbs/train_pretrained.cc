@@ -89,6 +89,14 @@ void require_same(const saved::TuningCheckpoint& checkpoint, const Tuner& tuner)
   throw ConfigError(text + "\n  --allow-different goes on all the same");
 }
 
+void take_up(saved::TuningCheckpoint& checkpoint, const TrainOptions& options, Tuner& tuner,
+             TrainingRun& run) {
+  if (!options.allow_different) require_same(checkpoint, tuner);
+  saved::restore(checkpoint, tuner);
+  run.history = std::move(checkpoint.history);
+  run.first_step = tuner.steps_done();
+}
+
 }  // namespace
 
 int train_pretrained(const TrainOptions& options, const Globals& globals, const Job& job) {
@@ -135,12 +143,7 @@ int train_pretrained(const TrainOptions& options, const Globals& globals, const 
                   .quiet = globals.quiet || !job.is_first(),
                   .unit = "token",
                   .trace_file = options.trace};
-  if (checkpoint) {
-    if (!options.allow_different) require_same(*checkpoint, tuner);
-    saved::restore(*checkpoint, tuner);
-    run.history = std::move(checkpoint->history);
-    run.first_step = tuner.steps_done();
-  }
+  if (checkpoint) take_up(*checkpoint, options, tuner, run);
   // The tuner keeps it where it is needed.
   const bool goes_on = checkpoint.has_value();
   checkpoint.reset();
@@ -150,12 +153,7 @@ int train_pretrained(const TrainOptions& options, const Globals& globals, const 
   folder.clean();
   run.save();  // before any work: finds out whether the folder can be written
   folder.keep();
-  if (!goes_on) {
-    const double loss = tuner.validate();
-    if (job.is_first()) {
-      print_out("validation loss {:.4f} nats per token before the first step\n", loss);
-    }
-  }
+  if (!goes_on) print_first_loss(job, run);
   return finish(job, tuner, run, options);
 }
 

@@ -4,6 +4,7 @@
 
 #include "grouphead/models/model.h"
 #include "saved/checkpoint.h"
+#include "tools/output.h"
 #include "tools/verbs/train.h"
 
 namespace grouphead::tools {
@@ -14,6 +15,12 @@ std::string text_of(Dtype dtype, const Shape& shape) {
 }
 
 }  // namespace
+
+void print_first_loss(const Job& job, const TrainingRun& run) {
+  const double loss = run.training.validate();
+  if (!job.is_first()) return;
+  print_out("validation loss {:.4f} nats per {} before the first step\n", loss, run.unit);
+}
 
 void take_weights(const saved::LoadedLanguageModel& from, Trainer& trainer,
                   const std::string& folder) {

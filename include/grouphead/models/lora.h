@@ -44,6 +44,8 @@ class LoraModel final : public Layer {
   void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   const LoraConfig& config() const noexcept { return config_; }
+  /// The model's; its weights may lack the latest sums.
+  const TransformerModelConfig& model_config() const noexcept { return model_->config(); }
   /// The model with the sums of now.
   const std::shared_ptr<TransformerModel>& merged(Context& ctx) const;
   /// The kernels as they were before: [K, N] of each parameter that is changed, under its path.

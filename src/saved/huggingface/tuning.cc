@@ -163,9 +163,8 @@ void save(const fs::path& folder, const PretrainedModel& pretrained, Tuner& tune
   contents.metadata[kRun] = to_json(place_of(tuner, text_files));
   contents.tensors["history"] = tensor_of(history);
   for (const auto& [path, weight] : tuner.weights()) {
-    Tensor copied(weight.shape(), weight.dtype());
-    copy(weight, copied);
-    contents.tensors.emplace("model/" + path, std::move(copied));
+    contents.late["model/" + path] = {weight.dtype(), weight.shape(),
+                                      [one = weight] { return Tensor::wrap(one); }};
   }
   add_parameters(with_prefix("lora/", tuner.low_rank()), contents);
   add_tensors(tuner.moments(), contents);
