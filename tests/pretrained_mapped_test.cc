@@ -49,6 +49,16 @@ class PretrainedMapped : public FolderTest {
     save_pretrained(make_pretrained(config, 3), folder_);
     store_as(dtype);
   }
+  /// Lengthens the header by a byte, so that no number lies at an address of its type's.
+  void misalign() const {
+    std::string bytes = io::read_file(file());
+    std::uint64_t header = 0;
+    std::memcpy(&header, bytes.data(), sizeof header);
+    bytes.insert(sizeof header + header, header % 2 == 0 ? " " : "  ");
+    header += header % 2 == 0 ? 1 : 2;
+    std::memcpy(bytes.data(), &header, sizeof header);
+    io::write_file(file(), bytes);
+  }
   Index file_bytes() const { return static_cast<Index>(fs::file_size(file())); }
 };
 
@@ -107,6 +117,53 @@ TEST_F(PretrainedMapped, MappedWeightsComputeWhatOwnOnesDo) {
         }
       }
     }
+  }
+}
+
+// A tensor of several parameters is one copy too.
+TEST_F(PretrainedMapped, MisalignedWeightsAreCopiedOnce) {
+  Context ctx({.num_threads = 1});
+  for (const Dtype dtype : kStoredTypes) {
+    for (const char* const family : {"gpt2", "phi3", "mixtral", "gpt_oss"}) {
+      SCOPED_TRACE(std::string(family) + " " + std::string(name_of(dtype)));
+      make_case(family, dtype);
+      PretrainedModel aligned;
+      const auto before = allocations_of([&] { aligned = load_pretrained(folder_); });
+      const Tensor want = (*aligned.model)(ctx, {.tokens = some_tokens()});
+      misalign();
+      PretrainedModel misaligned;
+      const auto taken = allocations_of([&] { misaligned = load_pretrained(folder_); });
+      EXPECT_LT(taken.bytes - before.bytes, file_bytes());
+      EXPECT_TRUE(same_bits((*misaligned.model)(ctx, {.tokens = some_tokens()}), want));
+    }
+  }
+}
+
+TEST_F(PretrainedMapped, TablesAreReadHoweverTheyAreShared) {
+  Context ctx({.num_threads = 1});
+  make_case("llama_bias_tied", Dtype::f32);
+  const PretrainedModel loaded = load_pretrained(folder_);
+  const Tensor want = (*loaded.model)(ctx, {.tokens = some_tokens()});
+  Parameter* table = nullptr;
+  for (const NamedParameter& one : loaded.model->parameters()) {
+    if (one.parameter->name() == "tokens") table = one.parameter;
+  }
+  ASSERT_NE(table, nullptr);
+  const Index rows = table->shape()[0];
+  const Index width = table->shape()[1];
+  const Tensor numbers = Tensor::wrap(table->value()).clone();
+  Tensor by_column({width, rows});
+  for (Index r = 0; r < rows; ++r) {
+    for (Index c = 0; c < width; ++c) {
+      by_column.data<float>()[c * rows + r] = numbers.data<float>()[r * width + c];
+    }
+  }
+  const void* const transposed = by_column.view().raw();
+  for (const ConstView& matrix :
+       {ConstView(transposed, Dtype::f32, {rows, width}, Strides{1, rows}),
+        ConstView(numbers.view()).reshaped({1, rows * width})}) {
+    table->share(matrix, {});
+    EXPECT_TRUE(same_bits((*loaded.model)(ctx, {.tokens = some_tokens()}), want));
   }
 }
 
@@ -182,6 +239,9 @@ TEST(SharedParameters, TakeAMatrixOfTheirSizeAlone) {
             "[share] kernel: expected rows or columns of neighbouring elements, got other strides");
   EXPECT_EQ(refusal({numbers, Dtype::i32, {2, 3}}),
             "[share] kernel: expected a floating type, got i32");
+  const void* const inside = reinterpret_cast<const std::byte*>(numbers) + 1;
+  EXPECT_EQ(refusal({inside, Dtype::f32, {2, 3}}),
+            "[share] kernel: expected an address of whole elements, got another");
   parameter.share({numbers, Dtype::f32, {2, 3}, Strides{1, 2}}, {});
   const Tensor want = Tensor::from({2, 3}, {1, 3, 5, 2, 4, 6});
   EXPECT_TRUE(same_bits(Tensor::wrap(parameter.value()), want));

@@ -113,6 +113,35 @@ TEST(Tokenizer, SpaceMarksBelongToTheWordBehindOrToAMerge) {
   EXPECT_EQ(space_marked(R"(, ["<0xA9>", "▁"])").encode("\u00E9▁b").ids, (Ids{11, 13, 2}));
 }
 
+/// BPE with the tokens `a`, `b`, the space mark and `vocab`; the merges are the only ones.
+Tokenizer merging(const std::string& fields, const std::string& vocab, const std::string& merges) {
+  return tokenizer_of(R"({"model": {"type": "BPE", )" + fields +
+                      R"("vocab": {"a": 1, "b": 2, "▁": 4, )" + vocab + R"(}, "merges": [)" +
+                      merges + "]}}");
+}
+
+// No text is cut where a token's characters are not those of the text before the mark.
+TEST(Tokenizer, MergesWithSpaceMarksFindWhatStandsForOtherCharacters) {
+  using Ids = std::vector<std::int32_t>;
+  const Tokenizer bytes =
+      merging(R"("unk_token": "<unk>", "byte_fallback": true, )",
+              R"("<unk>": 0, "<0xC3>": 5, "<0xA9>": 6, "<0xC3><0xA9>": 7, "<0xC3><0xA9>▁": 8)",
+              R"(["<0xC3>", "<0xA9>"], ["<0xC3><0xA9>", "▁"])");
+  EXPECT_EQ(bytes.encode("\u00E9▁").ids, (Ids{8}));
+  const Tokenizer unknown =
+      merging(R"("unk_token": "<unk>", )", R"("<unk>": 0, "a<unk>": 5, "a<unk>▁": 6)",
+              R"(["a", "<unk>"], ["a<unk>", "▁"])");
+  EXPECT_EQ(unknown.encode("ac▁").ids, (Ids{6}));
+  const Tokenizer dropping = merging("", R"("b▁": 5)", R"(["b", "▁"])");
+  EXPECT_EQ(dropping.encode("b\u6F22▁").ids, (Ids{5}));
+  const Tokenizer some_bytes =
+      merging(R"("byte_fallback": true, )", R"("b▁": 5, "<0xC3>": 6)", R"(["b", "▁"])");
+  EXPECT_EQ(some_bytes.encode("b\u6F22▁").ids, (Ids{5}));
+  const Tokenizer alike =
+      merging(R"("unk_token": "<unk>", )", R"("<unk>": 0, "x": 2, "b▁": 5)", R"(["b", "▁"])");
+  EXPECT_EQ(alike.encode("x▁").ids, (Ids{5}));
+}
+
 TEST(Tokenizer, CutsInFrontOfSpaceMarksChangeNothing) {
   const Tokenizer cutting = space_marked("");
   const Tokenizer whole = space_marked(R"(, ["<unk>", "▁"])");  // which no text here needs

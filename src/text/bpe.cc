@@ -73,7 +73,7 @@ class SpaceCuts {
  public:
   static constexpr std::string_view kMark = "\xE2\x96\x81";  // U+2581
 
-  /// For each merge. `is_stand_in`: the left token does not have the text's own characters.
+  /// For each merge. `is_stand_in`: the left token does not end in the text's own characters.
   void add(std::string_view left, std::string_view right, bool is_stand_in) {
     if (!right.starts_with(kMark) || left.empty()) return;
     is_off_ = is_off_ || is_stand_in;
@@ -306,6 +306,25 @@ Pair pair_from(const ConfigValue& merge) {
   return {text.substr(0, space), text.substr(space + 1)};
 }
 
+// Whether a token ends in what stands for other characters: the unknown token, or a byte.
+bool ends_in_stand_in(std::string_view token, std::string_view unknown) {
+  if (!unknown.empty() && token.ends_with(unknown)) return true;
+  constexpr std::size_t kByteToken = std::string_view("<0x00>").size();
+  return token.size() >= kByteToken && token.ends_with('>') &&
+         token.substr(token.size() - kByteToken).starts_with("<0x");
+}
+
+// Whether texts may be cut at all: each character becomes tokens, none of which depends on where in
+// a word it is, and a token's id says which characters it has.
+bool falls_apart(const Settings& settings, const Vocabulary& vocabulary) {
+  const std::vector<std::int32_t> bytes = byte_tokens(vocabulary);
+  const bool has_bytes = std::find(bytes.begin(), bytes.end(), Vocabulary::kNone) == bytes.end();
+  return vocabulary.id_of(SpaceCuts::kMark) != Vocabulary::kNone && settings.prefix.empty() &&
+         settings.suffix.empty() && !settings.ignore_merges &&
+         (!settings.unknown.empty() || (settings.byte_fallback && has_bytes)) &&
+         vocabulary.num_ids() == vocabulary.size();
+}
+
 }  // namespace
 
 std::unique_ptr<WordModel> bpe_from(const ConfigValue& config) {
@@ -323,7 +342,6 @@ std::unique_ptr<WordModel> bpe_from(const ConfigValue& config) {
   const ConfigValue::List& listed = config["merges"].as_list("merges");
   MergeTable merges(listed.size());
   SpaceCuts cuts;
-  const std::vector<std::int32_t> bytes = byte_tokens(vocabulary);
   std::uint32_t rank = 0;
   std::string joined;
   const auto known = [&](std::string_view token) {
@@ -337,14 +355,10 @@ std::unique_ptr<WordModel> bpe_from(const ConfigValue& config) {
       refuse("merge", "the prefix " + settings.prefix, pair.right);
     }
     joined.assign(pair.left).append(pair.right.substr(settings.prefix.size()));
-    const std::int32_t left = known(pair.left);
-    merges.set(left, known(pair.right), {rank++, known(joined)});
-    const bool is_stand_in =
-        pair.left == settings.unknown || std::find(bytes.begin(), bytes.end(), left) != bytes.end();
-    cuts.add(pair.left, pair.right, is_stand_in);
+    merges.set(known(pair.left), known(pair.right), {rank++, known(joined)});
+    cuts.add(pair.left, pair.right, ends_in_stand_in(pair.left, settings.unknown));
   }
-  cuts.finish(vocabulary.id_of(SpaceCuts::kMark) != Vocabulary::kNone && settings.prefix.empty() &&
-              settings.suffix.empty() && !settings.ignore_merges);
+  cuts.finish(falls_apart(settings, vocabulary));
   return std::make_unique<Bpe>(std::move(vocabulary), std::move(merges), std::move(cuts),
                                std::move(settings));
 }

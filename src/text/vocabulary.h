@@ -22,6 +22,8 @@ class Vocabulary {
   /// Null where it is not known.
   const std::string* token_of(std::int32_t id) const noexcept;
   std::size_t size() const noexcept { return num_tokens_; }
+  /// Fewer than size() where tokens share one.
+  std::size_t num_ids() const noexcept { return by_id_.size(); }
   /// Bytes of the longest token.
   std::size_t longest() const noexcept { return longest_; }
 

@@ -143,24 +143,35 @@ std::vector<WeightRule> rules_of(const saved::Described& described, const Transf
   return found(others) > found(rules) ? others : rules;
 }
 
+// Each tensor is read once, for all of its parameters: what is not aligned in the file is a copy.
 void fill(TransformerModel& model, const FolderTensors& tensors,
-          const std::vector<std::pair<WeightRule, std::string>>& places) {
+          std::vector<std::pair<WeightRule, std::string>> places) {
   std::map<std::string, Parameter*> parameters;
   for (const NamedParameter& one : model.parameters()) parameters.emplace(one.path, one.parameter);
+  std::map<std::string, std::size_t> order;  // of the tensors
+  for (const auto& [rule, name] : places) order.emplace(name, order.size());
+  std::stable_sort(places.begin(), places.end(), [&](const auto& a, const auto& b) {
+    return order.at(a.second) < order.at(b.second);
+  });
+  std::string read;
+  std::shared_ptr<const Tensor> tensor;
   for (const auto& [rule, name] : places) {
-    const Tensor tensor = tensors.read(name);
-    if (!saved::are_copies_alike(rule, tensor)) {
+    if (tensor == nullptr || name != read) {
+      tensor = std::make_shared<const Tensor>(tensors.read(name));
+      read = name;
+    }
+    if (!saved::are_copies_alike(rule, *tensor)) {
       throw IoError(std::string(kOperation) + name + ": expected heads that are repeated, as " +
                     std::string(saved::kSharedHeads) +
                     " of config.json says, got others; without that key each is read for itself");
     }
     Parameter& parameter = *parameters.at(rule.path);
     const std::optional<ConstView> shared =
-        saved::shared_weight(rule, std::as_const(tensor).view(), parameter.shape());
+        saved::shared_weight(rule, tensor->view(), parameter.shape());
     if (shared) {
-      parameter.share(*shared, std::make_shared<const Tensor>(tensor));
+      parameter.share(*shared, tensor);
     } else {
-      saved::take_weight(rule, tensor, parameter.edit());
+      saved::take_weight(rule, *tensor, parameter.edit());
     }
   }
 }
@@ -220,7 +231,7 @@ PretrainedModel load_pretrained(const fs::path& folder, const LoadPretrainedConf
     places.emplace_back(std::move(rule), std::move(name));
   }
   loaded.unused = matching.unused(config, std::string(kOperation) + folder.string());
-  fill(*loaded.model, tensors, places);
+  fill(*loaded.model, tensors, std::move(places));
   return loaded;
 }
 
