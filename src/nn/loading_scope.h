@@ -5,8 +5,8 @@
 
 namespace grouphead::nn {
 
-/// While it lives, the parameters that this thread makes are about to be loaded: they keep the
-/// memory's numbers, and together have `elements` elements at most, what the file can fill. So a
+/// While it lives, the parameters that this thread makes are about to be loaded: they have
+/// no memory yet, and together have `elements` elements at most, what the file can fill. So a
 /// file's claims take no memory, and initializers no time.
 class LoadingScope {
  public:

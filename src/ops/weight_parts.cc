@@ -1,6 +1,8 @@
 #include "ops/weight_parts.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 
 #include "core/check.h"
 #include "kernels/rowwise/convert.h"
@@ -41,6 +43,10 @@ void require_weights(std::string_view operation, std::string_view operand, const
   if (matrix.size() != count) {
     core::throw_shape_error(operation, operand, std::to_string(count) + " elements",
                             matrix.shape().to_string());
+  }
+  const auto width = static_cast<std::uintptr_t>(size_of(matrix.dtype()));
+  if (std::bit_cast<std::uintptr_t>(matrix.raw()) % width != 0) {
+    core::throw_shape_error(operation, operand, "an address of whole elements", "another");
   }
   const bool has_rows = matrix.stride(1) == 1 && matrix.stride(0) >= matrix.dim(1);
   const bool has_columns = matrix.stride(0) == 1 && matrix.stride(1) >= matrix.dim(0);

@@ -6,8 +6,8 @@
 
 namespace grouphead::ops {
 
-/// A matrix of `count` floating-point numbers, one of whose strides is 1, the other not smaller
-/// than a line. Errors: ShapeError.
+/// A matrix of `count` floating-point numbers, aligned to their type, one of whose strides is 1,
+/// the other not smaller than a line. Errors: ShapeError.
 void require_weights(std::string_view operation, std::string_view operand, const ConstView& matrix,
                      Index count);
 

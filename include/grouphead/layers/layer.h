@@ -66,8 +66,8 @@ class Parameter {
   const Regularizer& regularizer() const noexcept { return options_.regularizer; }
   const Constraint& constraint() const noexcept { return options_.constraint; }
 
-  /// As stored; of quantized numbers those that they stand for, which are made at the first call
-  /// and kept. Threads: safe for concurrent readers.
+  /// As stored; quantized numbers are widened at the first call and kept. Views end at the next
+  /// edit(), share() or set_quantized(). Threads: safe for concurrent readers.
   ConstView value() const;
   /// What a layer computes with: in policy.arithmetic(), rounded to policy.compute(). The value
   /// itself where these are its type, else a copy that is kept until the next edit().
@@ -81,7 +81,7 @@ class Parameter {
   /// matrix [K, N], row by row, of any floating type; one of its strides is 1. Products of f32 read
   /// it where it lies, and value() too where it is contiguous and of dtype(); else value() is a
   /// copy that is made when somebody asks for it. `owner` keeps the memory alive. Errors:
-  /// ShapeError for another number of elements, for other strides and types.
+  /// ShapeError for another number of elements, other strides or types, or a misaligned address.
   void share(ConstView matrix, std::shared_ptr<const void> owner);
   /// What a product packs: the matrix of share(), in f32, bf16 or f16, or else numbers().
   ConstView source() const;

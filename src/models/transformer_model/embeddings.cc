@@ -20,6 +20,12 @@ std::unique_ptr<Parameter> table(const char* name, Index rows, Index width,
   return made;
 }
 
+// The table [V, E] as lookups read it: row behind row.
+ConstView rows_in(const Parameter& table) {
+  const ConstView matrix = nn::matrix_of(table, table.shape());
+  return matrix.is_contiguous() ? matrix : table.numbers();
+}
+
 bool is_real(const TransformerInputs& inputs, std::optional<std::int32_t> padding, Index at) {
   if (inputs.mask.has_value() && !inputs.mask.data<bool>()[at]) return false;
   return !padding || inputs.tokens.data<std::int32_t>()[at] != *padding;
@@ -76,7 +82,7 @@ void Embeddings::append_parameters(const std::string& prefix, ParameterList& out
 
 Tensor Embeddings::rows_of(Context& ctx, const Parameter& table, const Tensor& numbers) const {
   Tensor y = ctx.tensor({numbers.dim(0), numbers.dim(1), table.shape()[1]}, table.gradient_dtype());
-  ops::embedding_forward(ctx, numbers, table.source(), y);
+  ops::embedding_forward(ctx, numbers, rows_in(table), y);
   return y;
 }
 
@@ -173,8 +179,8 @@ void Embeddings::backward(Context& ctx, Saved& saved, Tensor d, Grads& grads) co
 // The table [V, E] is the kernel of a product whose backward goes from [..., E] to [..., V].
 Tensor Embeddings::logits(Context& ctx, const Tensor& x) const {
   Tensor y = ctx.tensor(nn::with_last_axis(x.shape(), config_.vocab_size), x.dtype());
-  ops::linear_backward_input(ctx, x, tokens_->source(), tokens_->packed(), ops::Write::overwrite, y,
-                             config_.dtype.compute());
+  ops::linear_backward_input(ctx, x, nn::matrix_of(*tokens_, tokens_->shape()), tokens_->packed(),
+                             ops::Write::overwrite, y, config_.dtype.compute());
   return y;
 }
 
@@ -191,8 +197,8 @@ Tensor Embeddings::logits_backward(Context& ctx, const Tensor& x, View d_logits,
     ops::linear_backward_weights(ctx, d_rows, x.view().reshaped({count, width}), d_table, {}, grid);
   }
   Tensor d_x = ctx.tensor(x.shape(), x.dtype());
-  ops::linear_forward(ctx, d_rows, tokens_->source(), tokens_->packed(), {}, ops::Epilogue::none,
-                      d_x.view().reshaped({count, width}), grid);
+  ops::linear_forward(ctx, d_rows, nn::matrix_of(*tokens_, tokens_->shape()), tokens_->packed(), {},
+                      ops::Epilogue::none, d_x.view().reshaped({count, width}), grid);
   return d_x;
 }
 

@@ -24,13 +24,12 @@ ConstView without_gaps(Context& ctx, ConstView x, Tensor& together) {
 }
 View as_matrix(View x, Index columns) { return x.reshaped({x.size() / columns, columns}); }
 
-// The kernel [K, N] as a product reads it.
+}  // namespace
+
 ConstView matrix_of(const Parameter& kernel, const Shape& shape) {
   const ConstView source = kernel.source();
   return source.shape() == shape ? source : kernel.numbers().reshaped(shape);
 }
-
-}  // namespace
 
 Projection::Projection(const Shape& kernel, int contracted_axes, const ProjectionOptions& options,
                        const DtypePolicy& policy, RandomStream& random)

@@ -24,6 +24,9 @@ struct ProjectionOptions {
   std::optional<Quantization> quantization{};  ///< float8 rounds the product's operands
 };
 
+/// The kernel as a product reads it: source() where it is a matrix of this shape, else numbers().
+ConstView matrix_of(const Parameter& kernel, const Shape& shape);
+
 /// y = x kernel + bias, the part that Dense and the four projections of attention share: a kernel
 /// whose leading axes are contracted, K elements in all, and whose other axes, N elements, stand in
 /// y; the bias has the latter. The kernel's initializer gets the fans K and N, as Keras reads them
