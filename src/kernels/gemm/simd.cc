@@ -72,7 +72,7 @@ HWY_INLINE void store_row(const Target& t, int row, Vector* sums) {
 constexpr Index kAheadDepths = 16;
 
 /// Elements between what is read of a panel and what is asked for: half a page, more than the
-/// processor reads ahead by itself. Where that does not help, 0: lines that are about to be read.
+/// processor reads ahead by itself. 0: asking does not help.
 template <class Element>
 Index read_ahead() noexcept {
   return prefetch_helps() ? 2048 / static_cast<Index>(sizeof(Element)) : 0;
@@ -95,12 +95,12 @@ void tile(Index depth, Matrix<const float> a, const Element* b, Index b_stride, 
   for (int r = 0; r < kRows; ++r) {
     for (int n = 0; n < kN; ++n) hwy::Prefetch(target.c + r * target.c_stride + n * kLanes);
   }
-  const Index step = once ? kAheadDepths : depth;
   const Index ahead = once ? read_ahead<Element>() : 0;
+  const Index step = ahead != 0 ? kAheadDepths : depth;
   for (Index d = 0; d < depth; d += step) {
     const Index count = depth - d < step ? depth - d : step;
     const Element* const from = b + d * b_stride;
-    if (once) prefetch_rows(from + ahead, count * b_stride);
+    if (ahead != 0) prefetch_rows(from + ahead, count * b_stride);
     products.run(a.data + d * a.column_stride, a.row_stride, a.column_stride, from, InRow(),
                  b_stride, count);
   }
@@ -120,7 +120,7 @@ void row_of_tiles(Index depth, Matrix<const float> a, Panels<Element> b, Target 
     HWY_UNROLL(4)
     for (int i = 0; i < kPanels; ++i) {
       const Element* const from = b.data + i * b.panel_stride + d * b.row_stride;
-      prefetch_rows(from + ahead, kPanel);
+      if (ahead != 0) prefetch_rows(from + ahead, kPanel);
       HWY_UNROLL(3)
       for (int n = 0; n < kVectors; ++n) {
         sums[i][n] = hn::MulAdd(left, widened(from + n * kLanes), sums[i][n]);
