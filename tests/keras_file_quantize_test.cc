@@ -3,9 +3,12 @@
 
 #include <gmock/gmock.h>
 
+#include <limits>
+
 #include "grouphead/files/saved_model.h"
 #include "grouphead/files/weights.h"
 #include "grouphead/layers/dense.h"
+#include "grouphead/layers/serialization.h"
 #include "grouphead/layers/wrappers.h"
 #include "grouphead/models/model.h"
 #include "grouphead/models/quantize.h"
@@ -155,6 +158,17 @@ TEST_F(Quantize, ModelsInTimeDistributedAreQuantizedWhole) {
   EXPECT_LT(distance(got, expected), 0.05);
 }
 
+// An activation that has no name in Keras is a function all the same, unlike a layer.
+TEST_F(Quantize, LayersWithAFunctionOfOtherNumbersAreQuantized) {
+  Dense function({.units = 3, .activation = Activation("elu").with("alpha", 0.5)});
+  function.build({{2, 5}});
+  EXPECT_THAT(quantize(function, QuantizationMode::int8), ElementsAre("dense"));
+  Dense layer(
+      {.units = 3, .activation = Activation::from_config(layer_to_config(ELU({.alpha = 0.5})))});
+  layer.build({{2, 5}});
+  EXPECT_THAT(quantize(layer, QuantizationMode::int8), IsEmpty());
+}
+
 TEST_F(Quantize, RefusesWhatKerasRefuses) {
   const auto refusal = [](Layer& layer, const Quantization& how) {
     return error_of<ConfigError>([&] { quantize(layer, how); });
@@ -168,6 +182,11 @@ TEST_F(Quantize, RefusesWhatKerasRefuses) {
       HasSubstr("expected none beside a block_size, got a rounding"));
   EXPECT_THAT(refusal(dense, {.inputs = InputRounding{.most = 300}}),
               HasSubstr("expected a value_range within -128 and 127"));
+  for (const Index length : {0, -3}) {
+    EXPECT_THAT(refusal(dense, {.mode = QuantizationMode::float8, .amax_history_length = length}),
+                HasSubstr("[quantize] amax_history_length: expected 1 or more"));
+    EXPECT_EQ(dense.quantization(), nullptr);
+  }
   quantize(dense, int8);
   EXPECT_THAT(refusal(dense, int8), HasSubstr("expected a layer that is not quantized"));
   Dense half({.units = 3, .dtype = DtypePolicy("mixed_float16")});
@@ -178,6 +197,19 @@ TEST_F(Quantize, RefusesWhatKerasRefuses) {
   changed.enable_lora({.rank = 1});
   EXPECT_THAT(refusal(changed, default_quantization(QuantizationMode::float8)),
               HasSubstr("expected no LoRA beside float8"));
+}
+
+// However large a block is, an output has one.
+TEST_F(Quantize, ABlockMayBeAsLargeAsNumbersGo) {
+  Dense one({.units = 3});
+  Dense other({.units = 3});
+  const Tensor x = random_normal({2, 5}, 1);
+  one.build({{2, 5}}, 2);
+  other.build({{2, 5}}, 2);
+  quantize(one, {.mode = QuantizationMode::int4, .block_size = 6});
+  quantize(other,
+           {.mode = QuantizationMode::int4, .block_size = std::numeric_limits<Index>::max()});
+  EXPECT_EQ(distance(one(ctx_, x), other(ctx_, x)), 0);
 }
 
 // The change is of the numbers that were there.

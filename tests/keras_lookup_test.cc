@@ -3,17 +3,22 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
+#include <limits>
+
 #include "grouphead/layers/lookup.h"
 #include "grouphead/layers/serialization.h"
 #include "grouphead/models/model.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "nn/lookup/hash.h"
+#include "nn/operations/promotion.h"
 #include "support.h"
 
 namespace grouphead {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing_support::error_of;
 
@@ -87,7 +92,7 @@ TEST(KerasLookup, GivesWhatKerasDoes) {
     const Tensor y = layer->call(ctx, in, {}, nullptr)[0].tensor;
     expect_rows(y, each["expect"]);
     const Dtype type = x.dtype();
-    if (auto* reads = dynamic_cast<nn::ReadsTypes*>(layer.get())) {
+    if (auto* reads = dynamic_cast<detail::ReadsTypes*>(layer.get())) {
       reads->read_types(std::span(&type, 1));
     }
     EXPECT_EQ(y.shape(), layer->output_shapes(std::span(&x.shape(), 1), nullptr)[0]);
@@ -178,6 +183,69 @@ TEST(KerasLookup, HashingInModelsOfTextsAndNumbers) {
             ConfigValue("int64"));
 }
 
+std::vector<std::int64_t> bins_of(const HashingConfig& config, const Tensor& x) {
+  Context ctx;
+  const std::vector<Value> in = {{x, {}}};
+  const Tensor y = Hashing(config).forward(ctx, in, {}, nullptr)[0].tensor;
+  return {y.data<std::int64_t>(), y.data<std::int64_t>() + y.size()};
+}
+
+template <class... Number>
+Tensor numbers(Dtype dtype, Number... x) {
+  Tensor made({1, sizeof...(x)}, Dtype::f64);
+  Index i = 0;
+  ((made.data<double>()[i++] = x), ...);
+  Context ctx;
+  return nn::as_type(ctx, made, dtype);
+}
+
+// Those of Keras 3.15.1 with TensorFlow 2.21 on x86-64.
+TEST(KerasLookup, HashingOfNumbersThatAnIntegerHasNot) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (const Dtype dtype : {Dtype::f32, Dtype::f64}) {
+    EXPECT_THAT(bins_of({.num_bins = 1000},
+                        numbers(dtype, std::nan(""), kInfinity, -kInfinity, 1e19, -1e19, 9.3e18)),
+                ElementsAre(112, 112, 112, 112, 112, 112));
+  }
+  EXPECT_THAT(bins_of({.num_bins = 1000}, numbers(Dtype::f16, std::nan(""), 1, 2.5)),
+              ElementsAre(112, 849, 759));
+  EXPECT_THAT(bins_of({.num_bins = 1000}, numbers(Dtype::boolean, 1, 0)), ElementsAre(570, 757));
+}
+
+// The same.
+TEST(KerasLookup, HashingRoundsTheMaskToTheTypeOfNumbers) {
+  const HashingConfig config{.num_bins = 1000, .mask_value = std::int64_t{16777217}};
+  EXPECT_THAT(bins_of(config, numbers(Dtype::f32, 16777216, 16777218, 3)),
+              ElementsAre(0, 966, 202));
+  for (const Dtype dtype : {Dtype::f64, Dtype::i32}) {
+    EXPECT_THAT(bins_of(config, numbers(dtype, 16777216, 16777217, 3)), ElementsAre(344, 0, 202));
+  }
+  EXPECT_THAT(bins_of({.num_bins = 1000, .mask_value = std::int64_t{2049}},
+                      numbers(Dtype::f16, 2048, 2050, 3)),
+              ElementsAre(0, 397, 202));
+}
+
+TEST(KerasLookup, HashingReadsWhatKerasWrites) {
+  const auto made = [](const ConfigValue::Object& options) {
+    ConfigValue config = ConfigValue::Object{{"num_bins", 9}, {"name", "bins"}};
+    for (const auto& [key, value] : options) config.set(key, value);
+    return make_layer("Hashing", config);
+  };
+  EXPECT_EQ(made({{"mask_value", 0.0}})->get_config()["mask_value"], ConfigValue(0));
+  EXPECT_THAT(error_of<ConfigError>([&] { made({{"mask_value", 0.5}}); }), HasSubstr("mask_value"));
+  for (const char* const mode : {"binary", "tf_idf", "tf-idf", "rows"}) {
+    EXPECT_THAT(error_of<ConfigError>([&] {
+                  made({{"output_mode", mode}});
+                }),
+                HasSubstr("expected int, one_hot, multi_hot or count, got"));
+  }
+  // What makes its rows speaks by its name.
+  const auto rows = made({{"output_mode", "count"}});
+  const std::vector<Shape> input = {Shape{}};
+  EXPECT_THAT(error_of<ShapeError>([&] { rows->output_shapes(input, nullptr); }),
+              HasSubstr("[bins]"));
+}
+
 TEST(KerasLookup, HashingRefusesWhatItCannotHash) {
   const auto refusal = [](const HashingConfig& config) {
     return error_of<ConfigError>([&] {
@@ -188,6 +256,11 @@ TEST(KerasLookup, HashingRefusesWhatItCannotHash) {
   };
   EXPECT_THAT(refusal({}), HasSubstr("num_bins"));
   EXPECT_THAT(refusal({.num_bins = 3, .mask_value = "red"}), HasSubstr("expected an integer"));
+  EXPECT_THAT(error_of<ConfigError>([] {
+                bins_of({.num_bins = 3, .mask_value = std::int64_t{1}},
+                        Tensor::zeros({1, 2}, Dtype::boolean));
+              }),
+              HasSubstr("expected none beside booleans"));
   EXPECT_THAT(refusal({.num_bins = 3, .output_mode = LookupMode::tf_idf}),
               HasSubstr("expected int, one_hot, multi_hot or count"));
   EXPECT_THAT(refusal({.num_bins = 3, .integers = Dtype::f32}), HasSubstr("int64 or int32"));

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <limits>
 
 #include "grouphead/layers/serialization.h"
@@ -44,20 +45,37 @@ TEST(QuantizedNumbers, AGroupThatIsShorterThanABlockHasZero) {
   EXPECT_GT(distance(whole->arrays().scale, values.at("expect.scale")), 0.01);
 }
 
-TEST(QuantizedNumbers, WhatIsNoNumberBecomesZero) {
-  Tensor w = random_normal({5, 3}, 1);
-  w.data<float>()[4] = kNan;
-  const Tensor in_groups = one_group(5).requantized(w)->bytes();
-  EXPECT_EQ(in_groups.data<std::uint8_t>()[4], 0);
-  const QuantizedNumbers plain(
+// Its column has a scale that is no number either, as NumPy's greatest number of it is none.
+TEST(QuantizedNumbers, WhatIsNoNumberBecomesZeroWithItsColumn) {
+  const Tensor w = random_normal({5, 3}, 1);
+  Tensor damaged = w.clone();
+  damaged.data<float>()[4] = kNan;
+  const QuantizedNumbers int8(
       {}, {5, 3}, QuantizedNumbers::Form::kernel,
       {.numbers = Tensor::zeros({5, 3}, Dtype::u8), .scale = Tensor::zeros({3}, Dtype::f32)},
       Dtype::f32);
-  const Tensor bytes = plain.requantized(w)->bytes();
-  EXPECT_EQ(bytes.data<std::uint8_t>()[4], 0);
-  EXPECT_NE(bytes.data<std::uint8_t>()[1], 0);
-  for (Index i = 0; i < w.size(); ++i) w.data<float>()[i] = kNan;
-  const auto none = one_group(5).requantized(w);
+  const QuantizedNumbers int4(
+      {.mode = QuantizationMode::int4}, {5, 3}, QuantizedNumbers::Form::kernel,
+      {.numbers = Tensor::zeros({5, 2}, Dtype::u8), .scale = Tensor::zeros({3}, Dtype::f32)},
+      Dtype::f32);
+  // In groups also one that is filled up.
+  for (const QuantizedNumbers& form : {int8, int4, one_group(5), one_group(128)}) {
+    const auto made = form.requantized(damaged);
+    const auto whole = form.requantized(w);
+    const Tensor bytes = made->bytes();
+    const Tensor whole_bytes = whole->bytes();
+    const auto* scale = made->arrays().scale.data<float>();
+    EXPECT_TRUE(std::isnan(scale[1]));
+    for (const int column : {0, 2}) {
+      EXPECT_EQ(scale[column], whole->arrays().scale.data<float>()[column]);
+    }
+    for (Index i = 0; i < w.size(); ++i) {
+      const auto expected = i % 3 == 1 ? 0 : whole_bytes.data<std::uint8_t>()[i];
+      EXPECT_EQ(bytes.data<std::uint8_t>()[i], expected) << i;
+    }
+  }
+  for (Index i = 0; i < w.size(); ++i) damaged.data<float>()[i] = kNan;
+  const auto none = one_group(5).requantized(damaged);
   EXPECT_TRUE(same_bits(none->arrays().numbers, Tensor::zeros({5, 2}, Dtype::u8)));
   EXPECT_TRUE(same_bits(none->arrays().zero, Tensor::zeros({1, 3}, Dtype::u8)));
 }

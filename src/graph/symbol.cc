@@ -100,7 +100,7 @@ void infer_outputs(Node& node) {
     }
     return;
   }
-  if (auto* reads = dynamic_cast<nn::ReadsTypes*>(node.layer.get())) {
+  if (auto* reads = dynamic_cast<detail::ReadsTypes*>(node.layer.get())) {
     reads->read_types(dtypes);
   }
   node.shapes = node.layer->output_shapes(operand_shapes(node), node.arguments.get());

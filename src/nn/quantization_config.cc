@@ -172,6 +172,9 @@ void require_quantization(std::string_view layer, const Quantization& how) {
   if (is_int4 && how.block_size > 0 && how.inputs) {
     core::throw_config_error(layer, "inputs", "none beside a block_size", "a rounding");
   }
+  if (how.mode == QuantizationMode::float8 && how.amax_history_length < 1) {
+    core::throw_config_error(layer, kHistory, "1 or more", std::to_string(how.amax_history_length));
+  }
   if (how.inputs && !is_rounding(*how.inputs)) {
     core::throw_config_error(layer, "inputs", kRounding, rounding_config(how.inputs).to_string());
   }

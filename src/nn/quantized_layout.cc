@@ -137,7 +137,7 @@ std::unique_ptr<QuantizedNumbers> quantized(const Parameter& parameter,
     arrays.scale = Tensor::zeros({outputs}, dtype);
     if (how.block_size > 0) {
       const Index grouped = is_table ? layout.columns : layout.rows;
-      const Index count = (grouped + how.block_size - 1) / how.block_size;
+      const Index count = (grouped - 1) / how.block_size + 1;
       const Shape shape = is_table ? Shape{outputs, count} : Shape{count, outputs};
       arrays.scale = Tensor::zeros(shape, dtype);
       // Keras's variable of a table without tied weights is a floating-point one.

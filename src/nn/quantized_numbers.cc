@@ -147,6 +147,16 @@ F within(F least, F most, F x) {
   return std::isnan(x) ? F{0} : std::min(std::max(x, least), most);
 }
 
+/// What is no number stays, as in NumPy's.
+template <class F>
+F max_of(F a, F b) {
+  return a < b || std::isnan(b) ? b : a;
+}
+template <class F>
+F min_of(F a, F b) {
+  return b < a || std::isnan(b) ? b : a;
+}
+
 }  // namespace
 
 void QuantizedNumbers::round_step(Tensor& numbers) const {
@@ -170,7 +180,7 @@ void QuantizedNumbers::fill(const F* w) {
   std::fill_n(scales, scales_.size(), F{0});
   for (Index i = 0; i < shape_.size(); ++i) {
     F& greatest = scales[scale_of(i)];
-    greatest = std::max(greatest, std::abs(w[i]));
+    greatest = max_of(greatest, std::abs(w[i]));
   }
   const F added = epsilon<F>();
   for (Index s = 0; s < scales_.size(); ++s) scales[s] += added;
@@ -222,16 +232,16 @@ void QuantizedNumbers::find_ranges(const F* w) {
   for (Index i = 0; i < shape_.size(); ++i) {
     const Index at = scale_of(i);
     const bool is_first = counts[static_cast<std::size_t>(at)]++ == 0;
-    greatest[at] = is_first ? w[i] : std::max(greatest[at], w[i]);
-    smallest[at] = is_first ? w[i] : std::min(smallest[at], w[i]);
+    greatest[at] = is_first ? w[i] : max_of(greatest[at], w[i]);
+    smallest[at] = is_first ? w[i] : min_of(smallest[at], w[i]);
   }
   const Index largest = *std::max_element(counts.begin(), counts.end());
   const Index whole = how_.block_size > 0 ? how_.block_size : largest;
   for (Index s = 0; s < scales_.size(); ++s) {
     // Keras fills the last group up with zeros, which may be the only one.
     if (counts[static_cast<std::size_t>(s)] >= whole) continue;
-    greatest[s] = std::max(greatest[s], F{0});
-    smallest[s] = std::min(smallest[s], F{0});
+    greatest[s] = max_of(greatest[s], F{0});
+    smallest[s] = min_of(smallest[s], F{0});
   }
 }
 

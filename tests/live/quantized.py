@@ -104,7 +104,7 @@ class Case:
         keras.backend.clear_session()
         keras.utils.set_random_seed(1000 * seed + number)
         r = np.random.default_rng([seed, number, 3])
-        self.args, self.failures = args, []
+        self.args, self.failures, self.note = args, [], ""
         self.name = "quantized-%d-%d" % (seed, number)
         self.folder = os.path.join(args.out, self.name)
         os.makedirs(self.folder, exist_ok=True)
@@ -136,6 +136,10 @@ class Case:
         y = model(self.inputs)
         return [np.asarray(one) for one in (y if isinstance(y, (list, tuple)) else [y])]
 
+    def has_einsum_with_scales(self):
+        """Some of which Keras cannot compute itself."""
+        return any(isinstance(one, L.EinsumDense) and one.quantization_mode in ("int8", "int4") for one in self.model.layers)
+
     def run(self):
         self.model.save(self.path("model.keras"))
         options = ["--block-size", str(self.block)] if self.mode == "int4" else []
@@ -144,7 +148,10 @@ class Case:
         self.model.save(self.path("keras.keras"))
         try:
             expect = self.outputs(self.model)
-        except ValueError:  # Keras cannot compute some of its own einsums with scales
+        except ValueError:
+            if not self.has_einsum_with_scales():
+                raise
+            self.note = ", not computed by Keras"
             return self.compare_arrays()
         data = {"inputs.ids": self.inputs[0], "inputs.x": self.inputs[1]}
         data |= {"expect.output.%d" % i if len(expect) > 1 else "expect.output": y for i, y in enumerate(expect)}
@@ -189,7 +196,7 @@ def main():
             case = Case(args, seed, number)
             case.run()
             failed += bool(case.failures)
-            print("%s %s %s" % ("FAILED" if case.failures else "ok    ", case.name, case.mode), flush=True)
+            print("%s %s %s%s" % ("FAILED" if case.failures else "ok    ", case.name, case.mode, case.note), flush=True)
             for text in case.failures:
                 print("  " + text)
     return 1 if failed else 0

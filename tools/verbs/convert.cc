@@ -123,15 +123,41 @@ void convert_file(const ConvertOptions& options, const Globals& globals) {
 }
 
 Quantization quantization_of(const ConvertOptions& options) {
+  if (options.quantize != "int4" && options.block_size >= 0) {
+    throw ConfigError("[convert] --block-size: expected --quantize int4 beside it, got " +
+                      options.quantize);
+  }
   if (options.quantize == "int8") return default_quantization(QuantizationMode::int8);
   if (options.quantize == "float8") return default_quantization(QuantizationMode::float8);
-  return {.mode = QuantizationMode::int4, .block_size = options.block_size};
+  Quantization how = default_quantization(QuantizationMode::int4);
+  if (options.block_size >= 0) how.block_size = options.block_size;
+  return how;
+}
+
+void convert_quantized(const ConvertOptions& options) {
+  const std::string& target = options.target;
+  if (target.ends_with(".safetensors")) {
+    throw ConfigError("[convert] " + target +
+                      ": expected .keras, .weights.h5 or .weights.json beside --quantize, got a "
+                      "form that has floating-point weights alone");
+  }
+  const Quantization how = quantization_of(options);
+  const std::shared_ptr<Model> model = load_model(options.source);
+  if (quantize(*model, how).empty()) {
+    notice("nothing was quantized: the model has no layer that Keras quantizes so");
+  }
+  const WritesFiles writes;
+  target.ends_with(".keras") ? save_model(*model, target, keras_of(*model, options))
+                             : save_weights(*model, target);
 }
 
 /// The same model in the form that the target's name says.
 void convert_form(const ConvertOptions& options) {
   if (fs::is_directory(options.source)) {
-    throw ConfigError("[convert] --kv-heads: expected a number beside a folder, got none");
+    throw ConfigError(options.quantize.empty()
+                          ? "[convert] --kv-heads: expected a number beside a folder, got none"
+                          : "[convert] --quantize: expected a file of Keras, got the folder " +
+                                options.source);
   }
   const std::string& target = options.target;
   const bool is_model = target.ends_with(".keras");
@@ -141,15 +167,7 @@ void convert_form(const ConvertOptions& options) {
                       ": expected .keras, .weights.h5, .weights.json or .safetensors, got another "
                       "ending");
   }
-  if (!options.quantize.empty()) {
-    const std::shared_ptr<Model> model = load_model(options.source);
-    if (quantize(*model, quantization_of(options)).empty()) {
-      notice("nothing was quantized: the model has no layer that Keras quantizes so");
-    }
-    const WritesFiles writes;
-    return is_model ? save_model(*model, target, keras_of(*model, options))
-                    : save_weights(*model, target);
-  }
+  if (!options.quantize.empty()) return convert_quantized(options);
   const TrainableModel loaded = load_compiled_model(options.source, {.requires_training = false});
   if (!loaded.problem.empty()) {
     notice(fmt::format("written without losses, metrics and optimizer: {}", loaded.problem));
@@ -218,12 +236,13 @@ void add_quantize(CLI::App& verb, ConvertOptions& options, CLI::Option* heads) {
           ->excludes(heads);
   add_whole(verb, "--block-size", options.block_size,
             "Numbers of int4 that share a scale; 0: all of an output", 0, Index{1} << 20)
-      ->needs(mode);
+      ->needs(mode)
+      ->default_str("128");
 }
 
 void add_convert(CLI::App& app, const Globals& globals, Action& action) {
-  CLI::App* verb =
-      app.add_subcommand("convert", "Gives a model fewer key/value heads, or another form of file");
+  CLI::App* verb = app.add_subcommand(
+      "convert", "Gives a model fewer key/value heads or bits, or another form of file");
   verb->footer(
       "Example:\n  grouphead convert --kv-heads 2 mha.keras gqa.keras\n"
       "  grouphead convert --kv-heads 1 model mqa --inputs book.txt\n"

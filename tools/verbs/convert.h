@@ -17,7 +17,7 @@ struct ConvertOptions {
   std::string inputs;
   bool overwrite = false;
   std::string quantize;    // empty: not
-  Index block_size = 128;  // of int4; 0: none
+  Index block_size = -1;   // of int4; 0: none, -1: Keras's
   bool allow_own = false;  // write what Keras cannot load
 };
 

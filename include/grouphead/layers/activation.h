@@ -68,6 +68,8 @@ class Activation {
   /// What from_config() takes: a name, or a layer's envelope where it came from one.
   /// Errors: ConfigError for numbers of with(), which no name tells.
   ConfigValue config() const;
+  /// Whether it came from a layer's envelope.
+  bool is_layer() const noexcept { return layer_ != nullptr; }
 
   operator Kind() const noexcept { return kind_; }  // NOLINT(google-explicit-constructor)
   std::string_view name() const noexcept;

@@ -47,6 +47,9 @@ using StringLookupConfig = LookupConfig<std::string>;
 namespace nn {
 template <class Token>
 class Vocabulary;
+}  // namespace nn
+
+namespace detail {
 
 /// A layer whose output shapes follow from the types of its inputs too, which a symbol's call tells
 /// it first.
@@ -57,7 +60,8 @@ class ReadsTypes {
  protected:
   ~ReadsTypes() = default;
 };
-}  // namespace nn
+
+}  // namespace detail
 
 /// A layer with a vocabulary, whose outputs are places in it or rows of numbers for places.
 /// Configurations hold the vocabulary. Keras's files have one that was adapted as a text beside the
@@ -155,13 +159,15 @@ struct HashingConfig {
 class CategoryEncoding;
 
 /// Texts (text_tensor(), [..., N]) or numbers [...] to bins by TensorFlow's hash of their texts, in
-/// which a floating-point number is its whole part. A shared layer takes one of both in a model.
+/// which a floating-point number is its whole part, or -2^63 where an i64 has none, and a boolean
+/// "true" or "false". A shared layer takes one of both in a model.
 ///
 /// Outputs  integers: bins [...]; one_hot, multi_hot, count: rows of num_bins numbers, as
 ///          CategoryEncoding makes them
-/// Errors   ConfigError for num_bins below 1, and a mask_value of the other kind; ShapeError
+/// Errors   ConfigError for num_bins below 1, and a mask_value of the other kind, or beside
+///          booleans; ShapeError
 /// Source: keras.layers.Hashing.
-class Hashing final : public Layer, public nn::ReadsTypes {
+class Hashing final : public Layer, public detail::ReadsTypes {
  public:
   using Config = HashingConfig;
   explicit Hashing(const HashingConfig& config);

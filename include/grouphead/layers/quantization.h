@@ -36,11 +36,11 @@ Quantization default_quantization(QuantizationMode mode);
 
 /// A layer whose kernel or table may be quantized: by quantize() (models/quantize.h), or because it
 /// is made from a configuration with a quantized policy, and gets its numbers in few bits when a
-/// file is loaded. It computes as Keras's layer
-/// does: inputs are rounded, the product is one of whole numbers, and is divided by the scales of
-/// both. Gradients of the inputs are those of the kernel that the numbers stand for. Numbers in few
-/// bits are not trained; Parameter::edit() makes floating-point numbers of them. With float8 the
-/// kernel is trained, with the scales that it has: they and their histories stay.
+/// file is loaded. It computes as Keras's layer does: inputs are rounded, the product is one of
+/// whole numbers, and is divided by the scales of both. Gradients of the inputs are those of the
+/// kernel that the numbers stand for. Numbers in few bits are not trained; Parameter::edit() makes
+/// floating-point numbers of them. With float8 the kernel is trained, with the scales that it has:
+/// they and their histories stay.
 /// Source: keras.layers.Dense, EinsumDense, Embedding, ReversibleEmbedding, and the attention
 /// layers, whose projections are quantized.
 class HasQuantization {

@@ -102,10 +102,10 @@ void AttentionCore::append_parameters(const std::string& prefix, ParameterList& 
 }
 
 void AttentionCore::set_quantization(const Quantization& how, int input_rank) {
-  quantization_ = how;
   for (const auto* projection : {&query_, &key_, &gate_, &value_, &output_}) {
     if (*projection) (*projection)->set_quantization(how, settings_.policy, input_rank - 1);
   }
+  quantization_ = how;
 }
 
 void AttentionCore::require_fit(const AttentionCall& call) const {

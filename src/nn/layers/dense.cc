@@ -167,12 +167,12 @@ const Quantization* Dense::quantization() const noexcept {
 }
 
 bool Dense::takes_quantization(QuantizationMode /*mode*/) const {
-  return !config_.activation.config().is_object();
+  return !config_.activation.is_layer();
 }
 
 void Dense::set_quantization(const Quantization& how) {
-  config_.quantization = how;
   projection_->set_quantization(how, policy(), 0);
+  config_.quantization = how;
 }
 
 std::shared_ptr<Layer> nn::make_dense(const ConfigValue& config) {

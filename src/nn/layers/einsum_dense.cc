@@ -185,16 +185,17 @@ const Quantization* EinsumDense::quantization() const noexcept {
 }
 
 bool EinsumDense::takes_quantization(QuantizationMode /*mode*/) const {
-  return !config_.activation.config().is_object();
+  return !config_.activation.is_layer();
 }
 
 void EinsumDense::set_quantization(const Quantization& how) {
-  config_.quantization = how;
   float8_ = nn::Float8::of(how, policy());
-  if (float8_) return;
-  const auto layout = nn::einsum_layout(equation_->kernel, equation_->output_axes(input_rank_),
-                                        kernel_->shape(), how.mode);
-  kernel_->set_quantized(nn::quantized(*kernel_, layout, how));
+  if (!float8_) {
+    const auto layout = nn::einsum_layout(equation_->kernel, equation_->output_axes(input_rank_),
+                                          kernel_->shape(), how.mode);
+    kernel_->set_quantized(nn::quantized(*kernel_, layout, how));
+  }
+  config_.quantization = how;
 }
 
 std::shared_ptr<Layer> nn::make_einsum_dense(const ConfigValue& config) {

@@ -148,9 +148,9 @@ bool Embedding::takes_quantization(QuantizationMode mode) const {
 }
 
 void Embedding::set_quantization(const Quantization& how) {
-  config_.quantization = how;
   const auto layout = nn::table_layout(embeddings_->shape());
   embeddings_->set_quantized(nn::quantized(*embeddings_, layout, how));
+  config_.quantization = how;
 }
 
 namespace nn {

@@ -1,3 +1,6 @@
+#include <cmath>
+#include <limits>
+
 #include "core/check.h"
 #include "grouphead/layers/lookup.h"
 #include "grouphead/layers/preprocessing.h"
@@ -12,6 +15,17 @@
 
 namespace grouphead {
 namespace {
+
+constexpr const char* kModes = "int, one_hot, multi_hot or count";
+
+/// Without the old names that lookups take.
+LookupMode mode_from(std::string_view layer, const std::string& name) {
+  for (const LookupMode mode :
+       {LookupMode::integers, LookupMode::one_hot, LookupMode::multi_hot, LookupMode::count}) {
+    if (nn::name_of(mode) == name) return mode;
+  }
+  core::throw_config_error(layer, "output_mode", kModes, name);
+}
 
 EncodingMode encoding_of(LookupMode mode) {
   if (mode == LookupMode::one_hot) return EncodingMode::one_hot;
@@ -29,14 +43,45 @@ ConfigValue mask_config(const MaskValue& mask) {
 /// Which inputs are the mask value, compared in their type.
 std::vector<bool> masked(Context& ctx, const Tensor& x, std::int64_t mask) {
   std::vector<bool> is_mask(static_cast<std::size_t>(x.size()));
+  if (!ops::is_floating(x.dtype())) {
+    const Tensor numbers = nn::as_type(ctx, x, Dtype::i64);
+    for (Index i = 0; i < x.size(); ++i) {
+      is_mask[static_cast<std::size_t>(i)] = numbers.data<std::int64_t>()[i] == mask;
+    }
+    return is_mask;
+  }
+  Tensor one({1}, Dtype::i64);
+  *one.data<std::int64_t>() = mask;
+  const Tensor rounded = nn::as_type(ctx, nn::as_type(ctx, one, x.dtype()), Dtype::f64);
+  const Tensor numbers = nn::as_type(ctx, x, Dtype::f64);
+  for (Index i = 0; i < x.size(); ++i) {
+    is_mask[static_cast<std::size_t>(i)] = numbers.data<double>()[i] == *rounded.data<double>();
+  }
+  return is_mask;
+}
+
+/// As TensorFlow's cast on x86-64, where what an i64 has not becomes the least.
+std::int64_t whole_part(double x) {
+  constexpr double kEnd = 9223372036854775808.0;  // 2^63
+  return x >= -kEnd && x < kEnd ? static_cast<std::int64_t>(x)
+                                : std::numeric_limits<std::int64_t>::min();
+}
+
+/// What TensorFlow hashes for each number.
+std::vector<std::string> texts_of_numbers(Context& ctx, const Tensor& x) {
+  std::vector<std::string> texts;
   const bool is_floating = ops::is_floating(x.dtype());
   const Tensor numbers = nn::as_type(ctx, x, is_floating ? Dtype::f64 : Dtype::i64);
   for (Index i = 0; i < x.size(); ++i) {
-    is_mask[static_cast<std::size_t>(i)] =
-        is_floating ? numbers.data<double>()[i] == static_cast<double>(mask)
-                    : numbers.data<std::int64_t>()[i] == mask;
+    const std::int64_t number =
+        is_floating ? whole_part(numbers.data<double>()[i]) : numbers.data<std::int64_t>()[i];
+    if (x.dtype() == Dtype::boolean) {
+      texts.emplace_back(number != 0 ? "true" : "false");
+    } else {
+      texts.push_back(std::to_string(number));
+    }
   }
-  return is_mask;
+  return texts;
 }
 
 }  // namespace
@@ -44,7 +89,7 @@ std::vector<bool> masked(Context& ctx, const Tensor& x, std::int64_t mask) {
 Hashing::Hashing(const HashingConfig& config) : Layer(config.name, config.dtype), config_(config) {
   core::require_positive(name(), "num_bins", config.num_bins);
   if (config.output_mode == LookupMode::tf_idf) {
-    core::throw_config_error(name(), "output_mode", "int, one_hot, multi_hot or count", "tf_idf");
+    core::throw_config_error(name(), "output_mode", kModes, "tf_idf");
   }
   if (config.integers != Dtype::i64 && config.integers != Dtype::i32) {
     core::throw_config_error(name(), "dtype", "int64 or int32", name_of(config.integers));
@@ -53,6 +98,7 @@ Hashing::Hashing(const HashingConfig& config) : Layer(config.name, config.dtype)
   encoding_ = std::make_unique<CategoryEncoding>(
       CategoryEncodingConfig{.num_tokens = config.num_bins,
                              .output_mode = encoding_of(config.output_mode),
+                             .name = config.name,
                              .dtype = config.dtype});
 }
 
@@ -106,19 +152,15 @@ void Hashing::append_parameters(const std::string& /*prefix*/, ParameterList& /*
 
 Tensor Hashing::bins(Context& ctx, const Tensor& x) const {
   const bool is_text = x.dtype() == Dtype::u8;
-  std::vector<std::string> texts;
+  const std::vector<std::string> texts = is_text ? texts_of(x) : texts_of_numbers(ctx, x);
   std::vector<bool> is_mask;
   const auto* number =
       config_.mask_value ? std::get_if<std::int64_t>(&*config_.mask_value) : nullptr;
-  if (is_text) {
-    texts = texts_of(x);
-  } else {
-    const Tensor numbers = nn::as_type(ctx, x, Dtype::i64);
-    for (Index i = 0; i < x.size(); ++i) {
-      texts.push_back(std::to_string(numbers.data<std::int64_t>()[i]));
-    }
-  }
   const bool has_mask = config_.mask_value.has_value() && config_.num_bins > 1;
+  if (has_mask && x.dtype() == Dtype::boolean) {
+    core::throw_config_error(name(), "mask_value", "none beside booleans",
+                             mask_config(config_.mask_value).to_string());
+  }
   if (has_mask && is_text == (number != nullptr)) {
     core::throw_config_error(name(), "mask_value", is_text ? "a text beside texts" : "an integer",
                              mask_config(config_.mask_value).to_string());
@@ -157,7 +199,7 @@ std::shared_ptr<Layer> nn::make_hashing(const ConfigValue& given) {
   config.name = reader.name(config.name);
   reader.trainable();
   config.num_bins = reader.integer("num_bins", 0);
-  config.output_mode = lookup_mode_from(config.name, reader.string("output_mode", "int"));
+  config.output_mode = mode_from(config.name, reader.string("output_mode", "int"));
   if (config.output_mode != LookupMode::integers) {
     config.dtype = reader.dtype();
   } else if (const ConfigValue& dtype = reader.value("dtype"); !dtype.is_null()) {
@@ -172,7 +214,10 @@ std::shared_ptr<Layer> nn::make_hashing(const ConfigValue& given) {
     if (mask.is_string()) {
       config.mask_value = mask.as_string("mask_value");
     } else {
-      config.mask_value = std::int64_t{mask.as_integer("mask_value")};
+      const double number = mask.as_number("mask_value");
+      config.mask_value = mask.is_integer() || std::trunc(number) != number
+                              ? std::int64_t{mask.as_integer("mask_value")}
+                              : whole_part(number);
     }
   }
   refuse(reader, config.name, "sparse");
