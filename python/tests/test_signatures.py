@@ -55,6 +55,7 @@ REQUIRED = {
     "layer": {"class_name": "LSTM", "config": {"units": 2}},
     "learning_rate": 0.5,
     "n": 2,
+    "num_bins": 3,
     "num_classes": 2,
     "num_heads": 2,
     "num_key_value_heads": 1,
