@@ -54,6 +54,14 @@ void fail_allocation(long more) { until_failure = more; }
 [[gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment) {
   return grouphead::testing_support::allocate(size, static_cast<std::size_t>(alignment));
 }
+// Of std::stable_sort's buffer, for example.
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  try {
+    return operator new(size);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 [[gnu::noinline]] void operator delete(void* memory) noexcept {
   grouphead::testing_support::release(memory);
 }
