@@ -145,11 +145,9 @@ std::unique_ptr<QuantizedNumbers> quantized(const Parameter& parameter,
       arrays.groups = groups_of(grouped, how.block_size);
     }
   }
-  Tensor w(parameter.shape(), dtype);
-  copy(parameter.value(), w);
   return QuantizedNumbers(how, parameter.shape(), layout.form, std::move(arrays),
                           parameter.gradient_dtype(), layout.scale_strides)
-      .requantized(w);
+      .requantized(Tensor::wrap(parameter.value()));
 }
 
 }  // namespace grouphead::nn

@@ -3,7 +3,6 @@
 
     python operations.py --program build/release/grouphead --files build/release/tests/live_files --out build/live SEED...
 """
-import argparse
 import os
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from keras import layers as L, ops  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
+
+import cases  # noqa: E402
 
 MODELS_PER_SEED = 5
 STEPS = 4
@@ -144,25 +145,9 @@ class Case:
         if not self.failures and not np.allclose(ours, losses, rtol=2e-4, atol=1e-5):
             self.failures.append("losses: expected %s, got %s" % (losses, ours))
 
-
-def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--program", required=True)
-    ap.add_argument("--files", required=True)
-    ap.add_argument("--out", required=True)
-    ap.add_argument("seeds", type=int, nargs="+")
-    args = ap.parse_args()
-    failed = 0
-    for seed in args.seeds:
-        for number in range(MODELS_PER_SEED):
-            case = Case(args, seed, number)
-            case.run()
-            failed += bool(case.failures)
-            print("%s %s" % ("FAILED" if case.failures else "ok    ", case.name), flush=True)
-            for text in case.failures:
-                print("  " + text)
-    return 1 if failed else 0
+    def title(self):
+        return self.name
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cases.main(__doc__, Case, MODELS_PER_SEED))

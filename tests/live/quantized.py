@@ -4,7 +4,6 @@ and what both compute of each other's.
 
     python quantized.py --program build/release/grouphead --files build/release/tests/live_files --out build/live SEED...
 """
-import argparse
 import io
 import os
 import subprocess
@@ -22,6 +21,8 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from keras import layers as L  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
+
+import cases  # noqa: E402
 
 MODELS_PER_SEED = 4
 LETTERS = "abcdefgh"
@@ -182,25 +183,9 @@ class Case:
             if ours[key].shape != theirs[key].shape or ours[key].dtype != theirs[key].dtype or (ours[key] != theirs[key]).any():
                 self.failures.append("%s: %s %s, other numbers than %s %s" % (key, ours[key].dtype, ours[key].shape, theirs[key].dtype, theirs[key].shape))
 
-
-def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--program", required=True)
-    ap.add_argument("--files", help="not used here")
-    ap.add_argument("--out", required=True)
-    ap.add_argument("seeds", type=int, nargs="+")
-    args = ap.parse_args()
-    failed = 0
-    for seed in args.seeds:
-        for number in range(MODELS_PER_SEED):
-            case = Case(args, seed, number)
-            case.run()
-            failed += bool(case.failures)
-            print("%s %s %s%s" % ("FAILED" if case.failures else "ok    ", case.name, case.mode, case.note), flush=True)
-            for text in case.failures:
-                print("  " + text)
-    return 1 if failed else 0
+    def title(self):
+        return "%s %s%s" % (self.name, self.mode, self.note)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cases.main(__doc__, Case, MODELS_PER_SEED))
