@@ -173,9 +173,9 @@ void run(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>*
     const Index column = strips.begin(unit % across);
     const Index unit_rows = std::min(kUnitRows, rows - row);
     const Index columns = strips.begin(unit % across + 1) - column;
-    const Panels<Element> part{panels.data + column * w.depth, panels.panel_stride,
-                               panels.row_stride,
-                               panels.scales == nullptr ? nullptr : panels.scales + column};
+    const Panels<Element> part{
+        panels.data + column * w.depth, panels.panel_stride, panels.row_stride,
+        panels.scales == nullptr ? nullptr : panels.scales + column, rows <= table.tile_rows};
     float* const to = y + row * w.columns + column;
     multiply(unit_rows, columns, w.depth, {x.data + row * x.stride, x.stride, 1}, part,
              finish.bias == nullptr ? nullptr : finish.bias + column, finish.write == Write::add,

@@ -16,6 +16,8 @@ struct Panels {
   Index panel_stride;
   Index row_stride;
   const float* scales = nullptr;  // of each column: a sum is multiplied with it; null: 1
+  bool in_memory = false;  // the product asks for them ahead: no cache has them, it takes few
+                           // rows, and row_stride is GemmKernels::panel
 };
 
 /// Matrix products of one instruction-set level. Each element of c is summed over blocks of 512

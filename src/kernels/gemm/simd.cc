@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cpu/level.h"
 #include "kernels/cpu/targets.h"
@@ -27,8 +28,12 @@ constexpr Index kDepthBlock = 512;
 /// Depths that pack_transposed() takes at a time: as many lines as any L1 has ways.
 constexpr Index kPackDepths = 8;
 
-/// Panels that a single row takes side by side: sums enough to keep the multipliers busy.
-constexpr int kSide = HWY_TARGET == HWY_AVX3 ? 3 : 4;
+/// Panels that a single row takes side by side: sums enough to keep the multipliers busy. With 16
+/// lanes reading binds in f32, and one stream of memory is read fastest.
+template <class Element>
+constexpr int kSide = HWY_TARGET != HWY_AVX3           ? 4
+                      : std::is_same_v<Element, float> ? 1
+                                                       : 3;
 
 /// What happens to a finished sum.
 struct Target {
@@ -85,24 +90,27 @@ HWY_INLINE void prefetch_rows(const Element* from, Index elements) {
   for (Index i = 0; i < elements; i += kLine) hwy::Prefetch(from + i);
 }
 
-/// Sums of kRows rows times the first kN vectors of a panel over `depth`. `once`: nothing else
-/// reads the panel, which is packed: it comes from memory.
-template <class Element, int kRows, int kN>
-void tile(Index depth, Matrix<const float> a, const Element* b, Index b_stride, bool once,
+/// Sums of kRows rows times the first kN vectors of a panel over `depth`. kAhead: asks for the
+/// panel's memory ahead.
+template <class Element, int kRows, int kN, bool kAhead>
+void tile(Index depth, Matrix<const float> a, const Element* b, Index b_stride,
           const Target& target) {
   Tile<kRows, kN> products;
   products.clear();
   for (int r = 0; r < kRows; ++r) {
     for (int n = 0; n < kN; ++n) hwy::Prefetch(target.c + r * target.c_stride + n * kLanes);
   }
-  const Index ahead = once ? read_ahead<Element>() : 0;
-  const Index step = ahead != 0 ? kAheadDepths : depth;
-  for (Index d = 0; d < depth; d += step) {
-    const Index count = depth - d < step ? depth - d : step;
-    const Element* const from = b + d * b_stride;
-    if (ahead != 0) prefetch_rows(from + ahead, count * b_stride);
-    products.run(a.data + d * a.column_stride, a.row_stride, a.column_stride, from, InRow(),
-                 b_stride, count);
+  if constexpr (kAhead) {
+    const Index ahead = read_ahead<Element>();
+    for (Index d = 0; d < depth; d += kAheadDepths) {
+      const Index count = depth - d < kAheadDepths ? depth - d : kAheadDepths;
+      const Element* const from = b + d * b_stride;
+      prefetch_rows(from + ahead, count * b_stride);
+      products.run(a.data + d * a.column_stride, a.row_stride, a.column_stride, from, InRow(),
+                   b_stride, count);
+    }
+  } else {
+    products.run(a.data, a.row_stride, a.column_stride, b, InRow(), b_stride, depth);
   }
   for (int r = 0; r < kRows; ++r) store_row<kN>(target, r, products.sums[r]);
 }
@@ -110,7 +118,8 @@ void tile(Index depth, Matrix<const float> a, const Element* b, Index b_stride, 
 /// The same sums of one row and kPanels whole panels.
 template <class Element, int kPanels>
 void row_of_tiles(Index depth, Matrix<const float> a, Panels<Element> b, Target target) {
-  const Index ahead = b.row_stride == kPanel ? read_ahead<Element>() : 0;
+  // A single stream the processor reads ahead by itself.
+  const Index ahead = kSide<Element> > 1 && b.in_memory ? read_ahead<Element>() : 0;
   Vector sums[kPanels][kVectors];
   for (auto& panel : sums) {
     for (Vector& sum : panel) sum = hn::Zero(kFloats);
@@ -148,19 +157,18 @@ constexpr RowFunction<Element> row_of(Index panels) {
 }
 
 template <class Element>
-using TileFunction = void (*)(Index, Matrix<const float>, const Element*, Index, bool,
-                              const Target&);
+using TileFunction = void (*)(Index, Matrix<const float>, const Element*, Index, const Target&);
 
 /// Of `rows` rows and `vectors` vectors, at least one.
-template <class Element, int kRows, int kN>
+template <class Element, int kRows, int kN, bool kAhead>
 constexpr TileFunction<Element> tile_of(Index rows, Index vectors) {
   if constexpr (kN > 1) {
-    if (vectors < kN) return tile_of<Element, kRows, kN - 1>(rows, vectors);
+    if (vectors < kN) return tile_of<Element, kRows, kN - 1, kAhead>(rows, vectors);
   }
   if constexpr (kRows > 1) {
-    if (rows < kRows) return tile_of<Element, kRows - 1, kN>(rows, vectors);
+    if (rows < kRows) return tile_of<Element, kRows - 1, kN, kAhead>(rows, vectors);
   }
-  return tile<Element, kRows, kN>;
+  return tile<Element, kRows, kN, kAhead>;
 }
 
 const float* at_column(const float* row, Index column) {
@@ -171,9 +179,10 @@ const float* at_column(const float* row, Index column) {
 template <class Element>
 void multiply_block(Index rows, Index columns, Index depth, Matrix<const float> a,
                     Panels<Element> b, const Target& all) {
-  constexpr auto kTileOf = tile_of<Element, kTileRows, kVectors>;
   const Index whole = rows / kTileRows * kTileRows;
-  const bool once = rows <= kTileRows && b.row_stride == kPanel;
+  const bool ahead = b.in_memory && read_ahead<Element>() != 0;
+  const auto tile_for = ahead ? tile_of<Element, kTileRows, kVectors, true>
+                              : tile_of<Element, kTileRows, kVectors, false>;
   Target target = all;
   for (Index column = 0; column < columns;) {
     const Element* const panel = b.data + column / kPanel * b.panel_stride;
@@ -182,19 +191,20 @@ void multiply_block(Index rows, Index columns, Index depth, Matrix<const float> 
     target.columns = columns - column < kPanel ? columns - column : kPanel;
     target.c = all.c + column;
     if (rows == 1 && columns - column >= kPanel) {
-      const Index panels = std::min<Index>((columns - column) / kPanel, kSide);
-      row_of<Element, kSide>(panels)(depth, a, {panel, b.panel_stride, b.row_stride}, target);
+      const Index panels = std::min<Index>((columns - column) / kPanel, kSide<Element>);
+      row_of<Element, kSide<Element>>(panels)(
+          depth, a, {panel, b.panel_stride, b.row_stride, nullptr, b.in_memory}, target);
       column += panels * kPanel;
       continue;
     }
     const Index vectors = (target.columns + kLanes - 1) / kLanes;
-    const TileFunction<Element> full = kTileOf(kTileRows, vectors);
+    const TileFunction<Element> full = tile_for(kTileRows, vectors);
     for (Index row = 0; row < whole; row += kTileRows) {
-      full(depth, a.block(row, 0), panel, b.row_stride, once, target);
+      full(depth, a.block(row, 0), panel, b.row_stride, target);
       target.c += kTileRows * target.c_stride;
     }
     if (whole < rows) {
-      kTileOf(rows - whole, vectors)(depth, a.block(whole, 0), panel, b.row_stride, once, target);
+      tile_for(rows - whole, vectors)(depth, a.block(whole, 0), panel, b.row_stride, target);
     }
     column += kPanel;
   }
@@ -206,7 +216,8 @@ void multiply(Index rows, Index columns, Index depth, Matrix<const float> a, Pan
   Index first = 0;
   do {
     const Index block = depth - first < kDepthBlock ? depth - first : kDepthBlock;
-    const Panels<Element> part{b.data + first * b.row_stride, b.panel_stride, b.row_stride};
+    const Panels<Element> part{b.data + first * b.row_stride, b.panel_stride, b.row_stride, nullptr,
+                               b.in_memory};
     multiply_block(rows, columns, block, a.block(0, first), part,
                    {b.scales, first == 0 ? bias : nullptr, add || first > 0, c, c_stride, kPanel});
     first += block;
