@@ -115,9 +115,10 @@ void tile(Index depth, Matrix<const float> a, const Element* b, Index b_stride,
   for (int r = 0; r < kRows; ++r) store_row<kN>(target, r, products.sums[r]);
 }
 
-/// The same sums of one row and kPanels whole panels.
+/// The same sums of one row and kPanels whole panels. Inlined, its sums left the registers.
 template <class Element, int kPanels>
-void row_of_tiles(Index depth, Matrix<const float> a, Panels<Element> b, Target target) {
+HWY_NOINLINE void row_of_tiles(Index depth, Matrix<const float> a, Panels<Element> b,
+                               Target target) {
   // A single stream the processor reads ahead by itself.
   const Index ahead = kSide<Element> > 1 && b.in_memory ? read_ahead<Element>() : 0;
   Vector sums[kPanels][kVectors];
