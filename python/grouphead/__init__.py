@@ -60,6 +60,7 @@ if TYPE_CHECKING:  # what _lazy imports
     from ._info import info
     from ._model import Model, Sequential, load_model, model_from_json, save_model
     from ._pretrained import PretrainedModel, load_pretrained, save_pretrained
+    from ._texts import texts_of
     from ._tokenizer import Tokenizer
     from .layers import Input, KerasTensor, Layer
     from .saving import register_class, register_classes

@@ -8,6 +8,7 @@ _HOMES = {
     "_info": ("info",),
     "_model": ("Model", "Sequential", "load_model", "model_from_json", "save_model"),
     "_pretrained": ("PretrainedModel", "load_pretrained", "save_pretrained"),
+    "_texts": ("texts_of",),
     "_tokenizer": ("Tokenizer",),
     "layers": ("Input", "KerasTensor", "Layer"),
     "saving": ("register_class", "register_classes"),

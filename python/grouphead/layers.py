@@ -49,7 +49,8 @@ def Input(
 ):
     """`keras.Input`: a symbolic tensor, an input of a model to be.
 
-    `shape` is without the batch, None for an unknown size. `batch_shape` takes both places.
+    `shape` is without the batch, None for an unknown size. `batch_shape` takes both places. Inputs
+    of dtype "string" take arrays of texts; as tensors they are uint8, with one more axis of bytes.
     """
     if batch_shape is not None:
         if shape is not None or batch_size is not None:
@@ -58,6 +59,8 @@ def Input(
     if shape is None:
         raise ValueError("Input: expected a shape, got None")
     shape = [shape] if isinstance(shape, int) else list(shape)
+    if dtype == "string":
+        shape, dtype = [*shape, None], "uint8"
     symbol = _core.input(shape, batch_size, dtype or "float32", name or "input_layer", optional)
     return KerasTensor(symbol)
 
