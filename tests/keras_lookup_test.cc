@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "grouphead/layers/lookup.h"
+#include "grouphead/layers/preprocessing.h"
 #include "grouphead/layers/serialization.h"
 #include "grouphead/models/model.h"
 #include "io/file.h"
@@ -23,9 +24,15 @@ using ::testing::HasSubstr;
 using testing_support::error_of;
 
 const std::string kLookupCases = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_lookups/cases.json";
+const std::string kAdaptCases = GROUPHEAD_SOURCE_DIR "/tests/golden/keras_lookups/adapt.json";
 
-/// Rows of texts, integers or other numbers as a tensor.
+/// Rows of texts, integers or other numbers as a tensor, or a list of texts.
 Tensor tensor_of(const ConfigValue& rows) {
+  if (rows.as_list("rows").front().is_string()) {
+    std::vector<std::string> list;
+    for (const ConfigValue& one : rows.as_list("rows")) list.push_back(one.as_string("text"));
+    return text_tensor(list, Shape{static_cast<Index>(list.size())});
+  }
   std::vector<std::string> texts;
   std::vector<std::int64_t> numbers;
   std::vector<float> fractions;
@@ -52,12 +59,22 @@ Tensor tensor_of(const ConfigValue& rows) {
                       std::span<const std::int64_t>(numbers));
 }
 
+template <class... Number>
+Tensor numbers(Dtype dtype, Number... x) {
+  Tensor made({1, sizeof...(x)}, Dtype::f64);
+  Index i = 0;
+  ((made.data<double>()[i++] = x), ...);
+  Context ctx;
+  return nn::as_type(ctx, made, dtype);
+}
+
 void append_elements(const ConfigValue& rows, std::vector<ConfigValue>& out) {
   if (!rows.is_list()) return out.push_back(rows);
   for (const ConfigValue& row : rows.as_list("rows")) append_elements(row, out);
 }
 
-void expect_rows(const Tensor& got, const ConfigValue& want) {
+/// `error`: of numbers that are no integers, in terms of them.
+void expect_rows(const Tensor& got, const ConfigValue& want, double error = 0) {
   std::vector<ConfigValue> wanted;
   append_elements(want, wanted);
   if (wanted.front().is_string()) {
@@ -76,7 +93,8 @@ void expect_rows(const Tensor& got, const ConfigValue& want) {
     } else {
       number = static_cast<double>(got.data<float>()[i]);
     }
-    EXPECT_EQ(number, wanted[static_cast<std::size_t>(i)].as_number("number")) << i;
+    const double right = wanted[static_cast<std::size_t>(i)].as_number("number");
+    EXPECT_NEAR(number, right, error * std::abs(right)) << i;
   }
 }
 
@@ -104,6 +122,86 @@ TEST(KerasLookup, GivesWhatKerasDoes) {
     ++count;
   }
   EXPECT_EQ(count, 36);
+}
+
+std::vector<ConfigValue> vocabulary_of(const Layer& layer) {
+  const auto listed = [](const auto& tokens) {
+    return std::vector<ConfigValue>(tokens.begin(), tokens.end());
+  };
+  if (const auto* words = dynamic_cast<const StringLookup*>(&layer)) {
+    return listed(words->vocabulary());
+  }
+  if (const auto* texts = dynamic_cast<const TextVectorization*>(&layer)) {
+    return listed(texts->vocabulary());
+  }
+  return listed(dynamic_cast<const IntegerLookup&>(layer).vocabulary());
+}
+
+TEST(KerasLookup, AdaptsAsKerasDoes) {
+  const ConfigValue cases = io::parse_json(io::read_file(kAdaptCases), "adapt.json");
+  int count = 0;
+  for (const ConfigValue& each : cases["cases"].as_list("cases")) {
+    SCOPED_TRACE(each["config"].to_string());
+    const auto layer = make_layer(each["class_name"].as_string("class_name"), each["config"]);
+    const Tensor x = tensor_of(each["data"]);
+    Context ctx;
+    // What was adapted before is gone.
+    auto& lookup = dynamic_cast<LookupLayer&>(*layer);
+    lookup.adapt(ctx, x.dtype() == Dtype::i64
+                          ? numbers(Dtype::i64, 77)
+                          : text_tensor(std::vector<std::string>{"gone"}, Shape{1}));
+    lookup.adapt(ctx, x);
+    EXPECT_EQ(vocabulary_of(*layer), each["vocabulary"].as_list("vocabulary"));
+    const std::vector<Value> in = {{x, {}}};
+    // What is unknown weighs a mean of up to 20 weights, which Keras sums in f32.
+    expect_rows(layer->call(ctx, in, {}, nullptr)[0].tensor, each["expect"], 20 * 0x1p-24);
+    ++count;
+  }
+  EXPECT_EQ(count, 25);
+}
+
+TEST(KerasLookup, NormalizationAdaptsAsKerasDoes) {
+  const ConfigValue cases = io::parse_json(io::read_file(kAdaptCases), "adapt.json");
+  for (const ConfigValue& each : cases["normalizations"].as_list("normalizations")) {
+    SCOPED_TRACE(each["config"].to_string());
+    const auto layer = make_layer("Normalization", each["config"]);
+    const auto number = [&](const char* key, Index i) {
+      return static_cast<float>(each[key].as_list(key)[static_cast<std::size_t>(i)].as_number(key));
+    };
+    Tensor data({4, 3, 2}, Dtype::f32);
+    for (Index i = 0; i < data.size(); ++i) data.data<float>()[i] = number("data", i);
+    Context ctx;
+    dynamic_cast<Normalization&>(*layer).adapt(ctx, data);
+    const Tensor y = (*layer)(ctx, data);
+    for (Index i = 0; i < data.size(); ++i) {
+      EXPECT_NEAR(y.data<float>()[i], number("expect", i), 2e-6) << i;
+    }
+  }
+}
+
+TEST(KerasLookup, AdaptSaysWhatItCannotTake) {
+  Context ctx;
+  const auto texts = [](std::vector<std::string> list) {
+    return text_tensor(list, Shape{static_cast<Index>(list.size())});
+  };
+  StringLookup given(StringLookupConfig{.vocabulary = {"a", "b"}});
+  EXPECT_THAT(error_of<ConfigError>([&] { given.adapt(ctx, texts({"a"})); }),
+              HasSubstr("adapt: expected no vocabulary in the configuration, got 2 tokens"));
+  StringLookup words;
+  words.set_vocabulary({"x"});
+  EXPECT_THAT(error_of<ConfigError>([&] { words.adapt(ctx, texts({"[UNK]"})); }),
+              HasSubstr("expected a token or more, got none"));
+  EXPECT_THAT(words.vocabulary(), ElementsAre("[UNK]", "x"));
+  EXPECT_THAT(error_of<ShapeError>([&] { words.adapt(ctx, numbers(Dtype::f32, 1)); }),
+              HasSubstr("u8"));
+  EXPECT_THAT(error_of<ShapeError>([&] { words.adapt(ctx, Tensor()); }),
+              HasSubstr("expected texts [..., bytes]"));
+  TextVectorization vectors;
+  EXPECT_THAT(error_of<ShapeError>([&] {
+                vectors.adapt(ctx, Tensor::zeros({2, 3, 4}, Dtype::u8));
+              }),
+              HasSubstr("texts [B] or [B, 1]"));
+  EXPECT_FALSE(vectors.has_vocabulary());
 }
 
 TEST(KerasLookup, HashIsThatOfTensorFlow) {
@@ -188,15 +286,6 @@ std::vector<std::int64_t> bins_of(const HashingConfig& config, const Tensor& x) 
   const std::vector<Value> in = {{x, {}}};
   const Tensor y = Hashing(config).forward(ctx, in, {}, nullptr)[0].tensor;
   return {y.data<std::int64_t>(), y.data<std::int64_t>() + y.size()};
-}
-
-template <class... Number>
-Tensor numbers(Dtype dtype, Number... x) {
-  Tensor made({1, sizeof...(x)}, Dtype::f64);
-  Index i = 0;
-  ((made.data<double>()[i++] = x), ...);
-  Context ctx;
-  return nn::as_type(ctx, made, dtype);
 }
 
 // Those of Keras 3.15.1 with TensorFlow 2.21 on x86-64.

@@ -3,6 +3,7 @@
 from . import _described
 from ._core import models as _core
 from ._layer import Layer, Variable, register_classes, wrap
+from ._lookup import AdaptedNormalization, LookupLayer
 from ._symbols import KerasTensor
 
 __all__ = [
@@ -22,7 +23,15 @@ __all__ = [
     "serialize",
     "subtract",
 ]
-_names = _described.add_classes("layers", Layer, globals())
+_names = _described.add_classes(
+    "layers",
+    Layer,
+    globals(),
+    bases={
+        **dict.fromkeys(("IntegerLookup", "StringLookup", "TextVectorization"), LookupLayer),
+        "Normalization": AdaptedNormalization,
+    },
+)
 register_classes(globals(), _names)
 # Keras's other names of them.
 _aliases = {

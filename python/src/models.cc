@@ -18,6 +18,7 @@ void define_models(nb::module_& core) {
   });
   define_rules(m);
   define_layers(m);
+  define_lookups(m);
   define_callbacks(m);
   define_training(m);
   define_files(m);

@@ -11,6 +11,7 @@ namespace nb = nanobind;
 
 void define_rules(nb::module_& m);
 void define_layers(nb::module_& m);
+void define_lookups(nb::module_& m);
 void define_callbacks(nb::module_& m);
 void define_training(nb::module_& m);
 void define_files(nb::module_& m);

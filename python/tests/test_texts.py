@@ -1,5 +1,6 @@
 """Layers and models of texts: tests/golden/keras_lookups, and the arrays they are given."""
 
+import copy
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ import grouphead
 from grouphead import layers
 
 CASES = json.loads((GOLDEN / "keras_lookups" / "cases.json").read_text())["cases"]
+ADAPTED = json.loads((GOLDEN / "keras_lookups" / "adapt.json").read_text())["cases"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["class_name"])
@@ -20,6 +22,40 @@ def test_lookups_give_what_keras_gives(case):
     if expected.dtype.kind == "U":
         y = grouphead.texts_of(y)
     np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("case", ADAPTED, ids=lambda case: case["class_name"])
+def test_adapt_learns_what_keras_learns(case):
+    layer = layers.deserialize({"class_name": case["class_name"], "config": case["config"]})
+    data = np.array(case["data"])
+    layer.adapt(data)
+    assert layer.get_vocabulary() == case["vocabulary"]
+    assert layer.vocabulary_size() == len(case["vocabulary"])
+    for one in (layer, copy.deepcopy(layer)):
+        np.testing.assert_allclose(one(data), case["expect"], rtol=1e-6)
+
+
+def test_vocabularies():
+    layer = layers.TextVectorization()
+    layer.adapt(["a b a", "c"])
+    assert layer.get_vocabulary() == ["", "[UNK]", "a", "c", "b"]
+    assert layer.get_vocabulary(include_special_tokens=False) == ["a", "c", "b"]
+    masked = layers.IntegerLookup(mask_token=0, num_oov_indices=2)
+    masked.set_vocabulary(np.array([7, 9]))
+    assert masked.get_vocabulary() == [0, -1, -1, 7, 9]
+    assert masked.get_vocabulary(False) == [7, 9]
+    weighed = layers.StringLookup(output_mode="tf_idf")
+    weighed.set_vocabulary(["x", "y"], idf_weights=[0.5, 2])
+    np.testing.assert_allclose(weighed(np.array(["y", "y", "q"])), [1.25, 0, 4])
+
+
+def test_normalization_adapts():
+    x = np.random.default_rng(0).normal(3, 2, (50, 4)).astype(np.float32)
+    layer = layers.Normalization()
+    layer.adapt(x)
+    y = layer(x)
+    np.testing.assert_allclose(y.mean(0), np.zeros(4), atol=1e-5)
+    np.testing.assert_allclose(y.std(0), np.ones(4), atol=1e-5)
 
 
 def text_model():
@@ -78,6 +114,11 @@ def test_texts_come_back():
         (lambda layer: grouphead.texts_of(np.ones(2)), TypeError, "uint8"),
         (lambda layer: grouphead.texts_of(np.full((1, 2), 255, np.uint8)), ValueError, None),
         (lambda layer: layers.Dense(2)(np.array(["red"])), ValueError, None),
+        (lambda layer: layer.adapt(["a"]), ValueError, "no vocabulary"),
+        (lambda layer: layers.StringLookup().adapt([]), ValueError, None),
+        (lambda layer: layers.StringLookup().adapt(iter(["a"])), TypeError, "texts"),
+        (lambda layer: layers.StringLookup().set_vocabulary([3]), TypeError, None),
+        (lambda layer: layers.StringLookup().set_vocabulary(["a", "a"]), ValueError, "twice"),
     ],
 )
 def test_what_is_no_text(use, error, message):

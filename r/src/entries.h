@@ -47,7 +47,7 @@ SEXP gr_learning_rate(SEXP model, SEXP rate);
 // text.cc
 SEXP gr_vocabulary(SEXP layer);
 SEXP gr_set_vocabulary(SEXP layer, SEXP tokens, SEXP idf_weights);
-SEXP gr_split_texts(SEXP layer, SEXP texts);
+SEXP gr_adapt(SEXP layer, SEXP data);
 // handles.cc
 SEXP gr_flash_attention(SEXP enable);
 SEXP gr_threads(SEXP threads);

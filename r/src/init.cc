@@ -32,7 +32,7 @@ const R_CallMethodDef kEntries[] = {
     ENTRY(gr_evaluate),      ENTRY(gr_predict),
     ENTRY(gr_batch),         ENTRY(gr_learning_rate),
     ENTRY(gr_vocabulary),    ENTRY(gr_set_vocabulary),
-    ENTRY(gr_split_texts),   ENTRY(gr_flash_attention),
+    ENTRY(gr_adapt),         ENTRY(gr_flash_attention),
     ENTRY(gr_threads),       {nullptr, nullptr, 0},
 };
 

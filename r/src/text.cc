@@ -1,9 +1,10 @@
-// Layers of words: their vocabularies, and what a text is cut into.
+// Layers that learn from data before a model trains: vocabularies, means and variances.
 
 #include <span>
 
 #include "entries.h"
 #include "grouphead/layers/lookup.h"
+#include "grouphead/layers/preprocessing.h"
 #include "handles.h"
 #include "values.h"
 
@@ -64,14 +65,18 @@ SEXP gr_set_vocabulary(SEXP layer, SEXP tokens, SEXP idf_weights) {
   END_CPP11
 }
 
-SEXP gr_split_texts(SEXP layer, SEXP texts) {
+SEXP gr_adapt(SEXP layer, SEXP data) {
   BEGIN_CPP11
-  const auto* held = dynamic_cast<gh::TextVectorization*>(layer_of(layer, "object").get());
-  if (held == nullptr) refuse("object", "a layer_text_vectorization()", layer);
-  std::vector<std::string> tokens;
-  for (const std::string& text : to_texts(texts, "data")) {
-    for (std::string& token : held->split(text)) tokens.push_back(std::move(token));
+  gh::Layer* const held = layer_of(layer, "object").get();
+  if (auto* const norm = dynamic_cast<gh::Normalization*>(held)) {
+    norm->adapt(context(), to_tensor(data, "data"));
+    return R_NilValue;
   }
-  return from_texts(tokens);
+  auto* const lookup = dynamic_cast<gh::LookupLayer*>(held);
+  if (lookup == nullptr) refuse("object", "a layer that adapts", layer);
+  const bool is_text = dynamic_cast<gh::IntegerLookup*>(held) == nullptr;
+  lookup->adapt(context(),
+                is_text ? to_tensor(data, "data") : to_tensor(data, "data", gh::Dtype::i64));
+  return R_NilValue;
   END_CPP11
 }

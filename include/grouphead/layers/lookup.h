@@ -74,6 +74,16 @@ class LookupLayer : public Layer {
   void append_parameters(const std::string& prefix, ParameterList& out) override;
 
   virtual bool has_vocabulary() const = 0;
+  /// Makes a vocabulary of the tokens in `data`, the most frequent first, up to max_tokens; of
+  /// equal ones the last in the order of their bytes. Each row is a document, for tf_idf's weights:
+  /// ln(1 + documents / (1 + documents that have the token)). It takes the place of one that was
+  /// adapted.
+  ///
+  /// data     what forward() takes: texts (text_tensor()), or integers
+  /// Errors   ConfigError for a layer that was given a vocabulary, and for data without tokens;
+  ///          ShapeError
+  /// Source: keras.layers.StringLookup.adapt.
+  virtual void adapt(Context& ctx, const Tensor& data) = 0;
   /// Tokens in the order of their places. Errors: ConfigError for lines that are none.
   virtual void set_vocabulary_lines(const std::vector<std::string>& lines) = 0;
 
@@ -112,6 +122,7 @@ class IntegerLookup final : public LookupLayer {
 
   void set_vocabulary(std::vector<std::int64_t> tokens, std::vector<double> idf_weights = {});
   std::vector<std::int64_t> vocabulary() const;
+  void adapt(Context& ctx, const Tensor& data) override;
   bool has_vocabulary() const override;
   void set_vocabulary_lines(const std::vector<std::string>& lines) override;
 
@@ -137,6 +148,7 @@ class StringLookup final : public LookupLayer {
 
   void set_vocabulary(std::vector<std::string> tokens, std::vector<double> idf_weights = {});
   std::vector<std::string> vocabulary() const;
+  void adapt(Context& ctx, const Tensor& data) override;
   bool has_vocabulary() const override;
   void set_vocabulary_lines(const std::vector<std::string>& lines) override;
   Dtype output_dtype(std::span<const Dtype> inputs, const CallArguments* arguments) const override;
@@ -235,6 +247,7 @@ class TextVectorization final : public LookupLayer {
 
   void set_vocabulary(std::vector<std::string> tokens, std::vector<double> idf_weights = {});
   std::vector<std::string> vocabulary() const;
+  void adapt(Context& ctx, const Tensor& data) override;
   bool has_vocabulary() const override;
   void set_vocabulary_lines(const std::vector<std::string>& lines) override;
 

@@ -65,8 +65,8 @@ class Normalization final : public Layer {
                 Grads& grads) const override;
   void append_parameters(const std::string& prefix, ParameterList& out) override;
 
-  /// Takes mean and variance from x, whose axes are those of build(). Errors: ShapeError;
-  /// ConfigError before build(), or where the configuration has them.
+  /// Takes mean and variance from x, whose axes are those of build(), or build it. Errors:
+  /// ShapeError; ConfigError where the configuration has them.
   void adapt(Context& ctx, const Tensor& x);
 
  private:

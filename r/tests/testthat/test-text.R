@@ -21,6 +21,12 @@ test_that("adapt() takes the most frequent tokens, and of equal ones the last of
   expect_equal(c(numbers(c(7L, 9L, 8L))), c(2, 1, 0))
 })
 
+test_that("adapt() weighs tokens by the documents that have them", {
+  layer <- adapt(layer_text_vectorization(output_mode = "tf_idf"), c("a b", "a", "c"))
+  expect_equal(get_vocabulary(layer), c("[UNK]", "a", "c", "b"))
+  expect_equal(c(layer("a a c")), c(0, 2 * log(1 + 3 / 3), log(1 + 3 / 2), 0), tolerance = 1e-6)
+})
+
 test_that("matrices of texts keep their places", {
   words <- layer_string_lookup(vocabulary = letters[1:6])
   expect_equal(words(matrix(letters[1:6], 2)), matrix(1:6 + 0, 2))
@@ -53,6 +59,7 @@ test_that("what does not fit is an error", {
   expect_error(layer_text_vectorization(vocabulary = "a")(c("a", NA)), "expected no NA")
   expect_error(get_vocabulary(layer_dense(, 1)), "expected a layer with a vocabulary")
   expect_error(set_vocabulary(layer, c("a", "a")), "twice")
-  expect_error(adapt(layer_text_vectorization(output_mode = "tf_idf"), "a"), "tf_idf")
+  expect_error(adapt(layer_text_vectorization(vocabulary = "a"), "b"), "no vocabulary")
+  expect_error(adapt(layer_dense(, 1), 1), "expected a layer that adapts")
   expect_error(layer_dense(, 1)(c("a", "b")))
 })

@@ -178,9 +178,9 @@ void Normalization::backward(Context& ctx, Saved& saved, std::span<const ConstVi
 }
 
 void Normalization::adapt(Context& ctx, const Tensor& given) {
+  if (!is_built()) build({given.shape()});
   if (mean_ == nullptr) {
-    core::throw_config_error(name(), "adapt", "build() and no mean in the configuration",
-                             is_built() ? "a mean" : "no build()");
+    core::throw_config_error(name(), "adapt", "no mean in the configuration", "a mean");
   }
   const Tensor x = nn::as_type(ctx, given, Dtype::f64);
   if (x.size() == 0 || ops::broadcast_shape(name(), x.shape(), kept_) != x.shape()) {

@@ -128,6 +128,13 @@ std::vector<Value> IntegerLookup::forward(Context& ctx, std::span<const Value> i
   return {result(ctx, places, words_->depth(), words_->idf_weights(), saved)};
 }
 
+void IntegerLookup::adapt(Context& ctx, const Tensor& data) {
+  const Tensor x = nn::as_type(ctx, data, Dtype::i64);
+  const auto* const numbers = x.data<std::int64_t>();
+  words_->learn(
+      nn::documents_of(std::vector<std::int64_t>(numbers, numbers + x.size()), x.shape()));
+}
+
 void IntegerLookup::set_vocabulary(std::vector<std::int64_t> tokens,
                                    std::vector<double> idf_weights) {
   words_->set(tokens, idf_weights);
@@ -191,6 +198,11 @@ std::vector<Value> StringLookup::forward(Context& ctx, std::span<const Value> in
     places.data<std::int64_t>()[i] = words_->place(texts[i]);
   }
   return {result(ctx, places, words_->depth(), words_->idf_weights(), saved)};
+}
+
+void StringLookup::adapt(Context& /*ctx*/, const Tensor& data) {
+  const Shape shape = shape_of_texts(name(), data.shape());
+  words_->learn(nn::documents_of(texts_of(data), shape));
 }
 
 void StringLookup::set_vocabulary(std::vector<std::string> tokens,

@@ -253,6 +253,20 @@ Tensor TextVectorization::vectorize(Context& ctx, std::span<const std::string> t
   return forward(ctx, std::span(&in, 1), Mode{}, nullptr)[0].tensor;
 }
 
+void TextVectorization::adapt(Context& /*ctx*/, const Tensor& data) {
+  output_shapes(std::span(&data.shape(), 1), nullptr);  // checks
+  const std::vector<std::string> texts = texts_of(data);
+  std::vector<std::vector<std::string>> tokens;
+  tokens.reserve(texts.size());
+  for (const std::string& text : texts) tokens.push_back(split(text));
+  if (config_.split == TextSplit::none) {  // rows of texts are documents
+    std::vector<std::string> all;
+    for (std::vector<std::string>& one : tokens) all.push_back(std::move(one[0]));
+    tokens = nn::documents_of(all, nn::without_last_axis(data.shape()));
+  }
+  words_->learn(tokens);
+}
+
 void TextVectorization::set_vocabulary(std::vector<std::string> tokens,
                                        std::vector<double> idf_weights) {
   words_->set(tokens, idf_weights);

@@ -3,6 +3,7 @@
 // Tokens and their places. Source: keras.src.layers.preprocessing.index_lookup.IndexLookup.
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <unordered_map>
 
@@ -14,6 +15,19 @@ namespace grouphead::nn {
 
 inline std::string token_text(std::int64_t token) { return std::to_string(token); }
 inline std::string token_text(const std::string& token) { return "'" + token + "'"; }
+
+/// The tokens of each document: of a row, or of a list [N] each alone.
+template <class Token>
+std::vector<std::vector<Token>> documents_of(const std::vector<Token>& tokens, const Shape& shape) {
+  const Index rows = shape.rank() == 0 ? 1 : shape[0];
+  std::vector<std::vector<Token>> documents(static_cast<std::size_t>(rows));
+  const std::size_t each = documents.empty() ? 0 : tokens.size() / documents.size();
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    const auto first = tokens.begin() + static_cast<std::ptrdiff_t>(i * each);
+    documents[i].assign(first, first + static_cast<std::ptrdiff_t>(each));
+  }
+  return documents;
+}
 
 template <class Token>
 class Vocabulary {
@@ -87,6 +101,34 @@ class Vocabulary {
     places_ = std::move(places);
   }
 
+  /// The tokens of all documents, the most frequent first; of equal ones the last by their bytes.
+  /// What a token weighs with tf_idf: ln(1 + documents / (1 + documents that have it)).
+  void learn(const std::vector<std::vector<Token>>& documents) {
+    if (!config_.vocabulary.empty()) {
+      fail("adapt", "no vocabulary in the configuration",
+           std::to_string(config_.vocabulary.size()) + " tokens");
+    }
+    std::vector<std::pair<Token, Seen>> seen = counted(documents);
+    std::sort(seen.begin(), seen.end(), [](const auto& a, const auto& b) {
+      return a.second.times != b.second.times ? a.second.times > b.second.times : a.first > b.first;
+    });
+    if (config_.max_tokens) {
+      const auto most =
+          static_cast<std::size_t>(std::max<Index>(0, *config_.max_tokens - first_token()));
+      if (seen.size() > most) seen.resize(most);
+    }
+    std::vector<Token> tokens;
+    std::vector<double> weights;
+    for (const auto& [token, one] : seen) {
+      tokens.push_back(token);
+      if (config_.output_mode != LookupMode::tf_idf) continue;
+      const double share =
+          static_cast<double>(documents.size()) / static_cast<double>(1 + one.documents);
+      weights.push_back(static_cast<float>(std::log(1 + share)));
+    }
+    set(tokens, weights);
+  }
+
   std::int64_t place(const Token& token) const {
     if (config_.mask_token && token == *config_.mask_token) {
       return config_.output_mode == LookupMode::integers ? 0 : kDropped;
@@ -132,6 +174,26 @@ class Vocabulary {
  private:
   static constexpr Index kMostUnknown = std::numeric_limits<std::int32_t>::max();
   static constexpr Index kMostWeighed = 1'000'000;  // each has a number in memory
+
+  struct Seen {
+    std::int64_t times = 0, documents = 0;
+    std::size_t last = 0;  // document, from 1 on
+  };
+  std::vector<std::pair<Token, Seen>> counted(
+      const std::vector<std::vector<Token>>& documents) const {
+    std::unordered_map<Token, Seen> seen;
+    for (std::size_t i = 0; i < documents.size(); ++i) {
+      for (const Token& token : documents[i]) {
+        Seen& one = seen[token];
+        ++one.times;
+        if (one.last != i + 1) ++one.documents;
+        one.last = i + 1;
+      }
+    }
+    if (config_.mask_token) seen.erase(*config_.mask_token);
+    seen.erase(*config_.oov_token);
+    return {seen.begin(), seen.end()};
+  }
 
   bool begins_with_special(const std::vector<Token>& given) const {
     const auto token = [&](Index i) { return given[static_cast<std::size_t>(i)]; };
