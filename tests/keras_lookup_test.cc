@@ -196,6 +196,10 @@ TEST(KerasLookup, AdaptSaysWhatItCannotTake) {
               HasSubstr("u8"));
   EXPECT_THAT(error_of<ShapeError>([&] { words.adapt(ctx, Tensor()); }),
               HasSubstr("expected texts [..., bytes]"));
+  EXPECT_THAT(error_of<ShapeError>([&] { IntegerLookup().adapt(ctx, Tensor()); }),
+              HasSubstr("data: expected integers, got nothing"));
+  EXPECT_THAT(error_of<ShapeError>([&] { Normalization().adapt(ctx, Tensor()); }),
+              HasSubstr("data: expected numbers, got nothing"));
   TextVectorization vectors;
   EXPECT_THAT(error_of<ShapeError>([&] {
                 vectors.adapt(ctx, Tensor::zeros({2, 3, 4}, Dtype::u8));

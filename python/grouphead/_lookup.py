@@ -5,12 +5,18 @@ from ._core import models as _core
 from ._layer import Layer
 
 
+def _array(data):
+    if data is None:
+        raise TypeError("adapt: expected an array, got None")
+    return _arrays.array(data)
+
+
 class LookupLayer(Layer):
     """A layer with a vocabulary."""
 
     def adapt(self, data) -> None:
         """Makes a vocabulary of the tokens in an array or list, the most frequent first."""
-        _core.adapt(self._layer, _arrays.array(data))
+        _core.adapt(self._layer, _array(data))
 
     def set_vocabulary(self, vocabulary, idf_weights=None) -> None:
         """Sets the tokens, with mask and unknown ones in front or without."""
@@ -37,7 +43,7 @@ class LookupLayer(Layer):
 class AdaptedNormalization(Layer):
     def adapt(self, data) -> None:
         """Takes mean and variance from an array."""
-        array = _arrays.array(data)
+        array = _array(data)
         if not self.built:
             self._built_from = [array.shape]
         _core.adapt(self._layer, array)

@@ -116,6 +116,8 @@ def test_texts_come_back():
         (lambda layer: layers.Dense(2)(np.array(["red"])), ValueError, None),
         (lambda layer: layer.adapt(["a"]), ValueError, "no vocabulary"),
         (lambda layer: layers.StringLookup().adapt([]), ValueError, None),
+        (lambda layer: layers.IntegerLookup().adapt(None), TypeError, "got None"),
+        (lambda layer: layers.Normalization().adapt(None), TypeError, "got None"),
         (lambda layer: layers.StringLookup().adapt(iter(["a"])), TypeError, "texts"),
         (lambda layer: layers.StringLookup().set_vocabulary([3]), TypeError, None),
         (lambda layer: layers.StringLookup().set_vocabulary(["a", "a"]), ValueError, "twice"),

@@ -75,8 +75,7 @@ SEXP gr_adapt(SEXP layer, SEXP data) {
   auto* const lookup = dynamic_cast<gh::LookupLayer*>(held);
   if (lookup == nullptr) refuse("object", "a layer that adapts", layer);
   const bool is_text = dynamic_cast<gh::IntegerLookup*>(held) == nullptr;
-  lookup->adapt(context(),
-                is_text ? to_tensor(data, "data") : to_tensor(data, "data", gh::Dtype::i64));
+  lookup->adapt(context(), to_tensor(data, "data", is_text ? gh::Dtype::u8 : gh::Dtype::i64));
   return R_NilValue;
   END_CPP11
 }

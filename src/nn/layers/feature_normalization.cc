@@ -178,6 +178,7 @@ void Normalization::backward(Context& ctx, Saved& saved, std::span<const ConstVi
 }
 
 void Normalization::adapt(Context& ctx, const Tensor& given) {
+  if (!given.has_value()) core::throw_shape_error(name(), "data", "numbers", "nothing");
   if (!is_built()) build({given.shape()});
   if (mean_ == nullptr) {
     core::throw_config_error(name(), "adapt", "no mean in the configuration", "a mean");

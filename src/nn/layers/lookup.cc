@@ -129,6 +129,7 @@ std::vector<Value> IntegerLookup::forward(Context& ctx, std::span<const Value> i
 }
 
 void IntegerLookup::adapt(Context& ctx, const Tensor& data) {
+  if (!data.has_value()) core::throw_shape_error(name(), "data", "integers", "nothing");
   const Tensor x = nn::as_type(ctx, data, Dtype::i64);
   const auto* const numbers = x.data<std::int64_t>();
   words_->learn(
