@@ -72,17 +72,14 @@ def config_of(cls, args, kwargs):
 _NULLABLE = frozenset({"weight_decay", "adam_weight_decay", "rms_rate", "reduction"})
 
 
-def add_classes(kind, base, namespace, aliases=None, bases=None):
-    """Adds a subclass of `base` to a module's namespace for each class of a kind.
-
-    `bases` has the names of those that are subclasses of another class.
-    """
+def add_classes(kind, base, namespace, aliases=None):
+    """Adds a subclass of `base` to a module's namespace for each class of a kind."""
     names = []
     for name in table()[kind]:
         if name not in namespace:
             namespace[name] = type(
                 name,
-                ((bases or {}).get(name, base),),
+                (base,),
                 {
                     "__module__": namespace["__name__"],
                     "__doc__": f"`keras.{kind}.{name}`{signature(kind, name)}.",

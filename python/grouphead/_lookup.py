@@ -1,11 +1,12 @@
-"""Layers that learn from data before a model trains."""
+"""Layers with a vocabulary."""
 
 from . import _arrays
 from ._core import models as _core
 from ._layer import Layer
 
 
-def _array(data):
+def adapted_array(data):
+    """What adapt() is given, as an array."""
     if data is None:
         raise TypeError("adapt: expected an array, got None")
     return _arrays.array(data)
@@ -16,7 +17,7 @@ class LookupLayer(Layer):
 
     def adapt(self, data) -> None:
         """Makes a vocabulary of the tokens in an array or list, the most frequent first."""
-        _core.adapt(self._layer, _array(data))
+        _core.adapt(self._layer, adapted_array(data))
 
     def set_vocabulary(self, vocabulary, idf_weights=None) -> None:
         """Sets the tokens, with mask and unknown ones in front or without."""
@@ -38,12 +39,3 @@ class LookupLayer(Layer):
         if "num_oov_indices" not in config:  # TextVectorization: padding and "[UNK]"
             return 1 + is_integers
         return config["num_oov_indices"] + (is_integers and config["mask_token"] is not None)
-
-
-class AdaptedNormalization(Layer):
-    def adapt(self, data) -> None:
-        """Takes mean and variance from an array."""
-        array = _array(data)
-        if not self.built:
-            self._built_from = [array.shape]
-        _core.adapt(self._layer, array)

@@ -3,7 +3,7 @@
 from . import _described
 from ._core import models as _core
 from ._layer import Layer, Variable, register_classes, wrap
-from ._lookup import AdaptedNormalization, LookupLayer
+from ._lookup import LookupLayer, adapted_array
 from ._symbols import KerasTensor
 
 __all__ = [
@@ -23,15 +23,32 @@ __all__ = [
     "serialize",
     "subtract",
 ]
-_names = _described.add_classes(
-    "layers",
-    Layer,
-    globals(),
-    bases={
-        **dict.fromkeys(("IntegerLookup", "StringLookup", "TextVectorization"), LookupLayer),
-        "Normalization": AdaptedNormalization,
-    },
-)
+
+
+class IntegerLookup(LookupLayer):
+    """`keras.layers.IntegerLookup`: integers by their places in a vocabulary."""
+
+
+class StringLookup(LookupLayer):
+    """`keras.layers.StringLookup`: texts by their places in a vocabulary."""
+
+
+class TextVectorization(LookupLayer):
+    """`keras.layers.TextVectorization`: texts split into tokens, by their places."""
+
+
+class Normalization(Layer):
+    """`keras.layers.Normalization`: (x - mean) / deviation."""
+
+    def adapt(self, data) -> None:
+        """Takes mean and variance from an array."""
+        array = adapted_array(data)
+        if not self.built:
+            self.build(array.shape)
+        _core.adapt(self._layer, array)
+
+
+_names = _described.add_classes("layers", Layer, globals())
 register_classes(globals(), _names)
 # Keras's other names of them.
 _aliases = {

@@ -20,6 +20,8 @@ reveal_type(grouphead.load_model("model.keras"))
 reveal_type(grouphead.load_pretrained("llama").generate([[1]], max_new_tokens=3))
 reveal_type(grouphead.Tokenizer("tokenizer.json").decode([1, 2]))
 reveal_type(layers.AvgPool1D(2))
+reveal_type(layers.StringLookup(num_oov_indices=2).get_vocabulary())
+layers.Normalization().adapt(np.zeros((2, 3)))
 reveal_type(grouphead.generate(model, [1, 2], top_k=5))
 reveal_type(grouphead._core.models.isa())
 reveal_type(grouphead._core.num_threads())
@@ -31,6 +33,7 @@ TYPES = [
     "numpy.ndarray",
     "str",
     "grouphead.layers.AveragePooling1D",
+    "list[Any]",
     "list[int]",
     "str",
     "int",

@@ -82,8 +82,9 @@ layer'
     name = "vocabularies", title = "Vocabularies of layers",
     functions = "^(adapt|get_vocabulary|set_vocabulary)$",
     extra = c(object = "a layer of \\code{layer_text_vectorization()},
-                \\code{layer_string_lookup()} or \\code{layer_integer_lookup()}.",
-              data = "texts, tokens or integers.", "..." = "nothing here.",
+                \\code{layer_string_lookup()} or \\code{layer_integer_lookup()}; of \\code{adapt()}
+                also of \\code{layer_normalization()}, which takes mean and variance.",
+              data = "texts, tokens or integers; numbers to normalize.", "..." = "nothing here.",
               batch_size = "without meaning.", steps = "without meaning."),
     description = "The tokens that a layer knows. \\code{adapt()} takes those of its data, the most
       frequent first, at most \\code{max_tokens}. A character vector is a batch of texts; an input of

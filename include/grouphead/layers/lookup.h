@@ -75,12 +75,11 @@ class LookupLayer : public Layer {
 
   virtual bool has_vocabulary() const = 0;
   /// Makes a vocabulary of the tokens in `data`, the most frequent first, up to max_tokens; of
-  /// equal ones the last in the order of their bytes. Each row is a document, for tf_idf's weights:
-  /// ln(1 + documents / (1 + documents that have the token)). It takes the place of one that was
-  /// adapted.
+  /// equal ones the last in the order of their bytes. Each row is a document, and of a list [N]
+  /// each token, for tf_idf's weights: ln(1 + documents / (1 + documents that have the token)).
   ///
   /// data     what forward() takes: texts (text_tensor()), or integers
-  /// Errors   ConfigError for a layer that was given a vocabulary, and for data without tokens;
+  /// Errors   ConfigError for a vocabulary in the configuration, and for data without tokens;
   ///          ShapeError
   /// Source: keras.layers.StringLookup.adapt.
   virtual void adapt(Context& ctx, const Tensor& data) = 0;
