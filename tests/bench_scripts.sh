@@ -51,7 +51,7 @@ if output=$("$source/bench/compare" "$folder/1" "$folder/2" --gate 2>&1); then e
 expect 'gate: 10 of 10 problems are slower'
 expect 'slower: gemm f32 m1 k1024 n4096 weights=f32 thr=2: 1 ms ±0% -> 2 ms ±0%: 0.500 x as fast'
 
-for script in compare growth rivals/run rivals/table.py; do
+for script in compare growth rivals/run rivals/hub rivals/keras rivals/table.py; do
   output=$("$source/bench/$script" --help)
   expect 'usage:'
 done

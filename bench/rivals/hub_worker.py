@@ -4,9 +4,8 @@ With `make` for LIBRARY it makes the model and its inputs, and THREADS is the nu
 """
 import os
 import sys
-import time
 
-from worker import prepare, say
+from worker import measure, prepare, say, unbind
 
 VOCABULARY = 32000
 
@@ -122,6 +121,7 @@ def onnxruntime_sentences(folder, inputs, threads):
     torch.onnx.export(Pooled().eval(), (example, example), file, input_names=["tokens", "mask"],
                       output_names=["y"], dynamo=False, opset_version=17,
                       dynamic_axes={"tokens": {0: "b", 1: "t"}, "mask": {0: "b", 1: "t"}})
+    unbind()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
@@ -165,12 +165,9 @@ def main():
     for line in sys.stdin:
         way, *file = line.split()
         try:
-            start = time.perf_counter()
-            y = ways[way]()
-            taken = 1e3 * (time.perf_counter() - start)
             if file:
-                save_file({"y": y.float().contiguous()}, file[0])
-            say(ms=taken)
+                save_file({"y": ways[way]().float().contiguous()}, file[0])
+            say(ms=measure(ways[way], 0.1))
         except Exception as error:  # what a library cannot do is no figure
             say(why=f"{type(error).__name__}: {error}"[:300])
 

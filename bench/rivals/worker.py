@@ -13,6 +13,14 @@ import time
 _SLOW_SECONDS = 5
 
 
+_CORES = os.sched_getaffinity(0)
+
+
+def unbind():
+    """Frees this thread of the core that PyTorch's OpenMP may have bound it to."""
+    os.sched_setaffinity(0, _CORES)
+
+
 def prepare(threads):
     """Before any library is imported."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
