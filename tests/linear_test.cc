@@ -288,9 +288,10 @@ TEST(Linear, ARowDependsOnItsRowAlone) {
   const Index m = 600;
   for (const Isa isa : isas_under_test()) {
     Context ctx({.num_threads = 2, .isa = isa});
-    for (const Size& s : {Size{m, 64, 64}, Size{m, 256, 256}, Size{m, 100, 300}, Size{m, 17, 33},
-                          Size{m, 1024, 256}, Size{m, 256, 1024}, Size{m, 1, 1}, Size{m, 3, 200},
-                          Size{m, 200, 3}, Size{m, 300, 1000}, Size{m, 48, 16}}) {
+    for (const Size& s :
+         {Size{m, 64, 64}, Size{m, 256, 256}, Size{m, 100, 300}, Size{m, 17, 33},
+          Size{m, 1024, 256}, Size{m, 256, 1024}, Size{m, 1, 1}, Size{m, 3, 200}, Size{m, 200, 3},
+          Size{m, 300, 1000}, Size{m, 48, 16}, Size{m, 384, 384}}) {
       const Tensor x = random_tensor<float>({m, s.k}, 1);
       const Tensor w = random_tensor<float>({s.k, s.n}, 2);
       const Tensor bias = random_tensor<float>({s.n}, 3);
@@ -302,7 +303,7 @@ TEST(Linear, ARowDependsOnItsRowAlone) {
       ops::linear_forward(ctx, x, w, packed, bias, Epilogue::none, y);
       ops::linear_forward(ctx, x, w, packed, {}, Epilogue::gelu, gelu);
       ops::linear_backward_input(ctx, d_y, w, packed, Write::overwrite, d_x);
-      for (const Index part : {1, 2, 3, 7, 16, 37, 64, 256, 511}) {
+      for (const Index part : {1, 2, 3, 7, 12, 16, 37, 64, 96, 256, 511}) {
         Tensor y_part({part, s.n});
         Tensor gelu_part({part, s.n});
         Tensor d_x_part({part, s.k});

@@ -32,13 +32,15 @@ constexpr Index kFormRows = 64;
 /// Columns that one unit of packing covers at most, and the elements that are worth a unit.
 constexpr Index kPackColumns = 256;
 constexpr Index kPackElements = Index{1} << 14;
-/// Few rows are cut by columns: strips of about this many bytes of weights, not too many of them,
-/// for each call of oneDNN allocates some 270 bytes.
+/// Few rows are cut by columns: strips of at most so many weights and multiply-adds, but not too
+/// many of them, for each call of oneDNN allocates some 270 bytes.
 constexpr Index kFewRows = 64;
-constexpr Index kStripBytes = Index{1} << 19;
+constexpr Index kStripWeights = Index{1} << 17;
+constexpr Index kStripWork = Index{1} << 20;
 constexpr Index kMaxStrips = 16;
-/// Columns of one block of oneDNN's form; strips are multiples of it.
+/// Columns of one block of oneDNN's form; strips are multiples of it. Rows that it likes to take.
 constexpr Index kFormColumns = 64;
+constexpr Index kFormRowTile = 8;
 /// What a Context keeps of compiled products; making one costs 3 to 100 us.
 constexpr std::size_t kMaxProducts = 2048;
 
@@ -182,8 +184,6 @@ using Reorder = Compiled<2>;
 struct Form {
   memory::desc whole;
   Index bytes;
-  Index strip;  // columns of one strip for few rows; `columns`: not cut
-  Index strip_bytes;
   Index pack_columns;  // columns of one unit of packing
   Index pack_bytes;
 };
@@ -199,8 +199,21 @@ struct Plan {
   Index strip_bytes;  // from the weights of one strip to those of the next
 };
 
+/// The units of a cut into `count` or a few more: an even number, for two threads to share.
+constexpr Index even_units(Index count) { return count <= 1 ? 1 : round_up(count, 2); }
+
 /// Rows of one unit: large blocks reuse the weights, and several units per thread balance.
-Index row_block_of(Index rows) { return rows >= 2048 ? 256 : rows >= 512 ? 128 : kFewRows; }
+Index row_block_of(Index rows) {
+  const Index most = rows >= 2048 ? 256 : rows >= 512 ? 128 : kFewRows;
+  return std::min(rows, round_up(ceil_div(rows, even_units(ceil_div(rows, most))), kFormRowTile));
+}
+
+/// Columns of one strip; all of them where a cut does not pay.
+Index strip_of(const ProductKey& key) {
+  const Index most = std::min(kStripWeights, kStripWork / key.rows);
+  const Index strips = even_units(ceil_div(key.depth * key.columns, most));
+  return round_up(ceil_div(key.columns, std::min(strips, kMaxStrips)), kFormColumns);
+}
 
 dnnl::matmul::primitive_desc describe(const ProductKey& key, const memory::desc& w) {
   dnnl::primitive_attr attributes;
@@ -256,9 +269,12 @@ class Library final : public core::Attachment {
     if (found != plans_.end()) return found->second;
     Plan plan{};
     if (key.stride == 0) plan.form = &form(key.depth, key.columns);
-    plan.strips = plan.form != nullptr && key.rows <= kFewRows && plan.form->strip < key.columns;
-    plan.strip_bytes = plan.strips ? plan.form->strip_bytes : 0;
-    plan.block = plan.strips ? plan.form->strip : std::min(row_block_of(key.rows), key.rows);
+    const Index strip = strip_of(key);
+    if (plan.form != nullptr && key.rows <= kFewRows && strip * 2 <= key.columns) {
+      plan.strip_bytes = strip_bytes(key.depth, key.columns, strip, plan.form->bytes);
+      plan.strips = plan.strip_bytes > 0;
+    }
+    plan.block = plan.strips ? strip : row_block_of(key.rows);
     const Index total = plan.strips ? key.columns : key.rows;
     plan.units = ceil_div(total, plan.block);
     ProductKey part = key;
@@ -274,9 +290,9 @@ class Library final : public core::Attachment {
     const auto found = forms_.find(key);
     if (found != forms_.end()) return found->second;
     const SequentialOpenMp sequential;
-    Form form{preferred_form(depth, columns), 0, columns, 0, columns, 0};
+    Form form{preferred_form(depth, columns), 0, columns, 0};
     form.bytes = bytes_of(form.whole);
-    cut_into_strips(depth, columns, form);
+    cut_for_packing(depth, columns, form);
     return forms_.emplace(key, std::move(form)).first->second;
   }
 
@@ -313,20 +329,16 @@ class Library final : public core::Attachment {
   }
 
  private:
-  /// Strips are possible where the form lays blocks of columns one after the other, which the
-  /// sizes tell.
-  static void cut_into_strips(Index depth, Index columns, Form& form) {
-    const Index strip = round_up(
-        std::max({kStripBytes / kFloatBytes / depth, ceil_div(columns, kMaxStrips)}), kFormColumns);
-    if (strip * 2 <= columns) {
-      const Index last = columns % strip;
-      const Index strip_bytes = bytes_of(preferred_form(depth, strip));
-      const Index last_bytes = last == 0 ? 0 : bytes_of(preferred_form(depth, last));
-      if (columns / strip * strip_bytes + last_bytes == form.bytes) {
-        form.strip = strip;
-        form.strip_bytes = strip_bytes;
-      }
-    }
+  /// Of the weights of one strip; 0 where the form does not lay blocks of columns one after the
+  /// other, which the sizes tell.
+  Index strip_bytes(Index depth, Index columns, Index strip, Index whole) {
+    const Index last = columns % strip;
+    const Index bytes = form(depth, strip).bytes;
+    const Index last_bytes = last == 0 ? 0 : form(depth, last).bytes;
+    return columns / strip * bytes + last_bytes == whole ? bytes : 0;
+  }
+
+  static void cut_for_packing(Index depth, Index columns, Form& form) {
     const Index pack_columns =
         std::clamp(round_up(kPackElements / depth, kFormColumns), kFormColumns, kPackColumns);
     if (pack_columns < columns) {
