@@ -158,9 +158,9 @@ class Strips {
 
 /// Units are blocks of rows; few rows are cut by columns instead.
 template <class Element>
-void run(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>* multiply,
-         Index rows, const SpacedRows& x, const Weights& w, const Panels<Element>& panels,
-         const Finish& finish, float* y) {
+void run(Context& ctx, const GemmKernels& table, Index rows, const SpacedRows& x, const Weights& w,
+         const Panels<Element>& panels, const Finish& finish, float* y) {
+  auto* const multiply = kernels::multiply_of<Element>(table);
   const Strips strips = rows > kUnitRows ? Strips(w.columns)
                                          : Strips(w.columns, table.panel,
                                                   table.panel * w.depth * Index{sizeof(Element)},
@@ -188,35 +188,37 @@ void run(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>*
   });
 }
 
+/// The panels that w.packed keeps.
 template <class Element>
-void multiply_kept(Context& ctx, const GemmKernels& table, GemmKernels::Multiply<Element>* multiply,
-                   Index rows, const SpacedRows& x, const Weights& w, const Finish& finish,
-                   float* y) {
+Panels<Element> panels_of(Context& ctx, const GemmKernels& table, const Weights& w) {
   const Kept<Element> kept(table, static_cast<kernels::Level>(ctx.isa()), w);
-  const auto fill = [&](void* to) { kept.fill(ctx, to); };
-  if (w.packed != nullptr) {
-    const void* const memory =
-        w.packed->impl().get(w.pass, static_cast<std::size_t>(ctx.isa()), kept.bytes(), fill);
-    run(ctx, table, multiply, rows, x, w, kept.panels(memory), finish, y);
-  } else {
-    Tensor own = ctx.tensor({kept.bytes()}, Dtype::u8);
-    fill(own.view().raw());
-    run(ctx, table, multiply, rows, x, w, kept.panels(own.view().raw()), finish, y);
-  }
+  return kept.panels(w.packed->impl().get(w.pass, static_cast<std::size_t>(ctx.isa()), kept.bytes(),
+                                          [&](void* to) { kept.fill(ctx, to); }));
 }
 
 }  // namespace
 
+AnyPanels kept_panels(Context& ctx, const GemmKernels& table, const Weights& w) {
+  switch (w.packed->form()) {
+    case Dtype::bf16:
+      return panels_of<std::uint16_t>(ctx, table, w);
+    case Dtype::u8:
+      return panels_of<std::int8_t>(ctx, table, w);
+    default:
+      return panels_of<float>(ctx, table, w);
+  }
+}
+
 void multiply(Context& ctx, const GemmKernels& table, Index rows, const SpacedRows& x,
               const Weights& w, const Finish& finish, float* y) {
-  switch (w.packed == nullptr ? Dtype::f32 : w.packed->form()) {
-    case Dtype::bf16:
-      return multiply_kept(ctx, table, table.multiply_bf16, rows, x, w, finish, y);
-    case Dtype::u8:
-      return multiply_kept(ctx, table, table.multiply_int8, rows, x, w, finish, y);
-    default:
-      return multiply_kept(ctx, table, table.multiply, rows, x, w, finish, y);
+  if (w.packed == nullptr) {
+    const Kept<float> kept(table, static_cast<kernels::Level>(ctx.isa()), w);
+    Tensor own = ctx.tensor({kept.bytes()}, Dtype::u8);
+    kept.fill(ctx, own.view().raw());
+    return run(ctx, table, rows, x, w, kept.panels(own.view().raw()), finish, y);
   }
+  std::visit([&](const auto& panels) { run(ctx, table, rows, x, w, panels, finish, y); },
+             kept_panels(ctx, table, w));
 }
 
 namespace {
@@ -251,8 +253,8 @@ void multiply(Context& ctx, const GemmKernels& table, Index rows, const float* x
   const Weights sizes{nullptr, w.depth, w.columns, w.columns, 1, w.packed, pass};
   const Panels<std::int8_t> panels{static_cast<const std::int8_t*>(memory), w.depth * table.panel,
                                    table.panel};
-  run(ctx, table, table.multiply_int8, rows, {x, w.depth}, sizes, panels,
-      {nullptr, Epilogue::none, Write::overwrite}, y);
+  run(ctx, table, rows, {x, w.depth}, sizes, panels, {nullptr, Epilogue::none, Write::overwrite},
+      y);
 }
 
 bool reads_in_place(const GemmKernels& table, Index rows, const Weights& w) noexcept {

@@ -2,6 +2,8 @@
 
 // Matrix products by the kernels of src/kernels/gemm/gemm.h.
 
+#include <variant>
+
 #include "kernels/gemm/gemm.h"
 #include "ops/byte_product.h"
 #include "ops/packed_weights.h"
@@ -16,6 +18,11 @@ void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const
 /// y = x w of weights in 8 bits.
 void multiply(Context& ctx, const kernels::GemmKernels& table, Index rows, const float* x,
               const ByteWeights& w, float* y);
+
+/// Weights whose copy w.packed keeps, in the form that it asks for.
+using AnyPanels = std::variant<kernels::Panels<float>, kernels::Panels<std::uint16_t>,
+                               kernels::Panels<std::int8_t>>;
+AnyPanels kept_panels(Context& ctx, const kernels::GemmKernels& table, const Weights& w);
 
 /// Whether few rows are multiplied with these weights as they lie, which reads them once.
 bool reads_in_place(const kernels::GemmKernels& table, Index rows, const Weights& w) noexcept;

@@ -26,38 +26,33 @@ struct ToF16 {
   float operator()(float x) const noexcept { return to_float(to_f16(x)); }
 };
 
-/// body(F{}, round) for the float type of `view` and the numbers that `grid` has.
-template <class Body>
-void with_numbers(const ConstView& view, Dtype grid, Body&& body) {
-  with_float_type(kOperation, "state", view, [&](auto zero) {
-    if constexpr (std::is_same_v<decltype(zero), float>) {
-      if (grid == Dtype::bf16) return body(zero, ToBf16{});
-      if (grid == Dtype::f16) return body(zero, ToF16{});
-    }
-    body(zero, Exactly{});
-  });
+/// body(round) for numbers on a grid.
+template <class F, class Body>
+void with_rounding(Dtype grid, Body&& body) {
+  if constexpr (std::is_same_v<F, float>) {
+    if (grid == Dtype::bf16) return body(ToBf16{});
+    if (grid == Dtype::f16) return body(ToF16{});
+  }
+  body(Exactly{});
 }
 
-/// Rows of p and r have `gates` matrices of U columns; gate `first` + g of their sum becomes z[g].
-void sum_gates(Context& ctx, ConstView p, ConstView r, Index first, Dtype grid, View z) {
-  const Index count = z.dim(0);
-  const Index rows = z.dim(1);
-  const Index units = z.dim(2);
-  const Index width = p.dim(1);
-  with_numbers(z, grid, [&](auto zero, auto round) {
-    using F = decltype(zero);
-    for_row_blocks(ctx, {rows, width}, [&](Index begin, Index end) {
-      for (Index row = begin; row < end; ++row) {
-        for (Index gate = 0; gate < count; ++gate) {
-          const Index from = row * width + (first + gate) * units;
-          F* to = z.data<F>() + (gate * rows + row) * units;
-          for (Index u = 0; u < units; ++u) {
-            to[u] = round(p.data<F>()[from + u] + r.data<F>()[from + u]);
-          }
-        }
-      }
-    });
-  });
+/// z[g] = gate g of p + r, which have `gates` of them, for the first `count`.
+template <class F, class Round>
+void sum_gates(const StepMemory<F>& m, RowRange rows, Index gates, Index count, Round round) {
+  for (Index row = rows.begin; row < rows.end; ++row) {
+    for (Index gate = 0; gate < count; ++gate) {
+      const F* p = m.p + (row * gates + gate) * m.units;
+      const F* r = m.r + (row * gates + gate) * m.units;
+      F* z = m.z + (gate * m.rows + row) * m.units;
+      for (Index u = 0; u < m.units; ++u) z[u] = round(p[u] + r[u]);
+    }
+  }
+}
+
+/// The candidate's columns, the last of three gates', of a row.
+template <class F>
+F* candidate_of(F* gates, Index row, Index units) {
+  return gates + (3 * row + 2) * units;
 }
 
 /// The other way: d_z[g] to the columns of gate `first` + g.
@@ -67,11 +62,13 @@ void join_gates(Context& ctx, ConstView d_z, Index first, View d_p) {
   const Index width = d_p.dim(1);
   with_float_type(kOperation, "d_z", d_z, [&](auto zero) {
     using F = decltype(zero);
+    const F* from = d_z.data<F>();
+    F* to = d_p.data<F>();
     for_row_blocks(ctx, {rows, width}, [&](Index begin, Index end) {
       for (Index row = begin; row < end; ++row) {
         for (Index gate = 0; gate < d_z.dim(0); ++gate) {
-          std::copy_n(d_z.data<F>() + (gate * rows + row) * units, units,
-                      d_p.data<F>() + row * width + (first + gate) * units);
+          std::copy_n(from + (gate * rows + row) * units, units,
+                      to + row * width + (first + gate) * units);
         }
       }
     });
@@ -89,16 +86,31 @@ auto kernel_of(const Context& ctx, Activation activation) noexcept
   return activation == Activation::tanh ? kernels.tanh : nullptr;
 }
 
-void activate(Context& ctx, Activation activation, Dtype grid, ConstView x, View y) {
-  if (const auto kernel = kernel_of(ctx, activation);
-      kernel != nullptr && x.dtype() == Dtype::f32) {
-    for_blocks(ctx, y.size(), kBlockElements, [&](Index begin, Index end) {
-      kernel(x.data<float>() + begin, end - begin, y.data<float>() + begin);
-    });
-  } else {
-    activation_forward(ctx, activation, x, y);
+/// y = activation(x) for rows of one [B, U].
+template <class F>
+void activate(Context& ctx, Activation activation, Dtype grid, RowRange rows, Index units,
+              const F* x, F* y) {
+  const Shape shape{rows.end - rows.begin, units};
+  const Index first = rows.begin * units;
+  const auto kernel = kernel_of(ctx, activation);
+  if constexpr (std::is_same_v<F, float>) {
+    if (kernel != nullptr) kernel(x + first, shape.size(), y + first);
   }
-  if (grid != y.dtype()) convert_rounded(y, grid, y);
+  const View to(y + first, shape);
+  if (!std::is_same_v<F, float> || kernel == nullptr) {
+    activation_forward(ctx, activation, ConstView(x + first, shape), to);
+  }
+  if (grid != to.dtype()) convert_rounded(to, grid, to);
+}
+
+/// The same from z to a, for gates [first, end).
+template <class F>
+void activate_gates(Context& ctx, Activation activation, Dtype grid, const StepMemory<F>& m,
+                    RowRange rows, Index first, Index end) {
+  for (Index gate = first; gate < end; ++gate) {
+    const Index place = gate * m.rows * m.units;
+    activate(ctx, activation, grid, rows, m.units, m.z + place, m.a + place);
+  }
 }
 
 /// d_x from the argument x and the result y, in place. Of sigmoid and tanh y (1 - y) and
@@ -130,11 +142,22 @@ void for_elements(Context& ctx, const ConstView& like, Body&& body) {
 
 }  // namespace
 
-void simple_step(Context& ctx, const StepRules& rules, ConstView p, ConstView r,
-                 const StepKept& keep, View h) {
-  sum_gates(ctx, p, r, 0, rules.grid, keep.z);
-  activate(ctx, rules.activation, rules.grid, keep.z.reshaped(h.shape()), h);
-  copy(h, keep.a.reshaped(h.shape()));
+template <class F>
+void scale_rows(Dtype grid, const F* h, const F* mask, const F* r, RowRange rows, Index units,
+                F* to) {
+  with_rounding<F>(grid, [&](auto round) {
+    for (Index i = rows.begin * units; i < rows.end * units; ++i) {
+      const F dropped = mask == nullptr ? h[i] : round(h[i] * mask[i]);
+      to[i] = r == nullptr ? dropped : round(dropped * r[i]);
+    }
+  });
+}
+
+template <class F>
+void simple_step(Context& ctx, const StepRules& rules, const StepMemory<F>& m, RowRange rows) {
+  with_rounding<F>(rules.grid, [&](auto round) { sum_gates(m, rows, 1, 1, round); });
+  activate(ctx, rules.activation, rules.grid, rows, m.units, m.z, m.h);
+  std::copy(m.h + rows.begin * m.units, m.h + rows.end * m.units, m.a + rows.begin * m.units);
 }
 
 void simple_step_backward(Context& ctx, const StepRules& rules, const StepSeen& kept, ConstView d_h,
@@ -144,27 +167,22 @@ void simple_step_backward(Context& ctx, const StepRules& rules, const StepSeen& 
   activate_back(ctx, rules.activation, kept.z.reshaped(shape), kept.a.reshaped(shape), d_p);
 }
 
-void lstm_step(Context& ctx, const StepRules& rules, ConstView p, ConstView r, ConstView c_before,
-               const StepKept& keep, View c, View h) {
-  sum_gates(ctx, p, r, 0, rules.grid, keep.z);
-  activate(ctx, rules.recurrent_activation, rules.grid, gates_of(keep.z, 0, 2),
-           gates_of(keep.a, 0, 2));
-  activate(ctx, rules.activation, rules.grid, gates_of(keep.z, 2, 3), gates_of(keep.a, 2, 3));
-  activate(ctx, rules.recurrent_activation, rules.grid, gates_of(keep.z, 3, 4),
-           gates_of(keep.a, 3, 4));
-  with_numbers(h, rules.grid, [&](auto zero, auto round) {
-    using F = decltype(zero);
-    const Index n = h.size();
-    const F* a = keep.a.data<F>();
-    const F* before = c_before.data<F>();
-    F* carry = c.data<F>();
-    for_elements(ctx, h, [&](Index i) {
-      carry[i] = round(round(a[n + i] * before[i]) + round(a[i] * a[2 * n + i]));
-    });
-    activate(ctx, rules.activation, rules.grid, c, keep.extra);
-    const F* active = keep.extra.data<F>();
-    F* out = h.data<F>();
-    for_elements(ctx, h, [&](Index i) { out[i] = round(a[3 * n + i] * active[i]); });
+template <class F>
+void lstm_step(Context& ctx, const StepRules& rules, const StepMemory<F>& m, RowRange rows) {
+  const Index n = m.rows * m.units;
+  const Index begin = rows.begin * m.units;
+  const Index end = rows.end * m.units;
+  with_rounding<F>(rules.grid, [&](auto round) {
+    sum_gates(m, rows, 4, 4, round);
+    activate_gates(ctx, rules.recurrent_activation, rules.grid, m, rows, 0, 2);
+    activate_gates(ctx, rules.activation, rules.grid, m, rows, 2, 3);
+    activate_gates(ctx, rules.recurrent_activation, rules.grid, m, rows, 3, 4);
+    const F* a = m.a;
+    for (Index i = begin; i < end; ++i) {
+      m.c[i] = round(round(a[n + i] * m.c_before[i]) + round(a[i] * a[2 * n + i]));
+    }
+    activate(ctx, rules.activation, rules.grid, rows, m.units, m.c, m.extra);
+    for (Index i = begin; i < end; ++i) m.h[i] = round(a[3 * n + i] * m.extra[i]);
   });
 }
 
@@ -206,37 +224,32 @@ void lstm_step_backward(Context& ctx, const StepRules& rules, const StepSeen& ke
   join_gates(ctx, d_z, 0, d_p);
 }
 
-void gru_gates(Context& ctx, const StepRules& rules, ConstView p, ConstView r,
-               const StepKept& keep) {
-  sum_gates(ctx, p, r, 0, rules.grid, gates_of(keep.z, 0, 2));
-  activate(ctx, rules.recurrent_activation, rules.grid, gates_of(keep.z, 0, 2),
-           gates_of(keep.a, 0, 2));
+template <class F>
+void gru_gates(Context& ctx, const StepRules& rules, const StepMemory<F>& m, RowRange rows) {
+  with_rounding<F>(rules.grid, [&](auto round) { sum_gates(m, rows, 3, 2, round); });
+  activate_gates(ctx, rules.recurrent_activation, rules.grid, m, rows, 0, 2);
 }
 
-void gru_candidate(Context& ctx, const StepRules& rules, bool reset_after, ConstView p, ConstView r,
-                   ConstView h_before, const StepKept& keep, View h) {
-  const Index rows = h.dim(0);
-  const Index units = h.dim(1);
-  with_numbers(h, rules.grid, [&](auto zero, auto round) {
-    using F = decltype(zero);
-    const Index n = h.size();
-    const F* gates = keep.a.data<F>();
-    F* z = keep.z.data<F>() + 2 * n;
-    F* inner = keep.extra.data<F>();
-    for_row_blocks(ctx, {rows, units}, [&](Index begin, Index end) {
-      for (Index i = begin * units; i < end * units; ++i) {
-        const Index at = (i / units) * 3 * units + 2 * units + i % units;
-        inner[i] = r.data<F>()[at];
-        const F t = reset_after ? round(gates[n + i] * inner[i]) : inner[i];
-        z[i] = round(p.data<F>()[at] + t);
+template <class F>
+void gru_candidate(Context& ctx, const StepRules& rules, bool reset_after, const StepMemory<F>& m,
+                   RowRange rows) {
+  const Index n = m.rows * m.units;
+  const F* gates = m.a;
+  F* z = m.z + 2 * n;
+  with_rounding<F>(rules.grid, [&](auto round) {
+    for (Index row = rows.begin; row < rows.end; ++row) {
+      const F* p = candidate_of(m.p, row, m.units);
+      const F* r = candidate_of(m.r, row, m.units);
+      for (Index u = 0, i = row * m.units; u < m.units; ++u, ++i) {
+        m.extra[i] = r[u];
+        z[i] = round(p[u] + (reset_after ? round(gates[n + i] * r[u]) : r[u]));
       }
-    });
-    activate(ctx, rules.activation, rules.grid, gates_of(keep.z, 2, 3), gates_of(keep.a, 2, 3));
-    const F* before = h_before.data<F>();
-    F* out = h.data<F>();
-    for_elements(ctx, h, [&](Index i) {
-      out[i] = round(round(gates[i] * before[i]) + round(round(1 - gates[i]) * gates[2 * n + i]));
-    });
+    }
+    activate_gates(ctx, rules.activation, rules.grid, m, rows, 2, 3);
+    for (Index i = rows.begin * m.units; i < rows.end * m.units; ++i) {
+      m.h[i] =
+          round(round(gates[i] * m.h_before[i]) + round(round(1 - gates[i]) * gates[2 * n + i]));
+    }
   });
 }
 
@@ -262,11 +275,14 @@ void gru_candidate_backward(Context& ctx, const StepRules& rules, bool reset_aft
                   gates_of(d_a, 2, 3));
     const F* inner = kept.extra.data<F>();
     for_row_blocks(ctx, {rows, units}, [&](Index begin, Index end) {
-      for (Index i = begin * units; i < end * units; ++i) {
-        const Index at = (i / units) * 3 * units + 2 * units + i % units;
-        d_p.data<F>()[at] = d[2 * n + i];
-        d_r.data<F>()[at] = reset_after ? d[2 * n + i] * a[n + i] : d[2 * n + i];
-        if (reset_after) d[n + i] = d[2 * n + i] * inner[i];
+      for (Index row = begin; row < end; ++row) {
+        F* d_input = candidate_of(d_p.data<F>(), row, units);
+        F* d_state = candidate_of(d_r.data<F>(), row, units);
+        for (Index u = 0, i = row * units; u < units; ++u, ++i) {
+          d_input[u] = d[2 * n + i];
+          d_state[u] = reset_after ? d[2 * n + i] * a[n + i] : d[2 * n + i];
+          if (reset_after) d[n + i] = d[2 * n + i] * inner[i];
+        }
       }
     });
   });
@@ -282,38 +298,51 @@ void gru_gates_backward(Context& ctx, const StepRules& rules, const StepSeen& ke
 
 namespace {
 
-/// body(elements of the row, its number) where mask is false.
+/// body(the row's first element) where mask is false.
 template <class Body>
-void for_hidden_rows(const ConstView& mask, const ConstView& rows, Body&& body) {
-  const Index width = rows.dim(1);
-  for (Index row = 0; row < rows.dim(0); ++row) {
-    if (!mask.data<bool>()[row]) body(row * width, width);
+void for_hidden_rows(const bool* mask, RowRange rows, Index width, Body&& body) {
+  for (Index row = rows.begin; row < rows.end; ++row) {
+    if (!mask[row]) body(row * width);
   }
 }
 
 }  // namespace
 
-void restore_rows(Context& /*ctx*/, ConstView mask, ConstView from, View to) {
-  with_float_type(kOperation, "state", to, [&](auto zero) {
-    using F = decltype(zero);
-    for_hidden_rows(mask, to, [&](Index at, Index width) {
-      std::copy_n(from.data<F>() + at, width, to.data<F>() + at);
-    });
-  });
+template <class F>
+void restore_rows(const bool* mask, const F* from, RowRange rows, Index width, F* to) {
+  for_hidden_rows(mask, rows, width, [&](Index at) { std::copy_n(from + at, width, to + at); });
 }
 
-void clear_rows(Context& /*ctx*/, ConstView mask, View rows) {
+void clear_rows(ConstView mask, View rows) {
   with_float_type(kOperation, "rows", rows, [&](auto zero) {
     using F = decltype(zero);
-    for_hidden_rows(mask, rows,
-                    [&](Index at, Index width) { std::fill_n(rows.data<F>() + at, width, F{0}); });
+    const Index width = rows.dim(1);
+    for_hidden_rows(mask.data<bool>(), {0, rows.dim(0)}, width,
+                    [&](Index at) { std::fill_n(rows.data<F>() + at, width, F{0}); });
   });
 }
 
-void move_rows(Context& ctx, ConstView mask, View from, View to) {
+void move_rows(ConstView mask, View from, View to) {
   fill_zero(to);
-  restore_rows(ctx, mask, from, to);
-  clear_rows(ctx, mask, from);
+  with_float_type(kOperation, "rows", from, [&](auto zero) {
+    using F = decltype(zero);
+    restore_rows(mask.data<bool>(), from.data<F>(), {0, from.dim(0)}, from.dim(1), to.data<F>());
+  });
+  clear_rows(mask, from);
 }
+
+template void scale_rows(Dtype, const float*, const float*, const float*, RowRange, Index, float*);
+template void scale_rows(Dtype, const double*, const double*, const double*, RowRange, Index,
+                         double*);
+template void simple_step(Context&, const StepRules&, const StepMemory<float>&, RowRange);
+template void simple_step(Context&, const StepRules&, const StepMemory<double>&, RowRange);
+template void lstm_step(Context&, const StepRules&, const StepMemory<float>&, RowRange);
+template void lstm_step(Context&, const StepRules&, const StepMemory<double>&, RowRange);
+template void gru_gates(Context&, const StepRules&, const StepMemory<float>&, RowRange);
+template void gru_gates(Context&, const StepRules&, const StepMemory<double>&, RowRange);
+template void gru_candidate(Context&, const StepRules&, bool, const StepMemory<float>&, RowRange);
+template void gru_candidate(Context&, const StepRules&, bool, const StepMemory<double>&, RowRange);
+template void restore_rows(const bool*, const float*, RowRange, Index, float*);
+template void restore_rows(const bool*, const double*, RowRange, Index, double*);
 
 }  // namespace grouphead::ops

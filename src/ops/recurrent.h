@@ -14,37 +14,59 @@ struct StepRules {
   Dtype grid = Dtype::f32;
 };
 
-/// What a step keeps for its derivative.
-template <class V>
-struct StepNumbers {
-  V z{};      ///< arguments of the gates' activations [G, B, U]
-  V a{};      ///< their results [G, B, U]
-  V extra{};  ///< LSTM: activation(c'); GRU: what r is multiplied with, or the product of r h
+/// Rows [begin, end) of a batch.
+struct RowRange {
+  Index begin, end;
 };
-using StepKept = StepNumbers<View>;
-using StepSeen = StepNumbers<ConstView>;
 
-/// h = activation(p + r). p and r [B, U].
-void simple_step(Context& ctx, const StepRules& rules, ConstView p, ConstView r,
-                 const StepKept& keep, View h);
+/// The numbers of one step.
+template <class F>
+struct StepMemory {
+  Index rows, units;  ///< B, U
+  const F* p;         ///< [B, G U], of the inputs
+  F* r;               ///< [B, G U], of the states
+  F *z, *a;           ///< [G, B, U]: arguments of the gates' activations, their results
+  F* extra;           ///< [B, U]. LSTM: activation(c); GRU: the candidate's columns of r
+  const F* h_before;  ///< [B, U]
+  F* h;
+  const F* c_before;  ///< [B, U], of LSTM
+  F* c;
+};
+
+/// What a step keeps of them for its derivative.
+struct StepSeen {
+  ConstView z, a, extra;
+};
+
+// The steps write z, a, extra, h and c for some rows. They may run for other rows at the same time.
+
+/// to = h, times mask and r unless null: what a state's kernel is multiplied with.
+template <class F>
+void scale_rows(Dtype grid, const F* h, const F* mask, const F* r, RowRange rows, Index units,
+                F* to);
+
+/// h = activation(p + r). G = 1.
+template <class F>
+void simple_step(Context& ctx, const StepRules& rules, const StepMemory<F>& m, RowRange rows);
 /// d_p [B, U]
 void simple_step_backward(Context& ctx, const StepRules& rules, const StepSeen& kept, ConstView d_h,
                           View d_p);
 
-/// Gates i, f, g, o of p + r [B, 4 U]; c = f c_before + i g, h = o activation(c).
-void lstm_step(Context& ctx, const StepRules& rules, ConstView p, ConstView r, ConstView c_before,
-               const StepKept& keep, View c, View h);
+/// Gates i, f, g, o of p + r; c = f c_before + i g, h = o activation(c).
+template <class F>
+void lstm_step(Context& ctx, const StepRules& rules, const StepMemory<F>& m, RowRange rows);
 /// d_c: of c, becomes that of c_before. d_p [B, 4 U]
 void lstm_step_backward(Context& ctx, const StepRules& rules, const StepSeen& kept,
                         ConstView c_before, ConstView c, ConstView d_h, View d_c, View d_p);
 
 /// The gates z and r of the first 2 U columns of p + r.
-void gru_gates(Context& ctx, const StepRules& rules, ConstView p, ConstView r,
-               const StepKept& keep);
+template <class F>
+void gru_gates(Context& ctx, const StepRules& rules, const StepMemory<F>& m, RowRange rows);
 /// h = z h_before + (1 - z) activation(p + t), with t the last U columns of r, times the gate r
 /// with reset_after.
-void gru_candidate(Context& ctx, const StepRules& rules, bool reset_after, ConstView p, ConstView r,
-                   ConstView h_before, const StepKept& keep, View h);
+template <class F>
+void gru_candidate(Context& ctx, const StepRules& rules, bool reset_after, const StepMemory<F>& m,
+                   RowRange rows);
 /// The last U columns of d_p and d_r, the derivative by the gates in d_a [3, B, U] (that of r with
 /// reset_after alone) and the part of d_h_before that goes past them, which it replaces.
 void gru_candidate_backward(Context& ctx, const StepRules& rules, bool reset_after,
@@ -54,11 +76,12 @@ void gru_candidate_backward(Context& ctx, const StepRules& rules, bool reset_aft
 void gru_gates_backward(Context& ctx, const StepRules& rules, const StepSeen& kept, View d_a,
                         View d_p, View d_r);
 
-/// Rows b of `to` [B, U] where mask [B] (bool) is false become those of `from`.
-void restore_rows(Context& ctx, ConstView mask, ConstView from, View to);
-/// Rows where mask is false become 0.
-void clear_rows(Context& ctx, ConstView mask, View rows);
-/// Rows where mask is false move: to = them (else 0), and they become 0 in `from`.
-void move_rows(Context& ctx, ConstView mask, View from, View to);
+/// Rows of `to` [B, width] where mask [B] is false become those of `from`.
+template <class F>
+void restore_rows(const bool* mask, const F* from, RowRange rows, Index width, F* to);
+/// Rows where mask [B] (bool) is false become 0.
+void clear_rows(ConstView mask, View rows);
+/// They move: `to` = them (else 0), and they become 0 in `from`.
+void move_rows(ConstView mask, View from, View to);
 
 }  // namespace grouphead::ops

@@ -51,6 +51,18 @@ struct GemmKernels {
                           float* sums) noexcept;
 };
 
+/// The product with weights of this element type.
+template <class Element>
+GemmKernels::Multiply<Element>* multiply_of(const GemmKernels& table) noexcept {
+  if constexpr (sizeof(Element) == sizeof(float)) {
+    return table.multiply;
+  } else if constexpr (sizeof(Element) == sizeof(std::uint16_t)) {
+    return table.multiply_bf16;
+  } else {
+    return table.multiply_int8;
+  }
+}
+
 /// Null for Level::ref, whose products are the functions of gemm_reference.h.
 const GemmKernels* gemm_kernels(Level level) noexcept;
 

@@ -213,7 +213,7 @@ std::vector<Value> Recurrent::results(Context& ctx, const Run& run) const {
   Tensor shown;  // with zeros where the output is none
   if (run.outputs.has_value()) {
     shown = nn::copied(ctx, made);
-    ops::clear_rows(ctx, run.outputs.view().reshaped({run.outputs.size()}),
+    ops::clear_rows(run.outputs.view().reshaped({run.outputs.size()}),
                     shown.view().reshaped({shown.dim(0) * shown.dim(1), shown.dim(2)}));
     made = std::as_const(shown).view();
   }
@@ -248,14 +248,14 @@ Recurrent::Gradients Recurrent::gradients_of(Context& ctx, const Run& run, Const
   if (config_.return_sequences) {
     Tensor all = steps_of(ctx, d_y, false);
     if (is_shown_in_part) {
-      ops::clear_rows(ctx, run.outputs.view().reshaped({steps * rows}),
+      ops::clear_rows(run.outputs.view().reshaped({steps * rows}),
                       all.view().reshaped({steps * rows, num_outputs()}));
     }
     return {.steps = all, .last = {}};
   }
   Tensor last = nn::copied(ctx, d_y);
   if (is_shown_in_part) {
-    ops::clear_rows(ctx, run.outputs.view().slice(0, steps - 1, steps).reshaped({rows}), last);
+    ops::clear_rows(run.outputs.view().slice(0, steps - 1, steps).reshaped({rows}), last);
   }
   return {.steps = {}, .last = last};
 }

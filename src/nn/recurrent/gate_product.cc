@@ -37,6 +37,14 @@ View GateProduct::columns(View matrix, std::size_t part) const {
   return last_axis(matrix, firsts_[part], firsts_[part] + widths_[part]);
 }
 
+std::optional<ops::RowProduct> GateProduct::row_product(Context& ctx, std::size_t part) const {
+  if (is_whole()) {
+    return ops::RowProduct::make(ctx, kernel_.numbers(), kernel_.packed(), bias_);
+  }
+  Part& own = *parts_[part];
+  return ops::RowProduct::make(ctx, own.kernel, own.packed, own.bias);
+}
+
 void GateProduct::forward(Context& ctx, std::size_t part, ConstView x, View y) {
   if (is_whole()) {
     return ops::linear_forward(ctx, x, kernel_.numbers(), kernel_.packed(), bias_,

@@ -1,10 +1,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "grouphead/layers/layer.h"
-#include "ops/linear.h"
+#include "ops/row_product.h"
 
 namespace grouphead::nn {
 
@@ -17,6 +18,11 @@ class GateProduct {
   GateProduct(Context& ctx, const Parameter& kernel, ConstView bias, std::vector<Index> widths);
 
   std::size_t num_parts() const noexcept { return widths_.size(); }
+  /// The part's first column.
+  Index first(std::size_t part) const noexcept { return firsts_[part]; }
+
+  /// forward() of the part for rows that the caller cuts; nothing where ops has none.
+  std::optional<ops::RowProduct> row_product(Context& ctx, std::size_t part) const;
 
   /// The part's columns of y [rows, N] = x [rows, K] times its columns of the kernel, plus bias.
   void forward(Context& ctx, std::size_t part, ConstView x, View y);

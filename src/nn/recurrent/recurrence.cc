@@ -1,5 +1,6 @@
 #include "nn/recurrent/recurrence.h"
 
+#include "nn/recurrent/forward_steps.h"
 #include "nn/recurrent/step.h"
 #include "ops/arithmetic.h"
 #include "ops/broadcasting.h"
@@ -89,8 +90,7 @@ CellRun run_cell(Context& ctx, const RecurrentCell& cell, const Tensor& x, const
   run.a = ctx.tensor({kept, cell.num_gates(), rows, units}, cell.dtype());
   run.extra = ctx.tensor({kept, rows, units}, cell.dtype());
   const Tensor p = project(ctx, cell, run);
-  StepForward step(ctx, cell, run);
-  for (Index s = 0; s < steps; ++s) step.take(s, p, mask);
+  take_steps(ctx, cell, run, p, mask);
   return run;
 }
 

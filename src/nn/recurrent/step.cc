@@ -7,16 +7,10 @@
 namespace grouphead::nn {
 namespace {
 
-constexpr int kResetGate = 1;
-
 template <class V>
 V without_first_axis(V one) {
   const Shape& shape = one.shape();
   return one.reshaped(Shape(std::span<const Index>(shape.begin() + 1, shape.end())));
-}
-
-ops::StepRules rules_of(const RecurrentCell& cell) {
-  return {cell.options().activation, cell.options().recurrent_activation, cell.grid()};
 }
 
 std::vector<Index> equal_parts(const RecurrentCell& cell) {
@@ -41,9 +35,6 @@ ConstView bias_of(const RecurrentCell& cell, bool of_state) {
 ops::StepSeen seen_of(const CellRun& run, Index s) {
   return {step_of(run.z.view(), s), step_of(run.a.view(), s), step_of(run.extra.view(), s)};
 }
-ops::StepKept kept_of(CellRun& run, Index s) {
-  return {step_of(run.z.view(), s), step_of(run.a.view(), s), step_of(run.extra.view(), s)};
-}
 
 ConstView gate_r(ConstView gates) { return step_of(gates, kResetGate); }
 
@@ -51,6 +42,10 @@ ConstView gate_r(ConstView gates) { return step_of(gates, kResetGate); }
 
 ConstView step_of(ConstView all, Index s) { return without_first_axis(all.slice(0, s, s + 1)); }
 View step_of(View all, Index s) { return without_first_axis(all.slice(0, s, s + 1)); }
+
+ops::StepRules rules_of(const RecurrentCell& cell) {
+  return {cell.options().activation, cell.options().recurrent_activation, cell.grid()};
+}
 
 GateProduct input_product(Context& ctx, const RecurrentCell& cell, const StepMasks& masks) {
   std::vector<Index> parts{cell.num_gates() * cell.units()};
@@ -88,48 +83,6 @@ Tensor StateProduct::input(std::size_t part, ConstView h, ConstView r) const {
   return made;
 }
 
-StepForward::StepForward(Context& ctx, const RecurrentCell& cell, CellRun& run)
-    : ctx_(ctx), cell_(cell), run_(run), rules_(rules_of(cell)), state_(ctx, cell, run) {
-  r_ = ctx.tensor({run.x.dim(1), cell.num_gates() * cell.units()}, cell.dtype());
-}
-
-void StepForward::multiply(std::size_t part, ConstView h, ConstView r) {
-  Tensor input;
-  if (r.has_value() || state_.mask(part).has_value()) input = state_.input(part, h, r);
-  state_.product().forward(ctx_, part, input.has_value() ? ConstView(input) : h, r_);
-}
-
-void StepForward::take(Index s, const Tensor& p, const Tensor& mask) {
-  const Index place = run_.z.dim(0) == 1 ? 0 : s;
-  const ops::StepKept keep = kept_of(run_, place);
-  const ConstView now = step_of(p.view(), s);
-  const View all_h = run_.h;
-  const ConstView before = step_of(ConstView(all_h), s);
-  const View h = step_of(all_h, s + 1);
-  const std::size_t last = state_.num_parts() - 1;
-  for (std::size_t part = 0; part <= last; ++part) {
-    if (!state_.is_reset(part)) multiply(part, before, {});
-  }
-  if (cell_.grid() != r_.dtype()) ops::convert_rounded(r_, cell_.grid(), r_);
-  if (cell_.kind() == CellKind::simple_rnn) {
-    ops::simple_step(ctx_, rules_, now, r_, keep, h);
-  } else if (cell_.kind() == CellKind::gru) {
-    ops::gru_gates(ctx_, rules_, now, r_, keep);
-    if (cell_.resets_before()) {
-      multiply(last, before, gate_r(keep.a));
-      if (cell_.grid() != r_.dtype()) ops::convert_rounded(r_, cell_.grid(), r_);
-    }
-    ops::gru_candidate(ctx_, rules_, !cell_.resets_before(), now, r_, before, keep, h);
-  } else {
-    const View all_c = run_.c;
-    const ConstView c_before = step_of(ConstView(all_c), s);
-    const View c = step_of(all_c, s + 1);
-    ops::lstm_step(ctx_, rules_, now, r_, c_before, keep, c, h);
-    if (mask.has_value()) ops::restore_rows(ctx_, step_of(mask.view(), s), c_before, c);
-  }
-  if (mask.has_value()) ops::restore_rows(ctx_, step_of(mask.view(), s), before, h);
-}
-
 StepBackward::StepBackward(Context& ctx, const RecurrentCell& cell, const CellRun& run)
     : ctx_(ctx), cell_(cell), run_(run), rules_(rules_of(cell)), state_(ctx, cell, run) {
   const Shape gates{run.x.dim(0), run.x.dim(1), cell.num_gates() * cell.units()};
@@ -146,8 +99,8 @@ void StepBackward::take(Index s, const Tensor& mask, View d_h, View d_c) {
   // What belongs to masked rows goes past the step.
   if (mask.has_value()) {
     const ConstView row = step_of(mask.view(), s);
-    ops::move_rows(ctx_, row, d_h, past_h_);
-    if (past_c_.has_value()) ops::move_rows(ctx_, row, d_c, past_c_);
+    ops::move_rows(row, d_h, past_h_);
+    if (past_c_.has_value()) ops::move_rows(row, d_c, past_c_);
   }
   gates_back(s, d_h, d_c);
   if (mask.has_value()) {

@@ -1,6 +1,7 @@
 #pragma once
 
-// One step of a cell: its products with the state's kernel around what ops/recurrent.h does.
+// The steps of a cell backward: its products with the state's kernel around what ops/recurrent.h
+// does; and what the steps forward share with them.
 
 #include "nn/recurrent/gate_product.h"
 #include "nn/recurrent/recurrence.h"
@@ -8,9 +9,14 @@
 
 namespace grouphead::nn {
 
+/// GRU's gate that multiplies the state.
+inline constexpr Index kResetGate = 1;
+
 /// Element s of the first axis, without this axis.
 ConstView step_of(ConstView all, Index s);
 View step_of(View all, Index s);
+
+ops::StepRules rules_of(const RecurrentCell& cell);
 
 /// x W in one part, or one for each gate where each has its mask.
 GateProduct input_product(Context& ctx, const RecurrentCell& cell, const StepMasks& masks);
@@ -36,23 +42,6 @@ class StateProduct {
   const RecurrentCell& cell_;
   const CellRun& run_;
   GateProduct product_;
-};
-
-class StepForward {
- public:
-  StepForward(Context& ctx, const RecurrentCell& cell, CellRun& run);
-  /// Step s of run, from p [S, B, G U] and what it has before.
-  void take(Index s, const Tensor& p, const Tensor& mask);
-
- private:
-  void multiply(std::size_t part, ConstView h, ConstView r);
-
-  Context& ctx_;
-  const RecurrentCell& cell_;
-  CellRun& run_;
-  ops::StepRules rules_;
-  StateProduct state_;
-  Tensor r_;  // [B, G U]
 };
 
 class StepBackward {
