@@ -269,8 +269,9 @@ class Library final : public core::Attachment {
     if (found != plans_.end()) return found->second;
     Plan plan{};
     if (key.stride == 0) plan.form = &form(key.depth, key.columns);
-    const Index strip = strip_of(key);
-    if (plan.form != nullptr && key.rows <= kFewRows && strip * 2 <= key.columns) {
+    const Index strip = strip_of(key);  // one thread is faster without
+    if (num_threads_ > 1 && plan.form != nullptr && key.rows <= kFewRows &&
+        strip * 2 <= key.columns) {
       plan.strip_bytes = strip_bytes(key.depth, key.columns, strip, plan.form->bytes);
       plan.strips = plan.strip_bytes > 0;
     }
