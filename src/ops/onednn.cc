@@ -11,6 +11,7 @@
 
 #include "core/context_impl.h"
 #include "ops/dense_rows.h"
+#include "ops/onednn_cuts.h"
 #include "ops/weight_parts.h"
 
 #if DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_OMP
@@ -32,20 +33,8 @@ constexpr Index kFormRows = 64;
 /// Columns that one unit of packing covers at most, and the elements that are worth a unit.
 constexpr Index kPackColumns = 256;
 constexpr Index kPackElements = Index{1} << 14;
-/// Few rows are cut by columns: strips of at most so many weights and multiply-adds, but not too
-/// many of them, for each call of oneDNN allocates some 270 bytes.
-constexpr Index kFewRows = 64;
-constexpr Index kStripWeights = Index{1} << 17;
-constexpr Index kStripWork = Index{1} << 20;
-constexpr Index kMaxStrips = 16;
-/// Columns of one block of oneDNN's form; strips are multiples of it. Rows that it likes to take.
-constexpr Index kFormColumns = 64;
-constexpr Index kFormRowTile = 8;
 /// What a Context keeps of compiled products; making one costs 3 to 100 us.
 constexpr std::size_t kMaxProducts = 2048;
-
-constexpr Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
-constexpr Index ceil_div(Index value, Index unit) { return (value + unit - 1) / unit; }
 
 /// One OpenMP thread for oneDNN on this thread, while it makes and while it runs a primitive (the
 /// number is part of what it compiles); the host's own number afterwards.
@@ -199,22 +188,6 @@ struct Plan {
   Index strip_bytes;  // from the weights of one strip to those of the next
 };
 
-/// The units of a cut into `count` or a few more: an even number, for two threads to share.
-constexpr Index even_units(Index count) { return count <= 1 ? 1 : round_up(count, 2); }
-
-/// Rows of one unit: large blocks reuse the weights, and several units per thread balance.
-Index row_block_of(Index rows) {
-  const Index most = rows >= 2048 ? 256 : rows >= 512 ? 128 : kFewRows;
-  return std::min(rows, round_up(ceil_div(rows, even_units(ceil_div(rows, most))), kFormRowTile));
-}
-
-/// Columns of one strip; all of them where a cut does not pay.
-Index strip_of(const ProductKey& key) {
-  const Index most = std::min(kStripWeights, kStripWork / key.rows);
-  const Index strips = even_units(ceil_div(key.depth * key.columns, most));
-  return round_up(ceil_div(key.columns, std::min(strips, kMaxStrips)), kFormColumns);
-}
-
 dnnl::matmul::primitive_desc describe(const ProductKey& key, const memory::desc& w) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -269,7 +242,7 @@ class Library final : public core::Attachment {
     if (found != plans_.end()) return found->second;
     Plan plan{};
     if (key.stride == 0) plan.form = &form(key.depth, key.columns);
-    const Index strip = strip_of(key);  // one thread is faster without
+    const Index strip = strip_of(key.rows, key.depth, key.columns);  // one thread is faster without
     if (num_threads_ > 1 && plan.form != nullptr && key.rows <= kFewRows &&
         strip * 2 <= key.columns) {
       plan.strip_bytes = strip_bytes(key.depth, key.columns, strip, plan.form->bytes);
