@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "grouphead/layers/group_query_attention.h"
@@ -16,8 +17,13 @@ bool is_gqa(const Problem& p) {
   return p.operation == Operation::layer_gqa_forward || p.operation == Operation::layer_gqa_train;
 }
 
-/// Built, with Keras's initial kernels and with biases that are not zero.
+/// Of inputs, gradients and the numbers inside.
+Dtype arithmetic(Dtype dtype) { return dtype == Dtype::bf16 ? Dtype::f32 : dtype; }
+
+/// Built, with Keras's initial kernels and with biases that are not zero. bf16 stands for the
+/// policy mixed_bfloat16.
 std::unique_ptr<Layer> make_layer(const Problem& p, Dtype dtype) {
+  const DtypePolicy policy = dtype == Dtype::bf16 ? DtypePolicy("mixed_bfloat16") : dtype;
   const Initializer biases = initializers::random_normal(0, kBiasSpread);
   std::unique_ptr<Layer> layer;
   if (is_gqa(p)) {
@@ -26,10 +32,10 @@ std::unique_ptr<Layer> make_layer(const Problem& p, Dtype dtype) {
                                   .num_query_heads = p.Hq,
                                   .num_key_value_heads = p.Hkv,
                                   .bias_initializer = biases,
-                                  .dtype = dtype});
+                                  .dtype = policy});
   } else {
     layer = std::make_unique<MultiHeadAttention>(MultiHeadAttentionConfig{
-        .num_heads = p.Hq, .key_dim = p.D, .bias_initializer = biases, .dtype = dtype});
+        .num_heads = p.Hq, .key_dim = p.D, .bias_initializer = biases, .dtype = policy});
   }
   RandomStream random(static_cast<std::uint64_t>(p.seed));
   const Shape shapes[] = {{p.B, p.T, p.M}, {p.B, p.S, p.M}};
@@ -46,11 +52,10 @@ struct InputSet {
 
 InputSet make_inputs(Context& ctx, const Problem& p, bool trains, Index seed) {
   InputSet set;
-  set.in.push_back({random_tensor(ctx, {p.B, p.T, p.M}, p.dtype, seed), {}});
-  if (p.S != p.T) {
-    set.in.push_back({random_tensor(ctx, {p.B, p.S, p.M}, p.dtype, seed + 1), {}});
-  }
-  if (trains) set.d_y = random_tensor(ctx, {p.B, p.T, p.M}, p.dtype, seed + 2);
+  const Dtype dtype = arithmetic(p.dtype);
+  set.in.push_back({random_tensor(ctx, {p.B, p.T, p.M}, dtype, seed), {}});
+  if (p.S != p.T) set.in.push_back({random_tensor(ctx, {p.B, p.S, p.M}, dtype, seed + 1), {}});
+  if (trains) set.d_y = random_tensor(ctx, {p.B, p.T, p.M}, dtype, seed + 2);
   return set;
 }
 
@@ -66,8 +71,8 @@ struct Called {
   Called(Context& ctx, const Problem& p, Dtype dtype)
       : layer(make_layer(p, dtype)), grads(ctx, layer->parameters()) {
     arguments.use_causal_mask = p.causal;
-    d_in.push_back(ctx.tensor({p.B, p.T, p.M}, dtype));
-    if (p.S != p.T) d_in.push_back(ctx.tensor({p.B, p.S, p.M}, dtype));
+    d_in.push_back(ctx.tensor({p.B, p.T, p.M}, arithmetic(dtype)));
+    if (p.S != p.T) d_in.push_back(ctx.tensor({p.B, p.S, p.M}, arithmetic(dtype)));
   }
 
   void run(Context& ctx, const InputSet& set) {
@@ -118,9 +123,8 @@ class LayerCase final : public Case {
     copy_parameters(ctx_, *called_.layer, *oracle.layer);
     oracle.run(ctx_, inputs);
     std::vector<Comparison> results;
-    const double length = static_cast<double>(p_.M + p_.D + p_.S + p_.Hq * p_.D);
     results.push_back(
-        compare("y", called_.y, oracle.y, path_bound(p_.dtype, length, max_abs(oracle.y))));
+        compare("y", called_.y, oracle.y, bound_of(length(), false, max_abs(oracle.y))));
     if (trains_) compare_gradients(oracle, results);
     return results;
   }
@@ -131,9 +135,10 @@ class LayerCase final : public Case {
     std::map<std::string, Tensor> tensors = {{"x", set.in[0].tensor}, {"y", called_.y}};
     if (set.in.size() > 1) tensors["value"] = set.in[1].tensor;
     for (const auto& each : called_.layer->parameters()) {
-      tensors[each.path] = convert(ctx_, each.parameter->value(), p_.dtype);
+      const Dtype dtype = arithmetic(p_.dtype);
+      tensors[each.path] = convert(ctx_, each.parameter->value(), dtype);
       if (trains_) {
-        tensors["d_" + each.path] = convert(ctx_, called_.grads.of(*each.parameter), p_.dtype);
+        tensors["d_" + each.path] = convert(ctx_, called_.grads.of(*each.parameter), dtype);
       }
     }
     if (trains_) {
@@ -153,13 +158,22 @@ class LayerCase final : public Case {
   }
 
  private:
+  double length() const { return static_cast<double>(p_.M + p_.D + p_.S + p_.Hq * p_.D); }
+
+  /// With bf16 sums are in f32, so that only their operands count, which are rounded independently:
+  /// x, kernels, queries, keys, values, weights, their sums and y, and thrice as many on the way
+  /// there and back. Twice the standard deviation of that many roundings.
+  double bound_of(double length, bool there_and_back, double magnitude) const {
+    if (p_.dtype != Dtype::bf16) return path_bound(p_.dtype, length, magnitude);
+    return 2 * 0x1p-9 * std::sqrt(there_and_back ? 24 : 8) * magnitude;
+  }
+
   /// The key's bias has no gradient but rounding, so those of parameters share a bound.
   void compare_gradients(Called& oracle, std::vector<Comparison>& results) {
-    const double length = 3.0 * static_cast<double>(p_.M + p_.D + p_.S + p_.Hq * p_.D);
     for (std::size_t i = 0; i < oracle.d_in.size(); ++i) {
       const Tensor& want = oracle.d_in[i];
       results.push_back(compare(i == 0 ? "d_x" : "d_value", called_.d_in[i], want,
-                                path_bound(p_.dtype, length, max_abs(want))));
+                                bound_of(3 * length(), true, max_abs(want))));
     }
     const auto wanted = oracle.layer->parameters();
     const auto computed = called_.layer->parameters();
@@ -168,7 +182,7 @@ class LayerCase final : public Case {
       largest = std::max(largest, max_abs(oracle.grads.of(*each.parameter)));
     }
     const double rows = static_cast<double>(p_.B * std::max(p_.T, p_.S));
-    const double bound = path_bound(p_.dtype, length + rows, largest);
+    const double bound = bound_of(3 * length() + rows, true, largest);
     for (std::size_t i = 0; i < wanted.size(); ++i) {
       results.push_back(compare("d " + wanted[i].path, called_.grads.of(*computed[i].parameter),
                                 oracle.grads.of(*wanted[i].parameter), bound));

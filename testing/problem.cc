@@ -17,13 +17,12 @@ namespace {
 constexpr unsigned bit(Operation operation) { return 1U << static_cast<unsigned>(operation); }
 constexpr unsigned kAttention =
     bit(Operation::attention_forward) | bit(Operation::attention_forward_backward);
-constexpr unsigned kBf16 =
-    bit(Operation::attention_forward) | bit(Operation::attention_forward_backward);
 constexpr unsigned kDecode = bit(Operation::decode);
 constexpr unsigned kGemm = bit(Operation::gemm);
 constexpr unsigned kGqa = bit(Operation::layer_gqa_forward) | bit(Operation::layer_gqa_train);
 constexpr unsigned kLayer =
     kGqa | bit(Operation::layer_mha_forward) | bit(Operation::layer_mha_train);
+constexpr unsigned kBf16 = kAttention | kLayer;
 constexpr unsigned kGenerate = bit(Operation::lm_generate);
 constexpr unsigned kModel = bit(Operation::lm_train) | kGenerate;
 constexpr unsigned kAll = kAttention | kDecode | kGemm | kLayer | kModel;

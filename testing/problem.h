@@ -58,7 +58,8 @@ enum class MaskKind : std::uint8_t { none, blocks, keys };
 /// lm.generate                       the same [weights=]; s positions of prompt, then t tokens one
 ///                                   by one
 /// all                               [dtype thr= isa= seed=]; thr=0: one per core; dtype is f32 or
-///                                   f64, of attention also bf16
+///                                   f64, of attention also bf16; of layers bf16 is the policy
+///                                   mixed_bfloat16
 struct Problem {
   Operation operation = Operation::gemm;
   Dtype dtype = Dtype::f32;

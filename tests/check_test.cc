@@ -52,6 +52,8 @@ constexpr const char* kSmallProblems[] = {
     "layer.gqa.train f32 b2 t19 s33 m24 hq6 hkv2 d12 causal thr=2",
     "layer.mha.fwd f32 b2 t19 s33 m24 hq3 d12 causal",
     "layer.mha.train f32 b2 t40 m96 hq3 d32 thr=2",
+    "layer.gqa.train bf16 b2 t40 m96 hq6 hkv2 d16 causal thr=2",
+    "layer.mha.fwd bf16 b2 t19 s33 m24 hq3 d12",
     "lm.train f32 b2 t17 m32 f40 l2 hq4 hkv2 v19",
     "lm.generate f32 b2 t5 s3 m32 f40 l2 hq4 hkv2 v19",
     "lm.generate f32 b2 t5 s3 m32 f40 l2 hq4 hkv2 v19 weights=bf16",

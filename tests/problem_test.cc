@@ -116,7 +116,7 @@ TEST(Problem, UnknownWordsAreRefusedWithTheKnownOnes) {
               ::testing::HasSubstr("one of f32 f64 m# n# k# weights= thr= isa= seed=, got"));
   EXPECT_THAT(
       error_of("layer.mha.fwd t4 m8 hq2 hkv1 d4"),
-      ::testing::HasSubstr("one of f32 f64 b# t# s# hq# d# m# causal thr= isa= seed=, got"));
+      ::testing::HasSubstr("one of f32 f64 bf16 b# t# s# hq# d# m# causal thr= isa= seed=, got"));
 }
 
 TEST(Problem, ImpossibleValuesAreRefused) {

@@ -109,8 +109,7 @@ void add_check(CLI::App& app, const Globals& globals, Action& action) {
       "  layer.gqa.fwd and layer.gqa.train t# m# hq# d# [b# s# hkv# causal],\n"
       "  layer.mha.fwd and layer.mha.train without hkv#;\n"
       "  lm.train and lm.generate [b# t# s# m# f# l# hq# hkv# v#];\n"
-      "  all: [f32 f64 thr=# isa=LEVEL seed=#], attention.fwd: "
-      "[bf16]\n"
+      "  all: [f32 f64 thr=# isa=LEVEL seed=#], attention and layers: [bf16]\n"
       "Exit: 0 within bounds, 1 above, 2 nothing to compare");
   const auto options = std::make_shared<CheckOptions>();
   verb->add_option("problem", options->problems, "A problem in words, or several in quotes each");
