@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/cpu/bf16.h"
 #include "kernels/rowwise/saturating.h"
 #include "ops/activation.h"
 #include "ops/convert.h"
@@ -20,7 +21,7 @@ struct Exactly {
   }
 };
 struct ToBf16 {
-  float operator()(float x) const noexcept { return to_float(to_bf16(x)); }
+  float operator()(float x) const noexcept { return kernels::bf16_value(kernels::bf16_of(x)); }
 };
 struct ToF16 {
   float operator()(float x) const noexcept { return to_float(to_f16(x)); }
