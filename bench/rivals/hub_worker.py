@@ -155,7 +155,12 @@ def main():
     import torch
     from safetensors.torch import save_file
     torch.set_num_threads(last)
-    if library == "onnxruntime":
+    if library == "onnxruntime" and inputs.endswith(".safetensors"):
+        import onnx_llama
+        unbind()
+        ways = {way: lambda run=run: torch.from_numpy(run())
+                for way, run in onnx_llama.ways(folder, inputs, last).items()}
+    elif library == "onnxruntime":
         ways = onnxruntime_sentences(folder, inputs, last)
     elif library == "sentence-transformers":
         ways = sentence_transformers(folder, inputs)

@@ -30,7 +30,7 @@ def attention(case):
                                    (11, "sinks", case.tensors.get("sinks"))):
             if value is not None:
                 operands[name], names[place] = np.ascontiguousarray(value), name
-        graph = Graph(case, operands)
+        graph = Graph(case.threads, operands)
         out, _, _ = graph.node("GroupQueryAttention", names, 3, num_heads=hq, kv_num_heads=hkv,
                                **attributes)
         return graph.compile(out).bind(), output
@@ -42,7 +42,7 @@ def attention(case):
         is_masked = bool(case.options.keys() - {"causal", "softcap"})
         if is_masked:
             operands["mask"] = np.array(np.broadcast_to(case.mask(), (b, 1, t, s)))
-        graph = Graph(case, operands, 24)
+        graph = Graph(case.threads, operands, 24)
         out = graph.node("Attention", list(operands), q_num_heads=hq, kv_num_heads=hkv,
                          is_causal=int(case.causal and not is_masked), **attributes)
         return graph.compile(out).bind(), output
@@ -65,7 +65,7 @@ def decode(case):
             names += [""] * 5 + ["k_scale", "v_scale"]
             attributes = dict(k_quant_type="PER_TENSOR", v_quant_type="PER_TENSOR",
                               kv_cache_bit_width=8)
-        graph = Graph(case, operands)
+        graph = Graph(case.threads, operands)
         out, new_k, new_v = graph.node("GroupQueryAttention", names, 3, num_heads=hq,
                                        kv_num_heads=hkv, **attributes)
         graph.share(new_k, "past_k")
@@ -75,7 +75,7 @@ def decode(case):
 
     def standard():
         operands = {"q": case.heads_first("q"), "k": k, "v": v}
-        graph = Graph(case, operands, 24)
+        graph = Graph(case.threads, operands, 24)
         graph.compile(graph.node("Attention", list(operands)))
         return Rotation([graph.bind() for _ in range(case.num_caches(4))]), output
 
@@ -94,7 +94,7 @@ def gemm(case):
     case.require_dtype("f32")
 
     def matmul():
-        graph = Graph(case, {"a": case["a"], "b": case["b"]})
+        graph = Graph(case.threads, {"a": case["a"], "b": case["b"]})
         run = graph.compile(graph.node("MatMul", ["a", "b"])).bind()
         return run, lambda c: {"c": c.numpy()}
     return {"MatMul": matmul}

@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 _TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorProto.INT32,
           np.dtype(np.int64): TensorProto.INT64, np.dtype(np.int8): TensorProto.INT8,
           np.dtype(np.bool_): TensorProto.BOOL}
-_MICROSOFT = {"GroupQueryAttention", "Gelu"}
+_MICROSOFT = {"GroupQueryAttention", "Gelu", "QuickGelu"}
 
 
 def value_of(array):
@@ -26,10 +26,10 @@ def no_past(batch, heads, head_dim, total):
 
 
 class Graph:
-    """Operators on operands. Axis 1 of `flexible` operands may have any length in later runs."""
+    """Operators on operands. `flexible` has axes of operands that have any length in later runs."""
 
-    def __init__(self, case, operands, opset=17, flexible=()):
-        self.case, self.operands, self.opset, self.flexible = case, operands, opset, flexible
+    def __init__(self, threads, operands, opset=17, flexible={}):
+        self.threads, self.operands, self.opset, self.flexible = threads, operands, opset, flexible
         self.nodes, self.constants, self.shared = [], [], []
 
     def constant(self, name, value):
@@ -52,8 +52,8 @@ class Graph:
         info, operands = helper.make_tensor_value_info, self.operands
 
         def shape(name):
-            sizes = operands[name].shape
-            return [sizes[0], None, *sizes[2:]] if name in self.flexible else sizes
+            free = self.flexible.get(name, ())
+            return [None if axis in free else n for axis, n in enumerate(operands[name].shape)]
         inputs = [info(name, _TYPES[x.dtype], shape(name)) for name, x in operands.items()]
         results = [info(result, TensorProto.FLOAT, None)]
         results += [info(name, _TYPES[operands[of].dtype], shape(of)) for name, of in self.shared]
@@ -62,7 +62,7 @@ class Graph:
             opset_imports=[helper.make_opsetid("", self.opset),
                            helper.make_opsetid("com.microsoft", 1)])
         options = ort.SessionOptions()
-        options.intra_op_num_threads = self.case.threads
+        options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self.session = ort.InferenceSession(model.SerializeToString(), options,

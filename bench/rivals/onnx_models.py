@@ -27,7 +27,7 @@ def layer(case):
     values = list(operands)[-1]
 
     def make(operands, opset, attend):
-        graph = Graph(case, operands, opset)
+        graph = Graph(case.threads, operands, opset)
         q, k, v = (dense(graph, case, name, x)
                    for name, x in zip(PROJECTIONS, ("x", values, values)))
         y = dense(graph, case, PROJECTIONS[-1], attend(graph, [q, k, v]))
@@ -83,7 +83,7 @@ def lm_generate(case):
         operands = {"tokens": prompt, **lengths(b, length)}
         operands |= {f"past_{name}_{i}": np.zeros((b, hkv, positions, d), np.float32)
                      for i in range(layers) for name in "kv"}
-        graph = Graph(case, operands, flexible=("tokens",))
+        graph = Graph(case.threads, operands, flexible={"tokens": (1,)})
         for name, values in (("cos", np.cos(angles)), ("sin", np.sin(angles))):
             graph.constant(name, values.astype(np.float32))
         graph.compile(model(graph, case))
