@@ -33,9 +33,13 @@ void append_quoted(const std::string& text, std::string& out) {
 // Out of line: the variant is slow to compile, and in every user of a temporary GCC 12 takes it for
 // uninitialised.
 ConfigValue::ConfigValue() = default;
-ConfigValue::ConfigValue(const ConfigValue& other) = default;
+// Not by the variant: libstdc++ 12 takes one of strings and vectors for never empty, and destroys
+// what it did not make where a copy runs out of memory.
+ConfigValue::ConfigValue(const ConfigValue& other) {
+  std::visit([this](auto value) { value_ = std::move(value); }, other.value_);
+}
 ConfigValue::ConfigValue(ConfigValue&& other) noexcept = default;
-ConfigValue& ConfigValue::operator=(const ConfigValue& other) = default;
+ConfigValue& ConfigValue::operator=(const ConfigValue& other) { return *this = ConfigValue(other); }
 ConfigValue& ConfigValue::operator=(ConfigValue&& other) noexcept = default;
 ConfigValue::~ConfigValue() = default;
 

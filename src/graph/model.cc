@@ -215,7 +215,7 @@ void set_weights(Layer& layer, std::span<const Tensor> weights) {
     core::require_dtype(layer.name(), parameters[i].path, weights[i], parameter.dtype());
   }
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    copy(weights[i], parameters[i].parameter->edit());
+    copy(weights[i], parameters[i].parameter->replace());
   }
 }
 

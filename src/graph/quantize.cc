@@ -9,7 +9,7 @@
 #include "grouphead/models/model.h"
 #include "nn/layer_checks.h"
 #include "nn/quantization_config.h"
-#include "nn/quantized_numbers.h"
+#include "nn/quantization_plan.h"
 
 namespace grouphead {
 namespace {
@@ -71,15 +71,6 @@ void require_quantizable(const Part& part, const Quantization& how) {
   }
 }
 
-void leave_out_scales(Layer& layer) {
-  for (const auto& [path, parameter] : layer.parameters()) {
-    if (parameter->quantized() == nullptr) continue;
-    auto numbers = std::make_unique<nn::QuantizedNumbers>(*parameter->quantized());
-    numbers->leave_out_scales();
-    parameter->set_quantized(std::move(numbers));
-  }
-}
-
 }  // namespace
 
 Quantization default_quantization(QuantizationMode mode) {
@@ -98,12 +89,14 @@ std::vector<std::string> quantize(Layer& layer, const Quantization& how) {
   for (const Part& part : walk.parts) require_quantizable(part, how);
   Quantization given = how;
   given.config = nn::quantization_config(how);
+  nn::QuantizationPlan plan;
   std::vector<std::string> names;
   for (const Part& part : walk.parts) {
-    part.takes->set_quantization(given);
-    if (part.is_called_inside) leave_out_scales(*part.layer);
+    plan.leave_out_scales(part.is_called_inside);
+    part.takes->plan_quantization(given, plan);
     names.push_back(part.layer->name());
   }
+  plan.apply();
   return names;
 }
 

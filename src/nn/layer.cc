@@ -113,6 +113,15 @@ View Parameter::edit() {
   return value_.view();
 }
 
+View Parameter::replace() {
+  if (elsewhere_) {
+    value_ = Tensor(shape_, dtype());
+    elsewhere_.reset();
+  }
+  forget_copies();
+  return value_.view();
+}
+
 void Parameter::forget_copies() noexcept {
   packed_->invalidate();
   if (rounded_) rounded_->is_current.store(false, std::memory_order_release);
@@ -137,11 +146,16 @@ const nn::QuantizedNumbers* Parameter::quantized() const noexcept {
 }
 
 void Parameter::set_quantized(std::unique_ptr<nn::QuantizedNumbers> numbers) {
+  later_quantized(std::move(numbers))();
+}
+
+std::function<void()> Parameter::later_quantized(std::unique_ptr<nn::QuantizedNumbers> numbers) {
   core::require_shape("set_quantized", name_, numbers->shape(),
                       std::span<const Index>(shape_.begin(), shape_.end()));
   auto elsewhere = std::make_unique<Elsewhere>();
   elsewhere->quantized = std::move(numbers);
-  take_from(std::move(elsewhere));
+  const auto held = std::make_shared<std::unique_ptr<Elsewhere>>(std::move(elsewhere));
+  return [this, held] { take_from(std::move(*held)); };
 }
 
 void round_inputs(const ParameterList& parameters, bool rounds) {
@@ -181,6 +195,23 @@ View Grads::of(const Parameter& parameter) {
 
 void Grads::zero() noexcept {
   for (auto& [parameter, sum] : sums_) fill_zero(sum);
+  next_.clear();
+}
+
+void Grads::add_next(const Parameter& parameter, const Tensor& value) {
+  if (!parameter.is_overwritten()) return;
+  core::require_shape("add_next", parameter.name(), value.shape(),
+                      std::span<const Index>(parameter.shape().begin(), parameter.shape().end()));
+  core::require_dtype("add_next", parameter.name(), value, Dtype::f32);
+  const auto [place, is_first] = next_.try_emplace(&parameter, value);
+  if (is_first) return;
+  auto* const sum = place->second.data<float>();
+  for (Index i = 0; i < value.size(); ++i) sum[i] += value.data<float>()[i];
+}
+
+View Grads::next(const Parameter& parameter) {
+  const auto found = next_.find(&parameter);
+  return found == next_.end() ? View() : found->second.view();
 }
 
 ConstView StateUpdates::value(const Parameter& parameter) const {

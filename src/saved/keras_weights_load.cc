@@ -181,7 +181,8 @@ void WeightsToLoad::load() {
       entry.parameter->set_quantized(std::move(entry.made));
       continue;
     }
-    const View target = entry.parameter != nullptr ? entry.parameter->edit() : entry.state.view();
+    const View target =
+        entry.parameter != nullptr ? entry.parameter->replace() : entry.state.view();
     if (entry.converted.has_value()) {
       copy(entry.converted, target);
     } else {

@@ -59,9 +59,9 @@ void load_safetensors(Layer& model, const std::filesystem::path& file,
   for (std::size_t i = 0; i < values.size(); ++i) {
     Parameter& parameter = *parameters[i].parameter;
     if (values[i].dtype() == parameter.dtype()) {
-      copy(values[i], parameter.edit());
+      copy(values[i], parameter.replace());
     } else {
-      ops::convert_rounded(values[i], parameter.dtype(), parameter.edit());
+      ops::convert_rounded(values[i], parameter.dtype(), parameter.replace());
     }
   }
 }

@@ -65,7 +65,7 @@ void check_job(const CompileConfig& config, const ParameterList& parameters) {
   }
   if (!config.communicator && config.batch_blocks < 2) return;
   for (const NamedParameter& named : parameters) {
-    if (!named.parameter->is_updated()) continue;
+    if (!named.parameter->is_updated() && !named.parameter->is_overwritten()) continue;
     core::throw_config_error("compile", "batch_blocks",
                              "1, with moving statistics such as " + named.path,
                              std::to_string(config.batch_blocks));

@@ -75,6 +75,13 @@ double global_clipping(double norm, double clip_norm) {
   return clip_norm * std::min(1 / norm, 1 / clip_norm) + (norm - norm);
 }
 
+/// Of f32; where x is absent too.
+bool is_all_finite(ConstView x) {
+  if (!x.has_value()) return true;
+  const auto* const first = x.data<float>();
+  return std::all_of(first, first + x.size(), [](float one) { return std::isfinite(one); });
+}
+
 std::string variable_name(const std::string& path, std::string_view slot) {
   std::string name = path;
   std::replace(name.begin(), name.end(), '/', '_');
@@ -184,6 +191,7 @@ void Optimizer::build(const ParameterList& parameters) {
   if (is_built_) core::throw_config_error(name(), "build", "one call", "a second one");
   for (const NamedParameter& named : parameters) {
     if (named.parameter->trainable()) parameters_.push_back(named);
+    if (named.parameter->is_overwritten()) overwritten_.push_back({.parameter = named.parameter});
   }
   choose_owners();
   if (options_.use_ema) groups_.push_back({std::string(kAverage)});
@@ -355,20 +363,45 @@ void Optimizer::average(Context& ctx, std::size_t parameter, View w) {
 
 double Optimizer::step(Context& ctx, Grads& grads) {
   const std::vector<View> gradients = gradients_of(grads);
-  if (!scale_) return apply(ctx, gradients);
+  if (!scale_) return apply(ctx, gradients, grads);
   double squares = 0;
   for (const double square : squares_of(ctx, gradients)) squares += square;
-  const bool is_finite = std::isfinite(squares);
-  const double norm = is_finite ? apply(ctx, gradients) : squares;
+  const bool is_finite =
+      std::isfinite(squares) &&
+      std::all_of(overwritten_.begin(), overwritten_.end(), [&](const Overwritten& one) {
+        return is_all_finite(grads.next(*one.parameter));
+      });
+  const double norm = is_finite ? apply(ctx, gradients, grads) : squares;
   scale_->after_step(is_finite);
   return norm;
 }
 
-double Optimizer::apply(Context& ctx, std::span<const View> gradients) {
+/// Source: keras.optimizers.Optimizer, _overwrite_variables_directly_with_gradients.
+void Optimizer::overwrite(Grads& grads, bool moves) {
+  for (Overwritten& one : overwritten_) {
+    const View next = grads.next(*one.parameter);
+    if (!next.has_value()) continue;
+    auto* const values = next.data<float>();
+    if (one.greatest.has_value()) {
+      const auto* const before = std::as_const(one.greatest).data<float>();
+      for (Index i = 0; i < next.size(); ++i) values[i] = std::max(values[i], before[i]);
+      one.greatest = Tensor();
+    }
+    if (moves) {
+      copy(next, one.parameter->replace());
+    } else {
+      one.greatest = Tensor(next.shape(), Dtype::f32);
+      copy(next, one.greatest);
+    }
+  }
+}
+
+double Optimizer::apply(Context& ctx, std::span<const View> gradients, Grads& grads) {
   keep_own_state();
   const double rate = learning_rate();
   double scale = 1 / loss_scale();
   const bool moves = accumulate(ctx, gradients, scale);
+  overwrite(grads, moves);
   double joint_norm = 0;
   const std::vector<double> scales = clip(ctx, gradients, scale, joint_norm);
   if (moves) begin_update(iterations() + 1);

@@ -58,7 +58,7 @@ class Dense final : public Layer, public HasLora, public HasQuantization {
   nn::LowRank* low_rank() const noexcept override;
   const Quantization* quantization() const noexcept override;
   bool takes_quantization(QuantizationMode mode) const override;
-  void set_quantization(const Quantization& how) override;
+  void plan_quantization(const Quantization& how, nn::QuantizationPlan& plan) override;
 
   const DenseConfig& config() const noexcept { return config_; }
   /// Inference into a given output. x: rows as above.

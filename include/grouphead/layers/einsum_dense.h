@@ -62,7 +62,7 @@ class EinsumDense final : public Layer, public HasLora, public HasQuantization {
   nn::LowRank* low_rank() const noexcept override;
   const Quantization* quantization() const noexcept override;
   bool takes_quantization(QuantizationMode mode) const override;
-  void set_quantization(const Quantization& how) override;
+  void plan_quantization(const Quantization& how, nn::QuantizationPlan& plan) override;
 
  private:
   void create_parameters(std::span<const Shape> inputs, RandomStream& random) override;

@@ -76,7 +76,7 @@ class GroupQueryAttention final : public detail::AttentionLayer, public HasQuant
   void append_parameters(const std::string& prefix, ParameterList& out) override;
   const Quantization* quantization() const noexcept override;
   bool takes_quantization(QuantizationMode mode) const override;
-  void set_quantization(const Quantization& how) override;
+  void plan_quantization(const Quantization& how, nn::QuantizationPlan& plan) override;
 
   const GroupQueryAttentionConfig& config() const noexcept { return config_; }
   /// Where dropout draws without Mode::random. Null before build() and without dropout.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -39,7 +40,8 @@ struct ParameterOptions {
   bool trainable = true;
   Regularizer regularizer{};
   Constraint constraint{};
-  bool is_state = false;  ///< never trained: StateUpdates change it (moving statistics)
+  bool is_state = false;        ///< never trained: StateUpdates change it (moving statistics)
+  bool is_overwritten = false;  ///< never trained: Grads::add_next() (scales of float8)
 };
 
 /// One tensor of a layer that an optimizer may change.
@@ -57,10 +59,13 @@ class Parameter {
   Dtype dtype() const noexcept { return policy_.variable(); }  ///< as stored
   /// Whether an optimizer changes it.
   bool trainable() const noexcept {
-    return options_.trainable && !options_.is_state && quantized() == nullptr;
+    return options_.trainable && !options_.is_state && !options_.is_overwritten &&
+           quantized() == nullptr;
   }
   /// Whether StateUpdates do.
   bool is_updated() const noexcept { return options_.trainable && options_.is_state; }
+  /// Whether an optimizer's step puts what Grads::next() has in its place.
+  bool is_overwritten() const noexcept { return options_.trainable && options_.is_overwritten; }
   /// False: nothing changes it.
   void set_trainable(bool trainable) noexcept { options_.trainable = trainable; }
   const Regularizer& regularizer() const noexcept { return options_.regularizer; }
@@ -76,6 +81,9 @@ class Parameter {
   /// Write access. What was derived from the old numbers is made anew at the next use, so ask
   /// again before each change. Quantized numbers become floating-point ones, shared ones a copy.
   View edit();
+  /// Write access where all numbers are replaced: as edit(), but quantized ones are not made
+  /// floating-point ones first, and what the view has at the start is no number of anybody's.
+  View replace();
 
   /// From here on the numbers are somebody else's, such as a mapped file's: the elements of this
   /// matrix [K, N], row by row, of any floating type; one of its strides is 1. Products of f32 read
@@ -90,6 +98,8 @@ class Parameter {
   const nn::QuantizedNumbers* quantized() const noexcept;
   /// Takes them, of its shape.
   void set_quantized(std::unique_ptr<nn::QuantizedNumbers> numbers);
+  /// The same when what is returned is called, once, which does not fail.
+  std::function<void()> later_quantized(std::unique_ptr<nn::QuantizedNumbers> numbers);
   /// Whether a product with quantized numbers rounds its inputs if they say so; true at the start.
   bool rounds_inputs() const noexcept { return rounds_inputs_; }
   void set_rounds_inputs(bool rounds) noexcept { rounds_inputs_ = rounds; }
@@ -159,8 +169,15 @@ class Grads {
   View of(const Parameter& parameter);
   void zero() noexcept;
 
+  /// What a layer's backward pass makes of an overwritten parameter, of its shape, f32: the next
+  /// value is the sum over the layer's calls, as in Keras. Ignored for other parameters.
+  void add_next(const Parameter& parameter, const Tensor& value);
+  /// Absent where no call since zero() gave one.
+  View next(const Parameter& parameter);
+
  private:
   std::unordered_map<const Parameter*, Tensor> sums_;
+  std::unordered_map<const Parameter*, Tensor> next_;
 };
 
 /// Scalars that layers add to a model's loss while they run (weight and activity penalties).

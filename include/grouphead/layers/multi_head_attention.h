@@ -76,7 +76,7 @@ class MultiHeadAttention final : public detail::AttentionLayer, public HasQuanti
   void append_parameters(const std::string& prefix, ParameterList& out) override;
   const Quantization* quantization() const noexcept override;
   bool takes_quantization(QuantizationMode mode) const override;
-  void set_quantization(const Quantization& how) override;
+  void plan_quantization(const Quantization& how, nn::QuantizationPlan& plan) override;
 
   /// As GroupQueryAttention's: causal self-attention of x [B, T, M] over a cache, and attention to
   /// a source whose keys and values are computed once. Errors: ConfigError where attention_axes are

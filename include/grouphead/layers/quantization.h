@@ -8,6 +8,10 @@
 #pragma GCC visibility push(default)
 namespace grouphead {
 
+namespace nn {
+class QuantizationPlan;
+}
+
 /// What Keras's quantize() made of a layer: its kernel or table in 8 or 4 bits; or numbers that
 /// stay as they are, and are rounded to those of 8-bit floating point where they are multiplied.
 enum class QuantizationMode : std::uint8_t { int8, int4, float8 };
@@ -39,8 +43,8 @@ Quantization default_quantization(QuantizationMode mode);
 /// file is loaded. It computes as Keras's layer does: inputs are rounded, the product is one of
 /// whole numbers, and is divided by the scales of both. Gradients of the inputs are those of the
 /// kernel that the numbers stand for. Numbers in few bits are not trained; Parameter::edit() makes
-/// floating-point numbers of them. With float8 the kernel is trained, with the scales that it has:
-/// they and their histories stay.
+/// floating-point numbers of them. With float8 the kernel is trained, and the scales follow the
+/// histories of what is multiplied.
 /// Source: keras.layers.Dense, EinsumDense, Embedding, ReversibleEmbedding, and the attention
 /// layers, whose projections are quantized.
 class HasQuantization {
@@ -51,8 +55,9 @@ class HasQuantization {
   /// Whether Keras quantizes such a layer so: no embedding to float8, and no layer whose activation
   /// is a layer.
   virtual bool takes_quantization(QuantizationMode mode) const = 0;
-  /// Of a built layer that is not quantized, with Keras's `config`: quantize() calls it.
-  virtual void set_quantization(const Quantization& how) = 0;
+  /// Of a built layer that is not quantized, with Keras's `config`: quantize() calls it, and makes
+  /// the changes of all layers when all are planned.
+  virtual void plan_quantization(const Quantization& how, nn::QuantizationPlan& plan) = 0;
 };
 
 /// Whether layers round their inputs as their quantization says, as Keras's do and as they do after

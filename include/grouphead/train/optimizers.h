@@ -81,6 +81,8 @@ class Optimizer {
   void exclude_from_weight_decay(std::vector<const Parameter*> parameters,
                                  std::vector<std::string> words = {});
   /// Makes the state, zero at the start, for each trainable parameter; the others are left out.
+  /// Those that are overwritten get their next values in step(): with gradient accumulation the
+  /// greatest of the steps.
   /// Errors: ConfigError for a second call.
   void build(const ParameterList& parameters);
   bool is_built() const noexcept { return is_built_; }
@@ -172,6 +174,10 @@ class Optimizer {
   virtual void update(Context& ctx, const Update& update) = 0;
 
   struct Scale;
+  struct Overwritten {
+    Parameter* parameter = nullptr;
+    Tensor greatest{};  // of the accumulated steps
+  };
   bool is_own(std::size_t parameter) const noexcept;
   void choose_owners();
   void keep_own_state();
@@ -184,7 +190,8 @@ class Optimizer {
   bool accumulate(Context& ctx, std::span<const View> gradients, double& scale);
   std::vector<double> clip(Context& ctx, std::span<const View> gradients, double scale,
                            double& joint_norm) const;
-  double apply(Context& ctx, std::span<const View> gradients);
+  double apply(Context& ctx, std::span<const View> gradients, Grads& grads);
+  void overwrite(Grads& grads, bool moves);
   void average(Context& ctx, std::size_t parameter, View w);
   bool is_decayed(const Parameter& parameter) const;
 
@@ -192,6 +199,7 @@ class Optimizer {
   LearningRate rate_;
   std::optional<double> weight_decay_;
   ParameterList parameters_;
+  std::vector<Overwritten> overwritten_;
   std::vector<SlotGroup> groups_;
   std::vector<OptimizerSlot> slots_;  // in the order of groups_
   std::size_t first_own_ = 0;

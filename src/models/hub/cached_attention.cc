@@ -77,7 +77,9 @@ class CachedMultiHeadAttention final : public Layer, public HasQuantization {
   bool takes_quantization(QuantizationMode mode) const override {
     return attention_.takes_quantization(mode);
   }
-  void set_quantization(const Quantization& how) override { attention_.set_quantization(how); }
+  void plan_quantization(const Quantization& how, nn::QuantizationPlan& plan) override {
+    attention_.plan_quantization(how, plan);
+  }
 
  private:
   // In MultiHeadAttention's places.

@@ -8,6 +8,7 @@
 #include "nn/layer_checks.h"
 #include "nn/loading_scope.h"
 #include "nn/quantization_config.h"
+#include "nn/quantization_plan.h"
 #include "nn/quantized_layout.h"
 #include "nn/quantized_product.h"
 #include "nn/registry.h"
@@ -54,11 +55,11 @@ class ReversibleEmbedding final : public Layer, public HasQuantization {
   bool takes_quantization(QuantizationMode mode) const override {
     return lookup_.takes_quantization(mode);
   }
-  void set_quantization(const Quantization& how) override {
-    lookup_.set_quantization(how);
+  void plan_quantization(const Quantization& how, nn::QuantizationPlan& plan) override {
+    lookup_.plan_quantization(how, plan);
     if (!reverse_) return;
     const auto layout = nn::reversed_layout(reverse_->shape());
-    reverse_->set_quantized(nn::quantized(*reverse_, layout, how));
+    plan.set(*reverse_, nn::quantized(*reverse_, layout, how));
   }
   ConfigValue get_config() const override {
     ConfigValue config = lookup_.get_config();

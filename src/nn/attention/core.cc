@@ -5,6 +5,7 @@
 #include "grouphead/parallel/ring_attention.h"
 #include "nn/attention/saved_state.h"
 #include "nn/layer_checks.h"
+#include "nn/quantization_plan.h"
 #include "nn/sequence_scope.h"
 #include "ops/activation.h"
 #include "ops/broadcasting.h"
@@ -101,11 +102,12 @@ void AttentionCore::append_parameters(const std::string& prefix, ParameterList& 
   if (key_norm_) key_norm_->append_parameters(prefix + "key_norm/", out);
 }
 
-void AttentionCore::set_quantization(const Quantization& how, int input_rank) {
+void AttentionCore::plan_quantization(const Quantization& how, int input_rank,
+                                      QuantizationPlan& plan) {
   for (const auto* projection : {&query_, &key_, &gate_, &value_, &output_}) {
-    if (*projection) (*projection)->set_quantization(how, settings_.policy, input_rank - 1);
+    if (*projection) (*projection)->plan_quantization(how, settings_.policy, input_rank - 1, plan);
   }
-  quantization_ = how;
+  plan.assign(quantization_, std::optional(how));
 }
 
 void AttentionCore::require_fit(const AttentionCall& call) const {

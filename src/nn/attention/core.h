@@ -97,7 +97,7 @@ class AttentionCore {
   void append_parameters(const std::string& prefix, ParameterList& out);
 
   /// Of each projection of inputs with so many axes; null: they have none.
-  void set_quantization(const Quantization& how, int input_rank);
+  void plan_quantization(const Quantization& how, int input_rank, QuantizationPlan& plan);
   const Quantization* quantization() const noexcept {
     return quantization_ ? &*quantization_ : nullptr;
   }

@@ -167,8 +167,8 @@ const Quantization* GroupQueryAttention::quantization() const noexcept {
 
 bool GroupQueryAttention::takes_quantization(QuantizationMode /*mode*/) const { return true; }
 
-void GroupQueryAttention::set_quantization(const Quantization& how) {
-  core_->set_quantization(how, 3);
+void GroupQueryAttention::plan_quantization(const Quantization& how, nn::QuantizationPlan& plan) {
+  core_->plan_quantization(how, 3, plan);
 }
 
 const SeedGenerator* GroupQueryAttention::seed_generator() const noexcept {

@@ -174,8 +174,8 @@ const Quantization* MultiHeadAttention::quantization() const noexcept {
 
 bool MultiHeadAttention::takes_quantization(QuantizationMode /*mode*/) const { return true; }
 
-void MultiHeadAttention::set_quantization(const Quantization& how) {
-  core_->set_quantization(how, input_rank_);
+void MultiHeadAttention::plan_quantization(const Quantization& how, nn::QuantizationPlan& plan) {
+  core_->plan_quantization(how, input_rank_, plan);
 }
 
 const SeedGenerator* MultiHeadAttention::seed_generator() const noexcept {

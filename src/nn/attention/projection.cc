@@ -2,6 +2,7 @@
 
 #include "core/rows.h"
 #include "nn/loading_scope.h"
+#include "nn/quantization_plan.h"
 #include "nn/quantized_layout.h"
 #include "nn/quantized_product.h"
 #include "ops/activation.h"
@@ -39,7 +40,7 @@ Projection::Projection(const Shape& kernel, int contracted_axes, const Projectio
           ParameterOptions{options.trainable, options.kernel_regularizer,
                            options.kernel_constraint})),
       grid_(policy.compute()),
-      float8_(Float8::of(options.quantization, policy)) {
+      float8_(Float8::of(options.quantization, policy, options.trainable)) {
   const Shape outputs(std::span<const Index>(kernel.begin() + contracted_axes, kernel.end()));
   num_outputs_ = outputs.size();
   num_inputs_ = kernel.size() / num_outputs_;
@@ -90,8 +91,11 @@ void Projection::backward_float8(Context& ctx, ConstView x, ConstView d_y, ops::
   d_y = without_gaps(ctx, d_y, d_y_copy);
   const View d_bias = bias_ ? grads.of(*bias_) : View();
   if (d_bias.has_value()) {
-    ops::linear_backward_weights(ctx, x, d_y, View(), d_bias.reshaped({num_outputs_}));
+    Tensor of_call = ctx.zeros({num_outputs_}, d_bias.dtype());
+    ops::linear_backward_weights(ctx, x, d_y, View(), of_call);
+    float8_->add_bias_gradient(ctx, of_call, d_bias.reshaped({num_outputs_}));
   }
+  float8_->add_next(x, *kernel_, d_y, grads);
   const Tensor gradient = float8_->rounded_gradient(ctx, d_y);
   const View d_kernel = grads.of(*kernel_);
   if (d_kernel.has_value()) {
@@ -142,14 +146,15 @@ void Projection::backward(Context& ctx, ConstView x, ConstView d_y, ops::Write w
                              kernel.packed(), write, as_matrix(d_x, num_inputs_), grid_);
 }
 
-void Projection::set_quantization(const Quantization& how, const DtypePolicy& policy,
-                                  int num_free_axes) {
-  float8_ = Float8::of(how, policy);
-  if (float8_) return;
+void Projection::plan_quantization(const Quantization& how, const DtypePolicy& policy,
+                                   int num_free_axes, QuantizationPlan& plan) {
+  if (how.mode == QuantizationMode::float8) {
+    return plan.assign(float8_, Float8::of(how, policy, kernel_->trainable()));
+  }
   std::vector<Index> scale(static_cast<std::size_t>(num_free_axes), 1);
   scale.insert(scale.end(), kernel_->shape().begin() + contracted_axes_, kernel_->shape().end());
   const QuantizedLayout layout = kernel_layout(num_inputs_, num_outputs_, Shape(scale));
-  kernel_->set_quantized(quantized(*kernel_, layout, how));
+  plan.set(*kernel_, quantized(*kernel_, layout, how));
 }
 
 void Projection::append_parameters(const std::string& prefix, ParameterList& out) {

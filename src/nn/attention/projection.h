@@ -47,9 +47,10 @@ class Projection {
 
   Parameter& kernel() noexcept { return *kernel_; }
   std::unique_ptr<nn::LowRank>& lora() noexcept { return lora_; }
-  /// What quantize() does: the kernel's numbers in 8 or 4 bits, whose scales Keras's EinsumDense
+  /// What quantize() changes: the kernel's numbers in 8 or 4 bits, whose scales Keras's EinsumDense
   /// has behind so many axes of size 1, or float8 from here on.
-  void set_quantization(const Quantization& how, const DtypePolicy& policy, int num_free_axes);
+  void plan_quantization(const Quantization& how, const DtypePolicy& policy, int num_free_axes,
+                         QuantizationPlan& plan);
   /// `<prefix>kernel` and `<prefix>bias`, then those of lora().
   void append_parameters(const std::string& prefix, ParameterList& out);
 

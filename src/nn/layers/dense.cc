@@ -5,6 +5,7 @@
 #include "nn/base_config.h"
 #include "nn/layer_checks.h"
 #include "nn/quantization_config.h"
+#include "nn/quantization_plan.h"
 #include "nn/registry.h"
 #include "ops/activation.h"
 #include "ops/convert.h"
@@ -170,9 +171,9 @@ bool Dense::takes_quantization(QuantizationMode /*mode*/) const {
   return !config_.activation.is_layer();
 }
 
-void Dense::set_quantization(const Quantization& how) {
-  projection_->set_quantization(how, policy(), 0);
-  config_.quantization = how;
+void Dense::plan_quantization(const Quantization& how, nn::QuantizationPlan& plan) {
+  projection_->plan_quantization(how, policy(), 0, plan);
+  plan.assign(config_.quantization, std::optional(how));
 }
 
 std::shared_ptr<Layer> nn::make_dense(const ConfigValue& config) {

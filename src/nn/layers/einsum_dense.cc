@@ -8,6 +8,7 @@
 #include "nn/loading_scope.h"
 #include "nn/low_rank.h"
 #include "nn/quantization_config.h"
+#include "nn/quantization_plan.h"
 #include "nn/quantized_layout.h"
 #include "nn/registry.h"
 #include "ops/activation.h"
@@ -77,7 +78,7 @@ void EinsumDense::create_parameters(std::span<const Shape> inputs, RandomStream&
   if (config_.kernel_initializer) {
     nn::initialize(*kernel_, config_.kernel_initializer, shapes.fans, random);
   }
-  float8_ = nn::Float8::of(config_.quantization, policy());
+  float8_ = nn::Float8::of(config_.quantization, policy(), trainable());
   if (config_.lora) nn::enable_lora(lora_, kernel_.get(), *config_.lora, *this, random);
   if (config_.bias_axes.empty()) return;
   bias_ = std::make_unique<Parameter>(
@@ -151,13 +152,19 @@ void EinsumDense::backward(Context& ctx, Saved& saved, std::span<const ConstView
     d_y = d_pre;
   }
   const View d_bias = bias_ ? grads.of(*bias_) : View();
-  if (d_bias.has_value()) ops::sum_to(ctx, d_y, 1, ops::Write::add, d_bias);
   if (float8_) {
+    if (d_bias.has_value()) {
+      Tensor of_call = ctx.tensor(d_bias.shape(), d_bias.dtype());
+      ops::sum_to(ctx, d_y, 1, ops::Write::overwrite, of_call);
+      float8_->add_bias_gradient(ctx, of_call, d_bias);
+    }
+    float8_->add_next(kept.x, *kernel_, d_y, grads);
     const Tensor gradient = float8_->rounded_gradient(ctx, d_y);
     const Tensor inputs = float8_->rounded_inputs(ctx, kept.x);
     return einsum_->backward(ctx, inputs, *changed_kernel(ctx), gradient, d_in[0],
                              grads.of(*kernel_));
   }
+  if (d_bias.has_value()) ops::sum_to(ctx, d_y, 1, ops::Write::add, d_bias);
   if (!lora_) return einsum_->backward(ctx, kept.x, *kernel_, d_y, d_in[0], grads.of(*kernel_));
   Tensor sums = lora_->gradient_sums(ctx, grads);
   einsum_->backward(ctx, kept.x, *lora_->changed(), d_y, d_in[0], sums.view());
@@ -188,14 +195,15 @@ bool EinsumDense::takes_quantization(QuantizationMode /*mode*/) const {
   return !config_.activation.is_layer();
 }
 
-void EinsumDense::set_quantization(const Quantization& how) {
-  float8_ = nn::Float8::of(how, policy());
-  if (!float8_) {
+void EinsumDense::plan_quantization(const Quantization& how, nn::QuantizationPlan& plan) {
+  if (how.mode == QuantizationMode::float8) {
+    plan.assign(float8_, nn::Float8::of(how, policy(), trainable()));
+  } else {
     const auto layout = nn::einsum_layout(equation_->kernel, equation_->output_axes(input_rank_),
                                           kernel_->shape(), how.mode);
-    kernel_->set_quantized(nn::quantized(*kernel_, layout, how));
+    plan.set(*kernel_, nn::quantized(*kernel_, layout, how));
   }
-  config_.quantization = how;
+  plan.assign(config_.quantization, std::optional(how));
 }
 
 std::shared_ptr<Layer> nn::make_einsum_dense(const ConfigValue& config) {

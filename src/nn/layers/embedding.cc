@@ -9,6 +9,7 @@
 #include "nn/low_rank.h"
 #include "nn/operations/promotion.h"
 #include "nn/quantization_config.h"
+#include "nn/quantization_plan.h"
 #include "nn/quantized_layout.h"
 #include "nn/quantized_product.h"
 #include "nn/registry.h"
@@ -147,10 +148,10 @@ bool Embedding::takes_quantization(QuantizationMode mode) const {
   return mode != QuantizationMode::float8;
 }
 
-void Embedding::set_quantization(const Quantization& how) {
+void Embedding::plan_quantization(const Quantization& how, nn::QuantizationPlan& plan) {
   const auto layout = nn::table_layout(embeddings_->shape());
-  embeddings_->set_quantized(nn::quantized(*embeddings_, layout, how));
-  config_.quantization = how;
+  plan.set(*embeddings_, nn::quantized(*embeddings_, layout, how));
+  plan.assign(config_.quantization, std::optional(how));
 }
 
 namespace nn {
