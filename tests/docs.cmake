@@ -1,6 +1,7 @@
 # The C++ programs of README and docs/: each ```cpp block is one, and prints what the ```output block
-# after it says, where there is one. They run beside a model of Keras, model.keras, folders of
-# transformers and sentence-transformers, llama and sentences, and tokenizer.json.
+# after it says, where there is one. They run beside a model of Keras, model.keras, the files of
+# docs/keras-examples.md, folders of transformers and sentence-transformers, llama and sentences, and
+# tokenizer.json.
 function(grouphead_docs_programs page)
   cmake_path(GET page STEM name)
   set(programs ${CMAKE_CURRENT_BINARY_DIR}/docs/${name})
@@ -36,6 +37,9 @@ endfunction()
 
 configure_file(golden/keras/models/model_b_gqa_residual.keras docs/model.keras COPYONLY)
 configure_file(golden/tokenizers/gpt2/tokenizer.json docs/tokenizer.json COPYONLY)
+file(GLOB examples CONFIGURE_DEPENDS golden/keras_examples/*.keras
+     golden/keras_examples/*.safetensors golden/keras_examples/*.json)
+file(COPY ${examples} DESTINATION ${CMAKE_CURRENT_BINARY_DIR}/docs)
 file(COPY golden/hf/llama DESTINATION ${CMAKE_CURRENT_BINARY_DIR}/docs)
 file(COPY golden/hub/encoder/ DESTINATION ${CMAKE_CURRENT_BINARY_DIR}/docs/sentences)
 file(GLOB pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/*.md)
