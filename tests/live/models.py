@@ -34,8 +34,8 @@ def optimizer(name):
 class Draw:
     """Layers over [batch, steps, width], one after the other; `at` is where the model stands."""
 
-    def __init__(self, r, at, source):
-        self.r, self.at, self.source, self.count = r, at, source, 0
+    def __init__(self, r, at, source, tokens=None):
+        self.r, self.at, self.source, self.tokens, self.count = r, at, source, tokens, 0
         self.steps = int(at.shape[1])
         self.draws = False  # whether training takes random numbers
 
@@ -79,8 +79,11 @@ class Draw:
         return layer(self.at)
 
     def convolution(self):
-        if self.r.random() < 0.3:
-            return L.SeparableConv1D(5, 3, padding="same", name=self.name("separable"))(self.at)
+        if self.r.random() < 0.4:
+            options = {"padding": "same", "depth_multiplier": int(self.r.integers(1, 3)), "activation": self.activation()}
+            if self.r.random() < 0.5:
+                return L.DepthwiseConv1D(3, name=self.name("depthwise"), **options)(self.at)
+            return L.SeparableConv1D(5, 3, name=self.name("separable"), **options)(self.at)
         return L.Conv1D(int(self.r.integers(3, 7)), int(self.r.integers(1, 4)), padding=self.choose("same", "causal"),
                         dilation_rate=self.choose(1, 2), activation=self.activation(), name=self.name("conv"))(self.at)
 
@@ -187,6 +190,40 @@ class Draw:
         h = self.choose(L.MaxPooling2D, L.AveragePooling2D)((1, 2), strides=(1, 1), padding="same", name=self.name("pool"))(h)
         return L.Reshape((self.steps, 2 * w), name=self.name("steps"))(h)
 
+    def channels(self):
+        """Steps and features as an image, by layers of images that keep its size."""
+        w = self.width()
+        h = L.Reshape((self.steps, w, 1), name=self.name("image"))(self.at)
+        h = L.ZeroPadding2D(((0, 1), (1, 0)), name=self.name("pad"))(h)
+        kind = self.choose(lambda n: L.DepthwiseConv2D((2, 2), depth_multiplier=2, padding="same", name=n),
+                           lambda n: L.SeparableConv2D(2, (2, 3), padding="same", activation="tanh", name=n))
+        h = L.Cropping2D(((1, 0), (0, 1)), name=self.name("crop"))(kind(self.name("conv"))(h))
+        if self.r.random() < 0.3:
+            self.draws = True
+            h = L.SpatialDropout2D(0.3, seed=int(self.r.integers(1, 1000)), name=self.name("noise"))(h)
+        pooled = self.choose(L.GlobalAveragePooling2D, L.GlobalMaxPooling2D)(keepdims=True, name=self.name("pool"))(h)
+        h = L.UpSampling2D((1, 2), name=self.name("up"))(h * pooled)
+        h = L.AveragePooling2D((1, 2), name=self.name("down"))(h)
+        return L.Reshape((self.steps, 2 * w), name=self.name("steps"))(h)
+
+    def upsampling(self):
+        h = L.UpSampling1D(2, name=self.name("up"))(self.at)
+        return self.choose(L.MaxPooling1D, L.AveragePooling1D)(2, name=self.name("down"))(h)
+
+    def products(self):
+        """The products of all pairs of steps, as weights."""
+        normalize = bool(self.r.random() < 0.5)
+        h = L.Dot(axes=2, normalize=normalize, name=self.name("dot"))([self.at, L.Dense(self.width())(self.at)])
+        return L.Dot(axes=(2, 1), name=self.name("dot"))([L.Softmax(name=self.name("weights"))(h), self.at])
+
+    def preprocessing(self):
+        """What needs no TensorFlow in Keras."""
+        if self.tokens is not None and self.r.random() < 0.5:
+            h = L.CategoryEncoding(9, output_mode="one_hot", name=self.name("categories"))(self.tokens)
+            return L.Concatenate(name=self.name("merge"))([self.at, L.Dense(3, name=self.name("dense"))(h)])
+        numbers = {"mean": self.r.normal(size=self.width()), "variance": self.r.uniform(0.5, 2, self.width())}
+        return L.Normalization(axis=-1, invert=bool(self.r.random() < 0.3), name=self.name("scaled"), **numbers)(self.at)
+
     def norms(self):
         if self.r.random() < 0.5:
             return L.GroupNormalization(1, name=self.name("norm"))(self.at)
@@ -212,7 +249,8 @@ class Draw:
         kinds = (self.dense, self.einsum, self.attention, self.scored, self.recurrent, self.convolution, self.pooling,
                  self.padding, self.normalization, self.activations, self.merging, self.reuse, self.distributed,
                  self.operations, self.cross, self.cross, self.scored_with_options, self.noise, self.states, self.cells,
-                 self.nested, self.image, self.norms, self.more_operations, self.regularized)
+                 self.nested, self.image, self.norms, self.more_operations, self.regularized, self.channels,
+                 self.upsampling, self.products, self.preprocessing)
         self.at = self.choose(*kinds)()
         if self.width() > 12:
             self.at = L.Dense(5, name=self.name("narrow"))(self.at)
@@ -250,7 +288,7 @@ def layers_at_random(r):
         inputs.append(keras.Input((other,), dtype="int32", name="source"))
         data.append(padded(r, batch, other))
         source = L.Embedding(9, int(r.integers(3, 7)), mask_zero=True, name="others")(inputs[1])
-    draw = Draw(r, h, source)
+    draw = Draw(r, h, source, tokens=x if x.dtype == "int32" else None)
     for _ in range(int(r.integers(3, 8))):
         draw.step()
     first = L.Dense(2, name="first")(draw.at)

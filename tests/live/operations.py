@@ -19,6 +19,7 @@ from keras import layers as L, ops  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
 import cases  # noqa: E402
+import more_operations  # noqa: E402
 
 MODELS_PER_SEED = 5
 STEPS = 4
@@ -88,7 +89,7 @@ class Drawn:
 
     def model(self):
         for _ in range(int(self.r.integers(4, 12))):
-            steps = self.steps()
+            steps = self.steps() if self.r.integers(2) else more_operations.steps(self, self.some(), self.some())
             name = sorted(steps)[int(self.r.integers(len(steps)))]
             self.pool.append(steps[name]())
         used = self.pool[-1] + L.Dense(self.d)(self.pool[1]) + self.pool[0] * 0.1
@@ -139,11 +140,21 @@ class Case:
         targets = [y * 0.5 for y in self.y]
         save_file({"x0": self.inputs[0], "x1": self.inputs[1], "y0": targets[0], "y1": targets[1]}, self.path("train.safetensors"))
         ours = self.call(self.args.files, "train", self.path("model.keras"), self.path("train.safetensors"), str(STEPS), self.path("trained.keras"))
-        alone = keras.saving.load_model(self.path("model.keras"))
-        losses = [float(np.ravel(alone.train_on_batch(self.inputs, targets))[0]) for _ in range(STEPS)]
         ours = [float(v) for v in ours.split()]
-        if not self.failures and not np.allclose(ours, losses, rtol=2e-4, atol=1e-5):
-            self.failures.append("losses: expected %s, got %s" % (losses, ours))
+        losses = self.losses_of_keras(targets, eager=False)
+        if self.failures or np.allclose(ours, losses, rtol=2e-4, atol=1e-5):
+            return
+        # XLA compiles some of these models wrong: their losses are others than in eager mode.
+        eager = self.losses_of_keras(targets, eager=True)
+        if np.allclose(ours, eager, rtol=2e-4, atol=1e-5):
+            print("  agrees where Keras is not compiled; compiled, %s" % losses)
+        else:
+            self.failures.append("losses: expected %s, got %s" % (eager, ours))
+
+    def losses_of_keras(self, targets, eager):
+        alone = keras.saving.load_model(self.path("model.keras"))
+        alone.run_eagerly = eager
+        return [float(np.ravel(alone.train_on_batch(self.inputs, targets))[0]) for _ in range(STEPS)]
 
     def title(self):
         return self.name
