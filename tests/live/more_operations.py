@@ -26,7 +26,15 @@ def steps(drawn, a, b):
     axis = int(r.integers(1, 3))
     n = int(r.integers(1, t))
     half = d // 2
+    kernel = lambda *shape: np.linspace(-0.5, 0.7, int(np.prod(shape)), dtype="f4").reshape(shape)
     return {
+        "convolved": lambda: ops.depthwise_conv(a, kernel(3, d, 1), padding="same") + ops.conv(b, kernel(2, d, d), padding="same") / d,
+        "separated": lambda: ops.separable_conv(a, kernel(3, d, 1), kernel(1, d, d), padding="same") / d,
+        "normed": lambda: ops.batch_normalization(a, table()[0], ops.abs(table()[1]) + 0.5, axis=-1),
+        "vertical": lambda: spread(ops.vstack(ops.vsplit(table(), [n])[::-1])),
+        "vdot": lambda: a + ops.vdot(table(), table()) * 0.01,
+        "depth": lambda: ops.space_to_depth(ops.depth_to_space(ops.stack([a, b, a * b, b], axis=-1), 2), 2)[..., 1] + b,
+        "converted": lambda: ops.convert_to_tensor(a * 2.0) + ops.empty_like(b) * 0.0 + number(ops.allclose(a, b)),
         "smooth": lambda: one(SMOOTH)(a * 0.5),
         "threshold": lambda: ops.threshold(a, 0.2, -0.1) + b,
         "within_one": lambda: one(WITHIN_ONE)(0.9 * ops.tanh(a)),
