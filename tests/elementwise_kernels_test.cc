@@ -7,6 +7,7 @@
 #include "elementwise_fixture.h"
 #include "kernels/rowwise/saturating.h"
 #include "ops/activation.h"
+#include "ops/activation_functions.h"
 #include "ops/arithmetic.h"
 #include "ops/embedding.h"
 #include "ops/loss.h"
@@ -67,6 +68,91 @@ TEST(Saturating, AreWithinFewRoundings) {
     EXPECT_EQ(waves[0], 1) << isa;
     EXPECT_EQ(waves[1], -1) << isa;
     EXPECT_TRUE(std::isnan(ends[2]) && std::isnan(waves[2])) << isa;
+  });
+}
+
+/// Largest error of a kernel against f, in terms of 2^-24 times size(x). Below the normal numbers
+/// exp(-|x|) has a unit of 2^-149, which is multiplied with x and a slope: with 128 at most.
+template <class F, class Size>
+double worst(const std::vector<float>& x, const std::vector<float>& y, const F& f,
+             const Size& size) {
+  double largest = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const auto at = static_cast<double>(x[i]);
+    largest = std::max(largest, std::abs(y[i] - f(at)) / (0x1p-24 * size(at) + 0x1p-142));
+  }
+  return largest;
+}
+
+// exp is off by 1.3 roundings; each operation adds one. A sigmoid's argument u that is off by three
+// roundings changes it by 3 |u|.
+TEST(Saturating, ProductsAndGradientsAreWithinFewRoundings) {
+  namespace f = ops::activations;
+  std::vector<float> x = {0.0F, -0.0F, 1e-30F, -1e-30F, 1e15F, -1e15F, 88.7F, -88.7F};
+  for (int i = -4000; i <= 4000; ++i) x.push_back(0.005F * static_cast<float>(i));
+  const auto count = static_cast<Index>(x.size());
+  const std::vector<float> d_y(x.size(), 0.75F);
+  const auto sigmoid = [](double at) { return 1 / (1 + std::exp(-at)); };
+  const auto gelu_argument = [](double at) {
+    return std::min(1e3, 1.6 * std::abs(at) * (1 + 0.045 * at * at));
+  };
+  for_each_level([&](Context& ctx, const std::string& isa) {
+    if (ctx.isa() == Isa::ref) return;  // they are plain loops
+    const auto& table = kernels::saturating_kernels(static_cast<kernels::Level>(ctx.isa()));
+    std::vector<float> y = x;
+    table.silu(y.data(), count, y.data());
+    EXPECT_LT(worst(
+                  x, y, [](double at) { return f::Silu::value(at); },
+                  [&](double at) { return std::abs(at) * sigmoid(at); }),
+              6)
+        << isa;
+    y = x;
+    table.gelu_tanh(y.data(), count, y.data());
+    EXPECT_LT(worst(
+                  x, y, [](double at) { return f::GeluTanh::value(at); },
+                  [&](double at) {
+                    return (6 + 4 * gelu_argument(at)) *
+                           std::abs(f::GeluTanh::value(std::clamp(at, -30.0, 1e15)));
+                  }),
+              1)
+        << isa;
+    const auto gradient = [&](auto* kernel) {
+      std::vector<float> d = d_y;
+      kernel(x.data(), d.data(), count, d.data());
+      return d;
+    };
+    EXPECT_LT(worst(
+                  x, gradient(table.sigmoid_gradient),
+                  [](double at) { return f::Sigmoid::gradient(at, 0.75); },
+                  [](double at) { return f::Sigmoid::gradient(at, 0.75); }),
+              9)
+        << isa;
+    EXPECT_LT(worst(
+                  x, gradient(table.tanh_gradient),
+                  [&](double at) { return 3 * sigmoid(2 * at) * sigmoid(-2 * at); },
+                  [&](double at) { return 3 * sigmoid(2 * at) * sigmoid(-2 * at); }),
+              10)
+        << isa;
+    const auto terms = [&](double at) { return sigmoid(at) * (1 + std::abs(at) * sigmoid(-at)); };
+    EXPECT_LT(worst(
+                  x, gradient(table.silu_gradient),
+                  [](double at) { return f::Silu::gradient(at, 0.75); }, terms),
+              12)
+        << isa;
+    EXPECT_LT(worst(
+                  x, gradient(table.gelu_tanh_gradient),
+                  [](double at) { return f::GeluTanh::gradient(at, 0.75); },
+                  [&](double at) {
+                    const double u = std::copysign(gelu_argument(at), at);
+                    return (9 + 8 * std::abs(u)) * sigmoid(u) * (1 + 3 * std::abs(u) * sigmoid(-u));
+                  }),
+              1)
+        << isa;
+    float nothing[] = {std::numeric_limits<float>::quiet_NaN()};
+    for (auto* kernel : {table.silu, table.gelu_tanh}) {
+      kernel(nothing, 1, nothing);
+      EXPECT_TRUE(std::isnan(nothing[0])) << isa;
+    }
   });
 }
 

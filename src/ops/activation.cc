@@ -4,6 +4,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/rowwise/saturating.h"
 #include "ops/activation_functions.h"
 #include "ops/reduction.h"
 #include "ops/rowwise.h"
@@ -75,6 +76,65 @@ void with_function(const Activation& activation, const Body& body) {
     case Activation::sparsemax:
       return;  // not of each element alone, or with kernels of their own
   }
+}
+
+using Kernels = kernels::SaturatingKernels;
+
+const Kernels& kernels_of(const Context& ctx) noexcept {
+  return kernels::saturating_kernels(static_cast<kernels::Level>(ctx.isa()));
+}
+
+/// The kernel of an activation on f32; null where there is none.
+Kernels::Function* kernel_of(const Context& ctx, const Activation& activation) noexcept {
+  const Kernels& table = kernels_of(ctx);
+  switch (activation) {
+    case Activation::sigmoid:
+      return table.sigmoid;
+    case Activation::tanh:
+      return table.tanh;
+    case Activation::silu:
+      return table.silu;
+    case Activation::gelu_tanh:
+      return table.gelu_tanh;
+    default:
+      return nullptr;
+  }
+}
+Kernels::Gradient* gradient_of(const Context& ctx, const Activation& activation) noexcept {
+  const Kernels& table = kernels_of(ctx);
+  switch (activation) {
+    case Activation::sigmoid:
+      return table.sigmoid_gradient;
+    case Activation::tanh:
+      return table.tanh_gradient;
+    case Activation::silu:
+      return table.silu_gradient;
+    case Activation::gelu_tanh:
+      return table.gelu_tanh_gradient;
+    default:
+      return nullptr;
+  }
+}
+
+void run_forward(Context& ctx, Kernels::Function* kernel, ConstView x, View y) {
+  require_elements("activation", "x", x, y.size(), Dtype::f32);
+  require_elements("activation", "y", y, x.size(), Dtype::f32);
+  const float* in = x.data<float>();
+  float* out = y.data<float>();
+  for_blocks(ctx, y.size(), kBlockElements,
+             [&](Index begin, Index end) { kernel(in + begin, end - begin, out + begin); });
+}
+
+void run_backward(Context& ctx, Kernels::Gradient* kernel, ConstView x, ConstView d_y, View d_x) {
+  require_elements("activation_backward", "x", x, x.size(), Dtype::f32);
+  require_elements("activation_backward", "d_y", d_y, x.size(), Dtype::f32);
+  require_elements("activation_backward", "d_x", d_x, x.size(), Dtype::f32);
+  const float* in = x.data<float>();
+  const float* d_out = d_y.data<float>();
+  float* d_in = d_x.data<float>();
+  for_blocks(ctx, x.size(), kBlockElements, [&](Index begin, Index end) {
+    kernel(in + begin, d_out + begin, end - begin, d_in + begin);
+  });
 }
 
 template <class Function>
@@ -261,6 +321,9 @@ void activation_forward(Context& ctx, const Activation& activation, ConstView x,
     case Activation::sparsemax:
       return sparsemax_forward(ctx, x, y);
     default:
+      if (auto* const kernel = kernel_of(ctx, activation); kernel && x.dtype() == Dtype::f32) {
+        return run_forward(ctx, kernel, x, y);
+      }
       with_function(activation, [&](const auto& function) { map_forward(ctx, function, x, y); });
   }
 }
@@ -291,6 +354,9 @@ void activation_backward(Context& ctx, const Activation& activation, ConstView x
                              sparsemax_gradient_row(in, d_out, width, d_in);
                            });
     default:
+      if (auto* const kernel = gradient_of(ctx, activation); kernel && x.dtype() == Dtype::f32) {
+        return run_backward(ctx, kernel, x, d_y, d_x);
+      }
       with_function(activation,
                     [&](const auto& function) { map_backward(ctx, function, x, d_y, d_x); });
   }

@@ -4,7 +4,6 @@
 #include <type_traits>
 
 #include "kernels/cpu/bf16.h"
-#include "kernels/rowwise/saturating.h"
 #include "ops/activation.h"
 #include "ops/convert.h"
 #include "ops/rowwise.h"
@@ -79,29 +78,17 @@ void join_gates(Context& ctx, ConstView d_z, Index first, View d_p) {
 View gates_of(View all, Index begin, Index end) { return all.slice(0, begin, end); }
 ConstView gates_of(ConstView all, Index begin, Index end) { return all.slice(0, begin, end); }
 
-/// The kernel of an activation on f32; null where there is none.
-auto kernel_of(const Context& ctx, Activation activation) noexcept
-    -> void (*)(const float*, Index, float*) noexcept {
-  const auto& kernels = kernels::saturating_kernels(static_cast<kernels::Level>(ctx.isa()));
-  if (activation == Activation::sigmoid) return kernels.sigmoid;
-  return activation == Activation::tanh ? kernels.tanh : nullptr;
-}
-
-/// y = activation(x) for rows of one [B, U].
+/// y = activation(x) for rows of one [B, U], in blocks that the calling thread takes alone.
 template <class F>
 void activate(Context& ctx, Activation activation, Dtype grid, RowRange rows, Index units,
               const F* x, F* y) {
-  const Shape shape{rows.end - rows.begin, units};
-  const Index first = rows.begin * units;
-  const auto kernel = kernel_of(ctx, activation);
-  if constexpr (std::is_same_v<F, float>) {
-    if (kernel != nullptr) kernel(x + first, shape.size(), y + first);
+  const Index block = rows_per_block({rows.end, units});
+  for (Index row = rows.begin; row < rows.end; row += block) {
+    const Shape shape{std::min(block, rows.end - row), units};
+    const View to(y + row * units, shape);
+    activation_forward(ctx, activation, ConstView(x + row * units, shape), to);
+    if (grid != to.dtype()) convert_rounded(to, grid, to);
   }
-  const View to(y + first, shape);
-  if (!std::is_same_v<F, float> || kernel == nullptr) {
-    activation_forward(ctx, activation, ConstView(x + first, shape), to);
-  }
-  if (grid != to.dtype()) convert_rounded(to, grid, to);
 }
 
 /// The same from z to a, for gates [first, end).
