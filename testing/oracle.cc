@@ -109,8 +109,9 @@ void attend(const Problem& p, const Softmax& probs, Index b, Index t, Index h, A
     weights[at(s)] = probs.prob[at(s)] == 0 ? 0 : p.kept(b, h, t, s);
     if (weights[at(s)] == 0) continue;
     const auto v = p.v(b, s, h / (p.Hq / p.Hkv));
+    const double weight = probs.prob[at(s)] * weights[at(s)];
     for (std::size_t d = 0; d < v.size(); ++d) {
-      const double term = probs.prob[at(s)] * weights[at(s)] * v[d];
+      const double term = weight * v[d];
       out[d] += term;
       squares[d] += term * term;
     }
@@ -137,18 +138,21 @@ Tensor bounds_of(const OracleResult& result, Dtype dtype) {
   const double unit = unit_roundoff(dtype) * (dtype == Dtype::f64 ? 2 : 1);
   const double smallest = dtype == Dtype::f64 ? std::numeric_limits<double>::min()
                                               : double{std::numeric_limits<float>::min()};
-  for (Index i = 0; i < bounds.size(); ++i) {
-    bounds.data<double>()[i] = unit * result.rounding.data<double>()[i] + smallest;
-  }
+  const double* const rounding = result.rounding.data<double>();
+  double* const bound = bounds.data<double>();
+  for (Index i = 0; i < bounds.size(); ++i) bound[i] = unit * rounding[i] + smallest;
   return bounds;
 }
 
 Tensor bf16_bounds(const OracleResult& result, Dtype dtype) {
   Tensor bounds = bounds_of(result, Dtype::f32);
   constexpr double kUnit = 0x1p-8 * (1 + 0x1p-7);  // 8 bits; and what rounding does to the rounded
+  const double* const value = result.value.data<double>();
+  const double* const bf16 = result.bf16.data<double>();
+  double* const bound = bounds.data<double>();
   for (Index i = 0; i < bounds.size(); ++i) {
-    const double stored = dtype == Dtype::bf16 ? std::abs(result.value.data<double>()[i]) : 0;
-    bounds.data<double>()[i] += kUnit * (stored + result.bf16.data<double>()[i]);
+    const double stored = dtype == Dtype::bf16 ? std::abs(value[i]) : 0;
+    bound[i] += kUnit * (stored + bf16[i]);
   }
   return bounds;
 }
@@ -163,12 +167,12 @@ AttentionForwardOracle attention_forward_oracle(ConstView q, ConstView k, ConstV
       for (Index h = 0; h < p.Hq; ++h) {
         const Softmax probs = softmax(p, b, t, h);
         attend(p, probs, b, t, h, here);
-        const Index row = ((b * p.T + t) * p.Hq + h) * p.Dv;
+        const Elements out(result.out, ((b * p.T + t) * p.Hq + h) * p.Dv);
         for (Index d = 0; d < p.Dv; ++d) {
-          add(result.out, row + d, here.out[at(d)], here.rounding[at(d)]);
-          result.out.bf16.data<double>()[row + d] = bf16_rounding(here.squares[at(d)]);
+          out.add(d, here.out[at(d)], here.rounding[at(d)]);
+          out.bf16[d] = bf16_rounding(here.squares[at(d)]);
         }
-        add(result.lse, (b * p.Hq + h) * p.T + t, probs.lse, probs.lse_rounding);
+        Elements(result.lse, (b * p.Hq + h) * p.T + t).add(0, probs.lse, probs.lse_rounding);
       }
     }
   }
@@ -183,10 +187,12 @@ OracleResult attention_scores_oracle(ConstView q, ConstView k, const AttentionOp
     for (Index h = 0; h < p.Hq; ++h) {
       for (Index t = 0; t < p.T; ++t) {
         const Softmax probs = softmax(p, b, t, h);
-        for (std::size_t s = 0; s < probs.prob.size(); ++s) {
-          add(result, next++, probs.prob[s],
-              probs.prob[s] * (probs.prob_rounding[s] + probs.lse_rounding));
+        const Elements scores(result, next);
+        for (Index s = 0; s < p.S; ++s) {
+          scores.add(s, probs.prob[at(s)],
+                     probs.prob[at(s)] * (probs.prob_rounding[at(s)] + probs.lse_rounding));
         }
+        next += p.S;
       }
     }
   }

@@ -56,36 +56,34 @@ Rounded d_logit_of(const Problem& p, const Softmax& probs, const Rows& d_outs, C
 void add_bf16_squares(const Problem& p, const Softmax& probs, const Numbers& d_products,
                       std::span<const double> d_out, double d_delta, Index b, Index t, Index h,
                       AttentionBackwardOracle& g) {
-  const auto add_square = [](OracleResult& result, Index index, double term) {
-    result.bf16.data<double>()[index] += term * term;
-  };
   const Index n = h / (p.Hq / p.Hkv);
   const auto q = p.q(b, t, h);
+  const Elements d_q(g.d_q, ((b * p.T + t) * p.Hq + h) * p.D);
   Numbers moved_q(at(p.D));
   double sum = 0;
   for (Index s = 0; s < p.S; ++s) {
     const double prob = probs.prob[at(s)];
     const auto k = p.k(b, s, n);
+    const double d_product = d_products[at(s)];
     const double moved = probs.is_blind ? 0 : p.scale * prob * probs.slope[at(s)] * d_delta;
+    const double both = std::hypot(d_product, moved);
     const Index row = (b * p.S + s) * p.Hkv + n;
+    const Elements d_k(g.d_k, row * p.D);
     for (Index d = 0; prob != 0 && d < p.D; ++d) {
       moved_q[at(d)] += moved * k[at(d)];
-      add_square(g.d_q, ((b * p.T + t) * p.Hq + h) * p.D + d, d_products[at(s)] * k[at(d)]);
-      add_square(g.d_k, row * p.D + d, std::hypot(d_products[at(s)], moved) * q[at(d)]);
+      d_q.add_square(d, d_product * k[at(d)]);
+      d_k.add_square(d, both * q[at(d)]);
     }
     const double kept = prob == 0 ? 0 : prob * p.kept(b, h, t, s);
-    for (Index d = 0; kept != 0 && d < p.Dv; ++d) {
-      add_square(g.d_v, row * p.Dv + d, kept * d_out[at(d)]);
-    }
+    const Elements d_v(g.d_v, row * p.Dv);
+    for (Index d = 0; kept != 0 && d < p.Dv; ++d) d_v.add_square(d, kept * d_out[at(d)]);
     sum += prob;
     if (!g.d_bias.value.has_value() || (g.d_bias.value.dim(3) == 1 && s + 1 < p.S)) continue;
     const double share = g.d_bias.value.dim(3) == 1 ? sum : prob;
-    add_square(g.d_bias, place(g.d_bias.value, {b, h, t, s}), share * d_delta);
+    Elements(g.d_bias, place(g.d_bias.value, {b, h, t, s})).add_square(0, share * d_delta);
   }
-  for (Index d = 0; d < p.D; ++d) {
-    add_square(g.d_q, ((b * p.T + t) * p.Hq + h) * p.D + d, moved_q[at(d)]);
-  }
-  if (p.has_sinks()) add_square(g.d_sinks, h, probs.sink * d_delta);
+  for (Index d = 0; d < p.D; ++d) d_q.add_square(d, moved_q[at(d)]);
+  if (p.has_sinks()) Elements(g.d_sinks, h).add_square(0, probs.sink * d_delta);
 }
 
 // Adds what query (b, t, h) gives to the gradients.
@@ -96,42 +94,42 @@ void add_gradients(const Problem& p, const Rows& d_outs, ConstView d_scores, Ind
   const auto q = p.q(b, t, h);
   const auto d_out = d_outs(b, t, h);
   const Rounded delta = delta_of(p, probs, d_outs, d_scores, b, t, h);
-  const Index rows = p.T * (p.Hq / p.Hkv);
+  const double of_keys = additions(p.S);
+  const double of_rows = additions(p.T * (p.Hq / p.Hkv));
   if (p.has_sinks()) {
-    add(g.d_sinks, h, -probs.sink * delta.value,
-        probs.sink * (delta.rounding +
-                      std::abs(delta.value) * (probs.lse_rounding + 8 + additions(p.B * p.T))));
+    Elements(g.d_sinks, h)
+        .add(0, -probs.sink * delta.value,
+             probs.sink * (delta.rounding + std::abs(delta.value) *
+                                                (probs.lse_rounding + 8 + additions(p.B * p.T))));
   }
-  const Index q_row = ((b * p.T + t) * p.Hq + h) * p.D;
+  const Elements d_q(g.d_q, ((b * p.T + t) * p.Hq + h) * p.D);
   Numbers d_products(at(p.S));
   for (Index s = 0; s < p.S; ++s) {
     const double prob = probs.prob[at(s)];
     if (prob == 0) continue;
     const auto k = p.k(b, s, n);
     const Rounded d_logit = d_logit_of(p, probs, d_outs, d_scores, delta, b, t, h, s);
-    const Index k_row = ((b * p.S + s) * p.Hkv + n) * p.D;
-    const Index v_row = ((b * p.S + s) * p.Hkv + n) * p.Dv;
+    const Elements d_k(g.d_k, ((b * p.S + s) * p.Hkv + n) * p.D);
+    const Elements d_v(g.d_v, ((b * p.S + s) * p.Hkv + n) * p.Dv);
     const double slope = probs.slope[at(s)];
     const double scaled = d_products[at(s)] = p.scale * d_logit.value * slope;
     const double rounding =
         std::abs(p.scale) *
         (d_logit.rounding * slope + std::abs(d_logit.value) * probs.slope_rounding[at(s)]);
     for (Index d = 0; !probs.is_blind && d < p.D; ++d) {
-      add(g.d_q, q_row + d, scaled * k[at(d)],
-          (rounding + additions(p.S) * std::abs(scaled)) * std::abs(k[at(d)]));
-      add(g.d_k, k_row + d, scaled * q[at(d)],
-          (rounding + additions(rows) * std::abs(scaled)) * std::abs(q[at(d)]));
+      d_q.add(d, scaled * k[at(d)], (rounding + of_keys * std::abs(scaled)) * std::abs(k[at(d)]));
+      d_k.add(d, scaled * q[at(d)], (rounding + of_rows * std::abs(scaled)) * std::abs(q[at(d)]));
     }
     const double kept = p.kept(b, h, t, s);
     const double prob_rounding = prob * (probs.prob_rounding[at(s)] + probs.lse_rounding);
     for (Index d = 0; d < p.Dv; ++d) {
-      add(g.d_v, v_row + d, kept * prob * d_out[at(d)],
-          kept * (prob_rounding + additions(rows) * prob) * std::abs(d_out[at(d)]));
+      d_v.add(d, kept * prob * d_out[at(d)],
+              kept * (prob_rounding + of_rows * prob) * std::abs(d_out[at(d)]));
     }
     if (g.d_bias.value.has_value() && (g.d_bias.value.dim(3) > 1 || p.has_sinks())) {
       const Index terms = p.B * p.Hq * p.T * p.S / std::max<Index>(1, g.d_bias.value.size());
-      add(g.d_bias, place(g.d_bias.value, {b, h, t, s}), d_logit.value,
-          d_logit.rounding + additions(terms) * std::abs(d_logit.value));
+      Elements(g.d_bias, place(g.d_bias.value, {b, h, t, s}))
+          .add(0, d_logit.value, d_logit.rounding + additions(terms) * std::abs(d_logit.value));
     }
   }
   add_bf16_squares(p, probs, d_products, d_out, delta.bf16, b, t, h, g);
@@ -155,12 +153,13 @@ AttentionBackwardOracle attention_backward_oracle(ConstView q, ConstView k, Cons
   }
   for (OracleResult* each :
        {&result.d_q, &result.d_k, &result.d_v, &result.d_bias, &result.d_sinks}) {
-    for (Index i = 0; each->bf16.has_value() && i < each->bf16.size(); ++i) {
-      double& squares = each->bf16.data<double>()[i];
-      squares = bf16_rounding(squares);
-      // Probabilities that are all alike, of queries that see nothing, are rounded alike.
-      if (each != &result.d_v || options.masked_rows != MaskedRows::uniform) continue;
-      squares += std::abs(each->value.data<double>()[i]);
+    if (!each->bf16.has_value()) continue;
+    const Elements elements(*each, 0);
+    // Probabilities that are all alike, of queries that see nothing, are rounded alike.
+    const bool alike = each == &result.d_v && options.masked_rows == MaskedRows::uniform;
+    for (Index i = 0; i < each->bf16.size(); ++i) {
+      elements.bf16[i] =
+          bf16_rounding(elements.bf16[i]) + (alike ? std::abs(elements.value[i]) : 0);
     }
   }
   return result;

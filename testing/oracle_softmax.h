@@ -82,11 +82,20 @@ inline OracleResult make_result(const Shape& shape) {
           Tensor::zeros(shape, Dtype::f64)};
 }
 
-// Adds to element `index`.
-inline void add(OracleResult& result, Index index, double value, double rounding) {
-  result.value.data<double>()[index] += value;
-  result.rounding.data<double>()[index] += rounding;
-}
+// The elements of a result, from one on.
+struct Elements {
+  Elements(OracleResult& result, Index first)
+      : value(result.value.data<double>() + first),
+        rounding(result.rounding.data<double>() + first),
+        bf16(result.bf16.data<double>() + first) {}
+  void add(Index i, double number, double rounds) const {
+    value[i] += number;
+    rounding[i] += rounds;
+  }
+  void add_square(Index i, double term) const { bf16[i] += term * term; }
+
+  double *value, *rounding, *bf16;
+};
 
 inline Index integer(ConstView x, Index i) {
   return x.dtype() == Dtype::i32 ? Index{x.data<std::int32_t>()[i]} : x.data<Index>()[i];

@@ -57,6 +57,7 @@ inline std::uint64_t mixed(std::uint64_t x) {
 /// third element. `first_row_hidden`: the first row sees nothing.
 inline Tensor block_mask(const Shape& shape, std::uint64_t seed) {
   Tensor mask(shape, Dtype::u8);
+  auto* const flags = mask.data<std::uint8_t>();
   Index i = 0;
   for (Index outer = 0; outer < shape[0] * shape[1]; ++outer) {
     for (Index t = 0; t < shape[2]; ++t) {
@@ -66,7 +67,7 @@ inline Tensor block_mask(const Shape& shape, std::uint64_t seed) {
         const bool every_third = mixed(static_cast<std::uint64_t>(i) + seed) % 3 == 0;
         const bool hidden = kind == 0 || (kind > 1 && every_third) || t == 1;
         const auto visible = static_cast<std::uint8_t>(1 + i % 200);
-        mask.data<std::uint8_t>()[i] = hidden ? std::uint8_t{0} : visible;
+        flags[i] = hidden ? std::uint8_t{0} : visible;
       }
     }
   }

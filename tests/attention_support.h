@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <string>
+#include <type_traits>
 
 #include "ops/attention.h"
 #include "support.h"
@@ -32,19 +33,18 @@ struct AttentionCase {
   }
 };
 
-/// Numbers in (-1, 1) that depend on the seed and the place alone.
-inline Tensor uniform(const Shape& shape, Dtype dtype, std::uint64_t seed) {
+/// Numbers in (-width, width) that depend on the seed and the place alone.
+inline Tensor uniform(const Shape& shape, Dtype dtype, std::uint64_t seed, double width = 1) {
   Tensor x(shape, dtype);
-  std::uint64_t state = seed * 0x9e3779b97f4a7c15U + 1;
-  for (Index i = 0; i < x.size(); ++i) {
-    state = state * 6364136223846793005U + 1442695040888963407U;
-    const double value = static_cast<double>(state >> 11) * 0x1p-52 - 1;
-    if (dtype == Dtype::f32) {
-      x.data<float>()[i] = static_cast<float>(value);
-    } else {
-      x.data<double>()[i] = value;
+  const auto fill = [&](auto* numbers) {
+    using F = std::remove_pointer_t<decltype(numbers)>;
+    std::uint64_t state = seed * 0x9e3779b97f4a7c15U + 1;
+    for (Index i = 0, size = x.size(); i < size; ++i) {
+      state = state * 6364136223846793005U + 1442695040888963407U;
+      numbers[i] = static_cast<F>(width * (static_cast<double>(state >> 11) * 0x1p-52 - 1));
     }
-  }
+  };
+  dtype == Dtype::f32 ? fill(x.data<float>()) : fill(x.data<double>());
   return x;
 }
 
@@ -54,18 +54,10 @@ struct AttentionInputs {
 
 /// Queries are wide enough for probabilities far from uniform.
 inline AttentionInputs make_inputs(const AttentionCase& c, Dtype dtype, std::uint64_t seed = 1) {
-  AttentionInputs in{uniform({c.B, c.T, c.Hq, c.D}, dtype, seed),
-                     uniform({c.B, c.S, c.Hkv, c.D}, dtype, seed + 1),
-                     uniform({c.B, c.S, c.Hkv, c.Dv}, dtype, seed + 2),
-                     uniform({c.B, c.T, c.Hq, c.Dv}, dtype, seed + 3)};
-  for (Index i = 0; i < in.q.size(); ++i) {
-    if (dtype == Dtype::f32) {
-      in.q.data<float>()[i] *= 4;
-    } else {
-      in.q.data<double>()[i] *= 4;
-    }
-  }
-  return in;
+  return {uniform({c.B, c.T, c.Hq, c.D}, dtype, seed, 4),
+          uniform({c.B, c.S, c.Hkv, c.D}, dtype, seed + 1),
+          uniform({c.B, c.S, c.Hkv, c.Dv}, dtype, seed + 2),
+          uniform({c.B, c.T, c.Hq, c.Dv}, dtype, seed + 3)};
 }
 
 struct AttentionResults {

@@ -25,7 +25,8 @@ Tensor random_tensor(const Shape& shape, unsigned seed) {
   std::mt19937 engine(seed);
   std::uniform_real_distribution<F> uniform(F{-1}, F{1});
   Tensor out(shape, kDtypeOf<F>);
-  for (Index i = 0; i < out.size(); ++i) out.data<F>()[i] = uniform(engine);
+  F* const numbers = out.data<F>();
+  for (Index i = 0, size = out.size(); i < size; ++i) numbers[i] = uniform(engine);
   return out;
 }
 

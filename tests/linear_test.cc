@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "linear_support.h"
+#include "testing/product_oracle.h"
 
 namespace grouphead {
 namespace {
@@ -15,49 +16,20 @@ namespace {
 using namespace testing_support;  // NOLINT(google-build-using-namespace)
 using ops::Epilogue;
 using ops::Write;
+using testing::product_oracle;
+using Oracle = testing::ProductOracle;
 
-double value_at(const Tensor& t, Index i) {
-  return t.dtype() == Dtype::f32 ? static_cast<double>(t.data<float>()[i]) : t.data<double>()[i];
-}
-
-/// A product in double, and the sum of the terms' magnitudes, to which errors are relative.
-struct Oracle {
-  std::vector<double> value, magnitude;
-};
-
-/// c = a b with strides, by plain loops.
-template <class F>
-struct Strided {
-  const F* data;
-  Index row, column;
-};
-template <class F>
-Oracle product(Index rows, Index columns, Index depth, const Strided<F>& a, const Strided<F>& b) {
-  Oracle out;
-  out.value.resize(static_cast<std::size_t>(rows * columns));
-  out.magnitude.resize(out.value.size());
-  for (Index r = 0; r < rows; ++r) {
-    for (Index c = 0; c < columns; ++c) {
-      double sum = 0;
-      double magnitude = 0;
-      for (Index d = 0; d < depth; ++d) {
-        const double term = static_cast<double>(a.data[r * a.row + d * a.column]) *
-                            static_cast<double>(b.data[d * b.row + c * b.column]);
-        sum += term;
-        magnitude += std::abs(term);
-      }
-      const auto at = static_cast<std::size_t>(r * columns + c);
-      out.value[at] = sum;
-      out.magnitude[at] = magnitude;
-    }
-  }
-  return out;
+/// Of f32 or f64.
+std::vector<double> doubles(const Tensor& t) {
+  const auto all = [&](const auto* x) { return std::vector<double>(x, x + t.size()); };
+  return t.dtype() == Dtype::f32 ? all(t.data<float>()) : all(t.data<double>());
 }
 
 /// Adds `start`, or to each row a single one (a bias).
 void add_start(Oracle& oracle, const Tensor& start) {
+  const std::vector<double> added = doubles(start);
   for (std::size_t i = 0; i < oracle.value.size(); ++i) {
-    const double value = value_at(start, static_cast<Index>(i) % start.size());
+    const double value = added[i % added.size()];
     oracle.value[i] += value;
     oracle.magnitude[i] += std::abs(value);
   }
@@ -75,19 +47,19 @@ double epsilon_of(Dtype dtype) {
 void expect_close(const Tensor& got, const Oracle& want, Index depth, const std::string& what) {
   ASSERT_EQ(got.size(), static_cast<Index>(want.value.size())) << what;
   const double unit = static_cast<double>(depth + 3) * epsilon_of(got.dtype());
+  const std::vector<double> values = doubles(got);
   double worst = 0;
-  Index worst_at = 0;
-  for (Index i = 0; i < got.size(); ++i) {
-    const auto at = static_cast<std::size_t>(i);
-    const double bound = unit * want.magnitude[at] + std::numeric_limits<float>::denorm_min();
-    const double ratio = std::abs(value_at(got, i) - want.value[at]) / bound;
+  std::size_t worst_at = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double bound = unit * want.magnitude[i] + std::numeric_limits<float>::denorm_min();
+    const double ratio = std::abs(values[i] - want.value[i]) / bound;
     if (!(ratio <= worst)) {
       worst = ratio;
       worst_at = i;
     }
   }
-  EXPECT_LE(worst, 1.0) << what << " element " << worst_at << ": got " << value_at(got, worst_at)
-                        << ", want " << want.value[static_cast<std::size_t>(worst_at)];
+  EXPECT_LE(worst, 1.0) << what << " element " << worst_at << ": got " << values[worst_at]
+                        << ", want " << want.value[worst_at];
 }
 
 /// The operands of one problem, and what its products are: the same at all levels.
@@ -114,15 +86,15 @@ Products<F>::Products(const Size& size)
   const F* const weights = w.template data<F>();
   const F* const d_rows = d_y.template data<F>();
   const F one = 1;
-  y = product<F>(s.m, s.n, s.k, {rows, s.k, 1}, {weights, s.n, 1});
+  y = product_oracle<F>(s.m, s.n, s.k, {rows, s.k, 1}, {weights, s.n, 1});
   y_with_bias = y;
   add_start(y_with_bias, bias);
-  d_x = product<F>(s.m, s.k, s.n, {d_rows, s.n, 1}, {weights, 1, s.n});
+  d_x = product_oracle<F>(s.m, s.k, s.n, {d_rows, s.n, 1}, {weights, 1, s.n});
   d_x_added = d_x;
   add_start(d_x_added, d_x_start);
-  d_w = product<F>(s.k, s.n, s.m, {rows, 1, s.k}, {d_rows, s.n, 1});
+  d_w = product_oracle<F>(s.k, s.n, s.m, {rows, 1, s.k}, {d_rows, s.n, 1});
   add_start(d_w, d_w_start);
-  d_bias = product<F>(1, s.n, s.m, {&one, 0, 0}, {d_rows, s.n, 1});
+  d_bias = product_oracle<F>(1, s.n, s.m, {&one, 0, 0}, {d_rows, s.n, 1});
   add_start(d_bias, d_bias_start);
 }
 
@@ -208,20 +180,20 @@ void check_gelu(Context& ctx, const Size& s) {
   const Tensor x = random_tensor<F>({s.m, s.k}, 1);
   const Tensor w = random_tensor<F>({s.k, s.n}, 2);
   const Tensor bias = random_tensor<F>({s.n}, 3);
-  Oracle want = product<F>(s.m, s.n, s.k, {x.data<F>(), s.k, 1}, {w.data<F>(), s.n, 1});
+  Oracle want = product_oracle<F>(s.m, s.n, s.k, {x.data<F>(), s.k, 1}, {w.data<F>(), s.n, 1});
   add_start(want, bias);
   Tensor y({s.m, s.n}, kDtypeOf<F>);
   ops::PackedWeights packed;
   ops::linear_forward(ctx, x, w, packed, bias, Epilogue::gelu, y);
   const double epsilon = epsilon_of(kDtypeOf<F>);
   const double erf_error = kDtypeOf<F> == Dtype::f32 ? 0.75e-7 : 0;
+  const std::vector<double> values = doubles(y);
   double worst = 0;
-  for (Index i = 0; i < y.size(); ++i) {
-    const auto at = static_cast<std::size_t>(i);
-    const double v = want.value[at];
-    const double bound = 1.13 * static_cast<double>(s.k + 3) * epsilon * want.magnitude[at] +
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double v = want.value[i];
+    const double bound = 1.13 * static_cast<double>(s.k + 3) * epsilon * want.magnitude[i] +
                          std::abs(v) * (erf_error + 4 * epsilon);
-    const double error = std::abs(value_at(y, i) - v * (1 + std::erf(v / std::sqrt(2.0))) / 2);
+    const double error = std::abs(values[i] - v * (1 + std::erf(v / std::sqrt(2.0))) / 2);
     worst = std::max(worst, error / bound);
   }
   EXPECT_LE(worst, 1.0) << key(s, ctx.isa());
