@@ -8,6 +8,7 @@
 #include "grouphead/files/saved_model.h"
 #include "grouphead/files/weights.h"
 #include "grouphead/layers/dense.h"
+#include "grouphead/layers/einsum_dense.h"
 #include "grouphead/layers/serialization.h"
 #include "grouphead/layers/wrappers.h"
 #include "grouphead/models/model.h"
@@ -197,6 +198,15 @@ TEST_F(Quantize, RefusesWhatKerasRefuses) {
   changed.enable_lora({.rank = 1});
   EXPECT_THAT(refusal(changed, default_quantization(QuantizationMode::float8)),
               HasSubstr("expected no LoRA beside float8"));
+}
+
+// Its kernel's outputs are in another order than the result's, with a size that both have.
+TEST_F(Quantize, ScalesThatKerasCannotArrangeAreRefused) {
+  EinsumDense einsum({.equation = "abc,bxyc->ayx", .output_shape = {8, 8}});
+  einsum.build({{2, 3, 5}});
+  EXPECT_THAT(error_of<ConfigError>([&] { quantize(einsum, QuantizationMode::int8); }),
+              HasSubstr("[quantize] equation: expected one whose scales Keras can arrange"));
+  EXPECT_EQ(einsum.quantization(), nullptr);
 }
 
 // However large a block is, an output has one.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/check.h"
 #include "ops/convert.h"
 
 namespace grouphead::nn {
@@ -107,6 +108,11 @@ QuantizedLayout einsum_layout(std::string_view kernel, std::string_view output, 
     end = axis + 1;
   }
   layout.columns = shape.size() / layout.rows;
+  if (mode == QuantizationMode::int8 && layout.scale.size() != layout.columns) {
+    // Keras fails in such a layer.
+    core::throw_config_error("quantize", "equation", "one whose scales Keras can arrange",
+                             std::string(kernel) + "->" + std::string(output));
+  }
   // Keras reads any kernel as a matrix of 4 bits, also where its rows are not its first axes.
   const bool is_matrix = mode == QuantizationMode::int4;
   if (is_matrix || are_strides_of(strides, shape, first, shape.rank())) return layout;

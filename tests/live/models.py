@@ -212,8 +212,7 @@ class Draw:
 
     def products(self):
         """The products of all pairs of steps, as weights."""
-        normalize = bool(self.r.random() < 0.5)
-        h = L.Dot(axes=2, normalize=normalize, name=self.name("dot"))([self.at, L.Dense(self.width())(self.at)])
+        h = L.Dot(axes=2, name=self.name("dot"))([self.at, L.Dense(self.width())(self.at)])
         return L.Dot(axes=(2, 1), name=self.name("dot"))([L.Softmax(name=self.name("weights"))(h), self.at])
 
     def preprocessing(self):
