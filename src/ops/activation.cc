@@ -80,39 +80,25 @@ void with_function(const Activation& activation, const Body& body) {
 
 using Kernels = kernels::SaturatingKernels;
 
-const Kernels& kernels_of(const Context& ctx) noexcept {
-  return kernels::saturating_kernels(static_cast<kernels::Level>(ctx.isa()));
-}
+struct KernelPair {
+  Kernels::Function* forward;  // null: none
+  Kernels::Gradient* backward;
+};
 
-/// The kernel of an activation on f32; null where there is none.
-Kernels::Function* kernel_of(const Context& ctx, const Activation& activation) noexcept {
-  const Kernels& table = kernels_of(ctx);
+/// The kernels of an activation on f32.
+KernelPair kernels_of(const Context& ctx, const Activation& activation) noexcept {
+  const Kernels& table = kernels::saturating_kernels(static_cast<kernels::Level>(ctx.isa()));
   switch (activation) {
     case Activation::sigmoid:
-      return table.sigmoid;
+      return {table.sigmoid, table.sigmoid_gradient};
     case Activation::tanh:
-      return table.tanh;
+      return {table.tanh, table.tanh_gradient};
     case Activation::silu:
-      return table.silu;
+      return {table.silu, table.silu_gradient};
     case Activation::gelu_tanh:
-      return table.gelu_tanh;
+      return {table.gelu_tanh, table.gelu_tanh_gradient};
     default:
-      return nullptr;
-  }
-}
-Kernels::Gradient* gradient_of(const Context& ctx, const Activation& activation) noexcept {
-  const Kernels& table = kernels_of(ctx);
-  switch (activation) {
-    case Activation::sigmoid:
-      return table.sigmoid_gradient;
-    case Activation::tanh:
-      return table.tanh_gradient;
-    case Activation::silu:
-      return table.silu_gradient;
-    case Activation::gelu_tanh:
-      return table.gelu_tanh_gradient;
-    default:
-      return nullptr;
+      return {nullptr, nullptr};
   }
 }
 
@@ -321,7 +307,8 @@ void activation_forward(Context& ctx, const Activation& activation, ConstView x,
     case Activation::sparsemax:
       return sparsemax_forward(ctx, x, y);
     default:
-      if (auto* const kernel = kernel_of(ctx, activation); kernel && x.dtype() == Dtype::f32) {
+      if (auto* const kernel = kernels_of(ctx, activation).forward;
+          kernel != nullptr && x.dtype() == Dtype::f32) {
         return run_forward(ctx, kernel, x, y);
       }
       with_function(activation, [&](const auto& function) { map_forward(ctx, function, x, y); });
@@ -354,7 +341,8 @@ void activation_backward(Context& ctx, const Activation& activation, ConstView x
                              sparsemax_gradient_row(in, d_out, width, d_in);
                            });
     default:
-      if (auto* const kernel = gradient_of(ctx, activation); kernel && x.dtype() == Dtype::f32) {
+      if (auto* const kernel = kernels_of(ctx, activation).backward;
+          kernel != nullptr && x.dtype() == Dtype::f32) {
         return run_backward(ctx, kernel, x, d_y, d_x);
       }
       with_function(activation,
