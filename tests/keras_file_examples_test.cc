@@ -44,7 +44,8 @@ class KerasExamples : public testing_support::FolderTest {
     for (const auto& [key, series] : history.series) {
       ASSERT_EQ(static_cast<Index>(series.size()), epochs);
       for (Index i = 0; i < epochs; ++i) {
-        EXPECT_NEAR(series[static_cast<std::size_t>(i)], element(logs.at(key), i), 1e-3)
+        const double bound = i < 3 ? 5e-5 : 1e-3;  // differences grow with the steps
+        EXPECT_NEAR(series[static_cast<std::size_t>(i)], element(logs.at(key), i), bound)
             << key << i;
       }
     }
