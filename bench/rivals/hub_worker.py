@@ -169,6 +169,9 @@ def main():
     print("ready", flush=True)
     for line in sys.stdin:
         way, *file = line.split()
+        if way not in ways:
+            say(why="not done with this library")
+            continue
         try:
             if file:
                 save_file({"y": ways[way]().float().contiguous()}, file[0])

@@ -18,8 +18,9 @@ constexpr float kMostOfE5m2 = 57344;
 /// The greatest |x|; NaN where there is one.
 float greatest(ConstView x) {
   const auto among = [&](const auto* first) {
+    const Index count = x.size();
     float most = 0;
-    for (Index i = 0; i < x.size(); ++i) {
+    for (Index i = 0; i < count; ++i) {
       const float one = std::abs(static_cast<float>(first[i]));
       most = one > most || std::isnan(one) ? one : most;
     }

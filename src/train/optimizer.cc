@@ -75,13 +75,6 @@ double global_clipping(double norm, double clip_norm) {
   return clip_norm * std::min(1 / norm, 1 / clip_norm) + (norm - norm);
 }
 
-/// Of f32; where x is absent too.
-bool is_all_finite(ConstView x) {
-  if (!x.has_value()) return true;
-  const auto* const first = x.data<float>();
-  return std::all_of(first, first + x.size(), [](float one) { return std::isfinite(one); });
-}
-
 std::string variable_name(const std::string& path, std::string_view slot) {
   std::string name = path;
   std::replace(name.begin(), name.end(), '/', '_');
@@ -369,7 +362,8 @@ double Optimizer::step(Context& ctx, Grads& grads) {
   const bool is_finite =
       std::isfinite(squares) &&
       std::all_of(overwritten_.begin(), overwritten_.end(), [&](const Overwritten& one) {
-        return is_all_finite(grads.next(*one.parameter));
+        const View next = grads.next(*one.parameter);
+        return !next.has_value() || std::isfinite(ops::sum_of_squares(ctx, next));
       });
   const double norm = is_finite ? apply(ctx, gradients, grads) : squares;
   scale_->after_step(is_finite);

@@ -33,11 +33,12 @@ class Steps {
         batch_(run.x.dim(1)),
         width_(cell.num_gates() * cell.units()),
         r_(ctx.tensor({batch_, width_}, cell.dtype())) {
+    bool needs_input = false;
     for (std::size_t part = 0; part < state_.num_parts(); ++part) {
       masks_.push_back(state_.mask(part));
-      needs_input_ = needs_input_ || masks_.back().has_value() || state_.is_reset(part);
+      needs_input = needs_input || masks_.back().has_value() || state_.is_reset(part);
     }
-    if (needs_input_) input_ = ctx.tensor({batch_, cell.units()}, cell.dtype());
+    if (needs_input) input_ = ctx.tensor({batch_, cell.units()}, cell.dtype());
     prepare_row_products();
   }
 
@@ -161,10 +162,9 @@ class Steps {
   StateProduct state_;
   std::vector<Tensor> masks_;              // of the parts
   std::vector<ops::RowProduct> products_;  // of the parts; empty where all threads share a step
-  bool needs_input_ = false;
-  Index batch_, width_;  // B, G U
-  Tensor r_;             // [B, G U]
-  Tensor input_;         // [B, U]
+  Index batch_, width_;                    // B, G U
+  Tensor r_;                               // [B, G U]
+  Tensor input_;  // [B, U], where a part is multiplied with something else than h
 };
 
 }  // namespace
