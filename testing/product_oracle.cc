@@ -5,20 +5,20 @@
 namespace grouphead::testing {
 
 template <class F>
-ProductOracle product_oracle(Index rows, Index columns, Index depth, const StridedMatrix<F>& a,
-                             const StridedMatrix<F>& b) {
+ProductOracle product_oracle(Index rows, Index columns, Index depth,
+                             const kernels::Matrix<const F>& a, const kernels::Matrix<const F>& b) {
   const auto size = static_cast<std::size_t>(rows * columns);
   ProductOracle out{std::vector<double>(size), std::vector<double>(size)};
   std::size_t at = 0;
   for (Index r = 0; r < rows; ++r) {
     for (Index c = 0; c < columns; ++c, ++at) {
-      const F* const left = a.data + r * a.row;
-      const F* const right = b.data + c * b.column;
+      const F* const left = a.data + r * a.row_stride;
+      const F* const right = b.data + c * b.column_stride;
       double sum = 0;
       double magnitude = 0;
       for (Index d = 0; d < depth; ++d) {
-        const double term =
-            static_cast<double>(left[d * a.column]) * static_cast<double>(right[d * b.row]);
+        const double term = static_cast<double>(left[d * a.column_stride]) *
+                            static_cast<double>(right[d * b.row_stride]);
         sum += term;
         magnitude += std::abs(term);
       }
@@ -29,9 +29,9 @@ ProductOracle product_oracle(Index rows, Index columns, Index depth, const Strid
   return out;
 }
 
-template ProductOracle product_oracle(Index, Index, Index, const StridedMatrix<float>&,
-                                      const StridedMatrix<float>&);
-template ProductOracle product_oracle(Index, Index, Index, const StridedMatrix<double>&,
-                                      const StridedMatrix<double>&);
+template ProductOracle product_oracle(Index, Index, Index, const kernels::Matrix<const float>&,
+                                      const kernels::Matrix<const float>&);
+template ProductOracle product_oracle(Index, Index, Index, const kernels::Matrix<const double>&,
+                                      const kernels::Matrix<const double>&);
 
 }  // namespace grouphead::testing

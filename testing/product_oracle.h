@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "grouphead/core/tensor.h"
+#include "kernels/gemm/reference.h"
 
 namespace grouphead::testing {
 
@@ -14,16 +15,9 @@ struct ProductOracle {
   std::vector<double> value, magnitude;
 };
 
-/// A matrix with strides, in elements.
-template <class F>
-struct StridedMatrix {
-  const F* data;
-  Index row, column;
-};
-
 /// a b, for float and double.
 template <class F>
-ProductOracle product_oracle(Index rows, Index columns, Index depth, const StridedMatrix<F>& a,
-                             const StridedMatrix<F>& b);
+ProductOracle product_oracle(Index rows, Index columns, Index depth,
+                             const kernels::Matrix<const F>& a, const kernels::Matrix<const F>& b);
 
 }  // namespace grouphead::testing
